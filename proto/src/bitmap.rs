@@ -1,0 +1,163 @@
+//! Fixed-size sets of piece indices: have-maps, need-maps and claims.
+
+use serde::{Deserialize, Serialize};
+
+/// A set of indices below [`Bitmap::len`]; one bit each, least significant bit first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Raw", into = "Raw")]
+pub struct Bitmap {
+    len: u32,
+    bits: Vec<u8>,
+}
+
+/// The wire shape: length, then the bytes with trailing zero bytes cut off.
+#[derive(Serialize, Deserialize)]
+struct Raw(u32, #[serde(with = "serde_bytes")] Vec<u8>);
+
+/// The bytes do not fit the stated length, or the length is over [`Bitmap::LEN_MAX`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("bitmap bytes do not fit its length, or it is over {} bits", Bitmap::LEN_MAX)]
+pub struct BitmapError;
+
+impl Bitmap {
+    /// The most indices a bitmap can hold: a manifest has fewer frames than this.
+    pub const LEN_MAX: u32 = 1 << 20;
+
+    /// An empty set of indices below `len`.
+    ///
+    /// # Panics
+    /// When `len` is over [`Bitmap::LEN_MAX`]; lengths from outside are checked at parsing.
+    pub fn new(len: u32) -> Self {
+        assert!(len <= Self::LEN_MAX, "bitmap length over the limit");
+        Bitmap { len, bits: vec![0; len.div_ceil(8) as usize] }
+    }
+
+    /// All indices below `len`.
+    pub fn full(len: u32) -> Self {
+        let mut map = Self::new(len);
+        for i in 0..len {
+            map.set(i);
+        }
+        map
+    }
+
+    /// One more than the largest index it can hold.
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether no index is set.
+    pub fn is_empty(&self) -> bool {
+        self.bits.iter().all(|b| *b == 0)
+    }
+
+    /// Whether every index is set.
+    pub fn is_full(&self) -> bool {
+        self.count() == self.len
+    }
+
+    /// How many indices are set.
+    pub fn count(&self) -> u32 {
+        self.bits.iter().map(|b| b.count_ones()).sum()
+    }
+
+    /// Whether `i` is set; indices out of range are not.
+    pub fn get(&self, i: u32) -> bool {
+        i < self.len && self.bits[(i / 8) as usize] & (1 << (i % 8)) != 0
+    }
+
+    /// Sets `i`; indices out of range are ignored. Returns whether it was new.
+    pub fn set(&mut self, i: u32) -> bool {
+        if i >= self.len || self.get(i) {
+            return false;
+        }
+        self.bits[(i / 8) as usize] |= 1 << (i % 8);
+        true
+    }
+
+    /// Clears `i`; indices out of range are ignored. Returns whether it was set.
+    pub fn clear(&mut self, i: u32) -> bool {
+        if !self.get(i) {
+            return false;
+        }
+        self.bits[(i / 8) as usize] &= !(1 << (i % 8));
+        true
+    }
+
+    /// The set indices in rising order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.len).filter(|i| self.get(*i))
+    }
+
+    /// Adds every index of `other` that fits.
+    pub fn union_with(&mut self, other: &Bitmap) {
+        for i in other.iter() {
+            self.set(i);
+        }
+    }
+
+    /// The indices in `self` that are not in `other`.
+    pub fn minus(&self, other: &Bitmap) -> Bitmap {
+        let mut out = self.clone();
+        for i in other.iter() {
+            out.clear(i);
+        }
+        out
+    }
+}
+
+impl From<Bitmap> for Raw {
+    fn from(mut map: Bitmap) -> Raw {
+        while map.bits.last() == Some(&0) {
+            map.bits.pop();
+        }
+        Raw(map.len, map.bits)
+    }
+}
+
+impl TryFrom<Raw> for Bitmap {
+    type Error = BitmapError;
+
+    fn try_from(Raw(len, mut bits): Raw) -> Result<Self, BitmapError> {
+        let bytes = len.div_ceil(8) as usize;
+        if len > Self::LEN_MAX || bits.len() > bytes {
+            return Err(BitmapError);
+        }
+        bits.resize(bytes, 0);
+        let spare = bytes as u32 * 8 - len;
+        if spare > 0 && bits.last().is_some_and(|b| b.leading_zeros() < spare) {
+            return Err(BitmapError);
+        }
+        Ok(Bitmap { len, bits })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_bitmap_is_the_set_of_what_was_set(len in 1u32..300, picks in proptest::collection::btree_set(0u32..400, 0..60)) {
+            let mut map = Bitmap::new(len);
+            for i in &picks {
+                map.set(*i);
+            }
+            let expected: Vec<u32> = picks.iter().copied().filter(|i| *i < len).collect();
+            prop_assert_eq!(map.iter().collect::<Vec<_>>(), expected.clone());
+            prop_assert_eq!(map.count() as usize, expected.len());
+            let back = Bitmap::try_from(Raw::from(map.clone())).unwrap();
+            prop_assert_eq!(back, map.clone());
+            prop_assert!(map.minus(&map).is_empty());
+            prop_assert!(Bitmap::full(len).minus(&map).count() == len - map.count());
+        }
+    }
+
+    #[test]
+    fn bits_beyond_the_length_are_refused() {
+        assert_eq!(Bitmap::try_from(Raw(4, vec![0x10])), Err(BitmapError));
+        assert_eq!(Bitmap::try_from(Raw(4, vec![1, 0])), Err(BitmapError));
+        assert_eq!(Bitmap::try_from(Raw(u32::MAX, vec![])), Err(BitmapError));
+    }
+}

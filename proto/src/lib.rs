@@ -1,0 +1,16 @@
+//! Formats and decisions of the Fullmetal update system.
+//!
+//! Everything here is deterministic: the same inputs, times and seed give the same outputs. There is
+//! no socket, file, clock, thread or ambient randomness in this crate; adapters act, `proto` decides.
+//! The peer, the agent, the gateway and the simulator drive the same state machines.
+
+pub mod bitmap;
+pub mod digest;
+pub mod names;
+pub mod time;
+pub mod wire;
+
+pub use bitmap::Bitmap;
+pub use digest::Digest;
+pub use names::{AppName, DeviceId, FleetId, HardwareId, NameError, RefName};
+pub use time::Timestamp;

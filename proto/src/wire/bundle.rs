@@ -1,0 +1,157 @@
+//! A bundle: the immutable set of parts that are deployed together, named by its hash.
+
+use super::envelope::{Document, DocumentError, Kind};
+use crate::{AppName, Digest, HardwareId, RefName};
+use serde::{Deserialize, Serialize};
+
+/// The most parts in a bundle.
+pub const PARTS_MAX: usize = 32;
+/// Blobs travel in chunks of at most this many bytes.
+pub const CHUNK_LEN: u64 = 1 << 20;
+/// The longest blob: a manifest.
+pub const BLOB_LEN_MAX: u64 = 32 << 20;
+/// The longest commit object, and the longest `.commitmeta`.
+pub const COMMIT_LEN_MAX: u64 = 4 << 20;
+
+/// A blob by content: pulled whole when short, else chunk by chunk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobRef {
+    /// SHA-256 of the whole.
+    pub sha256: Digest,
+    /// Bytes.
+    pub length: u64,
+    /// SHA-256 of every [`CHUNK_LEN`] bytes; empty when the whole is one chunk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chunks: Vec<Digest>,
+}
+
+impl BlobRef {
+    /// Describes `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        let chunks = if bytes.len() as u64 > CHUNK_LEN {
+            bytes.chunks(CHUNK_LEN as usize).map(Digest::of).collect()
+        } else {
+            Vec::new()
+        };
+        BlobRef { sha256: Digest::of(bytes), length: bytes.len() as u64, chunks }
+    }
+
+    /// The pieces it is pulled in: digest and length of each, in order.
+    pub fn pieces(&self) -> Vec<(Digest, u64)> {
+        if self.chunks.is_empty() {
+            return vec![(self.sha256, self.length)];
+        }
+        let last = self.chunks.len() as u64 - 1;
+        let len = |i: u64| if i == last { self.length - last * CHUNK_LEN } else { CHUNK_LEN };
+        self.chunks.iter().enumerate().map(|(i, c)| (*c, len(i as u64))).collect()
+    }
+
+    fn check(&self, field: &'static str, max: u64) -> Result<(), DocumentError> {
+        if self.length > max {
+            return DocumentError::err(field, format!("{} bytes are over the limit of {max}", self.length));
+        }
+        let expected = if self.length > CHUNK_LEN { self.length.div_ceil(CHUNK_LEN) } else { 0 };
+        if self.chunks.len() as u64 != expected {
+            return DocumentError::err(field, format!("needs {expected} chunk hashes"));
+        }
+        Ok(())
+    }
+}
+
+/// What a part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartKind {
+    /// An operating system.
+    Os,
+    /// An application.
+    App,
+}
+
+/// How an application is started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartOptions {
+    /// Started after the switch and at boot; otherwise installed only.
+    pub autostart: bool,
+    /// Exit 0 within the probation is proof: the app is not meant to stay.
+    #[serde(default)]
+    pub job: bool,
+}
+
+impl Default for StartOptions {
+    fn default() -> Self {
+        StartOptions { autostart: true, job: false }
+    }
+}
+
+/// One part of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Operating system or application.
+    pub kind: PartKind,
+    /// The app's name on the device.
+    pub name: AppName,
+    /// For people.
+    pub version: String,
+    /// The OSTree ref the commit must be bound to.
+    #[serde(rename = "ref")]
+    pub ref_name: RefName,
+    /// OSTree commit checksum; equals the SHA-256 of the commit object.
+    pub commit: Digest,
+    /// The commit object.
+    pub commit_object: BlobRef,
+    /// The `.commitmeta` bytes with the signatures; absent for unsigned commits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_meta: Option<BlobRef>,
+    /// The manifest's envelope.
+    pub manifest: BlobRef,
+    /// Hardware it is made for; empty means any.
+    #[serde(default)]
+    pub hardware: Vec<HardwareId>,
+    /// How it is started.
+    #[serde(default)]
+    pub start: StartOptions,
+}
+
+/// Parts that are staged, switched and proven together. Parts that it does not name stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// At most one OS, and each app once.
+    pub parts: Vec<Part>,
+}
+
+impl Document for Bundle {
+    const KIND: Kind = Kind::Bundle;
+    const LEN_MAX: usize = 64 << 10;
+
+    fn check(&self) -> Result<(), DocumentError> {
+        if self.parts.is_empty() || self.parts.len() > PARTS_MAX {
+            return DocumentError::err("parts", format!("needs 1 to {PARTS_MAX} parts"));
+        }
+        let mut names: Vec<_> = self.parts.iter().map(|p| (p.kind, &p.name)).collect();
+        names.sort();
+        if names.windows(2).any(|w| w[0] == w[1] || w[1].0 == PartKind::Os) {
+            return DocumentError::err("parts", "an app twice, or more than one OS");
+        }
+        self.parts.iter().try_for_each(Part::check)
+    }
+}
+
+impl Part {
+    fn check(&self) -> Result<(), DocumentError> {
+        if self.version.len() > 128 || self.version.chars().any(char::is_control) {
+            return DocumentError::err("version", "must be at most 128 printable bytes");
+        }
+        if self.hardware.len() > 32 {
+            return DocumentError::err("hardware", "more than 32 ids");
+        }
+        self.commit_object.check("commit_object", COMMIT_LEN_MAX)?;
+        if self.commit_object.sha256 != self.commit {
+            return DocumentError::err("commit_object", "its hash is not the commit");
+        }
+        if let Some(meta) = &self.commit_meta {
+            meta.check("commit_meta", COMMIT_LEN_MAX)?;
+        }
+        self.manifest.check("manifest", BLOB_LEN_MAX)
+    }
+}

@@ -1,0 +1,127 @@
+//! Bounded CBOR (RFC 8949): a size limit, a depth limit, no duplicate map keys, no trailing bytes.
+
+use ciborium::Value;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// How deep arrays and maps may nest in anything that comes from outside.
+pub const DEPTH_MAX: usize = 16;
+
+/// Why bytes are not an acceptable CBOR item of the expected shape.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CborError {
+    /// More bytes than the format allows.
+    #[error("{len} bytes are over the limit of {max}")]
+    TooLong {
+        /// What was given.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Not well-formed CBOR, or nested too deep.
+    #[error("not well-formed CBOR: {0}")]
+    Malformed(String),
+    /// Bytes after the end of the item.
+    #[error("{0} stray bytes after the end")]
+    Trailing(usize),
+    /// The same map key twice.
+    #[error("field {0} appears twice")]
+    Duplicate(String),
+    /// Well-formed, but not of the expected shape.
+    #[error("unexpected content: {0}")]
+    Shape(String),
+}
+
+/// Encodes `value`; struct fields keep their order, so equal values give equal bytes.
+pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    ciborium::into_writer(value, &mut out).expect("writing to memory cannot fail");
+    out
+}
+
+/// Decodes exactly one item of at most `max` bytes.
+pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, CborError> {
+    if bytes.len() > max {
+        return Err(CborError::TooLong { len: bytes.len(), max });
+    }
+    let mut rest = bytes;
+    let value: Value = ciborium::de::from_reader_with_recursion_limit(&mut rest, DEPTH_MAX)
+        .map_err(|e| CborError::Malformed(e.to_string()))?;
+    if !rest.is_empty() {
+        return Err(CborError::Trailing(rest.len()));
+    }
+    refuse_duplicates(&value)?;
+    value.deserialized().map_err(|e| CborError::Shape(e.to_string()))
+}
+
+fn refuse_duplicates(value: &Value) -> Result<(), CborError> {
+    match value {
+        Value::Array(items) => items.iter().try_for_each(refuse_duplicates),
+        Value::Tag(_, inner) => refuse_duplicates(inner),
+        Value::Map(entries) => {
+            let mut keys: Vec<Vec<u8>> = entries.iter().map(|(k, _)| to_vec(k)).collect();
+            keys.sort_unstable();
+            if let Some(pair) = keys.windows(2).find(|w| w[0] == w[1]) {
+                let key: Result<Value, _> = ciborium::from_reader(pair[0].as_slice());
+                return Err(CborError::Duplicate(key.map_or_else(|_| "?".into(), |k| describe(&k))));
+            }
+            entries.iter().try_for_each(|(k, v)| {
+                refuse_duplicates(k)?;
+                refuse_duplicates(v)
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn describe(key: &Value) -> String {
+    match key {
+        Value::Text(t) => format!("{:?}", t.chars().take(80).collect::<String>()),
+        other => format!("{other:?}").chars().take(80).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Sample {
+        a: u32,
+        b: String,
+    }
+
+    #[test]
+    fn a_duplicate_field_is_refused_even_when_it_is_unknown() {
+        // {"a":1,"b":"","x":1,"x":2}
+        let bytes = hex::decode("a461610161626061780161780 2".replace(' ', "")).unwrap();
+        let err = from_slice::<Sample>(&bytes, 100).unwrap_err();
+        assert_eq!(err, CborError::Duplicate("\"x\"".into()));
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_and_stray_bytes_are_not() {
+        let mut bytes = hex::decode("a3616101616260617801").unwrap();
+        assert_eq!(from_slice(&bytes, 100), Ok(Sample { a: 1, b: String::new() }));
+        bytes.push(0);
+        assert_eq!(from_slice::<Sample>(&bytes, 100), Err(CborError::Trailing(1)));
+        assert_eq!(from_slice::<Sample>(&bytes, 5), Err(CborError::TooLong { len: 11, max: 5 }));
+    }
+
+    #[test]
+    fn deep_nesting_and_huge_claimed_lengths_are_refused_cheaply() {
+        let deep = vec![0x81u8; 10_000];
+        assert!(matches!(from_slice::<Value>(&deep, 1 << 20), Err(CborError::Malformed(_))));
+        let huge = hex::decode("9bffffffffffffffff").unwrap();
+        assert!(matches!(from_slice::<Value>(&huge, 1 << 20), Err(CborError::Malformed(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = from_slice::<Sample>(&bytes, 200);
+            let _ = from_slice::<Value>(&bytes, 200);
+        }
+    }
+}

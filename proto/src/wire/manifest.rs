@@ -1,0 +1,286 @@
+//! The manifest of one commit: in which frames of which packs its objects lie.
+//!
+//! Tables of fixed-width big-endian records inside byte strings keep 8,000 objects under 0.5 MB and let
+//! them be read in place.
+
+use super::envelope::{Document, DocumentError, Kind};
+use crate::{Bitmap, Digest};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
+
+/// The most packs that a manifest may name.
+pub const PACKS_MAX: usize = 1024;
+/// The most objects.
+pub const OBJECTS_MAX: usize = 500_000;
+/// The longest frame, compressed.
+pub const FRAME_LEN_MAX: u32 = 8 << 20;
+/// The longest frame, raw: bounds what a decompressor may give.
+pub const FRAME_RAW_MAX: u32 = 8 << 20;
+
+/// An OSTree object type, with libostree's numbers (`OstreeObjectType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectKind {
+    /// A regular file or symlink.
+    File = 1,
+    /// A directory listing.
+    DirTree = 2,
+    /// Owner, mode and xattrs of a directory.
+    DirMeta = 3,
+    /// A commit.
+    Commit = 4,
+}
+
+impl ObjectKind {
+    fn from_byte(b: u8) -> Option<Self> {
+        Some(match b {
+            1 => ObjectKind::File,
+            2 => ObjectKind::DirTree,
+            3 => ObjectKind::DirMeta,
+            4 => ObjectKind::Commit,
+            _ => return None,
+        })
+    }
+
+    /// The suffix of its file name in an archive repo.
+    pub fn archive_suffix(self) -> &'static str {
+        match self {
+            ObjectKind::File => "filez",
+            ObjectKind::DirTree => "dirtree",
+            ObjectKind::DirMeta => "dirmeta",
+            ObjectKind::Commit => "commit",
+        }
+    }
+}
+
+/// An object's type and checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectId {
+    /// Type.
+    pub kind: ObjectKind,
+    /// SHA-256 of its stream.
+    pub checksum: Digest,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.kind == ObjectKind::File { "file" } else { self.kind.archive_suffix() };
+        write!(f, "{}.{kind}", self.checksum)
+    }
+}
+
+/// A pack file: `fullmetal/packs/<sha256>.pack` in the central repo.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pack {
+    /// SHA-256 of the file, which is its name.
+    pub sha256: Digest,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// One frame: a zstd-compressed run of object streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Index into the packs.
+    pub pack: u32,
+    /// Where it starts in the pack.
+    pub offset: u64,
+    /// Compressed bytes.
+    pub length: u32,
+    /// Bytes after decompression.
+    pub raw_length: u32,
+    /// SHA-256 of the compressed bytes.
+    pub sha256: Digest,
+}
+
+/// Where an object's stream lies. It may run on into the following frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectEntry {
+    /// Which object.
+    pub id: ObjectId,
+    /// Index of the frame in which it starts.
+    pub frame: u32,
+    /// Where it starts in that frame's raw bytes.
+    pub offset: u32,
+    /// Bytes of the stream.
+    pub length: u64,
+}
+
+/// Frames and objects of a commit's whole closure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The commit.
+    pub commit: Digest,
+    /// Packs in which frames lie; earlier releases' where they hold what is needed.
+    pub packs: Vec<Pack>,
+    /// Frames, those of an object that spans several one after another.
+    #[serde(serialize_with = "pack_records", deserialize_with = "unpack_records")]
+    pub frames: Vec<Frame>,
+    /// Objects, each once, metadata first.
+    #[serde(serialize_with = "pack_records", deserialize_with = "unpack_records")]
+    pub objects: Vec<ObjectEntry>,
+}
+
+impl Manifest {
+    /// The frames that the stream of `entry` touches, first to last inclusive.
+    ///
+    /// The document's check has made sure that they exist.
+    pub fn frames_of(&self, entry: &ObjectEntry) -> std::ops::RangeInclusive<u32> {
+        let mut last = entry.frame;
+        let mut end = u64::from(entry.offset) + entry.length;
+        while end > u64::from(self.frames[last as usize].raw_length) {
+            end -= u64::from(self.frames[last as usize].raw_length);
+            last += 1;
+        }
+        entry.frame..=last
+    }
+
+    /// The frames needed for the objects for which `missing` says true.
+    pub fn needed(&self, mut missing: impl FnMut(&ObjectId) -> bool) -> Bitmap {
+        let mut need = Bitmap::new(self.frames.len() as u32);
+        for entry in self.objects.iter().filter(|e| missing(&e.id)) {
+            for frame in self.frames_of(entry) {
+                need.set(frame);
+            }
+        }
+        need
+    }
+
+    /// Compressed bytes of the frames in `set`.
+    pub fn frame_bytes(&self, set: &Bitmap) -> u64 {
+        set.iter().map(|i| u64::from(self.frames[i as usize].length)).sum()
+    }
+}
+
+impl Document for Manifest {
+    const KIND: Kind = Kind::Manifest;
+    const LEN_MAX: usize = (32 << 20) - 4096;
+
+    fn check(&self) -> Result<(), DocumentError> {
+        if self.packs.len() > PACKS_MAX || self.objects.len() > OBJECTS_MAX {
+            return DocumentError::err("packs", format!("over {PACKS_MAX} packs or {OBJECTS_MAX} objects"));
+        }
+        if self.frames.len() as u64 > u64::from(Bitmap::LEN_MAX) {
+            return DocumentError::err("frames", "too many frames");
+        }
+        self.frames.iter().try_for_each(|f| self.check_frame(f))?;
+        self.objects.iter().try_for_each(|o| self.check_object(o))?;
+        let mut ids: Vec<ObjectId> = self.objects.iter().map(|o| o.id).collect();
+        ids.sort_unstable();
+        if ids.windows(2).any(|w| w[0] == w[1]) {
+            return DocumentError::err("objects", "an object twice");
+        }
+        let commit = ObjectId { kind: ObjectKind::Commit, checksum: self.commit };
+        if ids.binary_search(&commit).is_err() {
+            return DocumentError::err("objects", "the commit itself is missing");
+        }
+        Ok(())
+    }
+}
+
+impl Manifest {
+    fn check_frame(&self, frame: &Frame) -> Result<(), DocumentError> {
+        let Some(pack) = self.packs.get(frame.pack as usize) else {
+            return DocumentError::err("frames", "pack index out of range");
+        };
+        let end = frame.offset.checked_add(u64::from(frame.length));
+        if end.is_none_or(|end| end > pack.length) {
+            return DocumentError::err("frames", "a frame runs over its pack's end");
+        }
+        let empty = frame.length == 0 || frame.raw_length == 0;
+        if empty || frame.length > FRAME_LEN_MAX || frame.raw_length > FRAME_RAW_MAX {
+            return DocumentError::err("frames", format!("a frame is empty or over {FRAME_LEN_MAX} bytes"));
+        }
+        Ok(())
+    }
+
+    fn check_object(&self, entry: &ObjectEntry) -> Result<(), DocumentError> {
+        let Some(first) = self.frames.get(entry.frame as usize) else {
+            return DocumentError::err("objects", "frame index out of range");
+        };
+        if entry.offset >= first.raw_length || entry.length == 0 {
+            return DocumentError::err("objects", "an object is empty or starts past its frame's end");
+        }
+        let mut left = entry.length.saturating_sub(u64::from(first.raw_length - entry.offset));
+        let mut next = entry.frame as usize + 1;
+        while left > 0 {
+            let Some(frame) = self.frames.get(next) else {
+                return DocumentError::err("objects", "an object runs over the last frame");
+            };
+            left = left.saturating_sub(u64::from(frame.raw_length));
+            next += 1;
+        }
+        Ok(())
+    }
+}
+
+/// A fixed-width record of a table.
+trait Record: Sized {
+    const WIDTH: usize;
+    fn write(&self, out: &mut Vec<u8>);
+    fn read(bytes: &[u8]) -> Option<Self>;
+}
+
+fn pack_records<R: Record, S: Serializer>(records: &[R], s: S) -> Result<S::Ok, S::Error> {
+    let mut out = Vec::with_capacity(records.len() * R::WIDTH);
+    records.iter().for_each(|r| r.write(&mut out));
+    s.serialize_bytes(&out)
+}
+
+fn unpack_records<'de, R: Record, D: Deserializer<'de>>(d: D) -> Result<Vec<R>, D::Error> {
+    let bytes: serde_bytes::ByteBuf = Deserialize::deserialize(d)?;
+    if bytes.len() % R::WIDTH != 0 {
+        return Err(de::Error::custom("table length is no multiple of its record width"));
+    }
+    let bad = || de::Error::custom("unknown object type in table");
+    bytes.chunks_exact(R::WIDTH).map(|c| R::read(c).ok_or_else(bad)).collect()
+}
+
+fn be32(b: &[u8]) -> u32 {
+    u32::from_be_bytes([b[0], b[1], b[2], b[3]])
+}
+
+fn be64(b: &[u8]) -> u64 {
+    u64::from(be32(b)) << 32 | u64::from(be32(&b[4..]))
+}
+
+fn digest(b: &[u8]) -> Option<Digest> {
+    b.try_into().ok().map(Digest)
+}
+
+/// pack u32, offset u64, length u32, raw length u32, sha256.
+impl Record for Frame {
+    const WIDTH: usize = 52;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.pack.to_be_bytes());
+        out.extend(self.offset.to_be_bytes());
+        out.extend(self.length.to_be_bytes());
+        out.extend(self.raw_length.to_be_bytes());
+        out.extend(self.sha256.as_bytes());
+    }
+
+    fn read(b: &[u8]) -> Option<Self> {
+        let (pack, offset) = (be32(b), be64(&b[4..]));
+        let (length, raw_length) = (be32(&b[12..]), be32(&b[16..]));
+        Some(Frame { pack, offset, length, raw_length, sha256: digest(&b[20..52])? })
+    }
+}
+
+/// type u8, checksum, frame u32, offset u32, length u64.
+impl Record for ObjectEntry {
+    const WIDTH: usize = 49;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(self.id.kind as u8);
+        out.extend(self.id.checksum.as_bytes());
+        out.extend(self.frame.to_be_bytes());
+        out.extend(self.offset.to_be_bytes());
+        out.extend(self.length.to_be_bytes());
+    }
+
+    fn read(b: &[u8]) -> Option<Self> {
+        let id = ObjectId { kind: ObjectKind::from_byte(b[0])?, checksum: digest(&b[1..33])? };
+        Some(ObjectEntry { id, frame: be32(&b[33..]), offset: be32(&b[37..]), length: be64(&b[41..]) })
+    }
+}

@@ -1,0 +1,29 @@
+//! Wire and file formats: documents in signed envelopes, gossip hints, peer transfer, the local socket.
+//!
+//! Every format has a version and a size limit; unknown fields are ignored, duplicate fields refused.
+
+pub mod announcement;
+pub mod bundle;
+pub mod cbor;
+pub mod enrolment;
+pub mod envelope;
+pub mod gossip;
+pub mod keys;
+pub mod local;
+pub mod manifest;
+pub mod report;
+pub mod revocation;
+pub mod transfer;
+pub mod trust;
+
+pub use announcement::{Announcement, Mode, Row};
+pub use bundle::{BlobRef, Bundle, Part, PartKind, StartOptions};
+pub use cbor::CborError;
+pub use enrolment::{EnrolmentAnswer, EnrolmentRequest};
+pub use envelope::{Document, DocumentError, Envelope, Kind, OpenError, Opened, open, seal};
+pub use gossip::Hint;
+pub use keys::{KeyId, PublicKey, SigningKey};
+pub use manifest::{Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Pack};
+pub use report::{ExitStatus, PartState, Receipt, Report, ReportState};
+pub use revocation::Revocations;
+pub use trust::{BuildKey, Refusal, Trust};
