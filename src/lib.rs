@@ -1,1 +1,13 @@
-//! placeholder
+//! Peer, agent and publisher of the Fullmetal update system.
+
+pub mod agent;
+pub mod config;
+pub mod host;
+pub mod identity;
+pub mod journal;
+pub mod local;
+pub mod peer;
+#[cfg(feature = "store")]
+pub mod publish;
+#[cfg(feature = "store")]
+pub mod repo;

@@ -4,9 +4,14 @@
 //! no socket, file, clock, thread or ambient randomness in this crate; adapters act, `proto` decides.
 //! The peer, the agent, the gateway and the simulator drive the same state machines.
 
+pub mod announce;
 pub mod bitmap;
+pub mod deploy;
 pub mod digest;
+pub mod dispatch;
 pub mod names;
+pub mod ostree;
+pub mod swarm;
 pub mod time;
 pub mod wire;
 

@@ -1,0 +1,1 @@
+//! Newest announcement wins; reconciliation; carried reports.

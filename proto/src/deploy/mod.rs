@@ -1,0 +1,1 @@
+//! Stage, switch, probation, keep or roll back.

@@ -1,0 +1,1 @@
+//! Decisions, counters, report spool.

@@ -1,0 +1,1 @@
+//! Bounded parsers for OSTree's objects.

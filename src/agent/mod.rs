@@ -1,0 +1,1 @@
+//! Drives `proto::deploy` on a device.

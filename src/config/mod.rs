@@ -1,0 +1,1 @@
+//! Configuration fragments, merged and validated.

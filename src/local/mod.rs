@@ -1,0 +1,1 @@
+//! The socket between the two halves of a device.

@@ -1,0 +1,1 @@
+//! Turns a directory into a signed, framed commit.
