@@ -58,9 +58,10 @@ pub enum Effect {
         moves: Vec<Move>,
     },
     /// Bring every part to its new version: stop the old app unless it is the new one already, rename
-    /// `current`, start the new one if it is to be started and does not run. In the order given. Answered by
-    /// [`Input::Switched`](super::Input::Switched) or [`Input::Failed`](super::Input::Failed), also when the
-    /// checkout is not there; [`Input::App`](super::Input::App) from the start on.
+    /// `current`, start the new one if it is to be started. One that runs already is left alone, one that
+    /// ended since this boot is not started again. Answered by [`Input::Switched`](super::Input::Switched) or
+    /// [`Input::Failed`](super::Input::Failed), also when the checkout is not there. From then on
+    /// [`Input::App`](super::Input::App), beginning with what is true already.
     Switch {
         /// Goes into the answer.
         ticket: Ticket,

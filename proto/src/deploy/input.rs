@@ -28,7 +28,7 @@ pub enum Input {
     /// earlier run left half done goes on from here.
     Start {
         /// As the journal read it.
-        record: Option<Record>,
+        record: Option<Box<Record>>,
         /// What local people say now.
         local: Local,
     },

@@ -12,7 +12,7 @@ use crate::wire::report::ReportState;
 use std::time::Duration;
 
 /// What the record may grow by after the verdict: the cause of a failure, small reports, another wish.
-const RECORD_GROWTH: usize = 5 * 1024 + OUTBOX_MAX * 384;
+pub(super) const RECORD_GROWTH: usize = 6 * 1024 + OUTBOX_MAX * 384;
 
 impl Deploy {
     /// Takes the verdict on a bundle whose signatures hold.

@@ -5,8 +5,8 @@ use super::{Deploy, DeployError, Event, Local, Now, RESTARTS_MAX};
 
 impl Deploy {
     /// Goes on from `record`. Reports that may not have reached the spool come first, unchanged.
-    pub(super) fn start(&mut self, record: Option<Record>, local: Local, now: Now) -> Result<(), DeployError> {
-        self.record = record.unwrap_or_default();
+    pub(super) fn start(&mut self, record: Option<Box<Record>>, local: Local, now: Now) -> Result<(), DeployError> {
+        self.record = record.map(|r| *r).unwrap_or_default();
         self.local = local;
         self.give_out_again();
         self.inventory(now);

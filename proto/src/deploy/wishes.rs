@@ -15,10 +15,8 @@ impl Deploy {
         }
         self.record.rank = Some(new.rank);
         self.queue.change();
-        let ended = |row: &Row| self.record.ended.iter().any(|e| e.action == row.action);
-        let row = new.row.filter(|row| !ended(row));
-        self.renew_or_withdraw(row.as_ref(), &new, now)?;
-        match row {
+        self.renew_or_withdraw(new.row.as_ref(), &new, now)?;
+        match new.row {
             Some(row) if !self.is_known(row.action) => self.wish(row, &new, now),
             _ => Ok(()),
         }
@@ -40,9 +38,11 @@ impl Deploy {
         Some(Ignored::SpoolStuck)
     }
 
+    /// Whether the action is under way, waits, or has ended.
     fn is_known(&self, action: u64) -> bool {
         let under_way = self.record.deployment.as_ref().map(|d| &d.wish);
-        under_way.into_iter().chain(&self.record.next).any(|w| w.action == action)
+        let open = under_way.into_iter().chain(&self.record.next).any(|w| w.action == action);
+        open || self.record.ended.iter().any(|e| e.action == action)
     }
 
     /// What is under way or waits and is not in the row any more is withdrawn; else the row's terms count.
