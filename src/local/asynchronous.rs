@@ -1,39 +1,42 @@
 //! The same connection on a tokio runtime, for the peer.
 
-use super::{Connection, Listener, LocalError, Packet, decode, encode};
+use super::{Connection, Listener, LocalError, Packet, decode, encode, receive_bytes, send_bytes};
 use serde::{Serialize, de::DeserializeOwned};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::{UnixListener, UnixStream};
 
 /// A [`Connection`] whose waits are awaits. Receiving is cancel-safe: a packet is read whole or not at all.
+///
+/// tokio's `UnixStream` only watches readiness here; packets go through sendmsg(2) and recvmsg(2).
 #[derive(Debug)]
 pub struct AsyncConnection {
-    inner: AsyncFd<Connection>,
+    inner: UnixStream,
 }
 
 impl AsyncConnection {
     /// Registers a connection with the current runtime.
     pub fn new(connection: Connection) -> Result<Self, LocalError> {
-        rustix::io::ioctl_fionbio(&connection, true).map_err(std::io::Error::from)?;
-        Ok(AsyncConnection { inner: AsyncFd::register(connection)? })
+        let stream = std::os::unix::net::UnixStream::from(connection.fd);
+        stream.set_nonblocking(true)?;
+        Ok(AsyncConnection { inner: UnixStream::from_std(stream)? })
     }
 
     /// The user at the other end.
     pub fn other_uid(&self) -> Result<u32, LocalError> {
-        self.inner.get_ref().other_uid()
+        Ok(self.inner.peer_cred()?.uid())
     }
 
     /// Sends one message, waiting while the other side is slow.
     pub async fn send<M: Serialize>(&self, message: &M, descriptor: Option<BorrowedFd<'_>>) -> Result<(), LocalError> {
         let bytes = encode(message)?;
-        let send = |c: &Connection| c.send_bytes(&bytes, descriptor).map_err(std::io::Error::from);
+        let send = || send_bytes(self.inner.as_fd(), &bytes, descriptor).map_err(std::io::Error::from);
         Ok(self.inner.async_io(Interest::WRITABLE, send).await?)
     }
 
     /// Waits for one message; `None` when the other side has closed.
     pub async fn receive<M: DeserializeOwned>(&self) -> Result<Option<Packet<M>>, LocalError> {
-        let receive = |c: &Connection| c.receive_bytes().map_err(std::io::Error::from);
+        let receive = || receive_bytes(self.inner.as_fd()).map_err(std::io::Error::from);
         decode(self.inner.async_io(Interest::READABLE, receive).await?)
     }
 }
@@ -41,28 +44,23 @@ impl AsyncConnection {
 /// A [`Listener`] on a tokio runtime.
 #[derive(Debug)]
 pub struct AsyncListener {
-    inner: AsyncFd<Listener>,
+    inner: UnixListener,
+    _file: Listener,
 }
 
 impl AsyncListener {
     /// Registers a listener with the current runtime.
     pub fn new(listener: Listener) -> Result<Self, LocalError> {
-        listener.set_nonblocking(true)?;
-        Ok(AsyncListener { inner: AsyncFd::register(listener)? })
+        let socket = std::os::unix::net::UnixListener::from(listener.as_fd().try_clone_to_owned()?);
+        socket.set_nonblocking(true)?;
+        Ok(AsyncListener { inner: UnixListener::from_std(socket)?, _file: listener })
     }
 
     /// Waits for a client.
     pub async fn accept(&self) -> Result<AsyncConnection, LocalError> {
-        loop {
-            let mut guard = self.inner.readable().await?;
-            let accepted = guard.try_io(|l| match l.get_ref().accept() {
-                Err(LocalError::Io(e)) => Err(e),
-                other => Ok(other),
-            });
-            if let Ok(accepted) = accepted {
-                return AsyncConnection::new(accepted??);
-            }
-        }
+        let (stream, _) = self.inner.accept().await?;
+        let fd = OwnedFd::from(stream.into_std()?);
+        AsyncConnection::new(Connection { fd })
     }
 }
 

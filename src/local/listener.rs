@@ -39,11 +39,6 @@ impl Listener {
         let fd = rustix::net::accept_with(&self.fd, SocketFlags::CLOEXEC).map_err(std::io::Error::from)?;
         Ok(Connection { fd })
     }
-
-    /// Whether accepting waits (blocking) or gives `WouldBlock`, for use with a poller.
-    pub fn set_nonblocking(&self, on: bool) -> Result<(), LocalError> {
-        Ok(rustix::io::ioctl_fionbio(&self.fd, on).map_err(std::io::Error::from)?)
-    }
 }
 
 impl AsFd for Listener {

@@ -117,7 +117,7 @@ impl Connection {
     pub fn send<M: Serialize>(&self, message: &M, descriptor: Option<BorrowedFd<'_>>) -> Result<(), LocalError> {
         let bytes = encode(message)?;
         loop {
-            match self.send_bytes(&bytes, descriptor) {
+            match send_bytes(self.as_fd(), &bytes, descriptor) {
                 Err(rustix::io::Errno::INTR) => {}
                 other => return Ok(other.map_err(std::io::Error::from)?),
             }
@@ -127,7 +127,7 @@ impl Connection {
     /// Waits for one message; `None` when the other side has closed.
     pub fn receive<M: DeserializeOwned>(&self) -> Result<Option<Packet<M>>, LocalError> {
         loop {
-            match self.receive_bytes() {
+            match receive_bytes(self.as_fd()) {
                 Err(rustix::io::Errno::INTR) => {}
                 other => return decode(other.map_err(std::io::Error::from)?),
             }
@@ -138,41 +138,41 @@ impl Connection {
     pub fn shutdown(&self) {
         let _ = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Both);
     }
-
-    fn send_bytes(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> rustix::io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let rights = descriptor.map(|fd| [fd]);
-        if let Some(rights) = &rights {
-            control.push(SendAncillaryMessage::ScmRights(rights));
-        }
-        rustix::net::sendmsg(&self.fd, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).map(|_| ())
-    }
-
-    fn receive_bytes(&self) -> rustix::io::Result<(Vec<u8>, Option<OwnedFd>)> {
-        let mut bytes = vec![0; PACKET_LEN_MAX + 1];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut slices = [IoSliceMut::new(&mut bytes)];
-        let got = rustix::net::recvmsg(&self.fd, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-        let mut descriptor = None;
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(mut fds) = message {
-                descriptor = fds.next();
-            }
-        }
-        if got.flags.contains(ReturnFlags::TRUNC) {
-            return Err(rustix::io::Errno::MSGSIZE);
-        }
-        bytes.truncate(got.bytes);
-        Ok((bytes, descriptor))
-    }
 }
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let rights = descriptor.map(|fd| [fd]);
+    if let Some(rights) = &rights {
+        control.push(SendAncillaryMessage::ScmRights(rights));
+    }
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).map(|_| ())
+}
+
+fn receive_bytes(socket: BorrowedFd<'_>) -> rustix::io::Result<(Vec<u8>, Option<OwnedFd>)> {
+    let mut bytes = vec![0; PACKET_LEN_MAX + 1];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let got = rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut descriptor = None;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
+            descriptor = fds.next();
+        }
+    }
+    if got.flags.contains(ReturnFlags::TRUNC) {
+        return Err(rustix::io::Errno::MSGSIZE);
+    }
+    bytes.truncate(got.bytes);
+    Ok((bytes, descriptor))
 }
 
 fn new_socket() -> rustix::io::Result<OwnedFd> {
