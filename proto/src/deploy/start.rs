@@ -6,7 +6,7 @@ use super::{Deploy, DeployError, Event, Local, Now, RESTARTS_MAX};
 impl Deploy {
     /// Goes on from `record`. Reports that may not have reached the spool come first, unchanged.
     pub(super) fn start(&mut self, record: Option<Box<Record>>, local: Local, now: Now) -> Result<(), DeployError> {
-        self.record = record.map(|r| *r).unwrap_or_default();
+        self.record = record.map_or_else(|| first_record(now), |r| *r);
         self.local = local;
         self.give_out_again();
         self.inventory(now);
@@ -35,4 +35,12 @@ impl Deploy {
         deployment.phase = Phase::RollingBack { cause: Cause::new(&reason) };
         Event::FoundWornOut
     }
+}
+
+/// Counters begin at the time in seconds, so that a device that lost its disk does not use old ones again,
+/// which the gateway would drop as known.
+fn first_record(now: Now) -> Record {
+    let mut record = Record::default();
+    record.next_counter = now.trusted.as_secs().max(1);
+    record
 }
