@@ -320,7 +320,8 @@ impl World {
         if let Some(m) = open {
             assert!(self.imported.contains(&m.new.commit), "switched to what is not there");
             self.current.insert(m.name, m.new.commit);
-            if self.scripts[&bundle].switch == Luck::Good {
+            let luck = self.scripts[&bundle].switch;
+            if luck == Luck::Good || luck == Luck::Once && self.failed_once.contains(&(bundle, "switch")) {
                 return self.effects.push_front(Effect::Switch { ticket, moves });
             }
         }
