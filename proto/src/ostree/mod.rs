@@ -8,6 +8,8 @@ mod commit;
 mod content;
 mod gvariant;
 mod signatures;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod walk;
 
