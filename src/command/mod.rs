@@ -6,6 +6,7 @@ mod enroll;
 mod inspect;
 mod keys;
 mod output;
+mod publish;
 
 use clap::{Parser, Subcommand};
 use fullmetal::config::{ConfigError, Paths, Settings};
@@ -35,6 +36,8 @@ enum Command {
     Enroll(enroll::EnrollArgs),
     /// Show a document to a person: what it says, who signed it, whether it holds now, and why not.
     Inspect(inspect::InspectArgs),
+    /// Turn a directory, a tarball or a commit into a signed, framed release of a central repo.
+    Publish(Box<publish::PublishArgs>),
 }
 
 /// The caller used the command in a way that cannot work; exit status 2.
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => keys::run(&context, command),
         Command::Enroll(args) => enroll::run(&context, args),
         Command::Inspect(args) => inspect::run(&context, &args),
+        Command::Publish(args) => publish::run(&context, *args),
     };
     output::exit(result)
 }
