@@ -1,0 +1,3 @@
+//! The commands of the `fullmetal` program.
+
+pub mod supervise;
