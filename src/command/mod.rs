@@ -7,6 +7,7 @@ mod inspect;
 mod keys;
 mod output;
 mod publish;
+mod supervise;
 
 use clap::{Parser, Subcommand};
 use fullmetal::config::{ConfigError, Paths, Settings};
@@ -38,6 +39,9 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Turn a directory, a tarball or a commit into a signed, framed release of a central repo.
     Publish(Box<publish::PublishArgs>),
+    /// Supervise one app (started by the agent).
+    #[command(hide = true)]
+    Supervise(supervise::Supervise),
 }
 
 /// The caller used the command in a way that cannot work; exit status 2.
@@ -67,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Enroll(args) => enroll::run(&context, args),
         Command::Inspect(args) => inspect::run(&context, &args),
         Command::Publish(args) => publish::run(&context, *args),
+        Command::Supervise(args) => supervise::run(&context, args),
     };
     output::exit(result)
 }
