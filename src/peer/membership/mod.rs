@@ -4,9 +4,10 @@
 //! [`MembershipEvent`]s to listen to. Order per device: `Connected` first, then its `Control` and `Request`
 //! events, then `Disconnected`; a device that connects again starts anew.
 
+use crate::identity::{Clock, Identity, SharedTrust};
 use fullmetal_proto::wire::gossip::Hint;
 use fullmetal_proto::wire::transfer::{Control, Hello};
-use fullmetal_proto::{DeviceId, FleetId};
+use fullmetal_proto::DeviceId;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -140,13 +141,15 @@ pub enum MembershipError {
     },
 }
 
-/// Who this device is: its names, TLS configurations and gossip key. (Made from `identity::Identity`.)
-#[derive(Clone)]
+/// Who this device is, whom it believes, and the time to judge certificates by.
+#[derive(Clone, Debug)]
 pub struct Credentials {
-    /// This device.
-    pub device: DeviceId,
-    /// Its fleet.
-    pub fleet: FleetId,
+    /// The peer's key and certificate.
+    pub identity: Identity,
+    /// The fleet's trust in force.
+    pub trust: SharedTrust,
+    /// The trusted time.
+    pub clock: Clock,
 }
 
 /// Binds the port and spawns the tasks on the current tokio runtime (current-thread will do).
