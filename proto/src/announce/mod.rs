@@ -5,7 +5,7 @@
 //! [`liveness`] (when each device was last heard of). Shape: `handle(Input, now)`, then `poll()` until it
 //! is `None`, then sleep until `next_wakeup()`.
 
-//pub mod carried;
+pub mod carried;
 mod draw;
 pub mod liveness;
 pub mod newest;

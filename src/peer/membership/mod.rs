@@ -5,9 +5,9 @@
 //! events, then `Disconnected`; a device that connects again starts anew.
 
 use crate::identity::{Clock, Identity, SharedTrust};
+use fullmetal_proto::DeviceId;
 use fullmetal_proto::wire::gossip::Hint;
 use fullmetal_proto::wire::transfer::{Control, Hello};
-use fullmetal_proto::DeviceId;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
