@@ -1,1 +1,6 @@
 //! The only program on the network.
+
+pub mod control;
+pub mod discovery;
+pub mod gossip;
+pub mod membership;
