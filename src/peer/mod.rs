@@ -1,1 +1,4 @@
 //! The only program on the network.
+
+pub mod cache;
+pub mod central;
