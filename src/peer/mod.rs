@@ -2,3 +2,7 @@
 
 pub mod cache;
 pub mod central;
+pub mod control;
+pub mod discovery;
+pub mod gossip;
+pub mod membership;

@@ -1,0 +1,102 @@
+//! What is carried, within its limits.
+
+use crate::wire::transfer::StockItem;
+use crate::{DeviceId, Digest};
+use std::collections::BTreeMap;
+
+/// The most reports of one device; its lowest counter gives way.
+pub const REPORTS_PER_DEVICE_MAX: usize = 16;
+/// The most reports; the device with most of them loses its lowest.
+pub const REPORTS_MAX: usize = 4096;
+/// The most receipts: one a device.
+pub const RECEIPTS_MAX: usize = 10_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Stock {
+    reports: BTreeMap<DeviceId, BTreeMap<u64, StockItem>>,
+    receipts: BTreeMap<DeviceId, StockItem>,
+    /// How many reports there are.
+    len: usize,
+}
+
+impl Stock {
+    /// Everything, device by device.
+    pub(super) fn items(&self) -> impl Iterator<Item = &StockItem> {
+        self.receipts.values().chain(self.reports.values().flat_map(BTreeMap::values))
+    }
+
+    /// Whether a body of this digest is carried.
+    pub(super) fn holds(&self, digest: &Digest) -> bool {
+        self.items().any(|item| item.digest == *digest)
+    }
+
+    /// The receipt that makes `item` useless.
+    pub(super) fn newer_receipt(&self, item: &StockItem) -> Option<&StockItem> {
+        let receipt = self.receipts.get(&item.device)?;
+        let settles = if item.receipt { receipt.counter > item.counter } else { receipt.counter >= item.counter };
+        settles.then_some(receipt)
+    }
+
+    /// Whether `item`, if it holds, would be kept.
+    pub(super) fn wants(&self, item: &StockItem) -> bool {
+        if let Some(receipt) = self.receipts.get(&item.device)
+            && receipt.counter >= item.counter
+        {
+            return false;
+        }
+        if item.receipt {
+            return self.receipts.len() < RECEIPTS_MAX || self.receipts.contains_key(&item.device);
+        }
+        let Some(of_device) = self.reports.get(&item.device) else { return true };
+        let lowest = of_device.keys().next().is_none_or(|lowest| item.counter > *lowest);
+        !of_device.contains_key(&item.counter) && (of_device.len() < REPORTS_PER_DEVICE_MAX || lowest)
+    }
+
+    /// Takes a verified item and gives the digests that it replaces; `None`: it is not taken.
+    pub(super) fn insert(&mut self, item: StockItem) -> Option<Vec<Digest>> {
+        if !self.wants(&item) {
+            return None;
+        }
+        if item.receipt {
+            return Some(self.insert_receipt(item));
+        }
+        let of_device = self.reports.entry(item.device.clone()).or_default();
+        of_device.insert(item.counter, item.clone());
+        self.len += 1;
+        let over = of_device.len() > REPORTS_PER_DEVICE_MAX;
+        if over {
+            return Some(self.remove_lowest(&item.device).into_iter().collect());
+        }
+        if self.len > REPORTS_MAX {
+            let fullest =
+                self.reports.iter().max_by_key(|(_, reports)| reports.len()).map(|(device, _)| device.clone());
+            return Some(fullest.and_then(|device| self.remove_lowest(&device)).into_iter().collect());
+        }
+        Some(Vec::new())
+    }
+
+    fn insert_receipt(&mut self, item: StockItem) -> Vec<Digest> {
+        let mut dropped = Vec::new();
+        if let Some(reports) = self.reports.get_mut(&item.device) {
+            let later = reports.split_off(&item.counter.saturating_add(1));
+            let settled = std::mem::replace(reports, later);
+            self.len -= settled.len();
+            dropped.extend(settled.values().map(|report| report.digest));
+            if reports.is_empty() {
+                self.reports.remove(&item.device);
+            }
+        }
+        dropped.extend(self.receipts.insert(item.device.clone(), item).map(|old| old.digest));
+        dropped
+    }
+
+    fn remove_lowest(&mut self, device: &DeviceId) -> Option<Digest> {
+        let reports = self.reports.get_mut(device)?;
+        let (_, lowest) = reports.pop_first()?;
+        self.len -= 1;
+        if reports.is_empty() {
+            self.reports.remove(device);
+        }
+        Some(lowest.digest)
+    }
+}

@@ -1,0 +1,1 @@
+//! Length-prefixed CBOR messages on quinn streams.

@@ -1,0 +1,1 @@
+//! Members on the same link, found by DNS-SD.

@@ -1,0 +1,1 @@
+//! Hints, broadcast by gossipsub among proven members.
