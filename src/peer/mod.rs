@@ -6,3 +6,7 @@ pub mod control;
 pub mod discovery;
 pub mod gossip;
 pub mod membership;
+pub mod serve;
+pub mod transfer;
+#[cfg(test)]
+mod testing;

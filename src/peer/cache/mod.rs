@@ -101,6 +101,9 @@ pub enum CacheError {
         /// The budget.
         max: u64,
     },
+    /// The process is ending.
+    #[error("the cache is closing")]
+    Stopping,
     /// The bytes are not what the name says.
     #[error("the bytes received for {sha256} have another hash or length")]
     Corrupt {
@@ -240,6 +243,11 @@ impl Cache {
         let reader = File::open(&path).map_err(|e| CacheError::io("opening", &path, e));
         let _ = fs::remove_file(&path);
         Ok((writer, reader?))
+    }
+
+    /// The error for a file of [`Cache::scratch`] that could not be read or written.
+    pub fn scratch_error(&self, source: io::Error) -> CacheError {
+        CacheError::io("writing a file in", &self.inner.dir.join(TEMPORARY), source)
     }
 
     /// Durably replaces the small file `name` beside the shelves.
