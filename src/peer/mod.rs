@@ -4,9 +4,10 @@ pub mod cache;
 pub mod central;
 pub mod control;
 pub mod discovery;
+pub mod fetch;
 pub mod gossip;
 pub mod membership;
 pub mod serve;
-pub mod transfer;
 #[cfg(test)]
 mod testing;
+pub mod transfer;

@@ -1,8 +1,8 @@
 //! A bounded response body that must keep moving.
 
 use super::{CentralError, in_time};
+use bytes::Bytes;
 use reqwest::{Response, Url};
-use std::ops::Deref;
 use std::time::Duration;
 
 /// Bytes of one answer, block by block.
@@ -15,19 +15,32 @@ pub struct Body {
     /// Whether all of them must come and the rest of the response is none of ours; else a longer response is refused.
     exact: bool,
     stall: Duration,
+    /// What came and was not dealt out yet.
+    rest: Bytes,
 }
 
 impl Body {
     pub(super) fn exactly(response: Response, url: Url, length: u64, stall: Duration) -> Self {
-        Body { response, url, left: length, exact: true, stall }
+        Body { response, url, left: length, exact: true, stall, rest: Bytes::new() }
     }
 
     pub(super) fn at_most(response: Response, url: Url, max: u64, stall: Duration) -> Self {
-        Body { response, url, left: max, exact: false, stall }
+        Body { response, url, left: max, exact: false, stall, rest: Bytes::new() }
     }
 
-    /// The next block; `None` at the end. Not to be dropped halfway and called again.
-    pub async fn next(&mut self) -> Result<Option<impl Deref<Target = [u8]> + use<>>, CentralError> {
+    /// The next block, of at most `max` bytes; `None` at the end.
+    pub async fn next(&mut self, max: u64) -> Result<Option<Bytes>, CentralError> {
+        if self.rest.is_empty() {
+            match self.receive().await? {
+                Some(block) => self.rest = block,
+                None => return Ok(None),
+            }
+        }
+        let length = usize::try_from(max).unwrap_or(usize::MAX).min(self.rest.len());
+        Ok(Some(self.rest.split_to(length)))
+    }
+
+    async fn receive(&mut self) -> Result<Option<Bytes>, CentralError> {
         if self.exact && self.left == 0 {
             return Ok(None);
         }
@@ -47,7 +60,7 @@ impl Body {
     /// The whole body in memory: for refs and the like.
     pub async fn whole(mut self) -> Result<Vec<u8>, CentralError> {
         let mut bytes = Vec::new();
-        while let Some(block) = self.next().await? {
+        while let Some(block) = self.next(u64::MAX).await? {
             bytes.extend_from_slice(&block);
         }
         Ok(bytes)

@@ -100,7 +100,10 @@ async fn wrong_ranges_short_bodies_and_other_statuses_are_errors() {
     let cases: [(Vec<u8>, &str); 5] = [
         (respond("206 Partial Content", &["Content-Length: 4"], b"0123"), "answered with \"none\""),
         (respond("206 Partial Content", &["Content-Range: bytes 5-8/10"], b"0123"), "bytes 5-8/10"),
-        (respond("206 Partial Content", &["Content-Range: bytes 4-7/10", "Content-Length: 4"], b"01"), "2 bytes missing"),
+        (
+            respond("206 Partial Content", &["Content-Range: bytes 4-7/10", "Content-Length: 4"], b"01"),
+            "2 bytes missing",
+        ),
         (respond("503 Service Unavailable", &["Content-Length: 0"], b""), "HTTP status 503"),
         (b"nonsense\r\n\r\n".to_vec(), "cannot reach"),
     ];

@@ -173,50 +173,24 @@ async fn from_neighbours(data: &Data, blob: &BlobRef) -> Result<bool, BlobError>
 async fn from_central(data: &Data, blob: &BlobRef, object: &CentralObject) -> Result<(), BlobError> {
     let Some(central) = &data.central else { return Err(BlobError::Nowhere { neighbours: 0 }) };
     let mut body = central.object(object).await?;
-    let mut pieces = blob.pieces().into_iter();
-    let mut current: Option<Chunk> = None;
-    while let Some(block) = body.next().await? {
-        let mut rest = &block[..];
-        while !rest.is_empty() {
-            let chunk = match current.take() {
-                Some(chunk) => chunk,
-                None => Chunk::start(data, pieces.next().ok_or(BlobError::Differs)?).await?,
-            };
-            let (now, later) = rest.split_at(rest.len().min(usize::try_from(chunk.left).unwrap_or(usize::MAX)));
-            rest = later;
-            current = chunk.take(now).await?;
-        }
-    }
-    if missing(&data.cache, blob).is_empty() { Ok(()) } else { Err(BlobError::Differs) }
-}
-
-/// One chunk on its way; without an inflow it is in the cache already and passed over.
-struct Chunk {
-    inflow: Option<Inflow>,
-    left: u64,
-}
-
-impl Chunk {
-    async fn start(data: &Data, (sha256, length): (fullmetal_proto::Digest, u64)) -> Result<Self, CacheError> {
+    for (sha256, length) in blob.pieces() {
         let key = Key::blob(sha256);
-        if data.cache.has(key, length) {
-            return Ok(Chunk { inflow: None, left: length });
+        let here = data.cache.has(key, length);
+        let mut inflow = if here { None } else { Some(Inflow::new(data.draft(key, length).await?)) };
+        let mut left = length;
+        while left > 0 {
+            let block = body.next(left).await?.ok_or(BlobError::Differs)?;
+            left -= block.len() as u64;
+            if let Some(inflow) = &mut inflow {
+                inflow.write(&block).await?;
+            }
         }
-        Ok(Chunk { inflow: Some(Inflow::new(data.draft(key, length).await?)), left: length })
-    }
-
-    /// Takes at most `left` bytes; gives itself back unless it is done.
-    async fn take(mut self, bytes: &[u8]) -> Result<Option<Self>, CacheError> {
-        self.left -= bytes.len() as u64;
-        if let Some(inflow) = &mut self.inflow {
-            inflow.write(bytes).await?;
-        }
-        if self.left > 0 {
-            return Ok(Some(self));
-        }
-        if let Some(inflow) = self.inflow {
+        if let Some(inflow) = inflow {
             inflow.finish().await?;
         }
-        Ok(None)
+    }
+    match body.next(1).await? {
+        None => Ok(()),
+        Some(_) => Err(BlobError::Differs),
     }
 }
