@@ -20,10 +20,8 @@ pub struct Row {
 
 /// Prints the rows in columns.
 pub fn print(rows: &[Row]) {
-    println!(
-        "\n  {:<10} {:<9} {:<22} {:>12} {:>13}  {}",
-        "device", "version", "state", "from peers", "from central", "seconds"
-    );
+    let head = ("device", "version", "state", "from peers", "from central");
+    println!("\n  {:<10} {:<9} {:<22} {:>12} {:>13}  seconds", head.0, head.1, head.2, head.3, head.4);
     for row in rows {
         println!(
             "  {:<10} {:<9} {:<22} {:>12} {:>13}  {}",
