@@ -4,18 +4,51 @@
 //! [`MembershipEvent`]s to listen to. Order per device: `Connected` first, then its `Control` and `Request`
 //! events, then `Disconnected`; a device that connects again starts anew.
 
+mod book;
+mod endpoint;
+mod handshake;
+mod hub;
+mod neighbour;
+mod remembered;
+#[cfg(test)]
+mod tests;
+
+use super::gossip::{Gossip, GossipError};
+use crate::config::Settings;
 use crate::identity::{Clock, Identity, SharedTrust};
+use endpoint::Endpoint;
 use fullmetal_proto::DeviceId;
 use fullmetal_proto::wire::gossip::Hint;
 use fullmetal_proto::wire::transfer::{Control, Hello};
-use std::net::SocketAddr;
+use hub::Hub;
+use quinn::VarInt;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 /// The most events that wait for their reader; more hold the network back.
 pub const EVENTS_MAX: usize = 256;
+/// Control messages that wait for one neighbour.
+const OUTBOX_MAX: usize = 256;
+/// Messages that wait for the hub.
+const INPUTS_MAX: usize = 64;
+/// Devices that are banned at a time.
+const BANS_MAX: usize = 1024;
+/// How long leaving may take.
+const LEAVE_MAX: Duration = Duration::from_millis(500);
+
+const CLOSE_LEAVING: VarInt = VarInt::from_u32(0);
+const CLOSE_NOT_MEMBER: VarInt = VarInt::from_u32(1);
+const CLOSE_DUPLICATE: VarInt = VarInt::from_u32(2);
+/// The reason is the CBOR of other members to try.
+const CLOSE_FULL: VarInt = VarInt::from_u32(3);
+const CLOSE_BANNED: VarInt = VarInt::from_u32(4);
+const CLOSE_SLOW: VarInt = VarInt::from_u32(5);
+const CLOSE_ERROR: VarInt = VarInt::from_u32(6);
 
 /// What membership needs to know, apart from who this device is.
 #[derive(Clone, Debug)]
@@ -37,6 +70,25 @@ pub struct MembershipSettings {
     pub weight: u16,
     /// The peer's cache directory; remembered peers are kept in it.
     pub cache: PathBuf,
+}
+
+impl MembershipSettings {
+    /// From the configuration: listens on loopback where only `lo` is named, else on all IPv4 addresses.
+    pub fn of(settings: &Settings) -> Self {
+        let peer = &settings.peer;
+        let only_loopback = !peer.interfaces.is_empty() && peer.interfaces.iter().all(|i| i == "lo");
+        let ip = if only_loopback { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        MembershipSettings {
+            listen: SocketAddr::from((ip, peer.port)),
+            peers: peer.peers.clone(),
+            discovery: peer.discovery,
+            interfaces: peer.interfaces.clone(),
+            gossip: true,
+            origin: peer.origin,
+            weight: peer.weight,
+            cache: settings.paths.cache_dir(),
+        }
+    }
 }
 
 /// Something that happened among the neighbours.
@@ -86,47 +138,111 @@ pub enum MembershipEvent {
 #[derive(Clone, Debug)]
 pub struct Membership {
     shared: Arc<Shared>,
+    /// Tells the hub when the last clone is gone.
+    _handles: Arc<watch::Sender<()>>,
 }
 
 impl Membership {
     /// Queues a control message. A neighbour that does not take its messages is disconnected, so that it
     /// starts anew instead of missing one. False: not a neighbour (any more).
     pub fn send(&self, device: &DeviceId, message: Control) -> bool {
-        let _ = (device, message, &self.shared);
-        false
+        let links = lock(&self.shared.links);
+        let Some(link) = links.get(device) else { return false };
+        let sent = link.outbox.try_send(message).is_ok();
+        if !sent {
+            link.connection.close(CLOSE_SLOW, b"takes no messages");
+        }
+        sent
     }
 
     /// Tells the fleet of a verified announcement: gossips it, or lets a held gossip message travel on.
     pub fn publish(&self, hint: Hint) {
-        let _ = hint;
+        if let Some(gossip) = &self.shared.gossip {
+            gossip.publish(hint);
+        }
     }
 
     /// Drops a gossiped hint that proved false.
     pub fn refuse(&self, hint: Hint) {
-        let _ = hint;
+        if let Some(gossip) = &self.shared.gossip {
+            gossip.refuse(hint);
+        }
     }
 
     /// The connected members, in order.
     pub fn neighbours(&self) -> Vec<DeviceId> {
-        Vec::new()
+        lock(&self.shared.links).keys().cloned().collect()
     }
 
     /// Closes the connection and refuses the device for `duration`.
     pub fn ban(&self, device: &DeviceId, duration: Duration) {
-        let _ = (device, duration);
+        let now = Instant::now();
+        let mut bans = lock(&self.shared.bans);
+        bans.retain(|_, until| *until > now);
+        if bans.len() < BANS_MAX {
+            bans.insert(device.clone(), now + duration);
+        }
+        drop(bans);
+        tracing::warn!(peer = %device, seconds = duration.as_secs(), "banned");
+        if let Some(link) = lock(&self.shared.links).get(device) {
+            link.connection.close(CLOSE_BANNED, b"banned");
+        }
     }
 
-    /// Judges all neighbours' certificates again: after a new trust file or revocation list.
-    pub fn recheck(&self) {}
+    /// Judges all neighbours' certificates again: after a new trust file or revocation list. Happens every
+    /// minute by itself, for those that expire.
+    pub fn recheck(&self) {
+        self.shared.recheck.notify_one();
+    }
 
     /// Where the quinn endpoint listens.
     pub fn local_addr(&self) -> SocketAddr {
-        ([0, 0, 0, 0], 0).into()
+        self.shared.endpoint.local
+    }
+
+    /// Closes all connections and waits a moment for the neighbours to learn of it.
+    pub async fn leave(self) {
+        self.shared.endpoint.quinn.close(CLOSE_LEAVING, b"leaving");
+        // Whoever has not heard it by then finds out by the idle timeout.
+        let _ = tokio::time::timeout(LEAVE_MAX, self.shared.endpoint.quinn.wait_idle()).await;
     }
 }
 
+/// What handles and the hub share.
 #[derive(Debug)]
-struct Shared;
+struct Shared {
+    links: Mutex<BTreeMap<DeviceId, Link>>,
+    bans: Mutex<BTreeMap<DeviceId, Instant>>,
+    gossip: Option<Gossip>,
+    recheck: Notify,
+    endpoint: Endpoint,
+}
+
+/// The way to one neighbour.
+#[derive(Debug)]
+struct Link {
+    outbox: mpsc::Sender<Control>,
+    connection: quinn::Connection,
+}
+
+impl Shared {
+    fn set_link(&self, device: DeviceId, link: Option<Link>) {
+        let mut links = lock(&self.links);
+        match link {
+            Some(link) => drop(links.insert(device, link)),
+            None => drop(links.remove(&device)),
+        }
+    }
+
+    fn is_banned(&self, device: &DeviceId) -> bool {
+        lock(&self.bans).get(device).is_some_and(|until| *until > Instant::now())
+    }
+}
+
+/// No code panics while it holds one of these locks, and none awaits.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Why membership could not start.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +255,12 @@ pub enum MembershipError {
         /// Why not.
         source: std::io::Error,
     },
+    /// Our own certificate or key does not make a TLS configuration.
+    #[error("TLS configuration: {0}")]
+    Tls(String),
+    /// The gossip half.
+    #[error(transparent)]
+    Gossip(#[from] GossipError),
 }
 
 /// Who this device is, whom it believes, and the time to judge certificates by.
@@ -157,7 +279,25 @@ pub async fn start(
     settings: MembershipSettings,
     credentials: Credentials,
 ) -> Result<(Membership, mpsc::Receiver<MembershipEvent>), MembershipError> {
-    let _ = (settings, credentials);
-    let (_tx, rx) = mpsc::channel(EVENTS_MAX);
-    Ok((Membership { shared: Arc::new(Shared) }, rx))
+    let endpoint = Endpoint::bind(settings.listen, &credentials)?;
+    let (events, events_rx) = mpsc::channel(EVENTS_MAX);
+    let gossip = match settings.gossip {
+        true => {
+            let port = if settings.listen.port() == 0 { 0 } else { settings.listen.port().saturating_add(1) };
+            let listen = SocketAddr::new(settings.listen.ip(), port);
+            let identity = &credentials.identity;
+            let gossip = Gossip::start(&identity.key, &identity.fleet, listen, events.clone())?;
+            gossip.port_known().await;
+            Some(gossip)
+        }
+        false => None,
+    };
+    let (links, bans) = Default::default();
+    let shared = Arc::new(Shared { links, bans, gossip, recheck: Notify::new(), endpoint });
+    let (inputs, inputs_rx) = mpsc::channel(INPUTS_MAX);
+    let (found, found_rx) = mpsc::channel(INPUTS_MAX);
+    let (handles, handles_rx) = watch::channel(());
+    let hub = Hub::new(settings, credentials, shared.clone(), events, (inputs, found));
+    tokio::spawn(hub.run(inputs_rx, found_rx, handles_rx));
+    Ok((Membership { shared, _handles: Arc::new(handles) }, events_rx))
 }

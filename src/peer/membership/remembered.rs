@@ -1,0 +1,53 @@
+//! Proven members on disk, so that a restart needs no discovery. Losing the file costs nothing else.
+
+use fullmetal_proto::wire::cbor;
+use fullmetal_proto::wire::transfer::KnownPeer;
+use std::io::Write as _;
+use std::path::Path;
+
+const FILE: &str = "peers";
+/// Bytes of the file; 256 peers take a quarter of it.
+const LEN_MAX: usize = 128 << 10;
+
+/// What was remembered; nothing when the file is absent or not understood.
+pub(super) fn load(cache: &Path) -> Vec<KnownPeer> {
+    let path = cache.join(FILE);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "remembered peers not read");
+            return Vec::new();
+        }
+    };
+    cbor::from_slice(&bytes, LEN_MAX).unwrap_or_else(|error| {
+        tracing::warn!(path = %path.display(), %error, "remembered peers not understood");
+        Vec::new()
+    })
+}
+
+/// Replaces the file whole.
+pub(super) fn save(cache: &Path, peers: &[KnownPeer]) -> std::io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(cache)?;
+    file.write_all(&cbor::to_vec(peers))?;
+    file.as_file().sync_all()?;
+    file.persist(cache.join(FILE)).map_err(|e| e.error)?;
+    std::fs::File::open(cache)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_saved_is_loaded_and_nonsense_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(load(dir.path()).is_empty());
+        let peers = vec![KnownPeer { device: "press-1".parse().unwrap(), address: "192.0.2.7:4000".into() }];
+        save(dir.path(), &peers).unwrap();
+        assert_eq!(load(dir.path()), peers);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
+        std::fs::write(dir.path().join(FILE), b"nonsense").unwrap();
+        assert!(load(dir.path()).is_empty());
+    }
+}
