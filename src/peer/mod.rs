@@ -7,7 +7,11 @@ pub mod discovery;
 pub mod fetch;
 pub mod gossip;
 pub mod membership;
+mod node;
 pub mod serve;
+pub mod socket;
 #[cfg(test)]
 mod testing;
 pub mod transfer;
+
+pub use node::{run, run_until, runtime};

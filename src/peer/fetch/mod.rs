@@ -116,6 +116,8 @@ pub struct Fetcher {
     running: BTreeMap<TransferId, Running>,
     reports: mpsc::Sender<Report>,
     outputs: VecDeque<Output>,
+    /// Why central does not serve us; cleared by the next frame that it gives.
+    trouble: Option<String>,
 }
 
 impl Fetcher {
@@ -124,7 +126,7 @@ impl Fetcher {
         let (reports, receiver) = mpsc::channel(REPORTS_MAX);
         let swarm = Swarm::new(data.me.clone(), origin, weight, seed);
         let (wishes, running, outputs) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        (Fetcher { data, swarm, wishes, running, reports, outputs }, receiver)
+        (Fetcher { data, swarm, wishes, running, reports, outputs, trouble: None }, receiver)
     }
 
     /// Wants frames of a manifest; an empty `need` only helps others. Said again, it replaces the need.
@@ -182,7 +184,7 @@ impl Fetcher {
                 let ended = self.running.remove(&transfer);
                 if let Some(ended) = ended.filter(|r| r.from_central) {
                     let reason = format!("central has wrong bytes for frame {piece}; publish the commit again");
-                    self.outputs.push_back(Output::Trouble { manifest: ended.manifest, reason });
+                    self.complain(ended.manifest, reason);
                 }
                 self.handle(Input::Corrupt { transfer, piece }, now);
             }
@@ -190,8 +192,7 @@ impl Fetcher {
                 let ended = self.running.remove(&transfer);
                 debug!(%transfer, ?why, reason, "transfer failed");
                 if let Some(ended) = ended.filter(|r| r.from_central) {
-                    warn!(manifest = %ended.manifest.short(), reason, "central");
-                    self.outputs.push_back(Output::Trouble { manifest: ended.manifest, reason });
+                    self.complain(ended.manifest, reason);
                 }
                 self.handle(Input::Failed { transfer, why }, now);
             }
@@ -222,6 +223,17 @@ impl Fetcher {
     /// The next thing for others to do.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// The newest lasting trouble with central.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.clone()
+    }
+
+    fn complain(&mut self, manifest: Digest, reason: String) {
+        warn!(manifest = %manifest.short(), reason, "central");
+        self.trouble = Some(reason.clone());
+        self.outputs.push_back(Output::Trouble { manifest, reason });
     }
 
     fn handle(&mut self, input: Input, now: Timestamp) {
@@ -284,6 +296,7 @@ impl Fetcher {
         let Some(frame) = wish.listing.frames.get(piece as usize) else { return };
         let bytes = u64::from(frame.length);
         if from_central {
+            self.trouble = None;
             wish.bytes_from_central += bytes;
             self.data.counters.add_from_central(bytes);
         } else {

@@ -44,6 +44,9 @@ pub enum BlobError {
     /// Central did not give it.
     #[error("no neighbour has it; central: {0}")]
     Central(#[from] CentralError),
+    /// It came and had to give way to something else.
+    #[error("the cache is too small for it beside what must stay; raise peer.cache_bytes_max")]
+    Evicted,
     /// Central has another content in its place.
     #[error("what central has in its place has another hash; was it published again? announce it again")]
     Differs,
