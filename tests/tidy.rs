@@ -1,5 +1,7 @@
 //! The house rules, as a test: sizes, import directions, names, leftovers.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::path::{Path, PathBuf};
 
 /// The longest source file in lines.

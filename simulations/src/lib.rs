@@ -2,3 +2,5 @@
 
 pub mod demo;
 pub mod lab;
+#[cfg(target_arch = "x86_64")]
+pub mod trace;

@@ -23,11 +23,32 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         programs: Option<PathBuf>,
     },
+    /// For the power loss test: run a program and kill it at its n-th call that changes or syncs the disk.
+    #[cfg(target_arch = "x86_64")]
+    #[command(hide = true)]
+    Trace {
+        /// Which call; 0 only counts.
+        #[arg(long)]
+        kill_at: u64,
+        /// Where to write the number of calls so far.
+        #[arg(long)]
+        count: PathBuf,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
 }
 
 fn main() -> ExitCode {
-    let Command::Demo { keep, programs } = Cli::parse().command;
-    match fullmetal_sim::demo::run(keep, programs) {
+    let result = match Cli::parse().command {
+        Command::Demo { keep, programs } => fullmetal_sim::demo::run(keep, programs),
+        #[cfg(target_arch = "x86_64")]
+        Command::Trace { kill_at, count, command } => match fullmetal_sim::trace::run(kill_at, &count, &command) {
+            Ok(true) => return ExitCode::from(137),
+            other => other.map(|_| ()),
+        },
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fullmetal-sim: {error:#}");

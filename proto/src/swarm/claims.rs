@@ -10,7 +10,7 @@ use super::limits::{
 };
 use super::table::{Known, Own, Table, TableKey};
 use super::transfers::{Source, Transfer};
-use super::{Effect, TransferId};
+use super::{Effect, Failure, TransferId};
 use crate::{DeviceId, Timestamp};
 use std::ops::Range;
 
@@ -123,7 +123,10 @@ impl Swarm {
             local.in_flight.set(piece);
             own.claims.set(piece);
         }
-        own.lease_until = now.after(LEASE);
+        // Whoever failed before proves itself by bytes first, so that nobody waits for it.
+        if self.unreachable.failures == 0 {
+            own.lease_until = now.after(LEASE);
+        }
         own.moved = false;
         let bytes = job.pieces.clone().map(|piece| local.length(piece)).sum();
         let left = job.pieces.clone().collect();
@@ -133,10 +136,16 @@ impl Swarm {
         self.bump(key, now);
     }
 
-    /// Of two that fetch the same piece, the one later in the line stops.
+    /// Of two that fetch the same piece, the one later in the line stops, or the one that gets no bytes.
     fn give_way(&mut self, key: TableKey, now: Timestamp) {
         for id in self.transfers.select(|t| t.key == key && t.source == Source::Origin) {
-            if self.must_give_way(key, id, now) {
+            if !self.must_give_way(key, id, now) {
+                continue;
+            }
+            if self.transfers.live.get(&id).is_some_and(|t| now.since(t.moved_at) >= LEASE) {
+                self.effects.push_back(Effect::Abort { transfer: id });
+                self.on_failed(id, Failure::Stalled, now);
+            } else {
                 self.abort(id, now);
             }
         }
@@ -154,6 +163,16 @@ impl Swarm {
             let theirs = table.ranking.rank(run, &rival.status.peer);
             now >= own.lease_until || mine.is_none() || theirs.is_some_and(|theirs| Some(theirs) < mine)
         })
+    }
+
+    /// Bytes from central: a lease that ran out holds again.
+    pub(super) fn revive_lease(&mut self, key: TableKey, now: Timestamp) {
+        let Some(own) = self.tables.get_mut(&key).and_then(|t| t.own.as_mut()) else { return };
+        own.moved = true;
+        if own.lease_until <= now && !own.claims.is_empty() {
+            own.lease_until = now.after(LEASE);
+            self.bump(key, now);
+        }
     }
 
     /// Renews the lease if bytes moved since it was last renewed.

@@ -12,9 +12,7 @@ impl Swarm {
         transfer.moved_at = now;
         if transfer.source == Source::Origin {
             let key = transfer.key;
-            if let Some(own) = self.tables.get_mut(&key).and_then(|t| t.own.as_mut()) {
-                own.moved = true;
-            }
+            self.revive_lease(key, now);
         }
     }
 

@@ -2,14 +2,13 @@
 
 use super::table::{self, Row};
 use super::tell::{Teller, mb};
-use crate::lab::{Central, DemoApp, Fleet, Node, NodeOptions, Release, interrupted, output_of, wait_for};
+use crate::lab::{
+    ActionState, Central, DemoApp, Fleet, Node, NodeOptions, Release, interrupted, pull_with_ostree, wait_for,
+};
 use anyhow::{Context as _, bail, ensure};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 const APP: &str = "web";
@@ -84,7 +83,7 @@ impl Stage<'_> {
         let published = self.fleet.publish(&tree, REF, number, &more)?;
         self.teller.line(&format!("{REF} is commit {}", published["commit"].as_str().unwrap_or("?")));
         let before = self.central.bytes_sent();
-        pull_with_ostree(&self.fleet.dir().join("one-device"), &self.central.url())?;
+        pull_with_ostree(&self.fleet.dir().join("one-device"), &self.central.url(), REF, None)?;
         let one = self.central.bytes_sent() - before;
         self.one_device += one;
         self.sent += one;
@@ -137,14 +136,14 @@ impl Stage<'_> {
         let mut open: Vec<String> = DEVICES.map(str::to_owned).to_vec();
         wait_for(&format!("release {number}"), Duration::from_secs(RELEASE_S_MAX), || {
             self.check()?;
-            let states = self.states()?;
+            let states = self.gateway.newest_actions()?;
             for name in open.clone() {
-                let Some((state, reason)) = states.get(&name) else { continue };
+                let Some(ActionState { state, reason, .. }) = states.get(&name) else { continue };
                 if told.insert(name.clone(), state.clone()).as_ref() != Some(state) {
                     let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
                     self.teller.line(&format!("{name} {state}{because}"));
                 }
-                if matches!(state.as_str(), "succeeded" | "failed" | "withdrawn") {
+                if states[&name].has_ended() {
                     self.ended(&name, state, expected(&name), start)?;
                     open.retain(|n| *n != name);
                 }
@@ -167,20 +166,6 @@ impl Stage<'_> {
         device.seconds.push(start.elapsed().as_secs_f64());
         device.state = if expected == Expected::Runs { "proven".into() } else { "rolled back".into() };
         Ok(())
-    }
-
-    /// The newest action's state of each device, as the gateway knows it.
-    fn states(&self) -> anyhow::Result<BTreeMap<String, (String, String)>> {
-        let status: Value = serde_json::from_str(&self.gateway.gateway(&["--json", "status"])?)?;
-        let mut newest: BTreeMap<String, (u64, String, String)> = BTreeMap::new();
-        for action in status["actions"].as_array().into_iter().flatten() {
-            let text = |key: &str| action[key].as_str().unwrap_or_default().to_owned();
-            let (device, number) = (text("device"), action["action"].as_u64().unwrap_or(0));
-            if newest.get(&device).is_none_or(|n| n.0 <= number) {
-                newest.insert(device, (number, text("state"), text("reason")));
-            }
-        }
-        Ok(newest.into_iter().map(|(device, (_, state, reason))| (device, (state, reason))).collect())
     }
 
     /// What counts in the end is what the apps say.
@@ -248,19 +233,6 @@ impl Stage<'_> {
 
 fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
-fn pull_with_ostree(repo: &Path, url: &str) -> anyhow::Result<()> {
-    let ostree = |args: &[&str]| {
-        let mut command = Command::new("ostree");
-        command.arg(format!("--repo={}", repo.display())).args(args);
-        output_of(&mut command)
-    };
-    if !repo.exists() {
-        ostree(&["init", "--mode=bare-user"])?;
-        ostree(&["remote", "add", "--no-gpg-verify", "central", url])?;
-    }
-    ostree(&["pull", "central", REF]).map(|_| ())
 }
 
 /// The page that the app on `port` serves, without its newline.

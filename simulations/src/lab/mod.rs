@@ -8,13 +8,15 @@ pub mod net;
 mod node;
 mod process;
 mod programs;
+mod site;
 
 pub use app::{DemoApp, Release};
 pub use central::Central;
 pub use fleet::Fleet;
-pub use node::{Node, NodeOptions};
+pub use node::{ActionState, Node, NodeOptions};
 pub use process::{Process, interrupted, on_interrupt, wait_for};
-pub use programs::{Programs, output_of};
+pub use programs::{Programs, output_of, pull_with_ostree};
+pub use site::{Site, SiteOptions};
 
 /// The user that peers run as: nobody else's, without a name.
 pub const PEER_UID: u32 = 61_616;

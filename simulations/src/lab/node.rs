@@ -5,6 +5,7 @@ use super::{PEER_UID, Programs, output_of};
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +20,24 @@ pub struct NodeOptions {
     pub interface: String,
     /// Network namespace that it lives in.
     pub netns: Option<String>,
+}
+
+/// One action of one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionState {
+    /// Its number.
+    pub action: u64,
+    /// How far it is, such as `fetching` or `succeeded`.
+    pub state: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl ActionState {
+    /// Whether nothing follows.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state.as_str(), "succeeded" | "failed" | "withdrawn")
+    }
 }
 
 /// One host.
@@ -88,6 +107,16 @@ impl Node {
         Ok(fs::remove_file(self.root.join("var/lib/fullmetal/data").join(app).join(file))?)
     }
 
+    /// The namespace that it lives in.
+    pub fn netns(&self) -> Option<&str> {
+        self.netns.as_deref()
+    }
+
+    /// Takes a program that was started otherwise, such as under a tracer, as its agent.
+    pub fn set_agent(&mut self, agent: Process) {
+        self.agent = Some(agent);
+    }
+
     fn start(&self, program: &Path, command: &str, uid: Option<u32>) -> anyhow::Result<Process> {
         let args = ["--root".into(), self.root.clone().into_os_string(), command.into()];
         Process::start(program, args, &self.log(command), uid, self.netns.as_deref())
@@ -128,6 +157,11 @@ impl Node {
         }
     }
 
+    /// Ends its agent; the apps go on.
+    pub fn end_agent(&mut self) {
+        self.agent = None;
+    }
+
     /// Ends its programs; the apps go on.
     pub fn end(&mut self) {
         for mut process in [self.agent.take(), self.gateway.take(), self.peer.take()].into_iter().flatten() {
@@ -151,6 +185,20 @@ impl Node {
     /// What `fullmetal-gateway` prints for these arguments.
     pub fn gateway(&self, args: &[&str]) -> anyhow::Result<String> {
         output_of(Command::new(&self.programs.gateway).arg("--root").arg(&self.root).args(args))
+    }
+
+    /// The newest action of each device, as the gateway here knows it.
+    pub fn newest_actions(&self) -> anyhow::Result<BTreeMap<String, ActionState>> {
+        let status: Value = serde_json::from_str(&self.gateway(&["--json", "status"])?)?;
+        let mut newest: BTreeMap<String, ActionState> = BTreeMap::new();
+        for entry in status["actions"].as_array().into_iter().flatten() {
+            let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+            let action = entry["action"].as_u64().unwrap_or(0);
+            if newest.get(&text("device")).is_none_or(|n| n.action <= action) {
+                newest.insert(text("device"), ActionState { action, state: text("state"), reason: text("reason") });
+            }
+        }
+        Ok(newest)
     }
 
     /// Stops its apps, through their supervisors.

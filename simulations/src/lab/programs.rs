@@ -39,3 +39,19 @@ pub fn output_of(command: &mut Command) -> anyhow::Result<String> {
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
+
+/// What one device costs central without us: `ostree pull` of `ref_name` into `repo`, which is made when missing.
+pub fn pull_with_ostree(repo: &Path, url: &str, ref_name: &str, netns: Option<&str>) -> anyhow::Result<()> {
+    let ostree = |args: &[&str]| {
+        let mut command = Command::new(if netns.is_some() { "nsenter" } else { "ostree" });
+        if let Some(netns) = netns {
+            command.arg(format!("--net=/run/netns/{netns}")).arg("ostree");
+        }
+        output_of(command.arg(format!("--repo={}", repo.display())).args(args))
+    };
+    if !repo.exists() {
+        ostree(&["init", "--mode=bare-user"])?;
+        ostree(&["remote", "add", "--no-gpg-verify", "central", url])?;
+    }
+    ostree(&["pull", "central", ref_name]).map(|_| ())
+}

@@ -54,7 +54,6 @@ pub(super) enum Event {
     Asked { from: usize, life: u32, id: TransferId, piece: u32, to: usize },
     Uploaded { node: usize, life: u32 },
     Input { node: usize, life: u32, input: Input },
-    Connect { a: usize, b: usize },
     Lost { node: usize, peer: usize, link: u64 },
     Start { node: usize },
     OriginStep,
@@ -233,7 +232,6 @@ impl Net {
             Event::Uploaded { .. } => {}
             Event::Input { node, life, input } if self.nodes[node].life == life => self.report(node, input),
             Event::Input { .. } => {}
-            Event::Connect { a, b } => self.connect(a, b),
             Event::Lost { node, peer, link } if self.links.was_last(node, peer, link) => {
                 self.input(node, Input::Disconnected { peer: device(peer) });
             }
