@@ -2,10 +2,12 @@
 //!
 //! Exit status 2 is for usage and configuration, 1 for failure.
 
+mod agent;
 mod enroll;
 mod inspect;
 mod keys;
 mod output;
+mod status;
 
 use clap::{Parser, Subcommand};
 use fullmetal::config::{ConfigError, Paths, Settings};
@@ -33,6 +35,10 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Make this device's keys and a request for certificates, or take the answer.
     Enroll(enroll::EnrollArgs),
+    /// Run the agent: deploys what the gateway announces (as root).
+    Agent,
+    /// Show what runs on this device and what is under way.
+    Status,
     /// Show a document to a person: what it says, who signed it, whether it holds now, and why not.
     Inspect(inspect::InspectArgs),
 }
@@ -49,7 +55,6 @@ struct Context {
 }
 
 impl Context {
-    #[allow(dead_code, reason = "used by the daemons")]
     fn settings(&self) -> Result<Settings, ConfigError> {
         Settings::load(self.paths.clone())
     }
@@ -62,6 +67,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Keys(command) => keys::run(&context, command),
         Command::Enroll(args) => enroll::run(&context, args),
+        Command::Agent => agent::run(&context),
+        Command::Status => status::run(&context),
         Command::Inspect(args) => inspect::run(&context, &args),
     };
     output::exit(result)
