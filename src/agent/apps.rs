@@ -41,6 +41,18 @@ impl Apps {
         }
     }
 
+    /// When the journal cannot be read: every app runs what its `current` says.
+    pub fn adopt_links(&mut self) {
+        for dir in entries(&self.paths.apps_dir()).unwrap_or_default() {
+            let commit = fs::read_link(dir.join("current")).ok();
+            let commit = commit.and_then(|c| c.to_str()?.parse::<Digest>().ok());
+            let (Ok(name), Some(commit)) = (file_name(&dir).parse::<AppName>(), commit) else { continue };
+            if let Err(error) = self.host.start(&App { name, commit, job: false }) {
+                warn!(%error, "app not started");
+            }
+        }
+    }
+
     /// Checks every new version out beside what runs.
     pub fn check_out(&self, store: &dyn ObjectStore, moves: &[Move]) -> anyhow::Result<()> {
         for m in moves {

@@ -124,11 +124,7 @@ pub fn judge(agent: &Agent, blobs: &Blobs) -> Result<(Vec<Candidate>, JudgedPart
     Ok((candidates, judged))
 }
 
-fn judge_part(
-    agent: &Agent,
-    part: &Part,
-    bytes: &BTreeMap<Digest, Vec<u8>>,
-) -> Result<(Candidate, Manifest), String> {
+fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> Result<(Candidate, Manifest), String> {
     let blob = |blob: &BlobRef| bytes.get(&blob.sha256).map(Vec::as_slice).unwrap_or_default();
     let object = blob(&part.commit_object);
     let commit = Commit::parse(object).map_err(|e| format!("commit {}: {e}", part.commit))?;

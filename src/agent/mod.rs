@@ -14,9 +14,9 @@ mod watch;
 mod worker;
 
 use crate::config::Settings;
-use crate::host::SupervisorOptions;
+use crate::host::{SupervisorHost, SupervisorOptions};
 use crate::identity::{Clock, FleetTrust, Identity, Usage};
-use crate::journal::{Journal, RealDisk};
+use crate::journal::{DirectoryDisk, Journal};
 use crate::local::{Packet, read_descriptor};
 use crate::repo::LibostreeStore;
 use anyhow::Context as _;
@@ -47,7 +47,7 @@ struct Agent {
     identity: Identity,
     started: Instant,
     machine: Deploy,
-    journal: Journal<RealDisk>,
+    journal: Journal<DirectoryDisk>,
     spool: spool::Spool,
     link: link::Link,
     judging: Option<judge::Judging>,
@@ -65,20 +65,10 @@ struct Agent {
 /// # Errors
 /// When the device's state cannot be used: the message says what, where and what to do.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    let _lock = lock(&settings)?;
     let (sender, receiver) = channel();
     let mut agent = Agent::new(settings, sender)?;
     agent.start()?;
     agent.serve(&receiver)
-}
-
-/// Two agents on one state would break every promise.
-fn lock(settings: &Settings) -> anyhow::Result<std::fs::File> {
-    let path = settings.paths.run_dir().join("agent.lock");
-    std::fs::create_dir_all(settings.paths.run_dir()).with_context(|| format!("creating {}", path.display()))?;
-    let file = std::fs::File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-    file.try_lock().map_err(|_| anyhow::anyhow!("another agent holds {}; only one may run", path.display()))?;
-    Ok(file)
 }
 
 impl Agent {
@@ -91,7 +81,7 @@ impl Agent {
             std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
         }
         let store = LibostreeStore::open_or_create(&settings.paths.repo()).context("opening the object store")?;
-        let journal = Journal::open(RealDisk::open(&settings.paths.journal_dir())?);
+        let journal = Journal::open(&settings.paths.journal_dir())?;
         let spool = spool::Spool::open(&settings.paths.reports_dir())?;
         let mut host = SupervisorOptions::new(settings.paths.root(), &settings.device.id).context("finding myself")?;
         host.grace = settings.agent.stop_timeout;
@@ -126,10 +116,18 @@ impl Agent {
 
     /// Goes on from the journal; apps that nothing is changing are started first, whatever else fails.
     fn start(&mut self) -> anyhow::Result<()> {
-        let record = self.journal.load().context("the deployment journal")?;
+        let record = match self.journal.load() {
+            Ok(record) => record,
+            Err(error) => {
+                // Nothing new may be deployed, but what was in force runs.
+                apps::Apps::new(self.settings.paths.clone(), Box::new(SupervisorHost::new(self.watch_host.clone())))
+                    .adopt_links();
+                return Err(error.into());
+            }
+        };
         self.worker.adopt(record.as_ref());
         info!(device = %self.identity.device, known = record.is_some(), "agent started");
-        self.input(Input::Start { record, local: Local::default() })
+        self.input(Input::Start { record: record.map(Box::new), local: Local::default() })
     }
 
     fn serve(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
@@ -201,13 +199,14 @@ impl Agent {
         let ticket = judging.ticket;
         let verdict = done.and_then(|blobs| judge::judge(self, &blobs));
         self.judging = None;
-        self.input(match verdict {
+        let input = match verdict {
             Ok((parts, judged)) => {
                 self.judged = judged;
                 Input::Judged { ticket, parts }
             }
             Err(judge::Verdict { retry, reason }) => Input::Failed { ticket, retry, reason },
-        })
+        };
+        self.input(input)
     }
 
     /// Hands one input to the machine and does all that it asks for.
@@ -225,7 +224,7 @@ impl Agent {
     fn act(&mut self, effect: Effect) -> anyhow::Result<()> {
         match effect {
             Effect::Persist { seq, record } => {
-                self.journal.save(&record).context("the deployment journal")?;
+                self.journal.save(&record)?;
                 if let Err(error) = self.machine.handle(Input::Persisted { seq }, self.now()) {
                     error!(%error, "the deployment machine refused its own record");
                 }

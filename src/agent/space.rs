@@ -73,7 +73,7 @@ fn judge(need: &Need, stat: &StatVfs, repo: &Path) -> Result<(), String> {
 }
 
 fn mib(bytes: u64) -> String {
-    format!("{}.{} MiB", bytes >> 20, (bytes & 0xf_ffff) * 10 >> 20)
+    format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
 }
 
 fn same_disk(a: &Path, b: &Path) -> bool {

@@ -1,9 +1,8 @@
 //! `fullmetal status`: what runs on this device, what is under way, how its peer is doing.
 
 use super::{Context, output};
-use anyhow::Context as _;
 use fullmetal::host::{AppHost as _, SupervisorHost, SupervisorOptions};
-use fullmetal::journal::{Journal, RealDisk};
+use fullmetal::journal;
 use fullmetal::local::Connection;
 use fullmetal_proto::deploy::{Phase, Record};
 use fullmetal_proto::wire::local::{Client, FromPeer, PeerReport, ToPeer, VERSION};
@@ -12,16 +11,15 @@ use std::fmt::Write as _;
 
 pub fn run(context: &Context) -> anyhow::Result<()> {
     let settings = context.settings()?;
-    let journal = Journal::open(RealDisk::open(&settings.paths.journal_dir())?);
-    let record = journal.load().context("the deployment journal (root only)")?.unwrap_or_default();
-    let options = SupervisorOptions::new(&context.paths.root().to_owned(), &settings.device.id)?;
+    let record = journal::peek(&settings.paths.journal_dir())?.unwrap_or_default();
+    let options = SupervisorOptions::new(context.paths.root(), &settings.device.id)?;
     let host = SupervisorHost::new(options);
     let apps: Vec<Value> = record.apps.iter().map(|(name, app)| app_json(&host, name, app)).collect();
     let peer = ask_peer(&settings.paths.peer_socket());
     if context.json {
         return output::print_json(&json!({
             "device": settings.device.id, "fleet": settings.device.fleet, "apps": apps,
-            "deployment": deployment_json(&record), "ended": record.ended, "peer": peer.as_ref().ok(),
+            "deployment": deployment_json(&record), "ended": ended_json(&record), "peer": peer.as_ref().ok(),
         }));
     }
     let mut text = format!("{} of fleet {}\n", settings.device.id, settings.device.fleet);
@@ -52,11 +50,7 @@ fn field<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("-")
 }
 
-fn app_json(
-    host: &SupervisorHost,
-    name: &fullmetal_proto::AppName,
-    app: &fullmetal_proto::deploy::App,
-) -> Value {
+fn app_json(host: &SupervisorHost, name: &fullmetal_proto::AppName, app: &fullmetal_proto::deploy::App) -> Value {
     let status = host.status(name).ok().flatten();
     json!({
         "name": name, "version": app.current.version, "commit": app.current.commit, "floor": app.floor,
@@ -73,6 +67,10 @@ fn phase(phase: &Phase) -> &'static str {
         Phase::Proving { .. } => "proving",
         Phase::RollingBack { .. } => "rolling back",
     }
+}
+
+fn ended_json(record: &Record) -> Vec<Value> {
+    record.ended.iter().map(|e| json!({ "action": e.action, "state": e.state })).collect()
 }
 
 fn deployment_json(record: &Record) -> Value {
@@ -101,7 +99,8 @@ fn peer_text(text: &mut String, peer: &anyhow::Result<PeerReport>) {
         Err(error) => return drop(writeln!(text, "  peer: {error:#}")),
     };
     let neighbours: Vec<String> = report.neighbours.iter().map(ToString::to_string).collect();
-    let _ = writeln!(text, "  neighbours: {}", if neighbours.is_empty() { "none".into() } else { neighbours.join(", ") });
+    let _ =
+        writeln!(text, "  neighbours: {}", if neighbours.is_empty() { "none".into() } else { neighbours.join(", ") });
     let newest = report.newest.map_or("none".into(), |h| format!("epoch {} counter {}", h.epoch, h.counter));
     let _ = writeln!(text, "  announcement: {newest}");
     let (peers, central, sent) = (report.bytes_from_peers, report.bytes_from_central, report.bytes_to_peers);
