@@ -155,7 +155,8 @@ fn terminal_reports(gateway: &Node, action: u64) -> usize {
     let audit = std::fs::read_to_string(gateway.root().join("var/lib/fullmetal/gateway/audit.jsonl")).unwrap();
     let entries = audit.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
     let ends = ["succeeded", "failed", "withdrawn"];
-    entries.filter(|e| e["action"] == action && e["state"].as_str().is_some_and(|s| ends.contains(&s))).count()
+    let reports = entries.map(|e| e["report"].clone()).filter(|r| r["action"] == action);
+    reports.filter(|r| r["state"].as_str().is_some_and(|s| ends.contains(&s))).count()
 }
 
 /// A small generator (splitmix64), so that the same seed takes the same points.
