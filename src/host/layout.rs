@@ -55,6 +55,11 @@ impl Layout {
         self.run().join("lock")
     }
 
+    /// The number of the newest start or stop.
+    pub fn generation(&self) -> PathBuf {
+        self.run().join("generation")
+    }
+
     /// The supervisor's record.
     pub fn state(&self) -> PathBuf {
         self.run().join("state.json")
