@@ -211,9 +211,11 @@ impl Supervisor {
         if heeds_term(app.pid) {
             kill_process(app.pid, Signal::TERM).ok();
             event = self.watch(&mut app, Some(Instant::now() + self.grace), false).await?;
+            if !matches!(event, Event::Ended(_)) {
+                self.recorder.say("did not end by SIGTERM, so it was killed");
+            }
         }
         if !matches!(event, Event::Ended(_)) {
-            self.recorder.say("did not end by SIGTERM, so it was killed");
             kill_process(app.pid, Signal::KILL).ok();
             event = self.watch(&mut app, None, false).await?;
         }
