@@ -50,7 +50,7 @@ enum Command {
     Publish(Box<publish::PublishArgs>),
     /// Supervise one app (started by the agent).
     #[command(hide = true)]
-    Supervise(supervise::Supervise),
+    Supervise(supervise::SuperviseCommand),
 }
 
 /// The caller used the command in a way that cannot work; exit status 2.

@@ -73,3 +73,52 @@ fn make_data(path: &Path, uid: u32, gid: u32) -> Result<(), HostError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fullmetal_proto::Digest;
+
+    fn refused(prepare: impl FnOnce(&Path)) -> String {
+        let root = tempfile::tempdir().unwrap();
+        let app = App { name: "web".parse().unwrap(), commit: Digest::of(b"1"), job: false };
+        let layout = Layout::new(root.path(), &"d".parse().unwrap(), &app.name);
+        let checkout = layout.checkout(&app.commit);
+        fs::create_dir_all(&checkout).unwrap();
+        prepare(&checkout);
+        let error = check(&layout, &app).unwrap_err();
+        assert!(matches!(error, HostError::Refused { .. }));
+        error.to_string().replace(checkout.to_str().unwrap(), "CHECKOUT")
+    }
+
+    fn with_root(checkout: &Path) {
+        fs::create_dir(checkout.join("rootfs")).unwrap();
+    }
+
+    #[test]
+    fn a_root_that_is_a_link_out_of_the_checkout_is_no_root() {
+        let text = refused(|at| std::os::unix::fs::symlink("/", at.join("rootfs")).unwrap());
+        assert_eq!(text, "web is not started: the app has no root file system: CHECKOUT/rootfs is not a directory");
+    }
+
+    #[test]
+    fn only_a_regular_config_of_sensible_length_is_read() {
+        let path = |at: &Path| at.join("config.json");
+        assert!(refused(with_root).contains("CHECKOUT/config.json cannot be used (No such file"));
+        let text = refused(|at| {
+            with_root(at);
+            std::os::unix::fs::symlink("/etc/passwd", path(at)).unwrap();
+        });
+        assert!(text.contains("CHECKOUT/config.json cannot be used (Too many levels of symbolic links"), "{text}");
+        let text = refused(|at| {
+            with_root(at);
+            fs::create_dir(path(at)).unwrap();
+        });
+        assert!(text.contains("(not a regular file)"), "{text}");
+        let text = refused(|at| {
+            with_root(at);
+            File::create(path(at)).unwrap().set_len(CONFIG_LEN_MAX + 1).unwrap();
+        });
+        assert!(text.contains("(over 1048576 bytes)"), "{text}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Where an app's files lie on a device, and what its container is called.
 
+use crate::config::Paths;
 use fullmetal_proto::{AppName, DeviceId, Digest};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// under different runc roots. `+` is in neither kind of name, so that no two pairs meet in one id.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    root: PathBuf,
+    paths: Paths,
     device: DeviceId,
     name: AppName,
 }
@@ -17,12 +18,12 @@ pub struct Layout {
 impl Layout {
     /// `root` is absolute.
     pub fn new(root: &Path, device: &DeviceId, name: &AppName) -> Self {
-        Layout { root: root.to_owned(), device: device.clone(), name: name.clone() }
+        Layout { paths: Paths::new(root), device: device.clone(), name: name.clone() }
     }
 
     /// The directory of all apps' runs.
     pub fn runs(root: &Path) -> PathBuf {
-        root.join("run/fullmetal/apps")
+        Paths::new(root).run_dir().join("apps")
     }
 
     /// The app.
@@ -32,27 +33,32 @@ impl Layout {
 
     /// Where the agent checked the commit out: `config.json` and `rootfs/`.
     pub fn checkout(&self, commit: &Digest) -> PathBuf {
-        self.root.join("var/lib/fullmetal/apps").join(self.name.as_str()).join(commit.to_string())
+        self.paths.checkout(&self.name, commit)
     }
 
     /// What the app sees as `/data`.
     pub fn data(&self) -> PathBuf {
-        self.root.join("var/lib/fullmetal/data").join(self.name.as_str())
+        self.paths.data_dir(&self.name)
     }
 
     /// The path of [`Layout::data`] as a `config.json` names it, whatever `--root` is.
     pub fn data_by_default(&self) -> PathBuf {
-        Path::new("/var/lib/fullmetal/data").join(self.name.as_str())
+        Paths::new("/").data_dir(&self.name)
     }
 
     /// What belongs to the run of the app; gone after a reboot.
     pub fn run(&self) -> PathBuf {
-        Layout::runs(&self.root).join(self.name.as_str())
+        self.paths.app_run_dir(&self.name)
     }
 
     /// Locked by the supervisor for its life.
     pub fn lock(&self) -> PathBuf {
         self.run().join("lock")
+    }
+
+    /// The number of the newest start or stop.
+    pub fn generation(&self) -> PathBuf {
+        self.run().join("generation")
     }
 
     /// The supervisor's record.
@@ -82,7 +88,7 @@ impl Layout {
 
     /// runc's state root (`runc --root`).
     pub fn runc_root(&self) -> PathBuf {
-        self.root.join("run/fullmetal/runc").join(self.device.as_str())
+        self.paths.run_dir().join("runc").join(self.device.as_str())
     }
 
     /// The container's id.

@@ -5,6 +5,8 @@
 //! of what drives it. A supervisor and its app never notice that the agent died, and a new agent adopts them.
 
 mod bundle;
+mod generation;
+mod health;
 mod layout;
 mod lock;
 mod memory;
@@ -114,7 +116,7 @@ pub struct AppStatus {
     pub phase: Phase,
     /// The commit it was started from.
     pub commit: Digest,
-    /// How often `start` started this app since the device booted; an adopted app keeps its number.
+    /// Rises with every start since the device booted; an adopted app keeps its number.
     pub generation: u64,
     /// When it came into this phase, by the device's clock.
     pub since: Timestamp,

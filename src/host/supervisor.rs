@@ -3,13 +3,12 @@
 use super::lock::Lock;
 use super::runc::{POLL_MS, Runc};
 use super::state::State;
-use super::tail::Tail;
-use super::{App, AppHost, AppStatus, Health, HostError, Layout, Phase, RuncError, Started, bundle};
-use fullmetal_proto::wire::report::ExitStatus;
+use super::{App, AppHost, AppStatus, Health, HostError, Layout, Phase, RuncError, Started};
+use super::{bundle, generation, health};
 use fullmetal_proto::{AppName, DeviceId};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -87,9 +86,8 @@ impl SupervisorHost {
         found?.ok_or_else(|| self.not_up(layout, "one holds the lock but records nothing".to_owned()))
     }
 
-    fn launch(&mut self, layout: &Layout, app: &App, generation: u64) -> Result<(), HostError> {
-        let run = layout.run();
-        fs::create_dir_all(&run).map_err(HostError::io("making", &run))?;
+    /// Whether the supervisor that was spawned is the one; not so when another came first.
+    fn launch(&mut self, layout: &Layout, app: &App, generation: u64) -> Result<bool, HostError> {
         let log = layout.supervisor_log();
         let log = File::create(&log).map_err(HostError::io("making", &log))?;
         let mut command = Command::new(&self.options.program);
@@ -107,22 +105,22 @@ impl SupervisorHost {
         up
     }
 
-    fn wait_for(&self, layout: &Layout, child: &mut Child) -> Result<(), HostError> {
-        let written = |child: &Child| -> Result<bool, HostError> {
-            Ok(State::read(&layout.state())?.is_some_and(|s| i64::from(s.supervisor) == i64::from(child.id())))
-        };
+    fn wait_for(&self, layout: &Layout, child: &mut Child) -> Result<bool, HostError> {
         let up = poll(Duration::from_millis(START_MS_MAX), || {
             let ended = child.try_wait().map_err(HostError::io("waiting for", &self.options.program))?;
-            match (written(child)?, ended) {
-                (true, _) => Ok(Some(Ok(()))),
-                (false, Some(status)) => Ok(Some(Err(self.not_up(layout, format!("it ended with {status}"))))),
+            let own = |s: State| i64::from(s.supervisor) == i64::from(child.id());
+            match (State::read(&layout.state())?.is_some_and(own), ended) {
+                (true, _) => Ok(Some(true)),
+                (false, Some(_)) if Lock::holder(&layout.lock())?.is_some() => Ok(Some(false)),
+                (false, Some(status)) => Err(self.not_up(layout, format!("it ended with {status}"))),
                 (false, None) => Ok(None),
             }
-        });
-        up?.unwrap_or_else(|| {
-            child.kill().map_err(HostError::io("ending", &self.options.program))?;
-            Err(self.not_up(layout, format!("no record of it within {} s", START_MS_MAX / 1000)))
-        })
+        })?;
+        if let Some(up) = up {
+            return Ok(up);
+        }
+        child.kill().map_err(HostError::io("ending", &self.options.program))?;
+        Err(self.not_up(layout, format!("no record of it within {} s", START_MS_MAX / 1000)))
     }
 
     fn not_up(&self, layout: &Layout, why: String) -> HostError {
@@ -154,25 +152,30 @@ impl AppHost for SupervisorHost {
         self.reap();
         let layout = self.layout(&app.name);
         if let Some(state) = self.supervised(&layout)? {
-            if state.commit == app.commit {
-                return Ok(Started::Adopted);
-            }
-            let (name, running, wanted) = (app.name.clone(), state.commit, app.commit);
-            return Err(HostError::Occupied { name, running, wanted });
+            return adopt(app, &state);
         }
-        let last = State::read(&layout.state())?;
-        if last.as_ref().is_some_and(|s| s.done() && s.commit == app.commit) {
+        if State::read(&layout.state())?.is_some_and(|s| s.done() && s.commit == app.commit) {
             return Ok(Started::Adopted);
         }
         bundle::check(&layout, app)?;
-        let generation = last.map_or(0, |s| s.generation) + 1;
-        self.launch(&layout, app, generation)?;
-        info!(app = %app.name, commit = %app.commit.short(), generation, "app started");
-        Ok(Started::New)
+        let run = layout.run();
+        fs::create_dir_all(&run).map_err(HostError::io("making", &run))?;
+        let generation = generation::next(&layout)?;
+        if self.launch(&layout, app, generation)? {
+            info!(app = %app.name, commit = %app.commit.short(), generation, "app started");
+            return Ok(Started::New);
+        }
+        match self.supervised(&layout)? {
+            Some(state) => adopt(app, &state),
+            None => Err(self.not_up(&layout, "another was in its way and ended".to_owned())),
+        }
     }
 
     fn stop(&mut self, name: &AppName) -> Result<(), HostError> {
         let layout = self.layout(name);
+        if layout.run().exists() {
+            generation::next(&layout)?;
+        }
         self.end_supervisor(&layout)?;
         self.reap();
         let left = |e: RuncError| HostError::Unstoppable { name: name.clone(), why: e.to_string() };
@@ -198,15 +201,7 @@ impl AppHost for SupervisorHost {
             return Ok(Health::NotRunning);
         }
         let layout = self.layout(name);
-        let pid_file = layout.health_pid_file();
-        let piped = |e| HostError::io("making a pipe for", &pid_file)(e);
-        let (reader, writer) = io::pipe().map_err(piped)?;
-        rustix::io::ioctl_fionbio(&reader, true).map_err(|e| piped(e.into()))?;
-        fs::remove_file(&pid_file).ok();
-        let child = self.runc(&layout).exec(argv, &pid_file, writer)?;
-        let health = await_command(child, reader, &pid_file, limit);
-        fs::remove_file(&pid_file).ok();
-        health
+        health::ask(&self.runc(&layout), argv, &layout.health_pid_file(), limit)
     }
 
     fn list(&self) -> Result<Vec<AppName>, HostError> {
@@ -229,8 +224,18 @@ impl AppHost for SupervisorHost {
     }
 }
 
+fn adopt(app: &App, state: &State) -> Result<Started, HostError> {
+    if state.commit == app.commit {
+        return Ok(Started::Adopted);
+    }
+    Err(HostError::Occupied { name: app.name.clone(), running: state.commit, wanted: app.commit })
+}
+
 /// Asks again and again until there is an answer; `None` when there is none in time.
-fn poll<T>(limit: Duration, mut ask: impl FnMut() -> Result<Option<T>, HostError>) -> Result<Option<T>, HostError> {
+pub(super) fn poll<T>(
+    limit: Duration,
+    mut ask: impl FnMut() -> Result<Option<T>, HostError>,
+) -> Result<Option<T>, HostError> {
     let deadline = Instant::now() + limit;
     loop {
         let answer = ask()?;
@@ -239,42 +244,4 @@ fn poll<T>(limit: Duration, mut ask: impl FnMut() -> Result<Option<T>, HostError
         }
         thread::sleep(Duration::from_millis(POLL_MS));
     }
-}
-
-/// Waits for a health command, whose process runc wrote to `pid_file`: killing runc alone would leave it.
-fn await_command(
-    mut child: Child,
-    mut output: io::PipeReader,
-    pid_file: &Path,
-    limit: Duration,
-) -> Result<Health, HostError> {
-    let mut tail = Tail::default();
-    let mut hear = |tail: &mut Tail| {
-        let mut buffer = [0; 4096];
-        // Bounded, so that a command that never stops talking cannot outlast its limit.
-        for _ in 0..256 {
-            match output.read(&mut buffer) {
-                Ok(count @ 1..) => tail.push(&buffer[..count]),
-                Ok(0) | Err(_) => break,
-            }
-        }
-    };
-    let ended = poll(limit, || {
-        hear(&mut tail);
-        child.try_wait().map_err(HostError::io("waiting for runc exec of", pid_file))
-    })?;
-    if let Some(status) = ended {
-        hear(&mut tail);
-        let exit = ExitStatus::Code(status.code().unwrap_or(-1));
-        return Ok(if status.success() { Health::Healthy } else { Health::Unhealthy { exit, output: tail.lines() } });
-    }
-    if let Some(pid) = fs::read_to_string(pid_file).ok().and_then(|t| Pid::from_raw(t.trim().parse().ok()?)) {
-        kill_process(pid, Signal::KILL).ok();
-    }
-    let followed =
-        poll(Duration::from_secs(2), || child.try_wait().map_err(HostError::io("waiting for runc exec of", pid_file)))?;
-    if followed.is_none() {
-        child.kill().and_then(|()| child.wait()).map_err(HostError::io("ending runc exec of", pid_file))?;
-    }
-    Ok(Health::TimedOut { output: tail.lines() })
 }

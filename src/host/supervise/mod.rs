@@ -4,6 +4,10 @@
 //! app's main process is its child: it learns the true exit status, and signals cannot reach a stranger. It ends on
 //! SIGTERM, which takes the app down first, and when a job is done; otherwise it lives until it is killed.
 
+mod process;
+mod recorder;
+
+use super::generation;
 use super::lock::Lock;
 use super::runc::Runc;
 use super::state::State;
@@ -11,17 +15,16 @@ use super::tail::Tail;
 use super::{App, HostError, Layout, Phase, bundle};
 use fullmetal_proto::DeviceId;
 use fullmetal_proto::wire::report::ExitStatus;
+use process::{heeds_term, read_pid, reap};
+use recorder::{Recorder, read_some};
 use rustix::fs::Mode;
-use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, chdir, getpid, kill_process, set_child_subreaper, setsid, umask, wait,
-};
+use rustix::process::{Pid, Signal, chdir, getpid, kill_process, set_child_subreaper, setsid, umask};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
 /// The pause before the first restart; it doubles with each exit in a row.
@@ -30,10 +33,6 @@ const RESTART_MS_MIN: u64 = 1_000;
 const RESTART_MS_MAX: u64 = 30_000;
 /// An app that ran this long begins again with the shortest pause.
 const STEADY_MS: u64 = 30_000;
-/// New lines are recorded at most this often.
-const RECORD_MS: u64 = 250;
-/// How long the last words of an app that ended are waited for.
-const LAST_WORDS_MS_MAX: u64 = 500;
 
 /// What the supervisor is told on its command line.
 #[derive(Clone, Debug)]
@@ -76,6 +75,9 @@ async fn supervise(args: SuperviseArgs) -> Result<(), HostError> {
     let Some(_lock) = Lock::take(&layout.lock())? else {
         return Err(HostError::io("locking", &layout.lock())(io::Error::other("another supervisor runs this app")));
     };
+    if generation::read(&layout)? != args.generation {
+        return Err(HostError::io("reading", &layout.generation())(io::Error::other("this start was called off")));
+    }
     set_child_subreaper(Some(getpid())).map_err(|e| HostError::io("adopting the processes of", &run)(e.into()))?;
 
     let mut state = State::new(&args.app, args.generation, getpid().as_raw_nonzero().get());
@@ -209,9 +211,11 @@ impl Supervisor {
         if heeds_term(app.pid) {
             kill_process(app.pid, Signal::TERM).ok();
             event = self.watch(&mut app, Some(Instant::now() + self.grace), false).await?;
+            if !matches!(event, Event::Ended(_)) {
+                self.recorder.say("did not end by SIGTERM, so it was killed");
+            }
         }
         if !matches!(event, Event::Ended(_)) {
-            self.recorder.say("did not end by SIGTERM, so it was killed");
             kill_process(app.pid, Signal::KILL).ok();
             event = self.watch(&mut app, None, false).await?;
         }
@@ -232,101 +236,10 @@ impl Supervisor {
     }
 }
 
-/// Keeps the record on disk up to date.
-struct Recorder {
-    path: PathBuf,
-    state: State,
-    tail: Tail,
-    /// When lines that are not recorded yet are to be.
-    due: Option<Instant>,
-}
-
-impl Recorder {
-    fn enter(&mut self, phase: Phase) {
-        self.state.enter(phase);
-        self.record();
-    }
-
-    fn heard(&mut self, bytes: &[u8]) {
-        self.tail.push(bytes);
-        self.due = self.due.or_else(|| Some(Instant::now() + Duration::from_millis(RECORD_MS)));
-    }
-
-    /// Adds a line of our own to the app's.
-    fn say(&mut self, text: &str) {
-        self.tail.line(&format!("fullmetal: {text}"));
-    }
-
-    /// A full disk must not take the app down with the record of it.
-    fn record(&mut self) {
-        self.due = None;
-        self.state.log = self.tail.lines();
-        if let Err(error) = self.state.write(&self.path) {
-            warn!(%error, "state not recorded");
-        }
-    }
-
-    async fn last_words(&mut self, output: &mut Option<pipe::Receiver>) {
-        let deadline = Instant::now() + Duration::from_millis(LAST_WORDS_MS_MAX);
-        let mut buffer = [0; 4096];
-        while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|_| output.is_some()) {
-            match timeout(left, read_some(output, &mut buffer)).await {
-                Ok(count @ 1..) => self.tail.push(&buffer[..count]),
-                Ok(0) | Err(_) => break,
-            }
-        }
-        self.tail.end();
-    }
-}
-
 /// The pause after the given number of restarts in a row.
 fn pause(exits: u32) -> Duration {
     let doubled = RESTART_MS_MIN.checked_shl(exits).filter(|ms| *ms < RESTART_MS_MAX && exits < 16);
     Duration::from_millis(doubled.unwrap_or(RESTART_MS_MAX))
-}
-
-/// Bytes read, 0 at the end of the stream; never ready without one.
-async fn read_some(output: &mut Option<pipe::Receiver>, buffer: &mut [u8]) -> usize {
-    match output {
-        Some(output) => output.read(buffer).await.unwrap_or(0),
-        None => std::future::pending().await,
-    }
-}
-
-/// Collects every child that ended; the exit of `pid` if it is among them.
-fn reap(pid: Pid) -> io::Result<Option<ExitStatus>> {
-    let mut exit = None;
-    loop {
-        match wait(WaitOptions::NOHANG) {
-            Ok(None) => return Ok(exit),
-            Ok(Some((ended, status))) if ended == pid => exit = Some(exit_of(status)),
-            Ok(Some(_)) => {}
-            Err(rustix::io::Errno::CHILD) if exit.is_some() => return Ok(exit),
-            Err(e) => return Err(e.into()),
-        }
-    }
-}
-
-fn exit_of(status: WaitStatus) -> ExitStatus {
-    match status.terminating_signal() {
-        Some(signal) => ExitStatus::Signal(signal),
-        None => ExitStatus::Code(status.exit_status().unwrap_or(-1)),
-    }
-}
-
-/// Whether SIGTERM does anything: the main process of a pid namespace gets only signals that it catches, or blocks
-/// to fetch them. (`proc_pid_status(5)`: SigBlk, SigCgt; `pid_namespaces(7)`.)
-fn heeds_term(pid: Pid) -> bool {
-    let term = 1u64 << (Signal::TERM.as_raw() - 1);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
-    let sets = status.lines().filter_map(|l| l.strip_prefix("SigBlk:").or_else(|| l.strip_prefix("SigCgt:")));
-    sets.filter_map(|set| u64::from_str_radix(set.trim(), 16).ok()).any(|set| set & term != 0)
-}
-
-fn read_pid(path: &Path) -> Result<Pid, HostError> {
-    let text = std::fs::read_to_string(path).map_err(HostError::io("reading", path))?;
-    let pid = text.trim().parse().ok().filter(|p| *p > 1).and_then(Pid::from_raw);
-    pid.ok_or_else(|| HostError::io("reading", path)(io::Error::other("not a process id")))
 }
 
 #[cfg(test)]
