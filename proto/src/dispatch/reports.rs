@@ -85,10 +85,9 @@ impl Dispatch {
     fn note_progress(&mut self, report: &Report) {
         let Some(action) = self.state.actions.get_mut(&report.action) else { return };
         let same = action.bundle == report.bundle;
-        if let Some(progress) = action.devices.get_mut(&report.device).filter(|_| same) {
-            if report.counter > progress.counter {
-                progress.take(report);
-            }
+        let progress = action.devices.get_mut(&report.device).filter(|p| same && report.counter > p.counter);
+        if let Some(progress) = progress {
+            progress.take(report);
         }
     }
 
