@@ -1,5 +1,7 @@
 //! The gateway program at a site: real processes, the real local socket, a peer played by a thread.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod site;
 
 use fullmetal::identity::{Usage, issue_ca, issue_member, new_key, save_key};

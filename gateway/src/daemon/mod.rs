@@ -20,6 +20,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+/// How long trouble is shown that did not come again.
+const TROUBLE: Duration = Duration::from_secs(600);
 /// The longest sleep of the core's thread.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
@@ -112,7 +114,7 @@ struct Daemon {
     next_ticket: u64,
     /// Manifests that the peer was asked to help with.
     helped: BTreeSet<Digest>,
-    trouble: String,
+    trouble: Option<(Timestamp, String)>,
 }
 
 /// Runs the gateway until something fatal happens. `settle` is how long it listens before it acts.
@@ -140,13 +142,14 @@ pub fn run(settings: &Settings, settle: Duration) -> Result<(), DaemonError> {
     let (link, resolver) = connect(settings, &trust, &events);
     let socket = control::socket_path(&settings.paths);
     if let Some(parent) = socket.parent() {
-        std::fs::create_dir_all(parent).map_err(LocalError::Io)?;
+        let err = |source| LocalError::Socket { action: "making the directory of", path: socket.clone(), source };
+        std::fs::create_dir_all(parent).map_err(err)?;
     }
     Server::start(&socket, events)?;
     tracing::info!(fleet = %settings.device.fleet, socket = %socket.display(), "gateway is up");
     let (fleet, tickets, helped) = (settings.device.fleet.clone(), BTreeMap::new(), BTreeSet::new());
     let last = (now, Instant::now());
-    let (next_ticket, trouble) = (1, String::new());
+    let (next_ticket, trouble) = (1, None);
     let daemon = Daemon {
         core,
         fleet,
@@ -198,7 +201,7 @@ impl Daemon {
             let now = self.now();
             let sleep = self.core.next_wakeup().map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX);
             match inbox.recv_timeout(sleep) {
-                Ok(Event::Link(event)) => self.from_link(event)?,
+                Ok(Event::Link(event)) => self.on_link(event)?,
                 Ok(Event::Made((action, made))) => self.made(action, made)?,
                 Ok(Event::Asked(asked)) => self.asked(asked)?,
                 Err(RecvTimeoutError::Timeout) => self.give(Input::Wakeup)?,
@@ -223,12 +226,12 @@ impl Daemon {
         self.carry_out()
     }
 
-    fn from_link(&mut self, event: FromLink) -> Result<(), DaemonError> {
+    fn on_link(&mut self, event: FromLink) -> Result<(), DaemonError> {
         match event {
             FromLink::Connected(device) => {
                 tracing::info!(peer = %device, "connected to the peer");
                 self.helped.clear();
-                self.trouble.clear();
+                self.trouble = None;
                 self.give(Input::Connected)
             }
             FromLink::Disconnected => self.give(Input::Disconnected),
@@ -253,7 +256,7 @@ impl Daemon {
 
     fn note(&mut self, what: &'static str, problem: &str) -> Result<(), DaemonError> {
         tracing::warn!(problem, "{what}");
-        self.trouble = format!("{what}: {problem}");
+        self.trouble = Some((self.now(), format!("{what}: {problem}")));
         Ok(())
     }
 
@@ -279,7 +282,9 @@ impl Daemon {
             Asked::Withdraw(action, back) => (back, Box::new(move |ticket| Input::Withdraw { ticket, action })),
             Asked::Resume(back) => (back, Box::new(|ticket| Input::Resume { ticket })),
             Asked::Status(back) => {
-                let _ = back.send(Box::new(Status::of(&self.core, &self.fleet, &self.trouble, now)));
+                let trouble = self.trouble.as_ref().filter(|(at, _)| now.since(*at) < TROUBLE);
+                let trouble = trouble.map_or("", |(_, text)| text);
+                let _ = back.send(Box::new(Status::of(&self.core, &self.fleet, trouble, now)));
                 return Ok(());
             }
         };

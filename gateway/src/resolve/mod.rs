@@ -160,7 +160,8 @@ fn check_commit(
 ) -> Result<(), ResolveError> {
     let unsigned_allowed = trust.trust.allows_unsigned(ref_name);
     let bound = metadata.refs.iter().any(|r| r == ref_name.as_str());
-    if !bound && !(unsigned_allowed && metadata.refs.is_empty()) {
+    let unbound_allowed = unsigned_allowed && metadata.refs.is_empty();
+    if !bound && !unbound_allowed {
         let bound = if metadata.refs.is_empty() { "no ref".to_owned() } else { metadata.refs.join(", ") };
         return Err(ResolveError::NotBound { ref_name: ref_name.clone(), commit, bound });
     }

@@ -3,7 +3,7 @@
 use super::decide::labels_of;
 use super::io::{Effect, Newest, Outcome};
 use super::machine::Dispatch;
-use super::state::{Action, Alarm, Announced, Event, Phase, Progress, Wanted};
+use super::state::{Action, Alarm, Announced, Event, Phase, Wanted};
 use crate::wire::{Announcement, Bundle, Mode, Part, Row, cbor, open};
 use crate::{DeviceId, Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -228,7 +228,7 @@ impl Dispatch {
         if action.bundle != Some(bundle) {
             *action = fresh();
         }
-        action.devices.entry(device.clone()).or_insert_with(Progress::default);
+        action.devices.entry(device.clone()).or_default();
         self.state.rows.insert(device, Wanted { action: number, bundle, mode, valid_until });
     }
 

@@ -13,6 +13,10 @@ const SPOOL_MAX: usize = 100_000;
 const DEVICES_MAX: usize = 20_000;
 /// How long a missing report is waited for before the receipt passes over it.
 const GAP: Duration = Duration::from_secs(60);
+/// A device counts from the time of its installation: a larger gap is a fresh start, not lost reports.
+const GAP_LEN_MAX: u64 = 1000;
+/// How long to wait before a fresh start is taken for one: reports overtake one another on their way.
+const FRESH_START: Duration = Duration::from_secs(5);
 /// A receipt for a report that comes again is repeated this often at most.
 const RECEIPT_AGAIN: Duration = Duration::from_secs(10);
 
@@ -85,19 +89,20 @@ impl Dispatch {
     fn note_progress(&mut self, report: &Report) {
         let Some(action) = self.state.actions.get_mut(&report.action) else { return };
         let same = action.bundle == report.bundle;
-        if let Some(progress) = action.devices.get_mut(&report.device).filter(|_| same) {
-            if report.counter > progress.counter {
-                progress.take(report);
-            }
+        let progress = action.devices.get_mut(&report.device).filter(|p| same && report.counter > p.counter);
+        if let Some(progress) = progress {
+            progress.take(report);
         }
     }
 
     fn watch_gap(&mut self, device: &DeviceId) {
-        let gap = self.state.devices.get(device).is_some_and(|d| d.seen.has_gap());
-        if gap {
-            self.gaps.entry(device.clone()).or_insert(self.now.after(GAP));
-        } else {
-            self.gaps.remove(device);
+        let gap = self.state.devices.get(device).filter(|d| d.seen.has_gap()).map(|d| d.seen.gap());
+        match gap {
+            Some(length) => {
+                let wait = if length > GAP_LEN_MAX { FRESH_START } else { GAP };
+                self.gaps.entry(device.clone()).or_insert(self.now.after(wait));
+            }
+            None => drop(self.gaps.remove(device)),
         }
     }
 

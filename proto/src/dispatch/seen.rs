@@ -30,6 +30,12 @@ impl Seen {
         self.runs.last().is_some_and(|(_, last)| *last > self.base)
     }
 
+    /// How many counters are missing before the next that arrived above [`Seen::base`].
+    pub fn gap(&self) -> u64 {
+        let next = self.runs.iter().map(|(first, _)| *first).find(|first| *first > self.base);
+        next.map_or(0, |first| first - self.base - 1)
+    }
+
     /// Adds a counter; false when it was there.
     pub fn insert(&mut self, counter: u64) -> bool {
         if self.contains(counter) {
@@ -102,9 +108,9 @@ mod tests {
         let mut seen = Seen::default();
         seen.insert(7);
         seen.insert(8);
-        assert_eq!((seen.base(), seen.has_gap()), (0, true));
+        assert_eq!((seen.base(), seen.has_gap(), seen.gap()), (0, true, 6));
         seen.give_up_gap();
-        assert_eq!((seen.base(), seen.has_gap()), (8, false));
+        assert_eq!((seen.base(), seen.has_gap(), seen.gap()), (8, false, 0));
         assert!(seen.insert(3) && !seen.insert(3));
         assert_eq!(seen.base(), 8);
     }

@@ -308,6 +308,19 @@ fn reports_out_of_order_count_by_their_counter_and_wait_for_a_receipt_without_ga
 }
 
 #[test]
+fn a_device_that_starts_afresh_counts_from_its_clock_and_soon_gets_receipts() {
+    let mut w = World::settled();
+    let fresh = 1_795_528_440;
+    w.send(report(0, fresh + 1, 0, 1, ReportState::Inventory));
+    w.send(report(0, fresh, 0, 1, ReportState::Inventory));
+    assert!(w.receipts.is_empty());
+    w.advance(Duration::from_secs(6));
+    assert_eq!(w.receipts[&device(0)], fresh + 1);
+    w.send(report(0, fresh + 2, 0, 1, ReportState::Inventory));
+    assert_eq!(w.receipts[&device(0)], fresh + 2, "from then on at once");
+}
+
+#[test]
 fn a_report_of_another_bundle_or_device_changes_no_action() {
     let mut w = World::settled();
     w.ask(1, wish(&[0], 1));
