@@ -1,0 +1,164 @@
+//! The central repo over HTTP(S): any static server, object store or CDN that answers single ranges.
+
+mod body;
+mod error;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use body::Body;
+pub use error::CentralError;
+
+use fullmetal_proto::Digest;
+use fullmetal_proto::wire::bundle::{BLOB_LEN_MAX, COMMIT_LEN_MAX};
+use fullmetal_proto::wire::local::CentralObject;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
+use rustls::time_provider::TimeProvider;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a server may send nothing before it counts as stalled.
+pub const STALL_MS_MAX: u64 = 20_000;
+const CONNECT_MS_MAX: u64 = 10_000;
+const REDIRECTS_MAX: usize = 5;
+/// 64 hex digits, a newline, and room for what other tools write.
+const REF_LEN_MAX: u64 = 256;
+/// Bounds what HTTP/2 may buffer for us.
+const WINDOW_LEN: u32 = 1 << 20;
+
+/// Where the central repo is and how its certificate is judged.
+#[derive(Clone, Debug)]
+pub struct CentralOptions {
+    /// The repo's root, `https://central.example/repo`.
+    pub url: Url,
+    /// CA certificates (PEM) instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// The trusted time.
+    pub clock: Arc<dyn TimeProvider>,
+    /// See [`STALL_MS_MAX`].
+    pub stall: Duration,
+}
+
+/// A client of the central repo. Every request is bounded in bytes and by progress, none in total time.
+#[derive(Clone, Debug)]
+pub struct Central {
+    client: Client,
+    base: Url,
+    stall: Duration,
+}
+
+impl Central {
+    /// Reads the CA certificates; connects to nothing yet.
+    pub fn new(options: CentralOptions) -> Result<Self, CentralError> {
+        let mut base = options.url;
+        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
+            return Err(CentralError::Scheme { url: base.to_string() });
+        }
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let tls = tls::client_config(base.scheme() == "https", options.ca.as_deref(), options.clock)?;
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(redirect::Policy::custom(stay_at_origin))
+            .referer(false)
+            .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
+            .http2_initial_stream_window_size(WINDOW_LEN)
+            .http2_initial_connection_window_size(2 * WINDOW_LEN)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .user_agent(concat!("fullmetal/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|source| CentralError::Client { source })?;
+        Ok(Central { client, base, stall: options.stall })
+    }
+
+    /// `length` bytes of a pack from `offset`. The body ends with an error unless all of them came.
+    pub async fn pack(&self, pack: &Digest, offset: u64, length: u64) -> Result<Body, CentralError> {
+        let url = self.locate(&format!("fullmetal/packs/{pack}.pack"))?;
+        let last = offset + length.max(1) - 1;
+        let request = self.client.get(url.clone()).header(RANGE, format!("bytes={offset}-{last}"));
+        let response = self.send(&url, request).await?;
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT => check_range(&url, &response, offset, last)?,
+            StatusCode::OK if offset == 0 => {}
+            StatusCode::OK => return Err(CentralError::NoRange { url: url.to_string() }),
+            StatusCode::RANGE_NOT_SATISFIABLE => return Err(CentralError::PackTooShort { url: url.to_string(), last }),
+            _ => return Err(refused(&url, &response)),
+        }
+        Ok(Body::exactly(response, url, length, self.stall))
+    }
+
+    /// A small object, whole. The body ends with an error when it is longer than its kind may be.
+    pub async fn object(&self, object: &CentralObject) -> Result<Body, CentralError> {
+        let (path, max) = place(object);
+        let url = self.locate(&path)?;
+        let response = self.send(&url, self.client.get(url.clone())).await?;
+        if response.status() != StatusCode::OK {
+            return Err(refused(&url, &response));
+        }
+        if response.content_length().is_some_and(|length| length > max) {
+            return Err(CentralError::TooLong { url: url.to_string(), max });
+        }
+        Ok(Body::at_most(response, url, max, self.stall))
+    }
+
+    fn locate(&self, path: &str) -> Result<Url, CentralError> {
+        self.base.join(path).map_err(|_| CentralError::Scheme { url: self.base.to_string() })
+    }
+
+    async fn send(&self, url: &Url, request: reqwest::RequestBuilder) -> Result<Response, CentralError> {
+        let sent = request.header(ACCEPT_ENCODING, "identity").send();
+        in_time(self.stall, url, sent).await?.map_err(|e| CentralError::of_request(url, e))
+    }
+}
+
+/// Ends what makes no progress within `stall`.
+async fn in_time<T>(stall: Duration, url: &Url, step: impl Future<Output = T>) -> Result<T, CentralError> {
+    let stalled = |_| CentralError::Stalled { url: url.to_string(), seconds: stall.as_secs() };
+    tokio::time::timeout(stall, step).await.map_err(stalled)
+}
+
+/// Where a small object lies below the repo's root (`ostree_get_relative_object_path` in libostree's
+/// `ostree-core.c` for the first three), and how long it may be.
+fn place(object: &CentralObject) -> (String, u64) {
+    let of_commit = |commit: &Digest, suffix| {
+        let hex = commit.to_string();
+        (format!("objects/{}/{}.{suffix}", &hex[..2], &hex[2..]), COMMIT_LEN_MAX)
+    };
+    match object {
+        CentralObject::Ref(name) => (format!("refs/heads/{name}"), REF_LEN_MAX),
+        CentralObject::Commit(commit) => of_commit(commit, "commit"),
+        CentralObject::CommitMeta(commit) => of_commit(commit, "commitmeta"),
+        CentralObject::Manifest(commit) => (format!("fullmetal/manifests/{commit}"), BLOB_LEN_MAX),
+    }
+}
+
+fn stay_at_origin(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let same = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+    match (same, attempt.previous().len() > REDIRECTS_MAX) {
+        (true, false) => attempt.follow(),
+        (true, true) => attempt.error("too many redirects"),
+        (false, _) => attempt.error("redirected to another server"),
+    }
+}
+
+/// A 206 must hold the range that was asked for (RFC 9110, section 14.4).
+fn check_range(url: &Url, response: &Response, first: u64, last: u64) -> Result<(), CentralError> {
+    let header = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or("none");
+    let range = header.strip_prefix("bytes ").and_then(|r| r.split('/').next());
+    if range == Some(&format!("{first}-{last}")) {
+        return Ok(());
+    }
+    Err(CentralError::WrongRange { url: url.to_string(), wanted: format!("{first}-{last}"), found: header.to_owned() })
+}
+
+fn refused(url: &Url, response: &Response) -> CentralError {
+    let url = url.to_string();
+    match response.status() {
+        StatusCode::NOT_FOUND | StatusCode::GONE => CentralError::Missing { url },
+        status => CentralError::Status { url, status: status.as_u16() },
+    }
+}

@@ -1,0 +1,122 @@
+//! A run of neighbouring frames from central, by one Range request as long as none of them is here already.
+
+use super::{Listing, MOVED_BYTES, Report, What};
+use crate::peer::cache::{CacheError, Key};
+use crate::peer::central::{Central, CentralError};
+use crate::peer::transfer::{Data, Inflow};
+use fullmetal_proto::Digest;
+use fullmetal_proto::swarm::{Failure, TransferId};
+use fullmetal_proto::wire::Frame;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+pub(super) struct Run {
+    pub transfer: TransferId,
+    pub first: u32,
+    pub count: u32,
+}
+
+enum Ended {
+    Central(CentralError),
+    Cache(CacheError),
+    Corrupt(u32),
+    NoCentral,
+}
+
+/// A frame and its index.
+type Numbered = (u32, Frame);
+
+pub(super) async fn fetch(data: Arc<Data>, listing: Arc<Listing>, run: Run, reports: mpsc::Sender<Report>) {
+    let transfer = run.transfer;
+    let fetching = Fetching { data, transfer, reports: reports.clone(), naming: None };
+    let what = match fetching.run(&listing, &run).await {
+        Ok(()) => return,
+        Err(Ended::Corrupt(piece)) => What::Corrupt(piece),
+        Err(Ended::Central(e)) if e.is_missing() => What::Failed(Failure::OriginMissing, e.to_string()),
+        Err(Ended::Central(e)) => What::Failed(Failure::OriginUnreachable, e.to_string()),
+        Err(Ended::Cache(e)) => What::Failed(Failure::OriginUnreachable, e.to_string()),
+        Err(Ended::NoCentral) => {
+            What::Failed(Failure::OriginUnreachable, "no central repo is configured (peer.central)".to_owned())
+        }
+    };
+    let _ = reports.send(Report { transfer, what }).await;
+}
+
+struct Fetching {
+    data: Arc<Data>,
+    transfer: TransferId,
+    reports: mpsc::Sender<Report>,
+    /// The frame before, being synced and named while this one arrives.
+    naming: Option<JoinHandle<Result<(), Ended>>>,
+}
+
+impl Fetching {
+    async fn run(mut self, listing: &Listing, run: &Run) -> Result<(), Ended> {
+        let mut wanted = Vec::new();
+        for (piece, frame) in (run.first..).zip(listing.frames.iter().skip(run.first as usize)).take(run.count as usize)
+        {
+            if self.data.cache.has(Key::frame(frame.sha256), u64::from(frame.length)) {
+                self.say(What::Verified(piece)).await;
+            } else {
+                wanted.push((piece, *frame));
+            }
+        }
+        let central = self.data.central.clone().ok_or(Ended::NoCentral)?;
+        for group in wanted.chunk_by(adjoin) {
+            let pack = listing.packs.get(group[0].1.pack as usize).copied().unwrap_or_default();
+            self.group(&central, &pack, group).await?;
+        }
+        self.named().await
+    }
+
+    async fn group(&mut self, central: &Central, pack: &Digest, group: &[Numbered]) -> Result<(), Ended> {
+        let length = group.iter().map(|(_, frame)| u64::from(frame.length)).sum();
+        let mut body = central.pack(pack, group[0].1.offset, length).await.map_err(Ended::Central)?;
+        for (piece, frame) in group {
+            let key = Key::frame(frame.sha256);
+            let draft = self.data.draft(key, u64::from(frame.length)).await.map_err(Ended::Cache)?;
+            let mut inflow = Inflow::new(draft);
+            let mut unsaid = 0;
+            while inflow.missing() > 0 {
+                let Some(block) = body.next(inflow.missing()).await.map_err(Ended::Central)? else { break };
+                inflow.write(&block).await.map_err(Ended::Cache)?;
+                unsaid += block.len() as u64;
+                if unsaid >= MOVED_BYTES {
+                    self.say(What::Moved(std::mem::take(&mut unsaid))).await;
+                }
+            }
+            self.named().await?;
+            self.naming = Some(self.name(*piece, inflow));
+        }
+        Ok(())
+    }
+
+    /// Syncs and names a whole frame beside the rest, then reports it.
+    fn name(&self, piece: u32, inflow: Inflow) -> JoinHandle<Result<(), Ended>> {
+        let (reports, transfer) = (self.reports.clone(), self.transfer);
+        tokio::spawn(async move {
+            match inflow.finish().await {
+                Ok(()) => {
+                    let _ = reports.send(Report { transfer, what: What::Verified(piece) }).await;
+                    Ok(())
+                }
+                Err(CacheError::Corrupt { .. }) => Err(Ended::Corrupt(piece)),
+                Err(error) => Err(Ended::Cache(error)),
+            }
+        })
+    }
+
+    async fn named(&mut self) -> Result<(), Ended> {
+        let Some(naming) = self.naming.take() else { return Ok(()) };
+        naming.await.unwrap_or(Err(Ended::Cache(CacheError::Stopping)))
+    }
+
+    async fn say(&self, what: What) {
+        let _ = self.reports.send(Report { transfer: self.transfer, what }).await;
+    }
+}
+
+fn adjoin(a: &Numbered, b: &Numbered) -> bool {
+    a.1.pack == b.1.pack && a.1.offset.checked_add(u64::from(a.1.length)) == Some(b.1.offset)
+}

@@ -1,0 +1,69 @@
+//! A draft that is written off the reactor.
+
+use crate::peer::cache::{CacheError, Draft};
+
+/// Bytes that are gathered before they are hashed and written.
+const GATHER_LEN: usize = 256 << 10;
+
+/// Feeds a [`Draft`] from an async task: hashing, writing and syncing happen on blocking threads, and at
+/// most [`GATHER_LEN`] bytes and one block wait in memory.
+#[derive(Debug)]
+pub struct Inflow {
+    draft: Option<Draft>,
+    gathered: Vec<u8>,
+    missing: u64,
+}
+
+impl Inflow {
+    /// Nothing has come yet.
+    pub fn new(draft: Draft) -> Self {
+        let missing = draft.missing();
+        Inflow { draft: Some(draft), gathered: Vec::new(), missing }
+    }
+
+    /// Bytes that are still to come.
+    pub fn missing(&self) -> u64 {
+        self.missing
+    }
+
+    /// Adds the next bytes, at most [`Inflow::missing`]; more is refused as corrupt when it is written.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
+        self.gathered.extend_from_slice(bytes);
+        self.missing = self.missing.saturating_sub(bytes.len() as u64);
+        if self.gathered.len() < GATHER_LEN {
+            return Ok(());
+        }
+        let Some(mut draft) = self.draft.take() else { return Ok(()) };
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let written = off_reactor(move || {
+            draft.write(&gathered)?;
+            gathered.clear();
+            Ok((draft, gathered))
+        });
+        let (draft, gathered) = written.await?;
+        self.draft = Some(draft);
+        self.gathered = gathered;
+        Ok(())
+    }
+
+    /// Writes the rest, verifies and names the file.
+    pub async fn finish(self) -> Result<(), CacheError> {
+        let Some(mut draft) = self.draft else { return Ok(()) };
+        off_reactor(move || {
+            draft.write(&self.gathered)?;
+            draft.finish()
+        })
+        .await
+    }
+}
+
+/// Runs `work` on a blocking thread; it is finished even when the waiting future is dropped.
+async fn off_reactor<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
+) -> Result<T, CacheError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+        Err(_) => Err(CacheError::Stopping),
+    }
+}

@@ -1,0 +1,189 @@
+//! Content on its way in: request streams to neighbours, and what all transfers share.
+
+pub mod blob;
+mod inflow;
+mod neighbours;
+mod pace;
+#[cfg(test)]
+mod tests;
+
+pub use inflow::Inflow;
+pub use neighbours::{Neighbour, Neighbours};
+pub use pace::Pace;
+
+use super::cache::{Cache, CacheError, Draft, Key};
+use super::central::Central;
+use super::control::{ControlError, read_message, write_message};
+use fullmetal_proto::DeviceId;
+use fullmetal_proto::wire::transfer::{REQUEST_LEN_MAX, Request, ResponseHead};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// How long a neighbour may take to answer a request, its queue for uploads included.
+const ANSWER_MS_MAX: u64 = 10_000;
+/// What one read from a stream gives at most.
+const BLOCK_LEN: usize = 64 << 10;
+
+/// What every transfer needs at hand.
+#[derive(Debug)]
+pub struct Data {
+    /// This device.
+    pub me: DeviceId,
+    /// Where content goes.
+    pub cache: Cache,
+    /// The central repo, if this peer may use it.
+    pub central: Option<Central>,
+    /// Who can be asked.
+    pub neighbours: Neighbours,
+    /// What went over the wires.
+    pub counters: Counters,
+    /// To the owner of swarm and membership.
+    pub notices: mpsc::Sender<Notice>,
+    /// When this process started; for a moment after it, neighbours are still being found.
+    pub started: tokio::time::Instant,
+}
+
+/// What transfers and uploads cannot settle themselves.
+#[derive(Debug)]
+pub enum Notice {
+    /// Space is short: evict, the have-map first.
+    Room {
+        /// Bytes that must fit.
+        length: u64,
+        /// Whether they do now.
+        reply: oneshot::Sender<Result<(), CacheError>>,
+    },
+    /// A file in the cache is no longer what its name says and was removed.
+    Rotten(Key),
+    /// A neighbour sent wrong bytes for a blob.
+    Liar(DeviceId),
+}
+
+/// Bytes since the start of the process.
+#[derive(Debug, Default)]
+pub struct Counters {
+    from_peers: AtomicU64,
+    from_central: AtomicU64,
+    to_peers: AtomicU64,
+}
+
+impl Counters {
+    /// Counts frame bytes from a neighbour.
+    pub fn add_from_peers(&self, bytes: u64) {
+        self.from_peers.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts frame bytes from central.
+    pub fn add_from_central(&self, bytes: u64) {
+        self.from_central.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts frame bytes sent to a neighbour.
+    pub fn add_to_peers(&self, bytes: u64) {
+        self.to_peers.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// From neighbours, from central, to neighbours.
+    pub fn read(&self) -> (u64, u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.from_peers), read(&self.from_central), read(&self.to_peers))
+    }
+}
+
+impl Data {
+    /// A draft in the cache, after eviction where space is short.
+    pub async fn draft(&self, key: Key, length: u64) -> Result<Draft, CacheError> {
+        match self.cache.create(key, length) {
+            Err(full @ CacheError::NoRoom { .. }) => {
+                let (reply, answer) = oneshot::channel();
+                if self.notices.send(Notice::Room { length, reply }).await.is_err() {
+                    return Err(full);
+                }
+                answer.await.unwrap_or(Err(full))?;
+                self.cache.create(key, length)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Why a neighbour did not give what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// It does not have it.
+    #[error("the neighbour does not have it")]
+    NotHere,
+    /// It has too many uploads.
+    #[error("the neighbour is busy")]
+    Busy,
+    /// It sent nothing, or next to nothing, for too long.
+    #[error("the neighbour stalled")]
+    Stalled,
+    /// The connection or the stream ended.
+    #[error("the stream ended: {0}")]
+    Gone(String),
+    /// Its answer is no answer.
+    #[error("the neighbour's answer: {0}")]
+    Answer(ControlError),
+    /// What it sent is not what was asked for.
+    #[error("the neighbour sent wrong bytes")]
+    Corrupt,
+    /// The cache could not take it.
+    #[error(transparent)]
+    Cache(CacheError),
+}
+
+impl From<CacheError> for TransferError {
+    fn from(error: CacheError) -> Self {
+        match error {
+            CacheError::Corrupt { .. } => TransferError::Corrupt,
+            other => TransferError::Cache(other),
+        }
+    }
+}
+
+/// Asks `connection` for one frame or blob and puts it into `draft`; `progress` hears of every block.
+///
+/// Dropping the future resets the stream, and the neighbour stops sending.
+pub async fn fetch(
+    connection: &quinn::Connection,
+    request: Request,
+    draft: Draft,
+    mut progress: impl FnMut(u64),
+) -> Result<(), TransferError> {
+    let asked = tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), ask(connection, request));
+    let mut stream = asked.await.map_err(|_| TransferError::Stalled)??;
+    let mut inflow = Inflow::new(draft);
+    let mut pace = Pace::start();
+    while inflow.missing() > 0 {
+        let block = pace.keep(stream.read_chunk(BLOCK_LEN, true)).await.ok_or(TransferError::Stalled)?;
+        let block = block.map_err(|e| TransferError::Gone(e.to_string()))?;
+        let Some(block) = block else { return Err(TransferError::Gone("it ended early".to_owned())) };
+        let length = block.bytes.len() as u64;
+        inflow.write(&block.bytes).await?;
+        pace.moved(length);
+        progress(length);
+    }
+    let _ = stream.stop(0u8.into());
+    Ok(inflow.finish().await?)
+}
+
+async fn ask(connection: &quinn::Connection, request: Request) -> Result<quinn::RecvStream, TransferError> {
+    let opened = connection.open_bi().await;
+    let (mut send, mut receive) = opened.map_err(|e| TransferError::Gone(e.to_string()))?;
+    write_message(&mut send, &request, REQUEST_LEN_MAX).await.map_err(of_stream)?;
+    let _ = send.finish();
+    match read_message(&mut receive, REQUEST_LEN_MAX).await.map_err(of_stream)? {
+        ResponseHead::Ok => Ok(receive),
+        ResponseHead::NotHere => Err(TransferError::NotHere),
+        ResponseHead::Busy => Err(TransferError::Busy),
+    }
+}
+
+fn of_stream(error: ControlError) -> TransferError {
+    match error {
+        ControlError::Stream(e) => TransferError::Gone(e.to_string()),
+        other => TransferError::Answer(other),
+    }
+}
