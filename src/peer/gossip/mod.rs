@@ -4,41 +4,34 @@
 //! message for it. A received hint is held until it proved true ([`Gossip::publish`]) and only then travels on, so that
 //! nobody can flood the fleet with claims through others.
 
+mod swarm;
+#[cfg(test)]
+mod tests;
+
 use super::membership::MembershipEvent;
-use fullmetal_proto::wire::PublicKey;
 use fullmetal_proto::wire::gossip::{HINT_LEN_MAX, Hint};
+use fullmetal_proto::wire::{PublicKey, SigningKey};
 use fullmetal_proto::{DeviceId, Digest, FleetId};
 use libp2p::futures::StreamExt as _;
-use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageAuthenticity, MessageId, TopicHash};
+use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash};
+use libp2p::swarm::SwarmEvent;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, allow_block_list, connection_limits, identity, multiaddr::Protocol};
-use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use libp2p::{Multiaddr, PeerId, Swarm, identity, multiaddr::Protocol};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
+use swarm::{Behaviour, BehaviourEvent, address};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 /// Commands that wait for the gossip task.
 const COMMANDS_MAX: usize = 256;
-/// The longest gossipsub message in bytes, envelope included.
-const TRANSMIT_LEN_MAX: usize = 4 << 10;
-/// Messages that wait for one neighbour.
-const QUEUE_MAX: usize = 64;
 /// Hints that wait for proof.
 const HELD_MAX: usize = 64;
 /// Hints of one neighbour that wait for proof.
 const HELD_PER_PEER_MAX: usize = 8;
-/// How long a hint may wait; shorter than gossipsub's memory of [`HISTORY`] heartbeats.
+/// How long a hint may wait; shorter than the swarm's memory of messages.
 const HELD_SECS_MAX: u64 = 8;
-const HEARTBEAT: Duration = Duration::from_secs(2);
-const HISTORY: usize = 5;
-/// A silent connection is kept alive this often, more or less: with equal times both sides would do it.
-const KEEP_ALIVE: Duration = Duration::from_secs(40);
-const KEEP_ALIVE_SLACK_MS: u32 = 10_000;
-const IDLE_MS_MAX: u32 = 120_000;
-/// The most connections.
-const CONNECTIONS_MAX: u32 = 48;
 /// Seconds before a gossip connection is dialed again; doubles up to 64 times.
 const REDIAL: Duration = Duration::from_secs(1);
 
@@ -76,13 +69,13 @@ enum Command {
 impl Gossip {
     /// Spawns the task. Tries `port`, and any free one when it is 0 or taken.
     pub fn start(
-        key: &fullmetal_proto::wire::SigningKey,
+        key: &SigningKey,
         fleet: &FleetId,
         listen: SocketAddr,
         events: mpsc::Sender<MembershipEvent>,
     ) -> Result<Self, GossipError> {
         let topic = IdentTopic::new(format!("fullmetal/1/{}", fleet_tag(fleet)));
-        let mut swarm = swarm(key, &topic)?;
+        let mut swarm = swarm::swarm(key, &topic)?;
         let wanted = swarm.listen_on(address(listen.ip(), listen.port()));
         if let Err(error) = wanted {
             tracing::debug!(%error, %listen, "gossip takes any port");
@@ -135,71 +128,6 @@ impl Gossip {
     pub fn refuse(&self, hint: Hint) {
         let _ = self.commands.try_send(Command::Refuse(hint));
     }
-}
-
-fn address(ip: IpAddr, port: u16) -> Multiaddr {
-    Multiaddr::from(ip).with(Protocol::Udp(port)).with(Protocol::QuicV1)
-}
-
-/// Whom the swarm may talk to comes before what it talks about.
-#[derive(NetworkBehaviour)]
-struct Behaviour {
-    allowed: allow_block_list::Behaviour<allow_block_list::AllowedPeers>,
-    limits: connection_limits::Behaviour,
-    gossip: gossipsub::Behaviour<gossipsub::IdentityTransform, Subscriptions>,
-}
-
-type Subscriptions = gossipsub::MaxCountSubscriptionFilter<gossipsub::WhitelistSubscriptionFilter>;
-
-fn swarm(key: &fullmetal_proto::wire::SigningKey, topic: &IdentTopic) -> Result<Swarm<Behaviour>, GossipError> {
-    let failed = |e: &dyn std::fmt::Display| GossipError(e.to_string());
-    let keypair = identity::Keypair::ed25519_from_bytes(key.to_bytes()).map_err(|e| failed(&e))?;
-    let mut behaviour = behaviour(&keypair, topic)?;
-    behaviour.gossip.subscribe(topic).map_err(|e| failed(&e))?;
-    let swarm = libp2p::SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
-        .with_quic_config(|mut quic| {
-            let slack = getrandom::u32().unwrap_or(0) % KEEP_ALIVE_SLACK_MS;
-            quic.keep_alive_interval = KEEP_ALIVE + Duration::from_millis(u64::from(slack));
-            quic.max_idle_timeout = IDLE_MS_MAX;
-            quic.max_concurrent_stream_limit = 8;
-            quic.max_stream_data = 64 << 10;
-            quic.max_connection_data = 256 << 10;
-            quic
-        })
-        .with_behaviour(|_| behaviour)
-        .map_err(|e| failed(&e))?
-        // Membership decides when a connection ends, not its silence.
-        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(u64::from(u32::MAX))))
-        .build();
-    Ok(swarm)
-}
-
-fn behaviour(keypair: &identity::Keypair, topic: &IdentTopic) -> Result<Behaviour, GossipError> {
-    let config = gossipsub::ConfigBuilder::default()
-        .validate_messages()
-        .validation_mode(gossipsub::ValidationMode::Strict)
-        .max_transmit_size(TRANSMIT_LEN_MAX)
-        .message_id_fn(|message| MessageId::from(Digest::of(&message.data).0.to_vec()))
-        .connection_handler_queue_len(QUEUE_MAX)
-        .heartbeat_interval(HEARTBEAT)
-        .history_length(HISTORY)
-        .build()
-        .map_err(|e| GossipError(e.to_string()))?;
-    let subscriptions = gossipsub::MaxCountSubscriptionFilter {
-        filter: gossipsub::WhitelistSubscriptionFilter(HashSet::from([topic.hash()])),
-        max_subscribed_topics: 1,
-        max_subscriptions_per_request: 4,
-    };
-    let author = MessageAuthenticity::Signed(keypair.clone());
-    let gossip = gossipsub::Behaviour::new_with_subscription_filter(author, config, subscriptions)
-        .map_err(|e| GossipError(e.to_owned()))?;
-    let limits = connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(CONNECTIONS_MAX))
-        .with_max_pending_outgoing(Some(CONNECTIONS_MAX))
-        .with_max_established(Some(CONNECTIONS_MAX))
-        .with_max_established_per_peer(Some(2));
-    Ok(Behaviour { allowed: Default::default(), limits: connection_limits::Behaviour::new(limits), gossip })
 }
 
 /// A proven member.
@@ -382,97 +310,5 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::identity::new_key;
-
-    fn fleet() -> FleetId {
-        "plant-7".parse().unwrap()
-    }
-
-    fn hint(counter: u64) -> Hint {
-        Hint { epoch: 1, counter, digest: Digest::of(&counter.to_be_bytes()), length: 8 }
-    }
-
-    struct Node {
-        gossip: Gossip,
-        events: mpsc::Receiver<MembershipEvent>,
-        peer: PeerId,
-        device: DeviceId,
-    }
-
-    impl Node {
-        async fn start(n: usize) -> Self {
-            let (key, (tx, events)) = (new_key(), mpsc::channel(256));
-            let peer = peer_id(&PublicKey::of(&key)).unwrap();
-            let gossip = Gossip::start(&key, &fleet(), ([127, 0, 0, 1], 0).into(), tx).unwrap();
-            assert_ne!(gossip.port_known().await, 0);
-            Node { gossip, events, peer, device: format!("d{n}").parse().unwrap() }
-        }
-
-        fn address(&self) -> SocketAddr {
-            ([127, 0, 0, 1], self.gossip.port()).into()
-        }
-
-        async fn admit(&self, other: &Node, dial: bool) {
-            self.gossip.admit(other.peer, other.device.clone(), dial.then(|| other.address())).await;
-        }
-
-        /// Whether a hint arrives while `other` publishes one after another.
-        async fn hears(&mut self, other: &Node, counters: std::ops::Range<u64>) -> bool {
-            for counter in counters {
-                other.gossip.publish(hint(counter));
-                let heard = tokio::time::timeout(Duration::from_millis(50), self.events.recv()).await;
-                if let Ok(Some(MembershipEvent::Gossip { device, .. })) = heard {
-                    assert_eq!(device, other.device);
-                    return true;
-                }
-            }
-            false
-        }
-    }
-
-    #[tokio::test]
-    async fn a_stranger_that_dials_gossip_hears_and_tells_nothing_until_it_is_admitted() {
-        let (mut one, mut stranger) = (Node::start(1).await, Node::start(2).await);
-        stranger.admit(&one, true).await;
-        assert!(!stranger.hears(&one, 1..20).await);
-        assert!(!one.hears(&stranger, 21..40).await);
-        one.admit(&stranger, false).await;
-        assert!(stranger.hears(&one, 41..600).await, "the same way works for a member");
-        one.gossip.expel(stranger.peer).await;
-        while stranger.hears(&one, 601..602).await {}
-        assert!(!stranger.hears(&one, 602..620).await, "expelled");
-    }
-
-    #[tokio::test]
-    async fn a_hint_travels_on_only_after_it_proved_true() {
-        let (mut one, mut two, three) = (Node::start(1).await, Node::start(2).await, Node::start(3).await);
-        // three - one - two: what two hears of three came through one.
-        for (a, b) in [(&one, &two), (&one, &three)] {
-            b.admit(a, false).await;
-            a.admit(b, true).await;
-        }
-        assert!(two.hears(&one, 1..600).await);
-        assert!(one.hears(&three, 601..1200).await);
-        let held = tokio::time::timeout(Duration::from_millis(500), two.events.recv()).await;
-        let leaked = matches!(held, Ok(Some(MembershipEvent::Gossip { hint, .. })) if hint.counter > 600);
-        assert!(!leaked, "an unproven hint travelled on");
-        let proved = async {
-            for counter in 1201..2000 {
-                three.gossip.publish(hint(counter));
-                one.gossip.publish(hint(counter - 1));
-                let heard = tokio::time::timeout(Duration::from_millis(50), two.events.recv()).await;
-                if matches!(heard, Ok(Some(MembershipEvent::Gossip { hint, .. })) if hint.counter > 1200) {
-                    return true;
-                }
-            }
-            false
-        };
-        assert!(proved.await);
     }
 }
