@@ -62,6 +62,11 @@ impl Fleet {
         Fleet { dir: tempfile::tempdir().unwrap(), id, gateway_key, ca_key, ca, trust }
     }
 
+    /// The same fleet in name, with no keys of it.
+    pub fn like(fleet: &Fleet) -> Self {
+        Fleet { id: fleet.id.clone(), ..Fleet::new() }
+    }
+
     /// A key and its certificate.
     pub fn certify(&self, device: &DeviceId, usage: Usage) -> (SigningKey, Vec<u8>) {
         let key = new_key();
@@ -185,10 +190,9 @@ impl Peer {
     /// A client at its socket, after Hello.
     pub async fn client(&self, client: Client) -> Caller {
         let path = self.settings.paths.peer_socket();
-        let connection = crate::peer::testing::eventually("the peer's socket", || async {
-            Connection::connect(&path, None).ok()
-        })
-        .await;
+        let connection =
+            crate::peer::testing::eventually("the peer's socket", || async { Connection::connect(&path, None).ok() })
+                .await;
         let caller = Caller { connection: AsyncConnection::new(connection).unwrap() };
         caller.say(ToPeer::Hello { version: VERSION, client }).await;
         let hello = caller.next().await.message;
