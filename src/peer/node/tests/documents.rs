@@ -2,7 +2,7 @@
 
 use super::lab::{Caller, Fleet, MADE, Peer, Setup, bytes_of};
 use super::release::Release;
-use crate::identity::{Usage, new_key};
+use crate::identity::Usage;
 use crate::local::sealed_descriptor;
 use fullmetal_proto::wire::local::{Client, FromPeer, ToPeer};
 use fullmetal_proto::wire::{Receipt, Report, ReportState, SigningKey, seal};
@@ -100,7 +100,7 @@ async fn what_is_not_signed_as_it_must_be_goes_nowhere() {
     let gateway = a.client(Client::Gateway).await;
     let agent = a.client(Client::Agent).await;
     announce(&gateway, &release.announcement(&other, 9), 9).await;
-    let forged = Fleet { gateway_key: new_key(), ..Fleet::like(&fleet) };
+    let forged = Fleet::like(&fleet);
     announce(&gateway, &release.announcement(&forged, 8), 8).await;
     let keys = fleet.certify(&"b".parse().unwrap(), Usage::Agent);
     agent.say(ToPeer::Report(ByteBuf::from(report(&fleet, &a, 1, &keys)))).await;

@@ -101,8 +101,7 @@ async fn a_rotten_file_is_never_sent_and_is_fetched_anew() {
     let nginx = Nginx::http(&repo);
     let a = fleet.start("a", central(&nginx));
     let agent = a.client(Client::Agent).await;
-    agent.say(release.want(release.full())).await;
-    release.complete(&agent).await;
+    release.install(&agent).await;
     let frame = &release.frames[2];
     let file = a.settings.paths.cache_dir().join("frames").join(Digest::of(frame).to_string());
     let mut rotten = frame.clone();
