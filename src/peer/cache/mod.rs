@@ -155,17 +155,10 @@ impl Cache {
         Ok(Cache { inner: Arc::new(inner) })
     }
 
-    /// Whether `key` is here with exactly `length` bytes. A file of another length is removed.
+    /// Whether `key` is here with exactly `length` bytes. A file of another length stays until the right one
+    /// takes its place or space is short: lengths come from neighbours too, and must not remove anything.
     pub fn has(&self, key: Key, length: u64) -> bool {
-        let found = self.index().length(key);
-        match found {
-            None => false,
-            Some(found) if found == length => true,
-            Some(_) => {
-                self.remove(key);
-                false
-            }
-        }
+        self.index().length(key) == Some(length)
     }
 
     /// A read-only descriptor of `key`'s file, or `None` when it is not here with that length.

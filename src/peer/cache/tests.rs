@@ -68,15 +68,18 @@ fn what_a_killed_process_left_is_cleaned_up() {
 }
 
 #[test]
-fn a_file_of_another_length_is_removed_when_it_is_asked_for() {
+fn a_file_of_another_length_is_not_used_and_gives_way() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path(), 100);
     let key = cache.put(Shelf::Frames, b"hello").unwrap();
     drop(cache);
     fs::write(dir.path().join("frames").join(key.sha256.to_string()), b"hell").unwrap();
     let cache = open(dir.path(), 100);
-    assert!(!cache.has(key, 5) && !cache.path(key).exists());
+    assert!(!cache.has(key, 5) && cache.open_read(key, 5).is_none());
     let key = cache.put(Shelf::Frames, b"hello").unwrap();
+    assert_eq!((read(&cache, key, 5).unwrap(), cache.bytes()), (b"hello".to_vec(), 5));
+    assert!(!cache.has(key, 4), "a neighbour that names a wrong length");
+    assert!(cache.has(key, 5), "removes nothing");
     fs::remove_file(cache.path(key)).unwrap();
     assert!(cache.open_read(key, 5).is_none(), "gone behind our back");
     assert_eq!(cache.bytes(), 0);

@@ -3,8 +3,6 @@
 mod listing;
 mod neighbour;
 mod origin;
-#[cfg(test)]
-mod tests;
 
 pub use listing::{Listing, ListingError};
 
@@ -38,7 +36,12 @@ enum What {
     /// In the cache under its name.
     Verified(u32),
     Corrupt(u32),
-    Failed(Failure, String),
+    Failed {
+        why: Failure,
+        reason: String,
+        /// It is not this one neighbour's: central, or our own cache.
+        lasting: bool,
+    },
 }
 
 /// What is for others to do.
@@ -116,7 +119,7 @@ pub struct Fetcher {
     running: BTreeMap<TransferId, Running>,
     reports: mpsc::Sender<Report>,
     outputs: VecDeque<Output>,
-    /// Why central does not serve us; cleared by the next frame that it gives.
+    /// What hinders fetching; cleared by the next frame that comes.
     trouble: Option<String>,
 }
 
@@ -188,10 +191,10 @@ impl Fetcher {
                 }
                 self.handle(Input::Corrupt { transfer, piece }, now);
             }
-            What::Failed(why, reason) => {
+            What::Failed { why, reason, lasting } => {
                 let ended = self.running.remove(&transfer);
                 debug!(%transfer, ?why, reason, "transfer failed");
-                if let Some(ended) = ended.filter(|r| r.from_central) {
+                if let Some(ended) = ended.filter(|_| lasting) {
                     self.complain(ended.manifest, reason);
                 }
                 self.handle(Input::Failed { transfer, why }, now);
@@ -225,13 +228,13 @@ impl Fetcher {
         self.outputs.pop_front()
     }
 
-    /// The newest lasting trouble with central.
+    /// The newest lasting trouble with central or the cache.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.clone()
     }
 
     fn complain(&mut self, manifest: Digest, reason: String) {
-        warn!(manifest = %manifest.short(), reason, "central");
+        warn!(manifest = %manifest.short(), reason, "fetching");
         self.trouble = Some(reason.clone());
         self.outputs.push_back(Output::Trouble { manifest, reason });
     }
@@ -295,8 +298,8 @@ impl Fetcher {
         let Some(wish) = self.wishes.get_mut(&manifest) else { return };
         let Some(frame) = wish.listing.frames.get(piece as usize) else { return };
         let bytes = u64::from(frame.length);
+        self.trouble = None;
         if from_central {
-            self.trouble = None;
             wish.bytes_from_central += bytes;
             self.data.counters.add_from_central(bytes);
         } else {

@@ -20,7 +20,10 @@ pub(super) async fn fetch(data: Arc<Data>, listing: Arc<Listing>, wanted: Wanted
     let what = match transfer_frame(&data, &listing, &wanted, &reports).await {
         Ok(()) => What::Verified(piece),
         Err(TransferError::Corrupt) => What::Corrupt(piece),
-        Err(error) => What::Failed(failure(&error), error.to_string()),
+        Err(error) => {
+            let lasting = matches!(error, TransferError::Cache(_));
+            What::Failed { why: failure(&error), reason: error.to_string(), lasting }
+        }
     };
     let _ = reports.send(Report { transfer, what }).await;
 }

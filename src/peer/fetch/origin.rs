@@ -30,16 +30,20 @@ type Numbered = (u32, Frame);
 pub(super) async fn fetch(data: Arc<Data>, listing: Arc<Listing>, run: Run, reports: mpsc::Sender<Report>) {
     let transfer = run.transfer;
     let fetching = Fetching { data, transfer, reports: reports.clone(), naming: None };
-    let what = match fetching.run(&listing, &run).await {
+    let (why, reason) = match fetching.run(&listing, &run).await {
         Ok(()) => return,
-        Err(Ended::Corrupt(piece)) => What::Corrupt(piece),
-        Err(Ended::Central(e)) if e.is_missing() => What::Failed(Failure::OriginMissing, e.to_string()),
-        Err(Ended::Central(e)) => What::Failed(Failure::OriginUnreachable, e.to_string()),
-        Err(Ended::Cache(e)) => What::Failed(Failure::OriginUnreachable, e.to_string()),
+        Err(Ended::Corrupt(piece)) => {
+            let _ = reports.send(Report { transfer, what: What::Corrupt(piece) }).await;
+            return;
+        }
+        Err(Ended::Central(e)) if e.is_missing() => (Failure::OriginMissing, e.to_string()),
+        Err(Ended::Central(e)) => (Failure::OriginUnreachable, e.to_string()),
+        Err(Ended::Cache(e)) => (Failure::OriginUnreachable, e.to_string()),
         Err(Ended::NoCentral) => {
-            What::Failed(Failure::OriginUnreachable, "no central repo is configured (peer.central)".to_owned())
+            (Failure::OriginUnreachable, "no central repo is configured (peer.central)".to_owned())
         }
     };
+    let what = What::Failed { why, reason, lasting: true };
     let _ = reports.send(Report { transfer, what }).await;
 }
 

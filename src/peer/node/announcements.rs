@@ -7,6 +7,7 @@ use crate::local::read_descriptor;
 use crate::peer::cache::{Cache, CacheError, Key, Shelf};
 use crate::peer::socket::{ClientId, Reply};
 use crate::peer::transfer::blob::pull_from;
+use bytes::Bytes;
 use fullmetal_proto::announce::newest::{Effect, Input, Newest};
 use fullmetal_proto::wire::envelope::envelope_len_max;
 use fullmetal_proto::wire::local::FromPeer;
@@ -15,7 +16,7 @@ use fullmetal_proto::wire::{Announcement, Hint};
 use fullmetal_proto::{DeviceId, Digest};
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 /// The cache's note of which announcement is the newest.
 const NOTE: &str = "newest";
@@ -96,21 +97,18 @@ impl Node {
         };
         let (data, trust) = (self.data.clone(), self.credentials.trust.clone());
         self.answers.spawn(async move {
-            let put = async {
-                let max = envelope_len_max::<Announcement>() as u64;
-                let bytes = read_descriptor(&descriptor, max).map_err(|e| e.to_string())?;
-                let draft = data.draft(Key::blob(Digest::of(&bytes)), bytes.len() as u64).await;
-                drop(draft.map_err(|e| e.to_string())?);
-                let cache = data.cache.clone();
-                let put = tokio::task::spawn_blocking(move || cache.put(Shelf::Blobs, &bytes).map(|key| (key, bytes)));
-                put.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+            let max = envelope_len_max::<Announcement>() as u64;
+            let bytes = match read_descriptor(&descriptor, max) {
+                Ok(bytes) => Bytes::from(bytes),
+                Err(error) => return Finished::Announcement(Judged::Absent(hint.digest, error.to_string())),
             };
-            Finished::Announcement(match put.await {
-                Err(reason) => Judged::Absent(hint.digest, reason),
-                Ok((key, bytes)) => match verify::announcement(&bytes, &trust.get()) {
-                    Ok(verified) => Judged::Good(verified),
-                    Err(error) => Judged::Bad(key.sha256, error),
-                },
+            let verified = match verify::announcement(&bytes, &trust.get()) {
+                Ok(verified) => verified,
+                Err(error) => return Finished::Announcement(Judged::Bad(Digest::of(&bytes), error)),
+            };
+            Finished::Announcement(match data.put(Shelf::Blobs, bytes).await {
+                Ok(_) => Judged::Good(verified),
+                Err(error) => Judged::Absent(hint.digest, error.to_string()),
             })
         });
     }
@@ -134,7 +132,7 @@ impl Node {
                 self.announcements.core.handle(Input::Refused { digest }, now);
             }
             Judged::Absent(digest, error) => {
-                debug!(announcement = %digest.short(), error, "announcement not had");
+                warn!(announcement = %digest.short(), error, "announcement not had");
                 self.announcements.core.handle(Input::Failed { digest }, now);
             }
         }
@@ -144,12 +142,8 @@ impl Node {
         info!(epoch = hint.epoch, counter = hint.counter, "announcement");
         self.announcements.alarm = false;
         self.keep();
-        let cache = self.data.cache.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = cache.sync().and_then(|()| cache.write_note(NOTE, &hint.encode())) {
-                warn!(%error, "noting the newest announcement");
-            }
-        });
+        self.notes.write(NOTE, hint.encode());
+        self.notes.flush_now();
         for id in self.clients.ids() {
             self.tell_announcement(id);
         }

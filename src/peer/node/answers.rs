@@ -3,15 +3,17 @@
 use super::wishes::Loaded;
 use super::{Node, announcements, carrier};
 use crate::local::sealed_descriptor;
-use crate::peer::cache::{CacheError, Key, Shelf};
+use crate::peer::cache::{CacheError, Shelf};
 use crate::peer::central::CentralError;
 use crate::peer::socket::{ClientId, Reply};
 use crate::peer::transfer::Data;
 use crate::peer::transfer::blob::{BlobError, assemble, pull};
+use bytes::Bytes;
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::BlobRef;
 use fullmetal_proto::wire::bundle::CHUNK_LEN;
 use fullmetal_proto::wire::local::{CentralObject, FromPeer};
+use std::fs::File;
 use std::future::Future;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -132,22 +134,20 @@ async fn read_central(data: &Arc<Data>, object: &CentralObject) -> Result<OwnedF
             chunk.extend_from_slice(&block);
         }
         if !chunk.is_empty() {
-            writer = keep_chunk(data, writer, chunk).await.map_err(|e| local(&e))?;
+            writer = keep_chunk(data, writer, chunk.into()).await.map_err(|e| local(&e))?;
         }
     }
     Ok(reader.into())
 }
 
-async fn keep_chunk(data: &Arc<Data>, mut writer: std::fs::File, chunk: Vec<u8>) -> Result<std::fs::File, CacheError> {
-    let room = data.draft(Key::blob(Digest::of(&chunk)), chunk.len() as u64).await?;
-    drop(room);
+async fn keep_chunk(data: &Arc<Data>, mut writer: File, chunk: Bytes) -> Result<File, CacheError> {
+    data.put(Shelf::Blobs, chunk.clone()).await?;
     let cache = data.cache.clone();
-    let kept = tokio::task::spawn_blocking(move || {
+    let written = tokio::task::spawn_blocking(move || {
         writer.write_all(&chunk).map_err(|e| cache.scratch_error(e))?;
-        cache.put(Shelf::Blobs, &chunk)?;
         Ok(writer)
     });
-    kept.await.unwrap_or(Err(CacheError::Stopping))
+    written.await.unwrap_or(Err(CacheError::Stopping))
 }
 
 /// What a person calls it.

@@ -120,14 +120,8 @@ impl Node {
         }
         let data = self.data.clone();
         self.answers.spawn(async move {
-            let made = data.draft(Key::blob(item.digest), u64::from(item.length)).await;
-            if let Err(error) = made.map(drop) {
-                return Finished::Carried(Judged::Absent(item.digest, error.to_string()));
-            }
-            let put = tokio::task::spawn_blocking(move || data.cache.put(Shelf::Blobs, &bytes)).await;
-            Finished::Carried(match put {
-                Ok(Ok(_)) => Judged::Good(item),
-                Ok(Err(error)) => Judged::Absent(item.digest, error.to_string()),
+            Finished::Carried(match data.put(Shelf::Blobs, bytes.into()).await {
+                Ok(_) => Judged::Good(item),
                 Err(error) => Judged::Absent(item.digest, error.to_string()),
             })
         });

@@ -8,7 +8,7 @@ use fullmetal_proto::wire::local::{Client, FromPeer, PeerReport, ToPeer};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// Between two tellings of who was heard, without news.
 const HEARD_MS: u64 = 30_000;
@@ -128,7 +128,6 @@ impl Node {
     }
 
     fn on_message(&mut self, id: ClientId, message: ToPeer, descriptor: Option<OwnedFd>) {
-        debug!(client = id, ?message, "local");
         let now = self.now();
         match message {
             ToPeer::Hello { .. } => {}

@@ -7,6 +7,7 @@ mod announcements;
 mod answers;
 mod carrier;
 mod clients;
+mod notes;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use fullmetal_proto::announce::{carried, newest};
 use fullmetal_proto::swarm::limits::BAN;
 use fullmetal_proto::wire::transfer::Control;
 use fullmetal_proto::{DeviceId, Timestamp};
+use notes::Notes;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +57,7 @@ struct Node {
     wishes: Wishes,
     clients: Clients,
     answers: Answers,
+    notes: Notes,
     sync_at: Option<Timestamp>,
 }
 
@@ -148,14 +151,10 @@ impl Node {
 
     /// Makes names and notes durable, off the reactor.
     fn sync(&mut self) {
-        let note = self.carrier.take_note();
-        let cache = self.data.cache.clone();
-        tokio::task::spawn_blocking(move || {
-            let noted = note.map_or(Ok(()), |bytes| cache.write_note(carrier::NOTE, &bytes));
-            if let Err(error) = noted.and_then(|()| cache.sync()) {
-                warn!(%error, "cache");
-            }
-        });
+        if let Some(note) = self.carrier.take_note() {
+            self.notes.write(carrier::NOTE, note);
+        }
+        self.notes.flush_now();
     }
 
     fn on_membership(&mut self, event: MembershipEvent) {

@@ -4,6 +4,7 @@ use super::announcements::Announcements;
 use super::answers::{Answers, FINISHED_MAX};
 use super::carrier::Carrier;
 use super::clients::Clients;
+use super::notes::Notes;
 use super::wishes::Wishes;
 use super::{Inbox, Node};
 use crate::config::Settings;
@@ -76,6 +77,7 @@ pub async fn run_until(settings: Settings, shutdown: impl Future<Output = ()>) -
     info!(device = %data.me, address = %membership.local_addr(), "peer");
     let (finished, finished_rx) = mpsc::channel(FINISHED_MAX);
     let (fetcher, reports) = Fetcher::new(data.clone(), settings.peer.origin, settings.peer.weight, seed()?);
+    let notes = Notes::new(cache);
     let mut node = Node {
         started: data.started,
         uploads: Arc::new(Uploads::new(data.clone())),
@@ -88,6 +90,7 @@ pub async fn run_until(settings: Settings, shutdown: impl Future<Output = ()>) -
         wishes: Wishes::default(),
         clients: Clients::default(),
         answers: Answers::new(finished),
+        notes: notes.clone(),
         sync_at: None,
         data,
     };
@@ -96,14 +99,17 @@ pub async fn run_until(settings: Settings, shutdown: impl Future<Output = ()>) -
     node.restore_wishes().context("restoring kept manifests")?;
     node.keep();
     let (events_tx, socket_rx) = mpsc::channel(socket::EVENTS_MAX);
+    let noting = tokio::spawn(notes.clone().run());
     let listening = tokio::spawn(socket::listen(listener, policy(&settings), events_tx));
     let inbox = Inbox { membership: events, reports, notices: notices_rx, socket: socket_rx, finished: finished_rx };
     node.run(inbox, shutdown).await;
     info!("stopping");
     listening.abort();
+    noting.abort();
+    node.sync();
     drop(node);
     membership.leave().await;
-    cache.sync().context("syncing the cache")
+    notes.flush().context("writing notes to the cache")
 }
 
 fn credentials(settings: &Settings) -> anyhow::Result<Credentials> {

@@ -164,12 +164,8 @@ impl Node {
 
     fn note_kept(&self) {
         let kept: Vec<(&BlobRef, Digest)> = self.wishes.known.values().map(|k| (&k.blob, k.commit)).collect();
-        let (note, cache) = (cbor::to_vec(&kept), self.data.cache.clone());
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = cache.write_note(NOTE, &note) {
-                warn!(%error, "noting what is kept");
-            }
-        });
+        self.notes.write(NOTE, cbor::to_vec(&kept));
+        self.notes.flush_now();
     }
 
     fn load(&mut self, manifest: &Digest) {

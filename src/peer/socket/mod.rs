@@ -3,8 +3,6 @@
 //! What a message means is for the node; here it is judged only who may say it.
 
 mod client;
-#[cfg(test)]
-mod tests;
 
 pub use client::{Outbox, OutboxFull, Reply};
 
@@ -168,5 +166,30 @@ async fn read(id: ClientId, kind: Client, connection: &AsyncConnection, events: 
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_what_they_may_be() {
+        let policy = Policy { device: "press-1".parse().unwrap(), own_uid: 990, gateway_uid: Some(991) };
+        let may = |client| [0, 990, 991, 1000].map(|uid| policy.admits(client, uid));
+        assert_eq!(may(Client::Agent), [true, true, false, false]);
+        assert_eq!(may(Client::Gateway), [true, true, true, false]);
+        assert_eq!(may(Client::Observer), [true; 4]);
+    }
+
+    #[test]
+    fn observers_only_ask_how_it_is_going() {
+        let manifest = fullmetal_proto::Digest::default();
+        let fetching = ToPeer::Unwant { manifest };
+        let deciding = ToPeer::Receipt(Default::default());
+        let says = |client| [&ToPeer::Status, &fetching, &deciding].map(|message| may_say(client, message));
+        assert_eq!(says(Client::Observer), [true, false, false]);
+        assert_eq!(says(Client::Agent), [true, true, false]);
+        assert_eq!(says(Client::Gateway), [true, true, true]);
     }
 }

@@ -4,16 +4,15 @@ pub mod blob;
 mod inflow;
 mod neighbours;
 mod pace;
-#[cfg(test)]
-mod tests;
 
 pub use inflow::Inflow;
 pub use neighbours::{Neighbour, Neighbours};
 pub use pace::Pace;
 
-use super::cache::{Cache, CacheError, Draft, Key};
+use super::cache::{Cache, CacheError, Draft, Key, Shelf};
 use super::central::Central;
 use super::control::{ControlError, read_message, write_message};
+use bytes::Bytes;
 use fullmetal_proto::DeviceId;
 use fullmetal_proto::wire::transfer::{REQUEST_LEN_MAX, Request, ResponseHead};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,14 +95,35 @@ impl Data {
     pub async fn draft(&self, key: Key, length: u64) -> Result<Draft, CacheError> {
         match self.cache.create(key, length) {
             Err(full @ CacheError::NoRoom { .. }) => {
-                let (reply, answer) = oneshot::channel();
-                if self.notices.send(Notice::Room { length, reply }).await.is_err() {
-                    return Err(full);
-                }
-                answer.await.unwrap_or(Err(full))?;
+                self.room(length, full).await?;
                 self.cache.create(key, length)
             }
             other => other,
+        }
+    }
+
+    /// Stores bytes that are at hand, after eviction where space is short.
+    pub async fn put(&self, shelf: Shelf, bytes: Bytes) -> Result<Key, CacheError> {
+        match self.put_now(shelf, bytes.clone()).await {
+            Err(full @ CacheError::NoRoom { .. }) => {
+                self.room(bytes.len() as u64, full).await?;
+                self.put_now(shelf, bytes).await
+            }
+            other => other,
+        }
+    }
+
+    async fn put_now(&self, shelf: Shelf, bytes: Bytes) -> Result<Key, CacheError> {
+        let cache = self.cache.clone();
+        let put = tokio::task::spawn_blocking(move || cache.put(shelf, &bytes));
+        put.await.unwrap_or(Err(CacheError::Stopping))
+    }
+
+    async fn room(&self, length: u64, full: CacheError) -> Result<(), CacheError> {
+        let (reply, answer) = oneshot::channel();
+        match self.notices.send(Notice::Room { length, reply }).await {
+            Ok(()) => answer.await.unwrap_or(Err(full)),
+            Err(_) => Err(full),
         }
     }
 }

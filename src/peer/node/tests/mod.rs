@@ -1,0 +1,7 @@
+//! Whole peers over loopback: real quinn, gossip, sockets, files, and nginx as central.
+
+mod documents;
+mod faults;
+mod fleet;
+mod lab;
+mod release;
