@@ -20,10 +20,13 @@ fn the_libostree_store_conforms() {
     conform(&|dir| Box::new(LibostreeStore::open_or_create(&dir.join("var/repo")).unwrap()));
 }
 
+/// A test of an empty store with two fixtures and a scratch directory.
+type Body = fn(&mut dyn ObjectStore, &Fixture, &Fixture, &Path);
+
 fn conform(open: &dyn Fn(&Path) -> Box<dyn ObjectStore>) {
     let (one, two) = (Fixture::new(1), Fixture::new(2));
     let scratch = tempfile::tempdir().unwrap();
-    let bodies: [fn(&mut dyn ObjectStore, &Fixture, &Fixture, &Path); 6] = [
+    let bodies: [Body; 6] = [
         objects_are_visible_after_the_slice_was_committed,
         bad_objects_are_refused_and_the_slice_dropped,
         hostile_objects_are_refused,

@@ -101,7 +101,7 @@ fn a_flipped_object_in_a_well_hashed_frame_is_named() {
     let mut import = Import::plan(&manifest, &store).unwrap();
     let error = feed_all(&mut import, &mut store, &frames, &full(&manifest)).unwrap_err();
     assert!(
-        matches!(error, ImportError::Lie { object, source: StoreError::Corrupt { .. }, .. } if object == id),
+        matches!(&error, ImportError::Lie { object, source, .. } if *object == id && matches!(**source, StoreError::Corrupt { .. })),
         "{error}"
     );
     assert!(error.to_string().contains(&id.to_string()));
