@@ -1,3 +1,5 @@
+//! What can go wrong in a store.
+
 use fullmetal_proto::ostree::OstreeError;
 use fullmetal_proto::wire::ObjectId;
 use std::io;

@@ -1,3 +1,5 @@
+//! The commit object.
+
 use super::gvariant::{Member, array, dictionary, string, tuple};
 use super::{OstreeError, checksum, limit};
 use crate::wire::bundle::COMMIT_LEN_MAX;

@@ -1,3 +1,5 @@
+//! The head of a content object's stream.
+
 use super::gvariant::{Member, array, build_array, build_tuple, string, tuple};
 use super::{HEAD_LEN_MAX, OstreeError, XATTRS_MAX, limit};
 

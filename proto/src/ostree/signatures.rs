@@ -1,3 +1,5 @@
+//! Signatures in a commit's detached metadata.
+
 use super::gvariant::{array, dictionary};
 use crate::wire::bundle::COMMIT_LEN_MAX;
 

@@ -1,3 +1,5 @@
+//! Directory listings and their owners and modes.
+
 use super::content::{Xattr, be32, parse_xattrs};
 use super::gvariant::{Member, array, string, tuple};
 use super::{DIRMETA_LEN_MAX, DIRTREE_LEN_MAX, ENTRIES_MAX, OstreeError, checksum, limit};

@@ -1,3 +1,5 @@
+//! Everything that a commit reaches.
+
 use super::{Commit, DEPTH_MAX, DirTree, OstreeError, PATHS_MAX};
 use crate::Digest;
 use crate::wire::{ObjectId, ObjectKind};

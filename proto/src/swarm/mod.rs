@@ -1,1 +1,375 @@
-//! Who fetches what from whom.
+//! Who fetches which piece of a release from whom.
+//!
+//! A peer that wants a manifest's pieces takes them from its neighbours, the rarest first. What nobody has, a few
+//! elected peers fetch from central, each its own runs of neighbouring frames, under a lease that lives by
+//! bytes; who comes next in the line takes over from a holder that fell silent. All that peers know of one
+//! another travels in statuses which are flooded through the connected fleet, the newest of each peer.
+//!
+//! The core is driven by [`Swarm::handle`], then [`Swarm::poll`] until it is empty, then a wait until
+//! [`Swarm::next_wakeup`] or the next input. Times are milliseconds of a steady clock.
+
+mod backoff;
+mod claims;
+mod election;
+pub mod limits;
+mod neighbours;
+mod outcomes;
+mod random;
+mod requests;
+mod runs;
+mod table;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod transfers;
+mod updates;
+
+pub use runs::PieceSpan;
+pub use transfers::TransferId;
+
+use crate::wire::transfer::SwarmUpdate;
+use crate::{Bitmap, DeviceId, Digest, Timestamp};
+use backoff::Backoff;
+use neighbours::Neighbour;
+use random::Random;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use table::{Local, Own, Table, TableKey};
+use transfers::{Source, Transfers};
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The pieces of a manifest are wanted here. Said again, it replaces `need` and `have`; an empty `need`
+    /// makes a helper, which fetches from central what somebody else needs.
+    Want {
+        /// SHA-256 of the manifest's envelope.
+        manifest: Digest,
+        /// All its frames, in its order.
+        frames: Vec<PieceSpan>,
+        /// What the agent misses.
+        need: Bitmap,
+        /// What is verified and in the cache.
+        have: Bitmap,
+    },
+    /// The manifest is of no interest any more, and its pieces are no longer served.
+    Unwant {
+        /// Which.
+        manifest: Digest,
+    },
+    /// A neighbour's control stream is open.
+    Connected {
+        /// Who.
+        peer: DeviceId,
+    },
+    /// It is not any more.
+    Disconnected {
+        /// Who.
+        peer: DeviceId,
+    },
+    /// A neighbour sent an update.
+    Update {
+        /// Who.
+        from: DeviceId,
+        /// What it says.
+        update: SwarmUpdate,
+    },
+    /// Bytes of a transfer arrived.
+    Progress {
+        /// Which.
+        transfer: TransferId,
+        /// How many since the last report.
+        bytes: u64,
+    },
+    /// A piece arrived whole, its hash is right, and it is in the cache.
+    Verified {
+        /// By which transfer.
+        transfer: TransferId,
+        /// Which piece.
+        piece: u32,
+    },
+    /// A piece arrived whole and its hash is wrong; the transfer has ended.
+    Corrupt {
+        /// Which transfer.
+        transfer: TransferId,
+        /// Which piece.
+        piece: u32,
+    },
+    /// A transfer ended before all its pieces had arrived.
+    Failed {
+        /// Which.
+        transfer: TransferId,
+        /// Why.
+        why: Failure,
+    },
+    /// A piece is no longer served: the cache gives its space to something else.
+    /// It is not fetched again unless a new `Want` needs it.
+    Evicted {
+        /// Of which manifest.
+        manifest: Digest,
+        /// Which piece.
+        piece: u32,
+    },
+    /// [`Swarm::next_wakeup`] has come.
+    Wakeup,
+}
+
+/// Why a transfer ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The connection to the neighbour was lost.
+    PeerGone,
+    /// The neighbour does not have the piece.
+    NotHere,
+    /// The neighbour has too many uploads.
+    Busy,
+    /// No bytes came for too long.
+    Stalled,
+    /// Central could not be reached or refused.
+    OriginUnreachable,
+    /// Central has no such file or range.
+    OriginMissing,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask a neighbour for a piece.
+    FetchFromPeer {
+        /// The transfer's name in all reports about it.
+        transfer: TransferId,
+        /// Of which manifest.
+        manifest: Digest,
+        /// Which piece.
+        piece: u32,
+        /// Whom.
+        peer: DeviceId,
+    },
+    /// Ask central for adjoining frames of one pack, by one Range request. Each is reported as it is verified.
+    FetchFromOrigin {
+        /// The transfer's name in all reports about it.
+        transfer: TransferId,
+        /// Of which manifest.
+        manifest: Digest,
+        /// The first piece.
+        first: u32,
+        /// How many.
+        count: u32,
+    },
+    /// Stop a transfer. No report about it is needed; a piece verified meanwhile may still be reported.
+    Abort {
+        /// Which.
+        transfer: TransferId,
+    },
+    /// Send an update on a neighbour's control stream.
+    Send {
+        /// To whom.
+        peer: DeviceId,
+        /// What.
+        update: SwarmUpdate,
+    },
+    /// Close the connection to a peer that sent wrong bytes, and have none with it for a time.
+    Ban {
+        /// Whom.
+        peer: DeviceId,
+        /// How long.
+        for_: Duration,
+    },
+    /// The have-map has changed: [`Swarm::have`] has it.
+    Have {
+        /// Of which manifest.
+        manifest: Digest,
+    },
+    /// All that was needed here is here.
+    Complete {
+        /// Of which manifest.
+        manifest: Digest,
+    },
+}
+
+/// Decides for one peer who fetches what from whom. See the module for how it is driven.
+///
+/// Inputs go in by [`handle`](Swarm::handle); decisions come out of [`poll`](Swarm::poll);
+/// [`have`](Swarm::have) and [`next_wakeup`](Swarm::next_wakeup) only look.
+#[derive(Debug)]
+pub struct Swarm {
+    me: DeviceId,
+    origin: bool,
+    weight: u16,
+    random: Random,
+    now: Timestamp,
+    /// The newest number of a status of ours, of whatever manifest.
+    seq: u64,
+    tables: BTreeMap<TableKey, Table>,
+    wanted: BTreeMap<Digest, TableKey>,
+    neighbours: BTreeMap<DeviceId, Neighbour>,
+    banned: BTreeMap<DeviceId, Timestamp>,
+    transfers: Transfers,
+    /// Pause after central could not be reached.
+    unreachable: Backoff,
+    tick_at: Option<Timestamp>,
+    /// Something happened that may allow new transfers.
+    changed: bool,
+    effects: VecDeque<Effect>,
+}
+
+impl Swarm {
+    /// A peer that may fetch from central if `origin`, with `weight` in the election (0: never elected).
+    pub fn new(me: DeviceId, origin: bool, weight: u16, seed: u64) -> Self {
+        Swarm {
+            me,
+            origin,
+            weight,
+            random: Random::new(seed),
+            now: Timestamp::ZERO,
+            seq: 0,
+            tables: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            banned: BTreeMap::new(),
+            transfers: Transfers::default(),
+            unreachable: Backoff::default(),
+            tick_at: None,
+            changed: false,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Takes in what happened at `now`, which never runs backwards.
+    pub fn handle(&mut self, input: Input, now: Timestamp) {
+        self.now = self.now.max(now);
+        let now = self.now;
+        self.changed |= !matches!(input, Input::Progress { .. } | Input::Update { .. });
+        match input {
+            Input::Want { manifest, frames, need, have } => self.want(manifest, frames, &need, &have, now),
+            Input::Unwant { manifest } => self.unwant(&manifest, now),
+            Input::Connected { peer } => self.connected(peer, now),
+            Input::Disconnected { peer } => self.disconnected(&peer, now),
+            Input::Update { from, update } => self.on_update(&from, update, now),
+            Input::Progress { transfer, bytes } => self.on_progress(transfer, bytes, now),
+            Input::Verified { transfer, piece } => self.on_verified(transfer, piece, now),
+            Input::Corrupt { transfer, .. } => self.on_corrupt(transfer, now),
+            Input::Failed { transfer, why } => self.on_failed(transfer, why, now),
+            Input::Evicted { manifest, piece } => self.on_evicted(&manifest, piece, now),
+            Input::Wakeup => {}
+        }
+        self.run_timers(now);
+        if std::mem::take(&mut self.changed) {
+            self.decide(now);
+        }
+        self.flush(now);
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Verified pieces of a wanted manifest.
+    pub fn have(&self, manifest: &Digest) -> Option<&Bitmap> {
+        let key = self.wanted.get(manifest)?;
+        self.tables.get(key)?.own.as_ref().map(|own| &own.have)
+    }
+
+    fn decide(&mut self, now: Timestamp) {
+        let keys: Vec<TableKey> = self.wanted.values().copied().collect();
+        for key in keys {
+            self.plan_requests(key, now);
+            self.plan_origin(key, now);
+            self.announce_have(key);
+        }
+        self.note_activity(now);
+    }
+
+    /// Emits [`Effect::Have`] and [`Effect::Complete`] when there is news.
+    fn announce_have(&mut self, key: TableKey) {
+        let Some(table) = self.tables.get_mut(&key) else { return };
+        let (Some(local), Some(own)) = (&mut table.local, &table.own) else { return };
+        let manifest = key.manifest;
+        if std::mem::take(&mut local.have_changed) {
+            self.effects.push_back(Effect::Have { manifest });
+        }
+        if !local.completed && !table::lacks(&own.need, &own.have) {
+            local.completed = true;
+            self.effects.push_back(Effect::Complete { manifest });
+        }
+    }
+
+    fn want(&mut self, manifest: Digest, frames: Vec<PieceSpan>, need: &Bitmap, have: &Bitmap, now: Timestamp) {
+        let pieces = u32::try_from(frames.len()).unwrap_or(u32::MAX).min(Bitmap::LEN_MAX);
+        let key = TableKey { manifest, pieces };
+        if self.wanted.get(&manifest).is_some_and(|wanted| *wanted != key) {
+            self.unwant(&manifest, now);
+        }
+        let table = self.tables.entry(key).or_default();
+        let own = table.own.get_or_insert_with(|| Own::new(pieces));
+        own.need = fitted(need, pieces);
+        own.have = fitted(have, pieces);
+        own.progress_at = now;
+        let completed = own.need.is_empty();
+        if table.local.is_none() {
+            table.adopt(Local::new(frames));
+            table.settle.extend(now);
+        }
+        if let Some(local) = &mut table.local {
+            local.completed = completed;
+        }
+        self.wanted.insert(manifest, key);
+        self.bump(key, now);
+        self.refresh_origin(now);
+    }
+
+    fn unwant(&mut self, manifest: &Digest, now: Timestamp) {
+        let Some(key) = self.wanted.remove(manifest) else { return };
+        for id in self.transfers.select(|t| t.key == key) {
+            self.abort(id, now);
+        }
+        let Some(table) = self.tables.get_mut(&key) else { return };
+        table.local = None;
+        table.introduced_by = None;
+        table.heard_at = now;
+        if let Some(own) = &mut table.own {
+            *own = Own { seq: own.seq, ..Own::new(key.pieces) };
+        }
+        table.ranking.set(manifest, &self.me, 0);
+        self.bump(key, now);
+    }
+
+    fn connected(&mut self, peer: DeviceId, now: Timestamp) {
+        if peer == self.me || self.is_banned(&peer, now) {
+            return;
+        }
+        self.end_requests_to(&peer, now);
+        self.neighbours.insert(peer.clone(), Neighbour::default());
+        for table in self.tables.values_mut() {
+            table.amend(&peer, |known| known.near = true);
+            table.settle.extend(now);
+        }
+        self.tell_everything(&peer, now);
+    }
+
+    fn disconnected(&mut self, peer: &DeviceId, now: Timestamp) {
+        self.end_requests_to(peer, now);
+        self.neighbours.remove(peer);
+        for table in self.tables.values_mut() {
+            table.amend(peer, |known| {
+                known.near = false;
+                known.lost = true;
+            });
+        }
+    }
+
+    fn end_requests_to(&mut self, peer: &DeviceId, now: Timestamp) {
+        let source = Source::Neighbour(peer.clone());
+        for id in self.transfers.select(|t| t.source == source) {
+            self.abort(id, now);
+        }
+    }
+}
+
+/// The same set among `len` indices.
+fn fitted(map: &Bitmap, len: u32) -> Bitmap {
+    let mut out = Bitmap::new(len);
+    out.union_with(map);
+    out
+}

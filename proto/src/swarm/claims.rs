@@ -1,0 +1,233 @@
+//! What this peer fetches from central, and when it must leave that to others.
+//!
+//! Never "not found nearby, so go to central": the owner of a run goes at once, everybody else only after the
+//! owner and all before it in the line have held no lease for a while.
+
+use super::Swarm;
+use super::limits::{
+    LEASE, LEASE_RENEW, NEIGHBOUR_FAILURES_MAX, ORIGIN_TRANSFERS_ALONE_MAX, ORIGIN_TRANSFERS_MAX, SETTLE, SETTLE_MAX,
+    TAKEOVER, TAKEOVER_STEP,
+};
+use super::table::{Known, Own, Table, TableKey};
+use super::transfers::{Source, Transfer};
+use super::{Effect, Failure, TransferId};
+use crate::{DeviceId, Timestamp};
+use std::ops::Range;
+
+/// The time that views are given to agree before a new claim.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Settle {
+    since: Timestamp,
+    pub(super) until: Timestamp,
+}
+
+impl Settle {
+    /// Something new was learnt of: wait for the rest of the news, but not for ever.
+    pub(super) fn extend(&mut self, now: Timestamp) {
+        if now > self.until {
+            let rested = now.since(self.until) >= self.until.since(self.since) || self.until == Timestamp::ZERO;
+            if !rested {
+                return;
+            }
+            self.since = now;
+        }
+        self.until = now.after(SETTLE).min(self.since.after(SETTLE_MAX));
+    }
+
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.until
+    }
+}
+
+/// Who can be relied on, at one moment.
+struct View<'a> {
+    own: &'a Own,
+    holders: Vec<&'a Known>,
+    failing: Vec<&'a Known>,
+    last_lease: Timestamp,
+}
+
+/// A piece of work at central: a place in the line, a run's index and the pieces to ask for.
+struct Job {
+    place: u32,
+    run: u32,
+    pieces: Range<u32>,
+}
+
+impl Swarm {
+    /// Starts what this peer may fetch from central now.
+    pub(super) fn plan_origin(&mut self, key: TableKey, now: Timestamp) {
+        self.give_way(key, now);
+        while let Some(job) = self.next_job(key, now) {
+            self.start_origin(key, &job, now);
+        }
+    }
+
+    /// The job that is first in line, if there is one and a request is free for it.
+    fn next_job(&mut self, key: TableKey, now: Timestamp) -> Option<Job> {
+        let mut local = self.tables.get_mut(&key)?.local.take()?;
+        let jobs = match self.tables.get(&key) {
+            Some(table) if table.own.as_ref().is_some_and(|own| own.origin) => self.open_jobs(table, &mut local, now),
+            _ => Vec::new(),
+        };
+        let table = self.tables.get_mut(&key)?;
+        table.local = Some(local);
+        let slots = if table.ranking.len() == 1 { ORIGIN_TRANSFERS_ALONE_MAX } else { ORIGIN_TRANSFERS_MAX };
+        if !table.settle.is_over(now) || self.transfers.origin_count() >= slots {
+            return None;
+        }
+        jobs.into_iter().min_by_key(|job| (job.place, job.run))
+    }
+
+    /// All runs of which this peer may fetch something now; notes since when runs are open.
+    fn open_jobs(&self, table: &Table, local: &mut super::table::Local, now: Timestamp) -> Vec<Job> {
+        let Some(view) = self.view(table, now) else { return Vec::new() };
+        let unelected = table.ranking.place_unelected(&self.me);
+        let mut jobs = Vec::new();
+        for run in 0..local.runs.len() {
+            let Some(pieces) = view.open_stretch(local, local.runs[run].clone()) else {
+                local.open_since[run] = None;
+                continue;
+            };
+            let since = *local.open_since[run].get_or_insert(now);
+            let waits = local.missing.get(&(run as u32)).is_some_and(|backoff| !backoff.is_over(now));
+            let line = table.ranking.line(local.runs[run].start);
+            let (place, quiet) = match line.iter().position(|peer| **peer == self.me) {
+                Some(place) => (place as u32, view.quiet_since(table, &line[..place])),
+                None => (unelected.map_or(u32::MAX, |rank| rank.place), view.last_lease),
+            };
+            let allowed = place == 0 || now >= since.max(quiet).after(TAKEOVER + TAKEOVER_STEP * place);
+            if allowed && !waits {
+                jobs.push(Job { place, run: run as u32, pieces });
+            }
+        }
+        jobs
+    }
+
+    fn view<'a>(&self, table: &'a Table, now: Timestamp) -> Option<View<'a>> {
+        let failing =
+            |peer: &DeviceId| self.neighbours.get(peer).is_some_and(|n| n.failing.failures >= NEIGHBOUR_FAILURES_MAX);
+        let known = || table.peers.values();
+        Some(View {
+            own: table.own.as_ref()?,
+            holders: known().filter(|k| k.holds_lease(now)).collect(),
+            failing: known().filter(|k| k.near && failing(&k.status.peer)).collect(),
+            last_lease: known().map(|k| k.lease_until).max().unwrap_or_default(),
+        })
+    }
+
+    fn start_origin(&mut self, key: TableKey, job: &Job, now: Timestamp) {
+        let Some(table) = self.tables.get_mut(&key) else { return };
+        let (Some(local), Some(own)) = (&mut table.local, &mut table.own) else { return };
+        for piece in job.pieces.clone() {
+            local.in_flight.set(piece);
+            own.claims.set(piece);
+        }
+        // Whoever failed before proves itself by bytes first, so that nobody waits for it.
+        if self.unreachable.failures == 0 {
+            own.lease_until = now.after(LEASE);
+        }
+        own.moved = false;
+        let bytes = job.pieces.clone().map(|piece| local.length(piece)).sum();
+        let left = job.pieces.clone().collect();
+        let transfer = self.transfers.start(Transfer { key, source: Source::Origin, left, bytes, moved_at: now });
+        let (first, count) = (job.pieces.start, job.pieces.len() as u32);
+        self.effects.push_back(Effect::FetchFromOrigin { transfer, manifest: key.manifest, first, count });
+        self.bump(key, now);
+    }
+
+    /// Of two that fetch the same piece, the one later in the line stops, or the one that gets no bytes.
+    fn give_way(&mut self, key: TableKey, now: Timestamp) {
+        for id in self.transfers.select(|t| t.key == key && t.source == Source::Origin) {
+            if !self.must_give_way(key, id, now) {
+                continue;
+            }
+            if self.transfers.live.get(&id).is_some_and(|t| now.since(t.moved_at) >= LEASE) {
+                self.effects.push_back(Effect::Abort { transfer: id });
+                self.on_failed(id, Failure::Stalled, now);
+            } else {
+                self.abort(id, now);
+            }
+        }
+    }
+
+    fn must_give_way(&self, key: TableKey, id: TransferId, now: Timestamp) -> bool {
+        let (Some(transfer), Some(table)) = (self.transfers.live.get(&id), self.tables.get(&key)) else { return false };
+        let (Some(local), Some(own), Some(first)) = (&table.local, &table.own, transfer.left.first()) else {
+            return false;
+        };
+        let run = local.runs[local.run_of(*first) as usize].start;
+        let mine = table.ranking.rank(run, &self.me);
+        let rivals = table.peers.values().filter(|k| k.holds_lease(now));
+        rivals.filter(|k| transfer.left.iter().any(|piece| k.status.claims.get(*piece))).any(|rival| {
+            let theirs = table.ranking.rank(run, &rival.status.peer);
+            now >= own.lease_until || mine.is_none() || theirs.is_some_and(|theirs| Some(theirs) < mine)
+        })
+    }
+
+    /// Bytes from central: a lease that ran out holds again.
+    pub(super) fn revive_lease(&mut self, key: TableKey, now: Timestamp) {
+        let Some(own) = self.tables.get_mut(&key).and_then(|t| t.own.as_mut()) else { return };
+        own.moved = true;
+        if own.lease_until <= now && !own.claims.is_empty() {
+            own.lease_until = now.after(LEASE);
+            self.bump(key, now);
+        }
+    }
+
+    /// Renews the lease if bytes moved since it was last renewed.
+    pub(super) fn renew_lease(&mut self, key: TableKey, now: Timestamp) {
+        let Some(own) = self.tables.get_mut(&key).and_then(|t| t.own.as_mut()) else { return };
+        if own.claims.is_empty() || !own.moved || own.lease_until.since(now) > LEASE_RENEW {
+            return;
+        }
+        own.moved = false;
+        own.lease_until = now.after(LEASE);
+        self.bump(key, now);
+    }
+
+    /// Tells all who look for fetchers whether this one can fetch right now.
+    pub(super) fn refresh_origin(&mut self, now: Timestamp) {
+        let can = self.origin && self.weight > 0 && self.unreachable.is_over(now);
+        let changed = |t: &Table| t.own.as_ref().is_some_and(|own| own.origin != (can && t.local.is_some()));
+        let keys: Vec<TableKey> = self.tables.iter().filter(|(_, t)| changed(t)).map(|(key, _)| *key).collect();
+        for key in keys {
+            let Some(table) = self.tables.get_mut(&key) else { continue };
+            let can = can && table.local.is_some();
+            table.ranking.set(&key.manifest, &self.me, if can { self.weight } else { 0 });
+            if let Some(own) = &mut table.own {
+                own.origin = can;
+            }
+            if can {
+                table.settle.extend(now);
+            }
+            self.bump(key, now);
+        }
+    }
+}
+
+impl View<'_> {
+    /// The first pieces of `run` that somebody needs, nobody has and nobody fetches.
+    fn open_stretch(&self, local: &super::table::Local, run: Range<u32>) -> Option<Range<u32>> {
+        let first = run.clone().find(|piece| self.is_open(local, *piece))?;
+        let last = (first..run.end).find(|piece| !self.is_open(local, *piece)).unwrap_or(run.end);
+        Some(first..last)
+    }
+
+    fn is_open(&self, local: &super::table::Local, piece: u32) -> bool {
+        let count = local.counts[piece as usize];
+        let needed = self.own.need.get(piece) || count.need > 0;
+        if !needed || self.own.have.get(piece) || local.in_flight.get(piece) {
+            return false;
+        }
+        let failing = self.failing.iter().filter(|k| k.offers(piece)).count() as u32;
+        let to_be_had = count.near > failing || (count.far > 0 && !local.doubtful.get(piece));
+        !to_be_had && !self.holders.iter().any(|k| k.status.claims.get(piece))
+    }
+
+    /// Since when none of those before us in the line has held a lease.
+    fn quiet_since(&self, table: &Table, before: &[&DeviceId]) -> Timestamp {
+        let known = before.iter().filter_map(|peer| table.peers.get(*peer));
+        known.map(|k| k.lease_until).max().unwrap_or_default()
+    }
+}

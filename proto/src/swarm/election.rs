@@ -1,0 +1,197 @@
+//! Who fetches from central: weighted rendezvous hashing, in whole numbers so that all machines agree.
+//!
+//! Of all candidates the few with the highest score for the manifest are elected; of those, the one with the
+//! highest score for a run of frames owns it, the others follow by rank, and behind them all who were not
+//! elected. The score is `weight / -log2(hash)`: each peer wins in proportion to its weight
+//! (Mosko, Schindelhauer & Schomaker; draft-ietf-bess-weighted-hrw).
+
+use super::limits::{CANDIDATES_PER_FETCHER, FETCHERS_MAX, FETCHERS_MIN};
+use super::random::mix;
+use crate::{DeviceId, Digest};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The candidates for one manifest, best first.
+#[derive(Debug, Default)]
+pub(super) struct Ranking {
+    candidates: BTreeMap<DeviceId, Candidate>,
+    order: BTreeSet<(Reverse<u128>, DeviceId)>,
+    elected: Vec<DeviceId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    weight: u16,
+    hash: u64,
+}
+
+/// A candidate's place in the line for a run; 0 is the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    pub(super) place: u32,
+    pub(super) elected: bool,
+}
+
+impl Ranking {
+    /// Notes the weight of a candidate; 0 takes it off. Returns whether it is a new one.
+    pub(super) fn set(&mut self, manifest: &Digest, peer: &DeviceId, weight: u16) -> bool {
+        let old = self.candidates.get(peer).copied();
+        if old.map_or(0, |c| c.weight) == weight {
+            return false;
+        }
+        let hash = old.map_or_else(|| hash(manifest, peer), |c| c.hash);
+        if let Some(old) = old {
+            self.order.remove(&(Reverse(score(old.hash, old.weight)), peer.clone()));
+            self.candidates.remove(peer);
+        }
+        if weight > 0 {
+            self.order.insert((Reverse(score(hash, weight)), peer.clone()));
+            self.candidates.insert(peer.clone(), Candidate { weight, hash });
+        }
+        self.elected = self.order.iter().take(fetchers(self.order.len())).map(|(_, p)| p.clone()).collect();
+        old.is_none()
+    }
+
+    /// How many candidates there are.
+    pub(super) fn len(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// The elected, best first for the manifest.
+    pub(super) fn elected(&self) -> &[DeviceId] {
+        &self.elected
+    }
+
+    /// The elected in their order for the run that starts at `run`; the first owns it.
+    pub(super) fn line(&self, run: u32) -> Vec<&DeviceId> {
+        let mut line: Vec<(Reverse<u128>, &DeviceId)> = Vec::with_capacity(self.elected.len());
+        for peer in &self.elected {
+            let Some(c) = self.candidates.get(peer) else { continue };
+            line.push((Reverse(score(mix(c.hash ^ mix(u64::from(run) + 1)), c.weight)), peer));
+        }
+        line.sort_unstable();
+        line.into_iter().map(|(_, peer)| peer).collect()
+    }
+
+    /// The place of `peer` in the line for the run that starts at `run`; none if it is no candidate.
+    pub(super) fn rank(&self, run: u32, peer: &DeviceId) -> Option<Rank> {
+        let line = self.line(run);
+        if let Some(place) = line.iter().position(|p| *p == peer) {
+            return Some(Rank { place: place as u32, elected: true });
+        }
+        self.place_unelected(peer)
+    }
+
+    /// The place of a candidate that is not elected, which is the same for all runs.
+    pub(super) fn place_unelected(&self, peer: &DeviceId) -> Option<Rank> {
+        let c = self.candidates.get(peer)?;
+        let key = (Reverse(score(c.hash, c.weight)), peer.clone());
+        Some(Rank { place: self.order.range(..key).count() as u32, elected: false })
+    }
+}
+
+/// How many of `candidates` are elected.
+fn fetchers(candidates: usize) -> usize {
+    (FETCHERS_MIN + candidates / CANDIDATES_PER_FETCHER).min(FETCHERS_MAX)
+}
+
+fn hash(manifest: &Digest, peer: &DeviceId) -> u64 {
+    let digest = Digest::of_parts(&[b"fullmetal/fetcher\0", manifest.as_bytes(), peer.as_str().as_bytes()]);
+    digest.as_bytes().iter().take(8).fold(0, |h, b| h << 8 | u64::from(*b))
+}
+
+fn score(hash: u64, weight: u16) -> u128 {
+    (u128::from(weight) << 64) / u128::from((64 << FRACTION) - log2(hash | 1))
+}
+
+/// Bits after the point of [`log2`].
+const FRACTION: u32 = 32;
+
+/// The logarithm to base 2 of `x` >= 1, with [`FRACTION`] binary places, rounded down: the point's digits are
+/// what doubles over when the mantissa is squared again and again.
+fn log2(x: u64) -> u64 {
+    let whole = 63 - x.leading_zeros();
+    let mut mantissa = u128::from(x << x.leading_zeros());
+    let mut out = u64::from(whole);
+    for _ in 0..FRACTION {
+        mantissa = (mantissa * mantissa) >> 63;
+        let carry = (mantissa >> 64) as u64;
+        mantissa >>= carry;
+        out = out << 1 | carry;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(i: usize) -> DeviceId {
+        format!("device-{i}").parse().unwrap()
+    }
+
+    fn ranking(n: usize, weight: impl Fn(usize) -> u16, manifest: &Digest) -> Ranking {
+        let mut ranking = Ranking::default();
+        for i in 0..n {
+            ranking.set(manifest, &peer(i), weight(i));
+        }
+        ranking
+    }
+
+    #[test]
+    fn the_logarithm_is_right_to_nine_places() {
+        for x in [1u64, 2, 3, 1000, 1 << 40, u64::MAX / 3, u64::MAX] {
+            let ours = log2(x) as f64 / (1u64 << FRACTION) as f64;
+            assert!((ours - (x as f64).log2()).abs() < 1e-9, "{x}: {ours}");
+        }
+    }
+
+    #[test]
+    fn two_to_four_are_elected_and_one_is_when_nobody_else_can() {
+        let manifest = Digest::of(b"m");
+        for (n, elected) in [(0, 0), (1, 1), (2, 2), (5, 2), (16, 3), (40, 4), (1000, 4)] {
+            assert_eq!(ranking(n, |_| 1, &manifest).elected().len(), elected, "{n} candidates");
+        }
+        assert!(ranking(5, |_| 0, &manifest).elected().is_empty());
+    }
+
+    #[test]
+    fn peers_win_in_proportion_to_their_weight() {
+        let wins = (0..4000u32)
+            .filter(|i| {
+                let manifest = Digest::of(&i.to_be_bytes());
+                ranking(2, |p| if p == 0 { 3 } else { 1 }, &manifest).order.first().map(|(_, p)| p.clone())
+                    == Some(peer(0))
+            })
+            .count();
+        assert!((2850..3150).contains(&wins), "{wins} of 4000, expected about 3000");
+    }
+
+    #[test]
+    fn runs_are_spread_over_the_elected() {
+        let ranking = ranking(40, |_| 10, &Digest::of(b"m"));
+        for elected in ranking.elected() {
+            let owned = (0..800).filter(|run| ranking.line(run * 8)[0] == elected).count();
+            assert!((130..270).contains(&owned), "{owned} of 800, expected about 200");
+        }
+    }
+
+    #[test]
+    fn every_candidate_has_its_own_place_in_each_line() {
+        let ranking = ranking(12, |_| 1, &Digest::of(b"m"));
+        let places: BTreeSet<u32> = (0..12).map(|i| ranking.rank(8, &peer(i)).unwrap().place).collect();
+        assert_eq!(places, (0..12).collect());
+        assert_eq!(ranking.rank(8, &peer(99)), None);
+    }
+
+    #[test]
+    fn a_candidate_that_leaves_moves_only_its_own_runs() {
+        let manifest = Digest::of(b"m");
+        let mut ranking = ranking(2, |_| 1, &manifest);
+        let before: Vec<DeviceId> = (0..100).map(|run| ranking.line(run)[0].clone()).collect();
+        ranking.set(&manifest, &peer(2), 1);
+        ranking.set(&manifest, &peer(2), 0);
+        let after: Vec<DeviceId> = (0..100).map(|run| ranking.line(run)[0].clone()).collect();
+        assert_eq!(before, after);
+    }
+}

@@ -1,0 +1,98 @@
+//! Every number that bounds or paces the swarm.
+
+use std::time::Duration;
+
+/// The fewest peers that are elected to fetch from central.
+pub const FETCHERS_MIN: usize = 2;
+/// The most peers that are elected to fetch from central.
+pub const FETCHERS_MAX: usize = 4;
+/// One more fetcher is elected for every so many candidates.
+pub const CANDIDATES_PER_FETCHER: usize = 16;
+
+/// The most neighbouring frames in one Range request.
+pub const RUN_FRAMES_MAX: u32 = 8;
+/// The most bytes in one Range request, unless a single frame is longer.
+pub const RUN_BYTES_MAX: u64 = 16 << 20;
+/// Range requests at once of a peer that is the only candidate: the second hides a round trip.
+pub const ORIGIN_TRANSFERS_ALONE_MAX: usize = 2;
+/// Range requests at once of one of several fetchers: a killed one costs what is in flight.
+pub const ORIGIN_TRANSFERS_MAX: usize = 1;
+
+/// How long a claim holds without bytes.
+pub const LEASE: Duration = Duration::from_millis(3000);
+/// A lease with less than this left is renewed if bytes moved.
+pub const LEASE_RENEW: Duration = Duration::from_millis(2000);
+/// How long a claim is believed although its holder finishes no piece.
+pub const LEASE_WITHOUT_PIECE_MAX: Duration = Duration::from_secs(300);
+/// How long a piece stays without holder or lease before the next rank takes it over.
+pub const TAKEOVER: Duration = Duration::from_millis(3000);
+/// How much later each further rank may take over.
+pub const TAKEOVER_STEP: Duration = Duration::from_millis(1000);
+
+/// How long views are given to agree before a peer goes to central.
+pub const SETTLE: Duration = Duration::from_millis(400);
+/// The longest unbroken settling, however many candidates appear; as long as that it then stays off.
+pub const SETTLE_MAX: Duration = Duration::from_millis(2000);
+
+/// The least time between two updates to one neighbour.
+pub const UPDATE: Duration = Duration::from_millis(100);
+/// The least time between two updates about another peer's progress.
+pub const FORWARD: Duration = Duration::from_millis(1000);
+/// By how much [`FORWARD`] is at least stretched for each known peer.
+pub const FORWARD_PER_PEER: Duration = Duration::from_millis(10);
+/// How often a peer repeats its status while somebody lacks something; at least three times [`FORWARD`].
+pub const RENEW: Duration = Duration::from_millis(3000);
+/// A status that was not repeated for so many of its intervals is dropped.
+pub const RENEWALS_MISSED_MAX: u32 = 4;
+/// The same for a peer to which the connection was lost.
+pub const RENEWALS_MISSED_LOST_MAX: u32 = 2;
+/// The most bytes of statuses in one update; a single status may be longer.
+pub const UPDATE_BYTES_MAX: usize = 128 << 10;
+/// Bytes that a status takes besides its bitmaps.
+pub const STATUS_BYTES: usize = 160;
+
+/// How often slow conditions are looked at while somebody lacks something.
+pub const TICK: Duration = Duration::from_millis(500);
+/// A peer that got no piece for this long is helped: others relay what it lacks.
+pub const RELAY: Duration = Duration::from_secs(5);
+/// A peer that got no piece for this long is taken as proof that far copies of what it lacks cannot be had.
+pub const FAR_COPY_DOUBT: Duration = Duration::from_secs(30);
+
+/// Requests at once to one neighbour.
+pub const REQUESTS_PER_NEIGHBOUR_MAX: u32 = 4;
+/// Requests at once to all neighbours.
+pub const REQUESTS_MAX: usize = 12;
+/// Bytes asked of all neighbours at once; two requests are always allowed.
+pub const REQUEST_BYTES_MAX: u64 = 16 << 20;
+/// A transfer without a byte for this long has failed.
+pub const STALL: Duration = Duration::from_secs(10);
+
+/// First pause after a neighbour said busy, and the longest.
+pub const BUSY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// First pause after a neighbour had not what it promised, and the longest.
+pub const NOT_HERE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// First pause after a neighbour stalled, and the longest.
+pub const STALLED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Copies at a neighbour that failed this often in a row no longer keep anybody from central.
+pub const NEIGHBOUR_FAILURES_MAX: u32 = 4;
+/// First pause after central could not be reached, and the longest.
+pub const UNREACHABLE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// First pause after central had not, or not rightly, what the manifest says, and the longest.
+pub const MISSING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// How long the sender of bad bytes is banned.
+pub const BAN: Duration = Duration::from_secs(600);
+
+/// The most bans that are remembered.
+pub const BANS_MAX: usize = 256;
+/// The most peers whose statuses are kept for one manifest.
+pub const PEERS_MAX: usize = 4096;
+/// The most manifests that one neighbour may bring up which nobody here wants.
+pub const TABLES_PER_NEIGHBOUR_MAX: usize = 16;
+/// The most manifests that nobody here wants.
+pub const TABLES_MAX: usize = 64;
+/// The most bytes of bitmaps in all statuses of others.
+pub const BITMAP_BYTES_MAX: usize = 16 << 20;
+/// The largest sequence number of a status.
+pub const SEQ_MAX: u64 = 1 << 53;
+/// Aborted transfers whose late pieces are still welcome.
+pub const LATE_TRANSFERS_MAX: usize = 64;

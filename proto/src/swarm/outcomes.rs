@@ -1,0 +1,166 @@
+//! How transfers end.
+
+use super::limits::{BAN, BUSY, MISSING, NOT_HERE, STALLED, UNREACHABLE};
+use super::table::TableKey;
+use super::transfers::{Source, Transfer};
+use super::{Effect, Failure, Swarm, TransferId};
+use crate::{DeviceId, Digest, Timestamp};
+
+impl Swarm {
+    pub(super) fn on_progress(&mut self, id: TransferId, bytes: u64, now: Timestamp) {
+        let Some(transfer) = self.transfers.live.get_mut(&id).filter(|_| bytes > 0) else { return };
+        transfer.moved_at = now;
+        if transfer.source == Source::Origin {
+            let key = transfer.key;
+            self.revive_lease(key, now);
+        }
+    }
+
+    pub(super) fn on_verified(&mut self, id: TransferId, piece: u32, now: Timestamp) {
+        let Some(key) = self.transfers.key(id) else { return };
+        self.on_progress(id, 1, now);
+        self.release_piece(id, piece);
+        if self.transfers.live.get(&id).is_some_and(|t| t.left.is_empty()) {
+            self.finish(id, now);
+        }
+        let Some(table) = self.tables.get_mut(&key) else { return };
+        let (Some(local), Some(own)) = (&mut table.local, &mut table.own) else { return };
+        if own.have.set(piece) {
+            local.have_changed = true;
+            own.progress_at = now;
+        }
+        self.bump(key, now);
+    }
+
+    /// A piece of a live transfer is no longer awaited.
+    fn release_piece(&mut self, id: TransferId, piece: u32) {
+        let Some(transfer) = self.transfers.live.get_mut(&id) else { return };
+        if !transfer.left.remove(&piece) {
+            return;
+        }
+        let (key, origin) = (transfer.key, transfer.source == Source::Origin);
+        let Some(table) = self.tables.get_mut(&key) else { return };
+        if let Some(local) = &mut table.local {
+            local.in_flight.clear(piece);
+        }
+        if let Some(own) = table.own.as_mut().filter(|_| origin) {
+            own.claims.clear(piece);
+        }
+    }
+
+    /// All pieces of a transfer arrived.
+    fn finish(&mut self, id: TransferId, now: Timestamp) {
+        let Some(transfer) = self.transfers.live.remove(&id) else { return };
+        match &transfer.source {
+            Source::Neighbour(peer) => {
+                if let Some(neighbour) = self.neighbours.get_mut(peer) {
+                    neighbour.requests = neighbour.requests.saturating_sub(1);
+                    neighbour.busy.succeed();
+                    neighbour.failing.succeed();
+                }
+            }
+            Source::Origin => {
+                self.unreachable.succeed();
+                self.refresh_origin(now);
+            }
+        }
+    }
+
+    /// Stops a transfer of ours.
+    pub(super) fn abort(&mut self, id: TransferId, now: Timestamp) {
+        if let Some(transfer) = self.transfers.abort(id) {
+            self.effects.push_back(Effect::Abort { transfer: id });
+            self.let_go(&transfer, now);
+        }
+    }
+
+    /// Frees what an ended transfer held; a claim is given up at once, so that the next in line need not wait
+    /// for the lease to run out.
+    fn let_go(&mut self, transfer: &Transfer, now: Timestamp) {
+        if let Source::Neighbour(peer) = &transfer.source {
+            if let Some(neighbour) = self.neighbours.get_mut(peer) {
+                neighbour.requests = neighbour.requests.saturating_sub(1);
+            }
+        }
+        let Some(table) = self.tables.get_mut(&transfer.key) else { return };
+        if let Some(local) = &mut table.local {
+            for piece in &transfer.left {
+                local.in_flight.clear(*piece);
+            }
+        }
+        if transfer.source == Source::Origin {
+            if let Some(own) = &mut table.own {
+                for piece in &transfer.left {
+                    own.claims.clear(*piece);
+                }
+            }
+            self.bump(transfer.key, now);
+        }
+    }
+
+    pub(super) fn on_corrupt(&mut self, id: TransferId, now: Timestamp) {
+        let Some(transfer) = self.transfers.live.remove(&id) else { return };
+        self.let_go(&transfer, now);
+        match &transfer.source {
+            Source::Neighbour(peer) => self.expel(peer, now),
+            Source::Origin => self.origin_lacks(&transfer, now),
+        }
+    }
+
+    /// It sent wrong bytes.
+    fn expel(&mut self, peer: &DeviceId, now: Timestamp) {
+        self.disconnected(peer, now);
+        self.ban(peer, now);
+        self.effects.push_back(Effect::Ban { peer: peer.clone(), for_: BAN });
+    }
+
+    pub(super) fn on_failed(&mut self, id: TransferId, why: Failure, now: Timestamp) {
+        let Some(transfer) = self.transfers.live.remove(&id) else { return };
+        self.let_go(&transfer, now);
+        match &transfer.source {
+            Source::Neighbour(peer) => self.neighbour_failed(transfer.key, &peer.clone(), &transfer, why, now),
+            Source::Origin if matches!(why, Failure::OriginMissing | Failure::NotHere) => {
+                self.origin_lacks(&transfer, now);
+            }
+            Source::Origin => {
+                self.unreachable.fail(UNREACHABLE, now, &mut self.random);
+                self.refresh_origin(now);
+            }
+        }
+    }
+
+    fn neighbour_failed(&mut self, key: TableKey, peer: &DeviceId, transfer: &Transfer, why: Failure, now: Timestamp) {
+        if let Some(neighbour) = self.neighbours.get_mut(peer) {
+            match why {
+                Failure::Busy => neighbour.busy.fail(BUSY, now, &mut self.random),
+                Failure::NotHere => neighbour.failing.fail(NOT_HERE, now, &mut self.random),
+                _ => neighbour.failing.fail(STALLED, now, &mut self.random),
+            }
+        }
+        if why != Failure::NotHere {
+            return;
+        }
+        if let Some(table) = self.tables.get_mut(&key) {
+            table.amend(peer, |known| transfer.left.iter().for_each(|piece| _ = known.refused.set(*piece)));
+        }
+    }
+
+    /// Central has not what the manifest says: others may see more of it, and later we may.
+    fn origin_lacks(&mut self, transfer: &Transfer, now: Timestamp) {
+        let Some(local) = self.tables.get_mut(&transfer.key).and_then(|t| t.local.as_mut()) else { return };
+        let Some(first) = transfer.left.first() else { return };
+        let run = local.run_of(*first);
+        local.missing.entry(run).or_default().fail(MISSING, now, &mut self.random);
+    }
+
+    pub(super) fn on_evicted(&mut self, manifest: &Digest, piece: u32, now: Timestamp) {
+        let Some(key) = self.wanted.get(manifest).copied() else { return };
+        let Some(table) = self.tables.get_mut(&key) else { return };
+        let (Some(local), Some(own)) = (&mut table.local, &mut table.own) else { return };
+        own.need.clear(piece);
+        if own.have.clear(piece) {
+            local.have_changed = true;
+            self.bump(key, now);
+        }
+    }
+}

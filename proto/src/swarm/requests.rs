@@ -1,0 +1,94 @@
+//! What this peer asks of its neighbours: the rarest pieces first, each of one neighbour at a time.
+
+use super::limits::{FAR_COPY_DOUBT, RELAY, REQUEST_BYTES_MAX, REQUESTS_MAX, REQUESTS_PER_NEIGHBOUR_MAX};
+use super::table::{Table, TableKey};
+use super::transfers::{Source, Transfer};
+use super::{Effect, Swarm};
+use crate::{Bitmap, DeviceId, Timestamp};
+use std::collections::BTreeSet;
+
+impl Swarm {
+    /// Asks neighbours for as much as the limits allow.
+    pub(super) fn plan_requests(&mut self, key: TableKey, now: Timestamp) {
+        if !self.has_free_request() {
+            return;
+        }
+        for piece in self.wanted_nearby(key) {
+            if !self.has_free_request() {
+                return;
+            }
+            if let Some(peer) = self.choose_neighbour(key, piece, now) {
+                self.start_request(key, piece, peer, now);
+            }
+        }
+    }
+
+    fn has_free_request(&self) -> bool {
+        let (count, bytes) = self.transfers.near_load();
+        count < 2 || (count < REQUESTS_MAX && bytes < REQUEST_BYTES_MAX)
+    }
+
+    /// What is wanted here and some neighbour has: the rarest first, ties by chance, so that neighbours of a
+    /// fetcher begin with different pieces.
+    fn wanted_nearby(&mut self, key: TableKey) -> Vec<u32> {
+        let Some(table) = self.tables.get(&key) else { return Vec::new() };
+        let (Some(local), Some(own)) = (&table.local, &table.own) else { return Vec::new() };
+        let wanted = |piece: &u32| own.need.get(*piece) || local.relay.get(*piece);
+        let mut order: Vec<(u32, u64, u32)> = Vec::new();
+        for piece in (0..key.pieces).filter(wanted) {
+            let near = local.counts[piece as usize].near;
+            if near > 0 && !own.have.get(piece) && !local.in_flight.get(piece) {
+                order.push((near, self.random.next(), piece));
+            }
+        }
+        order.sort_unstable();
+        order.into_iter().map(|(_, _, piece)| piece).collect()
+    }
+
+    /// The least loaded neighbour that offers `piece` and may be asked now.
+    fn choose_neighbour(&mut self, key: TableKey, piece: u32, now: Timestamp) -> Option<DeviceId> {
+        let table = self.tables.get(&key)?;
+        let mut best: Option<(u32, u64, &DeviceId)> = None;
+        for (peer, neighbour) in &self.neighbours {
+            let offers = table.peers.get(peer).is_some_and(|k| k.near && k.offers(piece));
+            if !offers || !neighbour.is_ready(now) || neighbour.requests >= REQUESTS_PER_NEIGHBOUR_MAX {
+                continue;
+            }
+            let choice = (neighbour.requests, self.random.next(), peer);
+            best = Some(best.map_or(choice, |best| best.min(choice)));
+        }
+        best.map(|(_, _, peer)| peer.clone())
+    }
+
+    fn start_request(&mut self, key: TableKey, piece: u32, peer: DeviceId, now: Timestamp) {
+        let Some(local) = self.tables.get_mut(&key).and_then(|t| t.local.as_mut()) else { return };
+        local.in_flight.set(piece);
+        let (bytes, left) = (local.length(piece), BTreeSet::from([piece]));
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.requests += 1;
+        }
+        let source = Source::Neighbour(peer.clone());
+        let transfer = self.transfers.start(Transfer { key, source, left, bytes, moved_at: now });
+        self.effects.push_back(Effect::FetchFromPeer { transfer, manifest: key.manifest, piece, peer });
+    }
+}
+
+impl Table {
+    /// Finds what stuck peers lack: it is relayed, and after longer no far copy of it is believed in.
+    pub(super) fn look_for_the_stuck(&mut self, now: Timestamp) {
+        let (Some(local), Some(own)) = (&mut self.local, &self.own) else { return };
+        local.relay = Bitmap::new(own.have.len());
+        local.doubtful = Bitmap::new(own.have.len());
+        let others = self.peers.values().filter(|k| k.incomplete);
+        let others = others.map(|k| (&k.status.need, &k.status.have, k.progress_at));
+        for (need, have, progress_at) in others.chain([(&own.need, &own.have, own.progress_at)]) {
+            let stuck_for = now.since(progress_at);
+            for piece in need.iter().filter(|piece| stuck_for >= RELAY && !have.get(*piece)) {
+                local.relay.set(piece);
+                if stuck_for >= FAR_COPY_DOUBT {
+                    local.doubtful.set(piece);
+                }
+            }
+        }
+    }
+}

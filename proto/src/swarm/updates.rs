@@ -1,0 +1,228 @@
+//! Statuses in and out: each peer's newest one reaches the whole connected fleet.
+//!
+//! What a peer sends is at most a hint. It can claim pieces it has not and needs that nobody has; it cannot make
+//! us take wrong bytes, and what we keep for it is bounded.
+
+use super::limits::{
+    BANS_MAX, BITMAP_BYTES_MAX, SEQ_MAX, STATUS_BYTES, TABLES_MAX, TABLES_PER_NEIGHBOUR_MAX, UPDATE, UPDATE_BYTES_MAX,
+};
+use super::table::{Own, Table, TableKey};
+use super::{Effect, Swarm};
+use crate::wire::transfer::{PeerStatus, STATUSES_MAX, SwarmUpdate};
+use crate::{Bitmap, DeviceId, Timestamp};
+use std::time::Duration;
+
+impl Swarm {
+    pub(super) fn on_update(&mut self, from: &DeviceId, update: SwarmUpdate, now: Timestamp) {
+        let key = TableKey { manifest: update.manifest, pieces: update.pieces };
+        let fits = update.statuses.len() <= STATUSES_MAX && update.pieces <= Bitmap::LEN_MAX;
+        if !fits || !self.neighbours.contains_key(from) || !self.admit_table(key, from, now) {
+            return;
+        }
+        for status in update.statuses {
+            self.on_status(key, from, status, now);
+        }
+    }
+
+    /// Whether there is, or can be, a table for what the update is about.
+    fn admit_table(&mut self, key: TableKey, from: &DeviceId, now: Timestamp) -> bool {
+        if self.wanted.get(&key.manifest).is_some_and(|wanted| *wanted != key) {
+            return false;
+        }
+        if let Some(table) = self.tables.get_mut(&key) {
+            table.heard_at = now;
+            return true;
+        }
+        self.make_room_for_table(Some(from));
+        let table = Table { introduced_by: Some(from.clone()), heard_at: now, ..Table::default() };
+        self.tables.insert(key, table);
+        true
+    }
+
+    /// Drops the unwanted table that was longest not heard of, of the neighbour that brings too many, or of all.
+    fn make_room_for_table(&mut self, from: Option<&DeviceId>) {
+        let unwanted = || self.tables.iter().filter(|(_, t)| t.local.is_none());
+        let by_sender = || unwanted().filter(|(_, t)| t.introduced_by.as_ref() == from);
+        let oldest = if by_sender().count() >= TABLES_PER_NEIGHBOUR_MAX {
+            by_sender().min_by_key(|(_, t)| t.heard_at)
+        } else if unwanted().count() >= TABLES_MAX {
+            unwanted().min_by_key(|(_, t)| t.heard_at)
+        } else {
+            None
+        };
+        if let Some(key) = oldest.map(|(key, _)| *key) {
+            self.tables.remove(&key);
+            self.neighbours.values_mut().for_each(|n| n.forget_table(key));
+        }
+    }
+
+    fn on_status(&mut self, key: TableKey, from: &DeviceId, status: PeerStatus, now: Timestamp) {
+        let lengths = [&status.have, &status.need, &status.claims].map(Bitmap::len);
+        if lengths != [key.pieces; 3] || status.seq > SEQ_MAX || self.is_banned(&status.peer, now) {
+            return;
+        }
+        if status.peer == self.me {
+            return self.on_echo(key, from, &status, now);
+        }
+        if let Some(neighbour) = self.neighbours.get_mut(from) {
+            neighbour.knows(key, &status.peer, status.seq, now);
+        }
+        let bytes_used = self.tables.iter().map(|(k, t)| k.status_bytes() * t.peers.len()).sum();
+        let Some(table) = self.tables.get_mut(&key) else { return };
+        let known_seq = table.peers.get(&status.peer).map(|k| k.status.seq);
+        match known_seq {
+            Some(known) if known > status.seq => return self.answer_older(key, from, &status.peer, known, now),
+            Some(known) if known == status.seq => return self.answer_twin(key, from, &status, now),
+            _ if !table.has_room(&key, &status.peer, bytes_used) => return,
+            _ => {}
+        }
+        let (peer, seq) = (status.peer.clone(), status.seq);
+        let near = self.neighbours.contains_key(&peer);
+        let change = table.put(&key.manifest, status, near, now);
+        if change.new_candidate {
+            table.settle.extend(now);
+        }
+        let pause = if change.urgent { Duration::ZERO } else { table.forwarding() };
+        self.spread(key, &peer, seq, pause, now);
+        self.changed = true;
+    }
+
+    /// We know a newer one: the sender gets it.
+    fn answer_older(&mut self, key: TableKey, from: &DeviceId, peer: &DeviceId, seq: u64, now: Timestamp) {
+        if let Some(neighbour) = self.neighbours.get_mut(from) {
+            neighbour.tell(key, peer, seq, Duration::ZERO, now);
+        }
+    }
+
+    /// A restarted peer can come to a number that it used before: it gets its old status back and jumps over it.
+    fn answer_twin(&mut self, key: TableKey, from: &DeviceId, status: &PeerStatus, now: Timestamp) {
+        let known = self.tables.get(&key).and_then(|t| t.peers.get(from)).map(|k| &k.status);
+        let differs = known.is_some_and(|known| {
+            known.peer == status.peer
+                && (&known.have, &known.need, &known.claims) != (&status.have, &status.need, &status.claims)
+        });
+        if let (true, Some(neighbour)) = (differs, self.neighbours.get_mut(from)) {
+            neighbour.forget(key, from);
+            neighbour.tell(key, from, status.seq, Duration::ZERO, now);
+        }
+    }
+
+    /// Somebody tells us our own status: after a restart it can be one that we no longer know of.
+    fn on_echo(&mut self, key: TableKey, from: &DeviceId, status: &PeerStatus, now: Timestamp) {
+        let Some(table) = self.tables.get_mut(&key) else { return };
+        let own = table.own.get_or_insert_with(|| Own::new(key.pieces));
+        let same = (&own.have, &own.need, &own.claims) == (&status.have, &status.need, &status.claims);
+        if let Some(neighbour) = self.neighbours.get_mut(from) {
+            neighbour.knows(key, &self.me, status.seq, now);
+        }
+        if status.seq > own.seq || (status.seq == own.seq && !same) {
+            self.seq = self.seq.max(status.seq);
+            self.bump(key, now);
+        }
+    }
+
+    /// Our own status has changed: all neighbours get it.
+    pub(super) fn bump(&mut self, key: TableKey, now: Timestamp) {
+        let Some(own) = self.tables.get_mut(&key).and_then(|t| t.own.as_mut()) else { return };
+        self.seq += 1;
+        own.seq = self.seq;
+        let (me, seq) = (self.me.clone(), self.seq);
+        self.spread(key, &me, seq, Duration::ZERO, now);
+    }
+
+    fn spread(&mut self, key: TableKey, peer: &DeviceId, seq: u64, pause: Duration, now: Timestamp) {
+        for neighbour in self.neighbours.values_mut() {
+            neighbour.tell(key, peer, seq, pause, now);
+        }
+    }
+
+    /// A new neighbour gets all that we know, its own old status included.
+    pub(super) fn tell_everything(&mut self, to: &DeviceId, now: Timestamp) {
+        let Some(neighbour) = self.neighbours.get_mut(to) else { return };
+        for (key, table) in &self.tables {
+            if let Some(own) = &table.own {
+                neighbour.tell(*key, &self.me, own.seq, Duration::ZERO, now);
+            }
+            for (peer, known) in &table.peers {
+                neighbour.tell(*key, peer, known.status.seq, Duration::ZERO, now);
+            }
+        }
+    }
+
+    /// Sends each neighbour what is due, one update at a time.
+    pub(super) fn flush(&mut self, now: Timestamp) {
+        let ready = self.neighbours.iter().filter(|(_, n)| n.update_after <= now);
+        let ready: Vec<DeviceId> = ready.filter(|(_, n)| n.update_at().is_some()).map(|(p, _)| p.clone()).collect();
+        for peer in ready {
+            if let Some(update) = self.compose(&peer, now) {
+                self.effects.push_back(Effect::Send { peer, update });
+            }
+        }
+    }
+
+    /// The next update for a neighbour: statuses of one manifest, our own first, as many as are due and fit.
+    fn compose(&mut self, to: &DeviceId, now: Timestamp) -> Option<SwarmUpdate> {
+        let neighbour = self.neighbours.get_mut(to)?;
+        while let Some((key, mut due)) = neighbour.due(now) {
+            due.sort_by_key(|peer| *peer != self.me);
+            due.truncate(STATUSES_MAX.min(1 + UPDATE_BYTES_MAX / (STATUS_BYTES + key.status_bytes())));
+            let mut statuses = Vec::new();
+            for peer in &due {
+                neighbour.unqueue(key, peer);
+                let status = self.tables.get(&key).and_then(|t| t.status(&self.me, peer, self.weight, now));
+                if let Some(status) = status.filter(|s| neighbour.is_news(key, peer, s.seq)) {
+                    neighbour.knows(key, peer, status.seq, now);
+                    statuses.push(status);
+                }
+            }
+            if !statuses.is_empty() {
+                neighbour.update_after = now.after(UPDATE);
+                return Some(SwarmUpdate { manifest: key.manifest, pieces: key.pieces, statuses });
+            }
+        }
+        None
+    }
+
+    /// Forgets a peer's statuses and takes none for a while.
+    pub(super) fn ban(&mut self, peer: &DeviceId, now: Timestamp) {
+        self.banned.retain(|_, until| *until > now);
+        if self.banned.len() >= BANS_MAX {
+            let first = self.banned.iter().min_by_key(|(_, until)| **until).map(|(peer, _)| peer.clone());
+            first.and_then(|peer| self.banned.remove(&peer));
+        }
+        self.banned.insert(peer.clone(), now.after(super::limits::BAN));
+        let keys: Vec<TableKey> = self.tables.keys().copied().collect();
+        for key in keys {
+            self.forget_peer(key, peer);
+        }
+    }
+
+    pub(super) fn is_banned(&self, peer: &DeviceId, now: Timestamp) -> bool {
+        self.banned.get(peer).is_some_and(|until| *until > now)
+    }
+
+    /// Drops a peer's status.
+    pub(super) fn forget_peer(&mut self, key: TableKey, peer: &DeviceId) {
+        if let Some(table) = self.tables.get_mut(&key) {
+            table.remove(&key.manifest, peer);
+        }
+        self.neighbours.values_mut().for_each(|n| n.forget(key, peer));
+    }
+}
+
+impl Table {
+    /// The status of a peer, or ours, as it is sent at `now`: what is left of its lease.
+    fn status(&self, me: &DeviceId, peer: &DeviceId, weight: u16, now: Timestamp) -> Option<PeerStatus> {
+        if peer == me {
+            return self.own.as_ref().map(|own| own.status(me, weight, now));
+        }
+        let known = self.peers.get(peer)?;
+        let mut status = known.status.clone();
+        if status.lease_ms > 0 {
+            status.lease_ms = super::table::millis(known.lease_until.since(now));
+        }
+        Some(status)
+    }
+}
+
+const _: () = assert!(BITMAP_BYTES_MAX > 3 * Bitmap::LEN_MAX as usize / 8);
