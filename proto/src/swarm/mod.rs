@@ -210,6 +210,8 @@ pub struct Swarm {
     tick_at: Option<Timestamp>,
     /// Something happened that may allow new transfers.
     changed: bool,
+    /// A tick is being handled.
+    ticked: bool,
     effects: VecDeque<Effect>,
 }
 
@@ -231,6 +233,7 @@ impl Swarm {
             unreachable: Backoff::default(),
             tick_at: None,
             changed: false,
+            ticked: false,
             effects: VecDeque::new(),
         }
     }
@@ -257,6 +260,7 @@ impl Swarm {
         if std::mem::take(&mut self.changed) {
             self.decide(now);
         }
+        self.ticked = false;
         self.flush(now);
     }
 
@@ -331,7 +335,7 @@ impl Swarm {
         if let Some(own) = &mut table.own {
             *own = Own { seq: own.seq, ..Own::new(key.pieces) };
         }
-        table.ranking.set(manifest, &self.me, 0);
+        table.rank(manifest, &self.me, 0, now);
         self.bump(key, now);
     }
 
@@ -342,7 +346,7 @@ impl Swarm {
         self.end_requests_to(&peer, now);
         self.neighbours.insert(peer.clone(), Neighbour::default());
         for table in self.tables.values_mut() {
-            table.amend(&peer, |known| known.near = true);
+            table.set_near(&peer, true);
             table.settle.extend(now);
         }
         self.tell_everything(&peer, now);
@@ -352,10 +356,7 @@ impl Swarm {
         self.end_requests_to(peer, now);
         self.neighbours.remove(peer);
         for table in self.tables.values_mut() {
-            table.amend(peer, |known| {
-                known.near = false;
-                known.lost = true;
-            });
+            table.set_near(peer, false);
         }
     }
 

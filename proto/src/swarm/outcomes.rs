@@ -141,7 +141,7 @@ impl Swarm {
             return;
         }
         if let Some(table) = self.tables.get_mut(&key) {
-            table.amend(peer, |known| transfer.left.iter().for_each(|piece| _ = known.refused.set(*piece)));
+            transfer.left.iter().for_each(|piece| table.refuse(peer, *piece));
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Table {
     pub(super) local: Option<Local>,
     pub(super) ranking: Ranking,
     pub(super) settle: Settle,
+    /// When the candidates last changed: new owners get the time to begin.
+    pub(super) elected_at: Timestamp,
     /// Since when somebody lacks something.
     pub(super) active_since: Option<Timestamp>,
     /// When our own status is repeated next, while active.
@@ -99,55 +101,59 @@ pub(super) struct Count {
     pub(super) far: u32,
 }
 
-/// What a new status changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
-    /// Others must know soon.
-    pub(super) urgent: bool,
-    /// There is one more candidate for fetching from central.
-    pub(super) new_candidate: bool,
-}
-
 impl Table {
-    /// Takes in a newer status of another peer.
-    pub(super) fn put(&mut self, manifest: &Digest, status: PeerStatus, near: bool, now: Timestamp) -> Change {
-        let old = self.take(&status.peer);
+    /// Takes in a newer status of another peer. Returns whether others must know soon.
+    pub(super) fn put(&mut self, manifest: &Digest, status: PeerStatus, near: bool, now: Timestamp) -> bool {
+        let old = self.peers.remove(&status.peer);
         let known = Known::new(status, old.as_ref(), near, now);
         let weight = if known.status.origin { known.status.weight } else { 0 };
-        let change = Change {
-            urgent: old.as_ref().is_none_or(|old| old.differs_in_more_than_pieces(&known)),
-            new_candidate: self.ranking.set(manifest, &known.status.peer, weight),
-        };
-        self.count(&known, 1);
+        let urgent = old.as_ref().is_none_or(|old| old.differs_in_more_than_pieces(&known));
+        self.rank(manifest, &known.status.peer, weight, now);
+        self.recount(old.as_ref(), Some(&known));
         self.peers.insert(known.status.peer.clone(), known);
-        change
+        urgent
     }
 
-    /// Forgets another peer.
-    pub(super) fn remove(&mut self, manifest: &Digest, peer: &DeviceId) -> bool {
-        self.ranking.set(manifest, peer, 0);
-        self.take(peer).is_some()
-    }
-
-    /// Changes what is known of a peer besides its status.
-    pub(super) fn amend(&mut self, peer: &DeviceId, amend: impl FnOnce(&mut Known)) {
-        if let Some(mut known) = self.take(peer) {
-            amend(&mut known);
-            self.count(&known, 1);
-            self.peers.insert(peer.clone(), known);
+    /// Notes a candidate's weight; when that changes who is elected, views need time to agree.
+    pub(super) fn rank(&mut self, manifest: &Digest, peer: &DeviceId, weight: u16, now: Timestamp) {
+        if self.ranking.set(manifest, peer, weight) {
+            self.settle.extend(now);
+            self.elected_at = now;
         }
     }
 
-    fn take(&mut self, peer: &DeviceId) -> Option<Known> {
-        let old = self.peers.remove(peer)?;
-        self.count(&old, -1);
-        Some(old)
+    /// Forgets another peer.
+    pub(super) fn remove(&mut self, manifest: &Digest, peer: &DeviceId, now: Timestamp) {
+        self.rank(manifest, peer, 0, now);
+        let old = self.peers.remove(peer);
+        self.recount(old.as_ref(), None);
     }
 
-    fn count(&mut self, known: &Known, by: i32) {
-        self.incomplete = self.incomplete.saturating_add_signed(if known.incomplete { by as isize } else { 0 });
+    /// Notes whether a peer is a neighbour; one that no longer is was lost.
+    pub(super) fn set_near(&mut self, peer: &DeviceId, near: bool) {
+        let Some(mut known) = self.peers.remove(peer) else { return };
+        self.recount(Some(&known), None);
+        known.near = near;
+        known.lost |= !near;
+        self.recount(None, Some(&known));
+        self.peers.insert(peer.clone(), known);
+    }
+
+    /// Notes that a peer does not have a piece, whatever it says.
+    pub(super) fn refuse(&mut self, peer: &DeviceId, piece: u32) {
+        let Some(known) = self.peers.get_mut(peer) else { return };
+        if known.status.have.get(piece) && known.refused.set(piece) {
+            if let Some(local) = &mut self.local {
+                local.count_copy(piece, known.near, -1);
+            }
+        }
+    }
+
+    fn recount(&mut self, old: Option<&Known>, new: Option<&Known>) {
+        let incomplete = |known: Option<&Known>| usize::from(known.is_some_and(|k| k.incomplete));
+        self.incomplete = (self.incomplete + incomplete(new)).saturating_sub(incomplete(old));
         if let Some(local) = &mut self.local {
-            local.count(known, by);
+            local.recount(old, new);
         }
     }
 
@@ -162,7 +168,7 @@ impl Table {
         self.local = Some(local);
         let peers = std::mem::take(&mut self.peers);
         if let Some(local) = &mut self.local {
-            peers.values().for_each(|known| local.count(known, 1));
+            peers.values().for_each(|known| local.recount(None, Some(known)));
         }
         self.peers = peers;
     }
@@ -224,9 +230,19 @@ impl Known {
         self.status.have.get(piece) && !self.refused.get(piece)
     }
 
+    /// All that it can be asked for, if it is near.
+    fn offered(&self) -> Bitmap {
+        self.status.have.minus(&self.refused)
+    }
+
+    /// Until when its claims hold, or held.
+    pub(super) fn last_lease(&self) -> Timestamp {
+        self.lease_until.min(self.progress_at.after(LEASE_WITHOUT_PIECE_MAX))
+    }
+
     /// Whether its claims hold.
     pub(super) fn holds_lease(&self, now: Timestamp) -> bool {
-        now < self.lease_until && now.since(self.progress_at) < LEASE_WITHOUT_PIECE_MAX
+        now < self.last_lease()
     }
 }
 
@@ -288,22 +304,44 @@ impl Local {
         self.frames.get(piece as usize).map_or(0, |f| u64::from(f.length))
     }
 
-    fn count(&mut self, known: &Known, by: i32) {
-        for piece in known.status.need.iter().filter(|p| !known.status.have.get(*p)) {
-            let need = &mut self.counts[piece as usize].need;
-            *need = need.saturating_add_signed(by);
+    /// Counts what `new` has and lacks in place of what `old` had and lacked.
+    fn recount(&mut self, old: Option<&Known>, new: Option<&Known>) {
+        let none = Bitmap::default();
+        let lacked = old.map_or_else(Bitmap::default, |k| k.status.need.minus(&k.status.have));
+        let lacking = new.map_or_else(Bitmap::default, |k| k.status.need.minus(&k.status.have));
+        lacked.iter_minus(&lacking).for_each(|piece| self.count_need(piece, -1));
+        lacking.iter_minus(&lacked).for_each(|piece| self.count_need(piece, 1));
+        if let (Some(old), Some(new)) = (old, new)
+            && old.near == new.near
+        {
+            let (before, after) = (old.offered(), new.offered());
+            before.iter_minus(&after).for_each(|piece| self.count_copy(piece, old.near, -1));
+            return after.iter_minus(&before).for_each(|piece| self.count_copy(piece, new.near, 1));
         }
-        for piece in known.status.have.iter().filter(|p| !known.refused.get(*p)) {
-            let count = &mut self.counts[piece as usize];
-            let place = if known.near { &mut count.near } else { &mut count.far };
-            *place = place.saturating_add_signed(by);
+        for (known, by) in [(old, -1), (new, 1)] {
+            let near = known.is_some_and(|k| k.near);
+            let offered = known.map_or_else(|| none.clone(), Known::offered);
+            offered.iter().for_each(|piece| self.count_copy(piece, near, by));
+        }
+    }
+
+    fn count_need(&mut self, piece: u32, by: i32) {
+        if let Some(count) = self.counts.get_mut(piece as usize) {
+            count.need = count.need.saturating_add_signed(by);
+        }
+    }
+
+    fn count_copy(&mut self, piece: u32, near: bool, by: i32) {
+        if let Some(count) = self.counts.get_mut(piece as usize) {
+            let copies = if near { &mut count.near } else { &mut count.far };
+            *copies = copies.saturating_add_signed(by);
         }
     }
 }
 
 /// Whether `need` names something that `have` does not.
 pub(super) fn lacks(need: &Bitmap, have: &Bitmap) -> bool {
-    need.iter().any(|piece| !have.get(piece))
+    !need.is_subset_of(have)
 }
 
 /// Milliseconds as statuses carry them.
