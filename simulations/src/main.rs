@@ -1,2 +1,58 @@
-//! placeholder
-fn main() {}
+//! `fullmetal-sim`: runs fleets on one machine.
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Fleets on one machine: the demo.
+#[derive(Parser)]
+#[command(name = "fullmetal-sim", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Five devices, two releases, one roll back, one device that joins when gateway and central are gone.
+    Demo {
+        /// Keep the fleet's directories afterwards, to look at them.
+        #[arg(long)]
+        keep: bool,
+        /// Where the programs lie; without it, beside this one.
+        #[arg(long, value_name = "DIR")]
+        programs: Option<PathBuf>,
+    },
+    /// For the power loss test: run a program and kill it at its n-th call that changes or syncs the disk.
+    #[cfg(target_arch = "x86_64")]
+    #[command(hide = true)]
+    Trace {
+        /// Which call; 0 only counts.
+        #[arg(long)]
+        kill_at: u64,
+        /// Where to write the number of calls so far.
+        #[arg(long)]
+        count: PathBuf,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo { keep, programs } => fullmetal_sim::demo::run(keep, programs),
+        #[cfg(target_arch = "x86_64")]
+        Command::Trace { kill_at, count, command } => match fullmetal_sim::trace::run(kill_at, &count, &command) {
+            Ok(true) => return ExitCode::from(137),
+            other => other.map(|_| ()),
+        },
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fullmetal-sim: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,323 @@
-//! Stage, switch, probation, keep or roll back.
+//! Stage, switch, probation, keep or roll back: one device's deployments, without any input or output.
+//!
+//! [`Deploy`] decides, the agent's adapter acts. Inputs: [`Deploy::handle`], then a drain of
+//! [`Deploy::poll`]. Queries: [`Deploy::state`], [`Deploy::record`], [`Deploy::obstacle`],
+//! [`Deploy::manifests`], [`Deploy::next_wakeup`]. The states and moves are [`state::TABLE`].
+//!
+//! What holds, whatever happens and whenever the power goes:
+//! - A switch begins only after its record is durable; an effect never overtakes the record it relies on.
+//! - A deployment ends with all its parts new or all of them as they were.
+//! - Each action that was taken note of gets exactly one terminal report: the record that ends a deployment
+//!   holds the report with its counter, and it is given out again until the spool has it.
+
+mod effect;
+mod input;
+mod outbox;
+mod probation;
+mod queue;
+mod record;
+mod staging;
+mod start;
+pub mod state;
+mod switching;
+#[cfg(test)]
+mod tests;
+mod wishes;
+
+pub use effect::{Effect, Ignored, Move};
+pub use input::{AppEvent, Candidate, Input, Local, Now, Row, Ticket};
+pub use record::{
+    App, Cause, Deployment, Ended, Installed, NewPart, Outgoing, Phase, RECORD_LEN_MAX, RECORD_VERSION, Record,
+    RecordError, Wish,
+};
+pub use state::{Event, Illegal, State};
+
+use crate::{Digest, Timestamp};
+use probation::Watch;
+use queue::Queue;
+use std::time::Duration;
+
+/// How often a switch, and then its probation, may be interrupted before the old version comes back.
+pub const RESTARTS_MAX: u8 = 2;
+/// The longest probation.
+pub const PROBATION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Progress is reported at most this often.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// The first wait before failed work is tried again; each further one is twice as long.
+pub const RETRY_MIN: Duration = Duration::from_secs(5);
+/// The longest wait before failed work is tried again.
+pub const RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// What the device's configuration says about deployments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How long an app is watched whose commit does not say.
+    pub probation: Duration,
+}
+
+/// The adapter broke the contract; the machine stands as before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeployError {
+    /// An input came before [`Input::Start`].
+    #[error("the deployment machine was not started: hand in the journal's record first")]
+    NotStarted,
+    /// [`Input::Start`] came twice.
+    #[error("the deployment machine was started before: it takes one record, at its start")]
+    StartedTwice,
+    /// An answer that does not fit what was asked.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+    /// A record was acknowledged that was not handed out.
+    #[error("record {seq} was acknowledged, but only {last} was handed out")]
+    NeverPersisted {
+        /// What was acknowledged.
+        seq: u64,
+        /// The newest handed out.
+        last: u64,
+    },
+}
+
+/// What holds a switch back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// The gateway wishes no more yet.
+    #[error("staged only: waits for the gateway to release it")]
+    StageOnly,
+    /// Local root locked the device.
+    #[error("locked by local root: `fullmetal lock --release` lets it go on")]
+    Locked,
+    /// An inhibitor or a local window, in mode `when-idle`.
+    #[error("held back by an inhibitor or a local window")]
+    Inhibited,
+    /// The row's validity is over.
+    #[error("the time in which it may begin is over: waits for the gateway to renew it")]
+    Closed,
+    /// The announcement expired.
+    #[error("the announcement has expired: waits for a newer one")]
+    Expired,
+}
+
+/// The deployment state machine of one device.
+#[derive(Debug)]
+pub struct Deploy {
+    policy: Policy,
+    state: State,
+    record: Record,
+    local: Local,
+    ticket: Ticket,
+    retry: Option<Retry>,
+    watch: Watch,
+    /// Piece bytes of the deployment before the fetch under way.
+    fetched_before: (u64, u64),
+    progress_from: Timestamp,
+    deferred: Option<Announced>,
+    queue: Queue,
+}
+
+/// Failed work that is tried again.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Option<Timestamp>,
+    failures: u32,
+}
+
+/// An announcement that waits until reports are spooled.
+#[derive(Clone, Copy, Debug)]
+struct Announced {
+    rank: (u64, u64),
+    expires: Timestamp,
+    row: Option<Row>,
+}
+
+impl Deploy {
+    /// A machine that waits for [`Input::Start`].
+    pub fn new(policy: Policy) -> Self {
+        Deploy {
+            policy,
+            state: State::Off,
+            record: Record::default(),
+            local: Local::default(),
+            ticket: Ticket(0),
+            retry: None,
+            watch: Watch::default(),
+            fetched_before: (0, 0),
+            progress_from: Timestamp::ZERO,
+            deferred: None,
+            queue: Queue::default(),
+        }
+    }
+
+    /// Takes one input. Drain [`Deploy::poll`] afterwards, also after an error.
+    pub fn handle(&mut self, input: Input, now: Now) -> Result<(), DeployError> {
+        let result = match (self.state, input) {
+            (State::Off, Input::Start { record, local }) => self.start(record, local, now),
+            (State::Off, _) => return Err(DeployError::NotStarted),
+            (_, Input::Start { .. }) => return Err(DeployError::StartedTwice),
+            (_, input) => self.dispatch(input, now),
+        };
+        let driven = result.and_then(|()| self.drive(now));
+        self.queue.flush(&self.record);
+        driven
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.queue.poll()
+    }
+
+    /// When [`Input::Wakeup`] is due, on the steady clock.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        let retry = self.retry.and_then(|r| r.at);
+        let probation = if self.state == State::Proving { self.watch.deadline() } else { None };
+        retry.into_iter().chain(probation).min()
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// All that it knows; not all of it may be durable yet.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// What holds the switch of a staged deployment back.
+    pub fn obstacle(&self, now: Now) -> Option<Obstacle> {
+        let wish = match (&self.record.deployment, self.state) {
+            (Some(deployment), State::Staged) => &deployment.wish,
+            _ => return None,
+        };
+        self.hindrance(wish, now)
+    }
+
+    /// The manifests whose frames stay in the peer's cache: of all that is in force and of what is coming.
+    pub fn manifests(&self) -> Vec<Digest> {
+        let coming = self.record.deployment.iter().flat_map(|d| d.parts.iter().map(|p| p.installed.manifest));
+        let mut all: Vec<_> = self.record.apps.values().map(|a| a.current.manifest).chain(coming).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    fn dispatch(&mut self, input: Input, now: Now) -> Result<(), DeployError> {
+        match input {
+            Input::Start { .. } => Err(DeployError::StartedTwice),
+            Input::Persisted { seq } => self.queue.persisted(seq),
+            Input::Announced { rank, expires, row } => self.announced(Announced { rank, expires, row }, now),
+            Input::Spooled { counter } => self.spooled(counter, now),
+            Input::App { name, commit, event } => {
+                self.app(&name, commit, event);
+                Ok(())
+            }
+            Input::Local(local) => {
+                self.local = local;
+                Ok(())
+            }
+            Input::Wakeup => Ok(()),
+            answer => self.answer(answer, now),
+        }
+    }
+
+    /// Answers to work; those that nobody waits for are dropped.
+    fn answer(&mut self, input: Input, now: Now) -> Result<(), DeployError> {
+        let ticket = match &input {
+            Input::Judged { ticket, .. }
+            | Input::Fits { ticket }
+            | Input::FetchProgress { ticket, .. }
+            | Input::Imported { ticket }
+            | Input::CheckedOut { ticket }
+            | Input::Switched { ticket }
+            | Input::Reverted { ticket }
+            | Input::Pruned { ticket }
+            | Input::Failed { ticket, .. } => *ticket,
+            _ => return Ok(()),
+        };
+        if ticket != self.ticket {
+            return Ok(());
+        }
+        match input {
+            Input::Judged { parts, .. } => self.judged(parts, now),
+            Input::Fits { .. } => self.go(Event::Fits),
+            Input::FetchProgress { bytes_from_peers, bytes_from_central, .. } => {
+                self.progress(bytes_from_peers, bytes_from_central, now);
+                Ok(())
+            }
+            Input::Imported { .. } => self.go(Event::Imported),
+            Input::CheckedOut { .. } => self.checked_out(now),
+            Input::Switched { .. } => self.switched(now),
+            Input::Reverted { .. } => self.reverted(now),
+            Input::Pruned { .. } => self.go(Event::Pruned),
+            Input::Failed { retry, reason, .. } => self.failed(retry, reason, now),
+            _ => Ok(()),
+        }
+    }
+
+    /// Does what has become possible or due, with the input or with time.
+    fn drive(&mut self, now: Now) -> Result<(), DeployError> {
+        match self.state {
+            State::Idle => self.take_up(now),
+            State::Staged => self.begin(now),
+            State::Proving => self.conclude(now),
+            _ => {
+                if self.retry.and_then(|r| r.at).is_some_and(|at| at <= now.steady) {
+                    self.work();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Moves along the table and asks for the new state's work.
+    fn go(&mut self, event: Event) -> Result<(), DeployError> {
+        self.state = self.state.on(event)?;
+        self.retry = None;
+        self.work();
+        Ok(())
+    }
+
+    /// Asks for the work of the state; a new ticket makes late answers to older work void.
+    fn work(&mut self) {
+        self.ticket = Ticket(self.ticket.0 + 1);
+        if let Some(retry) = &mut self.retry {
+            retry.at = None;
+        }
+        let effect = match self.state {
+            State::Pruning => Some(self.prune()),
+            State::Switching => {
+                self.watch = Watch::default();
+                self.deployment_work()
+            }
+            State::Fetching => {
+                self.fetched_before = self.fetched();
+                self.deployment_work()
+            }
+            _ => self.deployment_work(),
+        };
+        if let Some(effect) = effect {
+            self.queue.emit(effect);
+        }
+    }
+
+    fn deployment_work(&self) -> Option<Effect> {
+        let deployment = self.record.deployment.as_ref()?;
+        let (ticket, bundle) = (self.ticket, deployment.wish.bundle);
+        let moves = self.record.moves();
+        match self.state {
+            State::Judging => Some(Effect::Judge { ticket, action: deployment.wish.action, bundle }),
+            State::Measuring => Some(Effect::CheckSpace { ticket, bundle, moves }),
+            State::Fetching => Some(Effect::Fetch { ticket, bundle, moves }),
+            State::CheckingOut => Some(Effect::Checkout { ticket, moves }),
+            State::Switching => Some(Effect::Switch { ticket, moves }),
+            State::RollingBack => Some(Effect::Revert { ticket, moves: moves.into_iter().rev().collect() }),
+            _ => None,
+        }
+    }
+
+    fn prune(&self) -> Effect {
+        let versions = |a: &App| [Some(a.current.commit), a.previous.as_ref().map(|p| p.commit)];
+        let commits = self.record.apps.values().flat_map(versions).flatten().collect();
+        let bundles = self.record.next.iter().map(|w| w.bundle).collect();
+        Effect::Prune { ticket: self.ticket, commits, manifests: self.manifests(), bundles }
+    }
+}

@@ -229,7 +229,7 @@ fn pack_records<R: Record, S: Serializer>(records: &[R], s: S) -> Result<S::Ok, 
 
 fn unpack_records<'de, R: Record, D: Deserializer<'de>>(d: D) -> Result<Vec<R>, D::Error> {
     let bytes: serde_bytes::ByteBuf = Deserialize::deserialize(d)?;
-    if bytes.len() % R::WIDTH != 0 {
+    if !bytes.len().is_multiple_of(R::WIDTH) {
         return Err(de::Error::custom("table length is no multiple of its record width"));
     }
     let bad = || de::Error::custom("unknown object type in table");

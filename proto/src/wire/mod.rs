@@ -13,6 +13,8 @@ pub mod local;
 pub mod manifest;
 pub mod report;
 pub mod revocation;
+#[cfg(test)]
+mod tests;
 pub mod transfer;
 pub mod trust;
 

@@ -1,0 +1,195 @@
+//! What the agent's adapter tells the machine.
+
+use super::record::Record;
+use crate::wire::announcement::Mode;
+use crate::wire::bundle::{PartKind, StartOptions};
+use crate::wire::report::ExitStatus;
+use crate::{AppName, Digest, Timestamp};
+use std::time::Duration;
+
+/// The two clocks at the moment of an input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Never jumps: intervals are measured with it, [`Deploy::next_wakeup`](super::Deploy::next_wakeup) is on it.
+    pub steady: Timestamp,
+    /// Max of system clock, build time and last signed time: expiry is judged by it, reports carry it.
+    pub trusted: Timestamp,
+}
+
+/// Names one piece of work that an effect asks for; its answer carries it back. Answers to work that is no
+/// longer wanted are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// What the adapter tells the machine. After each one drain [`Deploy::poll`](super::Deploy::poll).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// First of all, once: the journal's record, or none on a device where nothing ever happened. What an
+    /// earlier run left half done goes on from here.
+    Start {
+        /// As the journal read it.
+        record: Option<Box<Record>>,
+        /// What local people say now.
+        local: Local,
+    },
+    /// A verified announcement: signed by the gateway role, for this fleet. May be handed in as often as it
+    /// arrives. The adapter has stored the bundle's envelope under its hash before.
+    Announced {
+        /// (epoch, counter).
+        rank: (u64, u64),
+        /// The announcement's end.
+        expires: Timestamp,
+        /// This device's row, if it has one.
+        row: Option<Row>,
+    },
+    /// The record of [`Effect::Persist`](super::Effect::Persist) is durable; so are all before it.
+    Persisted {
+        /// The effect's number.
+        seq: u64,
+    },
+    /// Answers [`Effect::Judge`](super::Effect::Judge): everything that signatures and hashes can prove about
+    /// the bundle is proven.
+    Judged {
+        /// The effect's ticket.
+        ticket: Ticket,
+        /// All parts of the bundle.
+        parts: Vec<Candidate>,
+    },
+    /// Answers [`Effect::CheckSpace`](super::Effect::CheckSpace): it fits.
+    Fits {
+        /// The effect's ticket.
+        ticket: Ticket,
+    },
+    /// During [`Effect::Fetch`](super::Effect::Fetch), as often as it likes: how much came since it began.
+    FetchProgress {
+        /// The effect's ticket.
+        ticket: Ticket,
+        /// Piece bytes from neighbours.
+        bytes_from_peers: u64,
+        /// Piece bytes from central.
+        bytes_from_central: u64,
+    },
+    /// Answers [`Effect::Fetch`](super::Effect::Fetch): all objects are in the store, durably.
+    Imported {
+        /// The effect's ticket.
+        ticket: Ticket,
+    },
+    /// Answers [`Effect::Checkout`](super::Effect::Checkout): all parts are checked out, durably.
+    CheckedOut {
+        /// The effect's ticket.
+        ticket: Ticket,
+    },
+    /// Answers [`Effect::Switch`](super::Effect::Switch): `current` of every part is the new version,
+    /// durably, and what is to be started was started.
+    Switched {
+        /// The effect's ticket.
+        ticket: Ticket,
+    },
+    /// Answers [`Effect::Revert`](super::Effect::Revert): every part is as it was before, durably.
+    Reverted {
+        /// The effect's ticket.
+        ticket: Ticket,
+    },
+    /// Answers [`Effect::Prune`](super::Effect::Prune).
+    Pruned {
+        /// The effect's ticket.
+        ticket: Ticket,
+    },
+    /// Answers any work: it did not succeed.
+    Failed {
+        /// The effect's ticket.
+        ticket: Ticket,
+        /// The same work may succeed later: central or a neighbour is out of reach. Otherwise it is final.
+        /// A failed switch is always rolled back, a failed revert always tried again, whatever this says.
+        retry: bool,
+        /// What, where, what to do; in one line.
+        reason: String,
+    },
+    /// What an app does; while a new version switches or proves itself.
+    App {
+        /// The app.
+        name: AppName,
+        /// The version that does it; the old one's last words count for nothing.
+        commit: Digest,
+        /// What it does.
+        event: AppEvent,
+    },
+    /// Local people say something else than before.
+    Local(Local),
+    /// Answers [`Effect::Report`](super::Effect::Report): it lies signed and synced in the spool.
+    Spooled {
+        /// The report's counter.
+        counter: u64,
+    },
+    /// The time of [`Deploy::next_wakeup`](super::Deploy::next_wakeup) has come.
+    Wakeup,
+}
+
+/// A device's row in an announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The deployment system's number for this device and bundle.
+    pub action: u64,
+    /// SHA-256 of the bundle's envelope.
+    pub bundle: Digest,
+    /// How urgently.
+    pub mode: Mode,
+    /// After this the switch must not begin.
+    pub valid_until: Option<Timestamp>,
+}
+
+/// One part of a judged bundle; what it says comes from the signed bundle and the signed commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Operating system or app.
+    pub kind: PartKind,
+    /// The app's name.
+    pub name: AppName,
+    /// For people.
+    pub version: String,
+    /// The OSTree commit.
+    pub commit: Digest,
+    /// SHA-256 of the manifest's envelope.
+    pub manifest: Digest,
+    /// How it is started.
+    pub start: StartOptions,
+    /// Its place in the order of releases; a foreign commit has none.
+    pub release: Option<u64>,
+    /// The lowest release that may be installed once this one is proven.
+    pub floor: Option<u64>,
+    /// How long it is watched; the device's own setting when absent.
+    pub probation: Option<Duration>,
+    /// It has a health check.
+    pub health: bool,
+}
+
+/// What local people say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Local {
+    /// `fullmetal lock`: no switch begins, in any mode.
+    pub locked: bool,
+    /// An inhibitor is held or a local window is closed: no switch begins in mode `when-idle`.
+    pub inhibited: bool,
+}
+
+/// What an app does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppEvent {
+    /// Its main process runs.
+    Running,
+    /// Its health check is content.
+    Healthy,
+    /// Its health check is not. Before the first [`AppEvent::Healthy`] it has until the end of the
+    /// probation; after it, this is a failure.
+    Unhealthy {
+        /// What the check says.
+        reason: String,
+    },
+    /// Its main process ended.
+    Exited {
+        /// How.
+        status: ExitStatus,
+        /// Its last lines.
+        log: Vec<String>,
+    },
+}

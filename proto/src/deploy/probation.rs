@@ -1,0 +1,137 @@
+//! What is known of the apps that a deployment brought, and what follows from it.
+
+use super::input::AppEvent;
+use super::record::{Cause, NewPart};
+use crate::wire::report::ExitStatus;
+use crate::{AppName, Timestamp};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What was seen since the switch, by app.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    apps: BTreeMap<AppName, Seen>,
+    deadline: Option<Timestamp>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    running: bool,
+    health: Health,
+    exit: Option<(ExitStatus, Vec<String>)>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Health {
+    #[default]
+    Unknown,
+    Good,
+    /// Not yet good.
+    Poor(String),
+    /// Was good.
+    Lost(String),
+}
+
+/// What the watch says of one part or of all.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// Nothing more can be learned: proven at once.
+    Settled,
+    /// All well; counts when the time is over.
+    Well,
+    /// Not proven, time left.
+    Open,
+    /// Failed.
+    Broken(Cause),
+}
+
+impl Watch {
+    /// The time counts from here.
+    pub fn begin(&mut self, now: Timestamp, probation: Duration) {
+        self.deadline = Some(now.after(probation));
+    }
+
+    /// When the time is over.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+
+    /// Notes what an app does.
+    pub fn note(&mut self, name: &AppName, event: AppEvent) {
+        let seen = self.apps.entry(name.clone()).or_default();
+        match event {
+            AppEvent::Running => seen.running = true,
+            AppEvent::Healthy if matches!(seen.health, Health::Lost(_)) => {}
+            AppEvent::Healthy => seen.health = Health::Good,
+            AppEvent::Unhealthy { reason } => {
+                seen.health = match seen.health {
+                    Health::Unknown | Health::Poor(_) => Health::Poor(reason),
+                    Health::Good | Health::Lost(_) => Health::Lost(reason),
+                }
+            }
+            AppEvent::Exited { status, log } => {
+                seen.exit.get_or_insert((status, log));
+            }
+        }
+    }
+
+    /// What follows for all `parts` together: the first failure, else proven when nothing is open.
+    pub fn judge<'a>(&self, parts: impl Iterator<Item = &'a NewPart>, now: Timestamp) -> Judgement {
+        let over = self.deadline.is_some_and(|d| d <= now);
+        let mut all = Judgement::Settled;
+        for part in parts {
+            match self.judge_part(part, over) {
+                Judgement::Broken(cause) => return Judgement::Broken(cause),
+                Judgement::Open => all = Judgement::Open,
+                Judgement::Well if all == Judgement::Settled => all = Judgement::Well,
+                Judgement::Well | Judgement::Settled => {}
+            }
+        }
+        match all {
+            Judgement::Well if !over => Judgement::Open,
+            Judgement::Well => Judgement::Settled,
+            other => other,
+        }
+    }
+
+    fn judge_part(&self, part: &NewPart, over: bool) -> Judgement {
+        let start = &part.installed.start;
+        if !start.autostart {
+            return Judgement::Settled;
+        }
+        let nothing = Seen::default();
+        let seen = self.apps.get(&part.name).unwrap_or(&nothing);
+        match &seen.exit {
+            Some((ExitStatus::Code(0), _)) if start.job => Judgement::Settled,
+            Some((status, log)) => Judgement::Broken(ended(part, *status, log)),
+            None if start.job && over => broken(part, "is a job and had not ended when its time was over"),
+            None if start.job => Judgement::Open,
+            None => judge_service(part, seen, over),
+        }
+    }
+}
+
+fn judge_service(part: &NewPart, seen: &Seen, over: bool) -> Judgement {
+    match &seen.health {
+        Health::Lost(reason) => broken(part, &format!("became unhealthy: {reason}")),
+        Health::Poor(reason) if over => broken(part, &format!("was never healthy: {reason}")),
+        Health::Unknown if over && part.health => broken(part, "has a health check that said nothing"),
+        _ if over && !seen.running => broken(part, "did not start"),
+        Health::Poor(_) => Judgement::Open,
+        Health::Unknown if part.health => Judgement::Open,
+        Health::Unknown | Health::Good => Judgement::Well,
+    }
+}
+
+fn broken(part: &NewPart, what: &str) -> Judgement {
+    Judgement::Broken(Cause::new(&format!("{} {} {what}", part.name, part.installed.version)))
+}
+
+fn ended(part: &NewPart, status: ExitStatus, log: &[String]) -> Cause {
+    let how = match status {
+        ExitStatus::Code(code) => format!("ended with exit status {code}"),
+        ExitStatus::Signal(signal) => format!("was ended by signal {signal}"),
+    };
+    let cause = Cause::new(&format!("{} {} {how} during its probation", part.name, part.installed.version));
+    Cause { exit: Some(status), ..cause.with_log(log) }
+}

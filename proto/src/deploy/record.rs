@@ -1,0 +1,306 @@
+//! What a device must still know after a power cut: one record, written whole before anything depends on it.
+//!
+//! Version 1 is frozen: after an operating system was rolled back, an older agent reads what a newer one
+//! wrote. Fields may be added (older agents ignore them); none may be removed or change its meaning. The
+//! keys inside lists are short because the whole must stay under [`RECORD_LEN_MAX`].
+
+use crate::wire::announcement::Mode;
+use crate::wire::bundle::{PartKind, StartOptions};
+use crate::wire::cbor::{self, CborError};
+use crate::wire::report::{ExitStatus, PartState, ReportState};
+use crate::{AppName, Digest, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version that this agent writes and reads.
+pub const RECORD_VERSION: u16 = 1;
+/// The longest encoded record in bytes.
+pub const RECORD_LEN_MAX: usize = 16 << 10;
+/// How long a record of an unknown version may be and still be told apart from damage.
+const UNKNOWN_LEN_MAX: usize = 4 * RECORD_LEN_MAX;
+
+/// Everything durable that the machine knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    version: u16,
+    /// The highest (epoch, counter) of a verified announcement: anything not above it is a replay.
+    pub rank: Option<(u64, u64)>,
+    /// The counter of the next report; all below were used or given to a report in `outbox`.
+    pub next_counter: u64,
+    /// What is installed and proven, by name.
+    pub apps: BTreeMap<AppName, App>,
+    /// The deployment under way.
+    pub deployment: Option<Deployment>,
+    /// What the newest announcement wishes and has not been taken up.
+    pub next: Option<Wish>,
+    /// Reports that may not have reached the spool.
+    pub outbox: Vec<Outgoing>,
+    /// The newest ended actions, oldest first: none of them gets a second terminal report.
+    pub ended: Vec<Ended>,
+}
+
+/// One installed app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// The version in force: proven, or first in line to come back when a new one fails.
+    #[serde(rename = "c")]
+    pub current: Installed,
+    /// The version before it, if there was one.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Installed>,
+    /// The lowest release that may still be installed.
+    #[serde(rename = "f", default)]
+    pub floor: u64,
+}
+
+/// One version of one app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// The OSTree commit.
+    #[serde(rename = "c")]
+    pub commit: Digest,
+    /// For people.
+    #[serde(rename = "v")]
+    pub version: String,
+    /// SHA-256 of its manifest's envelope: names its frames in the peer's cache.
+    #[serde(rename = "m")]
+    pub manifest: Digest,
+    /// How it is started.
+    #[serde(rename = "s", with = "start_flags")]
+    pub start: StartOptions,
+}
+
+/// A row of an announcement: what the gateway wishes of this device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wish {
+    /// The deployment system's number; reports carry it.
+    pub action: u64,
+    /// SHA-256 of the bundle's envelope.
+    pub bundle: Digest,
+    /// How urgently.
+    pub mode: Mode,
+    /// After this the switch must not begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Timestamp>,
+    /// When the announcement that says so expires: after this nothing starts on its word.
+    pub expires: Timestamp,
+    /// When the action was first seen; elapsed times count from here.
+    pub seen: Timestamp,
+}
+
+/// The deployment under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Whose wish it is.
+    pub wish: Wish,
+    /// How far it is.
+    pub phase: Phase,
+    /// Its parts, once judged; what each replaces is in [`Record::apps`] until it is proven.
+    pub parts: Vec<NewPart>,
+    /// How long the parts are watched, in milliseconds.
+    pub probation_ms: u64,
+    /// The furthest milestone that was reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<ReportState>,
+    /// A withdrawal that came too late was answered.
+    #[serde(default)]
+    pub too_late: bool,
+    /// Piece bytes from neighbours so far.
+    #[serde(default)]
+    pub bytes_from_peers: u64,
+    /// Piece bytes from central so far.
+    #[serde(default)]
+    pub bytes_from_central: u64,
+}
+
+/// One part that a deployment brings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewPart {
+    /// The app.
+    #[serde(rename = "n")]
+    pub name: AppName,
+    /// What becomes of it.
+    #[serde(rename = "i")]
+    pub installed: Installed,
+    /// The floor once this is proven.
+    #[serde(rename = "f", default)]
+    pub floor: u64,
+    /// It has a health check, without whose good word it is not proven.
+    #[serde(rename = "h", default)]
+    pub health: bool,
+}
+
+/// How far a deployment is, as far as a restart must know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Nothing of what runs was touched: judging, fetching and checking out are done again, at no cost.
+    Staging,
+    /// The old version may be down. Goes forward when interrupted.
+    Switching {
+        /// How often it was interrupted.
+        restarts: u8,
+    },
+    /// The new version is in place and watched. The probation starts again when interrupted.
+    Proving {
+        /// How often it was interrupted.
+        restarts: u8,
+    },
+    /// The old version comes back.
+    RollingBack {
+        /// Why: goes into the terminal report.
+        cause: Cause,
+    },
+}
+
+/// Why something failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// In one line, for the operator.
+    pub reason: String,
+    /// How the app's main process ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<ExitStatus>,
+    /// Its last lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+}
+
+/// A report with its counter: given out again until the spool has it, always with the same content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outgoing {
+    /// Never used for another report of this device.
+    #[serde(rename = "n")]
+    pub counter: u64,
+    /// The action; 0 with [`ReportState::Inventory`].
+    #[serde(rename = "a")]
+    pub action: u64,
+    /// The bundle; absent with [`ReportState::Inventory`].
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Digest>,
+    /// How far it is.
+    #[serde(rename = "s")]
+    pub state: ReportState,
+    /// Why; an empty one says nothing.
+    #[serde(rename = "c")]
+    pub cause: Cause,
+    /// Piece bytes from neighbours for this action.
+    #[serde(rename = "p", default)]
+    pub bytes_from_peers: u64,
+    /// Piece bytes from central for this action.
+    #[serde(rename = "o", default)]
+    pub bytes_from_central: u64,
+    /// Milliseconds since the action was first seen.
+    #[serde(rename = "e", default)]
+    pub elapsed_ms: u64,
+    /// When it was made, by the trusted clock.
+    #[serde(rename = "t")]
+    pub at: Timestamp,
+}
+
+/// An action that has its terminal report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The action.
+    #[serde(rename = "a")]
+    pub action: u64,
+    /// How it ended.
+    #[serde(rename = "s")]
+    pub state: ReportState,
+}
+
+/// Why bytes are not a record that this agent can go on from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Written by a newer agent. The apps go on; nothing new may be deployed.
+    #[error(
+        "journal record has version {found}, this agent knows only {RECORD_VERSION}: apps go on as they are, \
+         no new deployments until a newer agent runs here again"
+    )]
+    UnknownVersion {
+        /// The version in it.
+        found: u16,
+    },
+    /// Not a record.
+    #[error("journal record: {0}")]
+    Malformed(#[from] CborError),
+    /// It would be longer than it may be.
+    #[error("journal record of {len} bytes is over the limit of {RECORD_LEN_MAX}")]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+}
+
+impl Default for Record {
+    /// The record of a device on which nothing ever happened.
+    fn default() -> Self {
+        Record {
+            version: RECORD_VERSION,
+            rank: None,
+            next_counter: 1,
+            apps: BTreeMap::new(),
+            deployment: None,
+            next: None,
+            outbox: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+}
+
+impl Record {
+    /// Its bytes, at most [`RECORD_LEN_MAX`].
+    pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
+        let bytes = cbor::to_vec(self);
+        if bytes.len() > RECORD_LEN_MAX {
+            return Err(RecordError::TooLong { len: bytes.len() });
+        }
+        Ok(bytes)
+    }
+
+    /// Reads it back; an unknown version is told apart from damage.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let head: Head = cbor::from_slice(bytes, UNKNOWN_LEN_MAX)?;
+        if head.version != RECORD_VERSION {
+            return Err(RecordError::UnknownVersion { found: head.version });
+        }
+        Ok(cbor::from_slice(bytes, RECORD_LEN_MAX)?)
+    }
+
+    /// Whether the terminal report of an ended action may not be in the spool yet.
+    pub fn has_unspooled_end(&self) -> bool {
+        self.outbox.iter().any(|o| o.state.is_terminal())
+    }
+
+    /// What is in force, as reports carry it.
+    pub fn parts(&self) -> Vec<PartState> {
+        let state = |(name, app): (&AppName, &App)| PartState {
+            kind: PartKind::App,
+            name: name.clone(),
+            version: app.current.version.clone(),
+            commit: app.current.commit,
+        };
+        self.apps.iter().map(state).collect()
+    }
+}
+
+/// The only field that every version has.
+#[derive(Deserialize)]
+struct Head {
+    version: u16,
+}
+
+/// Start options as one small number: bit 0 autostart, bit 1 job.
+mod start_flags {
+    use super::StartOptions;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(start: &StartOptions, s: S) -> Result<S::Ok, S::Error> {
+        (u8::from(start.autostart) | u8::from(start.job) << 1).serialize(s)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<StartOptions, D::Error> {
+        let flags = u8::deserialize(d)?;
+        Ok(StartOptions { autostart: flags & 1 != 0, job: flags & 2 != 0 })
+    }
+}

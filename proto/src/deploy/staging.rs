@@ -1,0 +1,203 @@
+//! From the verdict to the checkout: nothing that runs is touched.
+
+use super::input::Candidate;
+use super::outbox::OUTBOX_MAX;
+use super::record::{Cause, Installed, NewPart, RECORD_LEN_MAX, Record};
+use super::{
+    Deploy, DeployError, Event, Move, Now, PROBATION_MAX, PROGRESS_INTERVAL, RETRY_MAX, RETRY_MIN, Retry, State,
+};
+use crate::wire::bundle::PartKind;
+use crate::wire::cbor;
+use crate::wire::report::ReportState;
+use std::time::Duration;
+
+/// What the record may grow by after the verdict: the cause of a failure, small reports, another wish.
+pub(super) const RECORD_GROWTH: usize = 6 * 1024 + OUTBOX_MAX * 384;
+
+impl Deploy {
+    /// Takes the verdict on a bundle whose signatures hold.
+    pub(super) fn judged(&mut self, candidates: Vec<Candidate>, now: Now) -> Result<(), DeployError> {
+        self.state.on(Event::Accepted)?;
+        if let Some(reason) = self.objection(&candidates) {
+            return self.end(Event::Refused, ReportState::Failed, Cause::new(&reason), now);
+        }
+        let probation = candidates.iter().map(|c| c.probation.unwrap_or(self.policy.probation)).max();
+        let probation = probation.unwrap_or_default().min(PROBATION_MAX);
+        if let Some(deployment) = &mut self.record.deployment {
+            deployment.parts = candidates.into_iter().map(NewPart::from).collect();
+            deployment.probation_ms = u64::try_from(probation.as_millis()).unwrap_or(u64::MAX);
+        }
+        if self.record.moves().is_empty() {
+            self.record.keep();
+            return self.end(Event::InForce, ReportState::Succeeded, Cause::default(), now);
+        }
+        if let Some(reason) = self.overflow() {
+            return self.end(Event::Refused, ReportState::Failed, Cause::new(&reason), now);
+        }
+        self.progress_from = now.steady.after(PROGRESS_INTERVAL);
+        self.queue.change();
+        self.milestone(ReportState::Accepted, now);
+        self.go(Event::Accepted)
+    }
+
+    /// Why a well-signed bundle must not be installed here.
+    fn objection(&self, candidates: &[Candidate]) -> Option<String> {
+        candidates.iter().find_map(|c| {
+            if c.kind == PartKind::Os {
+                return Some(format!(
+                    "{} {} is an operating system: this agent deploys apps only; put apps into a bundle of their own",
+                    c.name, c.version
+                ));
+            }
+            let floor = self.record.apps.get(&c.name)?.floor;
+            let release = c.release.filter(|r| *r < floor)?;
+            Some(format!(
+                "{} {} is release {release}, below {floor}, the lowest that may follow what was proven here: \
+                 publish it again with a higher release",
+                c.name, c.version
+            ))
+        })
+    }
+
+    /// Why the journal could not hold this deployment up to its end.
+    fn overflow(&self) -> Option<String> {
+        let mut kept = self.record.clone();
+        kept.keep();
+        let len = cbor::to_vec(&self.record).len().max(cbor::to_vec(&kept).len()) + RECORD_GROWTH;
+        let apps = kept.apps.len();
+        (len > RECORD_LEN_MAX).then(|| {
+            format!(
+                "the journal cannot hold {apps} apps of such names and versions ({len} bytes, {RECORD_LEN_MAX} are \
+                 allowed): use smaller bundles"
+            )
+        })
+    }
+
+    /// Piece bytes of the deployment under way.
+    pub(super) fn fetched(&self) -> (u64, u64) {
+        self.record.deployment.as_ref().map_or((0, 0), |d| (d.bytes_from_peers, d.bytes_from_central))
+    }
+
+    /// Counts what a fetch brought, and reports it now and then.
+    pub(super) fn progress(&mut self, from_peers: u64, from_central: u64, now: Now) {
+        let (peers, central) = self.fetched_before;
+        if let Some(deployment) = &mut self.record.deployment {
+            deployment.bytes_from_peers = peers.saturating_add(from_peers);
+            deployment.bytes_from_central = central.saturating_add(from_central);
+        }
+        self.report_progress("", now);
+    }
+
+    fn report_progress(&mut self, reason: &str, now: Now) {
+        if self.progress_from <= now.steady && self.record.outbox.is_empty() {
+            self.progress_from = now.steady.after(PROGRESS_INTERVAL);
+            self.remark(ReportState::Fetching, reason, now);
+        }
+    }
+
+    /// All parts lie beside what runs.
+    pub(super) fn checked_out(&mut self, now: Now) -> Result<(), DeployError> {
+        self.go(Event::CheckedOut)?;
+        self.milestone(ReportState::Staged, now);
+        Ok(())
+    }
+
+    /// Work did not succeed: again later, or the end, or the way back.
+    pub(super) fn failed(&mut self, retry: bool, reason: String, now: Now) -> Result<(), DeployError> {
+        match self.state {
+            State::Switching => self.roll_back(Cause::new(&reason)),
+            State::Pruning => self.go(Event::Pruned),
+            State::RollingBack => {
+                self.try_again_later(now);
+                self.report_stuck_revert(&reason, now);
+                Ok(())
+            }
+            _ if retry => {
+                self.state.on(Event::Refused)?;
+                self.try_again_later(now);
+                self.report_progress(&reason, now);
+                Ok(())
+            }
+            _ => self.end(Event::Refused, ReportState::Failed, Cause::new(&reason), now),
+        }
+    }
+
+    fn try_again_later(&mut self, now: Now) {
+        self.ticket.0 += 1;
+        let failures = self.retry.map_or(0, |r| r.failures);
+        let wait = RETRY_MIN.saturating_mul(1 << failures.min(10)).min(RETRY_MAX);
+        self.retry = Some(Retry { at: Some(now.steady.after(wait)), failures: failures + 1 });
+    }
+
+    fn report_stuck_revert(&mut self, reason: &str, now: Now) {
+        if self.retry.is_some_and(|r| r.failures == 1) {
+            self.remark(ReportState::Proving, &format!("rolling back, does not succeed yet: {reason}"), now);
+        }
+    }
+}
+
+impl From<Candidate> for NewPart {
+    fn from(c: Candidate) -> Self {
+        let Candidate { name, version, commit, manifest, start, health, .. } = c;
+        let installed = Installed { commit, version, manifest, start };
+        NewPart { name, installed, floor: c.floor.unwrap_or(0), health }
+    }
+}
+
+impl NewPart {
+    /// Whether it is what `installed` is, but for its labels.
+    fn is_in_force(&self, installed: &Installed) -> bool {
+        installed.commit == self.installed.commit && installed.start == self.installed.start
+    }
+}
+
+impl Record {
+    /// The parts of the deployment under way that are not in force, with what they replace.
+    pub fn moves(&self) -> Vec<Move> {
+        let moved = |part: &NewPart| {
+            let Move { name, old, new } = Move {
+                name: part.name.clone(),
+                old: self.apps.get(&part.name).map(|a| a.current.clone()),
+                new: part.installed.clone(),
+            };
+            if old.as_ref().is_some_and(|o| part.is_in_force(o)) { None } else { Some(Move { name, old, new }) }
+        };
+        self.deployment.iter().flat_map(|d| d.parts.iter().filter_map(moved)).collect()
+    }
+
+    /// The parts of the deployment under way that are not in force.
+    pub(super) fn watched(&self) -> impl Iterator<Item = &NewPart> {
+        let in_force = |p: &NewPart| self.apps.get(&p.name).is_some_and(|a| p.is_in_force(&a.current));
+        self.deployment.iter().flat_map(|d| &d.parts).filter(move |p| !in_force(p))
+    }
+
+    /// The parts of the deployment under way are proven: they are in force, floors rise.
+    pub(super) fn keep(&mut self) {
+        let Some(deployment) = &self.deployment else { return };
+        for part in &deployment.parts {
+            let new = part.installed.clone();
+            match self.apps.get_mut(&part.name) {
+                Some(app) => app.replace(new, part.floor),
+                None => {
+                    let app = super::App { current: new, previous: None, floor: part.floor };
+                    self.apps.insert(part.name.clone(), app);
+                }
+            }
+        }
+    }
+}
+
+impl super::App {
+    fn replace(&mut self, new: Installed, floor: u64) {
+        self.floor = self.floor.max(floor);
+        let old = std::mem::replace(&mut self.current, new);
+        if old.commit != self.current.commit {
+            self.previous = Some(old);
+        }
+    }
+}
+
+/// The watch time of the deployment under way.
+pub(super) fn probation(record: &Record) -> Duration {
+    Duration::from_millis(record.deployment.as_ref().map_or(0, |d| d.probation_ms))
+}

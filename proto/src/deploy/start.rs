@@ -1,0 +1,46 @@
+//! A start is always a recovery: it goes on from whatever the record says.
+
+use super::record::{Cause, Phase, Record};
+use super::{Deploy, DeployError, Event, Local, Now, RESTARTS_MAX};
+
+impl Deploy {
+    /// Goes on from `record`. Reports that may not have reached the spool come first, unchanged.
+    pub(super) fn start(&mut self, record: Option<Box<Record>>, local: Local, now: Now) -> Result<(), DeployError> {
+        self.record = record.map_or_else(|| first_record(now), |r| *r);
+        self.local = local;
+        self.give_out_again();
+        self.inventory(now);
+        let found = self.found();
+        self.go(found)
+    }
+
+    /// What the record says was under way; counts the interruption of a switch or probation before it goes on.
+    fn found(&mut self) -> Event {
+        let unspooled = self.record.has_unspooled_end();
+        let Some(deployment) = &mut self.record.deployment else {
+            return if unspooled { Event::FoundEnd } else { Event::FoundNothing };
+        };
+        let (restarts, what) = match &mut deployment.phase {
+            Phase::Staging => return Event::FoundStaging,
+            Phase::RollingBack { .. } => return Event::FoundRollBack,
+            Phase::Switching { restarts } => (restarts, "switch"),
+            Phase::Proving { restarts } => (restarts, "probation"),
+        };
+        self.queue.change();
+        if *restarts < RESTARTS_MAX {
+            *restarts += 1;
+            return Event::FoundSwitch;
+        }
+        let reason = format!("the device or its agent went down {} times during the {what}", RESTARTS_MAX + 1);
+        deployment.phase = Phase::RollingBack { cause: Cause::new(&reason) };
+        Event::FoundWornOut
+    }
+}
+
+/// Counters begin at the time in seconds, so that a device that lost its disk does not use old ones again,
+/// which the gateway would drop as known.
+fn first_record(now: Now) -> Record {
+    let mut record = Record::default();
+    record.next_counter = now.trusted.as_secs().max(1);
+    record
+}

@@ -1,0 +1,171 @@
+//! The states of a deployment and every allowed move between them.
+
+use std::fmt;
+
+/// Where the machine stands. Each state that ends in "-ing" up to [`State::RollingBack`], except
+/// [`State::Proving`], has exactly one work [`Effect`](super::Effect) under way (or waits to retry it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Before [`Input::Start`](super::Input::Start).
+    Off,
+    /// Nothing to do, or the next wish may not start yet.
+    Idle,
+    /// The adapter pulls the bundle's blobs and verifies them.
+    Judging,
+    /// The adapter compares the space needed with the space there is.
+    Measuring,
+    /// The adapter fetches frames and imports objects.
+    Fetching,
+    /// The adapter checks the new versions out beside the running ones.
+    CheckingOut,
+    /// All is ready; mode, locks, inhibitors or validity hold the switch back.
+    Staged,
+    /// The switch is journalled: the old version may be down.
+    Switching,
+    /// The new version runs and is watched.
+    Proving,
+    /// The old version is brought back.
+    RollingBack,
+    /// The end is journalled; its terminal report is not yet safe in the spool.
+    Reporting,
+    /// What nobody needs any more is removed; nothing starts meanwhile.
+    Pruning,
+}
+
+/// What moves the machine from one state to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Event {
+    /// Start: no deployment is journalled.
+    FoundNothing,
+    /// Start: an end is journalled whose report may not be spooled.
+    FoundEnd,
+    /// Start: a deployment is journalled that had not begun to switch.
+    FoundStaging,
+    /// Start: a switch or probation is journalled.
+    FoundSwitch,
+    /// Start: a switch or probation is journalled that was interrupted too often.
+    FoundWornOut,
+    /// Start: a roll back is journalled.
+    FoundRollBack,
+    /// A wish is taken up.
+    TakenUp,
+    /// The bundle holds.
+    Accepted,
+    /// Every part of the bundle is in force already.
+    InForce,
+    /// There is enough space.
+    Fits,
+    /// All objects are in the store.
+    Imported,
+    /// All parts lie beside the running ones.
+    CheckedOut,
+    /// Nothing holds the switch back.
+    Begun,
+    /// The new versions are in place.
+    Switched,
+    /// The probation is over and all is well.
+    Proven,
+    /// The switch failed, or a part failed its probation.
+    Broken,
+    /// The old versions are in place.
+    Reverted,
+    /// The bundle does not hold, does not fit, or cannot be had: final.
+    Refused,
+    /// The gateway no longer wishes it.
+    Withdrawn,
+    /// All terminal reports are in the spool.
+    Spooled,
+    /// The store holds only what is needed.
+    Pruned,
+}
+
+/// Every allowed move: from, event, to. All else is [`Illegal`].
+pub const TABLE: &[(State, Event, State)] = {
+    use Event::*;
+    use State::*;
+    &[
+        (Off, FoundNothing, Pruning),
+        (Off, FoundEnd, Reporting),
+        (Off, FoundStaging, Judging),
+        (Off, FoundSwitch, Switching),
+        (Off, FoundWornOut, RollingBack),
+        (Off, FoundRollBack, RollingBack),
+        (Idle, TakenUp, Judging),
+        (Idle, Withdrawn, Reporting),
+        (Judging, Accepted, Measuring),
+        (Judging, InForce, Reporting),
+        (Judging, Refused, Reporting),
+        (Judging, Withdrawn, Reporting),
+        (Measuring, Fits, Fetching),
+        (Measuring, Refused, Reporting),
+        (Measuring, Withdrawn, Reporting),
+        (Fetching, Imported, CheckingOut),
+        (Fetching, Refused, Reporting),
+        (Fetching, Withdrawn, Reporting),
+        (CheckingOut, CheckedOut, Staged),
+        (CheckingOut, Refused, Reporting),
+        (CheckingOut, Withdrawn, Reporting),
+        (Staged, Begun, Switching),
+        (Staged, Withdrawn, Reporting),
+        (Switching, Switched, Proving),
+        (Switching, Broken, RollingBack),
+        (Proving, Proven, Reporting),
+        (Proving, Broken, RollingBack),
+        (RollingBack, Reverted, Reporting),
+        (Reporting, Spooled, Pruning),
+        (Pruning, Pruned, Idle),
+    ]
+};
+
+/// An event that the table does not allow in this state: an adapter broke the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("event {event:?} is not allowed in state {state}: the adapter answered work that was not asked for")]
+pub struct Illegal {
+    /// Where the machine stands; it stays there.
+    pub state: State,
+    /// What was not allowed.
+    pub event: Event,
+}
+
+impl State {
+    /// Where `event` leads.
+    pub fn on(self, event: Event) -> Result<State, Illegal> {
+        let row = TABLE.iter().find(|(from, on, _)| *from == self && *on == event);
+        row.map(|(_, _, to)| *to).ok_or(Illegal { state: self, event })
+    }
+
+    /// Whether a deployment is under way whose switch has not been journalled.
+    pub fn is_before_switch(self) -> bool {
+        use State::*;
+        matches!(self, Judging | Measuring | Fetching | CheckingOut | Staged)
+    }
+
+    /// Whether the switch is journalled and its end is not.
+    pub fn is_after_switch(self) -> bool {
+        matches!(self, State::Switching | State::Proving | State::RollingBack)
+    }
+
+    /// The name shown to people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Off => "off",
+            State::Idle => "idle",
+            State::Judging => "judging",
+            State::Measuring => "measuring",
+            State::Fetching => "fetching",
+            State::CheckingOut => "checking-out",
+            State::Staged => "staged",
+            State::Switching => "switching",
+            State::Proving => "proving",
+            State::RollingBack => "rolling-back",
+            State::Reporting => "reporting",
+            State::Pruning => "pruning",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,205 @@
+//! Crashes at every boundary between two effects or inputs, and at random ones.
+
+use super::world::*;
+use crate::deploy::*;
+use crate::wire::announcement::Mode;
+use crate::wire::report::ReportState;
+use crate::{AppName, Digest};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What is in force must be what the successful bundles brought, in their order; each action that a durable
+/// record named has exactly one end.
+fn check_end(world: &World, bundles: &BTreeMap<u64, Script>) {
+    let mut expected: BTreeMap<AppName, Digest> = BTreeMap::new();
+    let mut ends: BTreeMap<u64, u32> = BTreeMap::new();
+    for (action, state) in world.ends() {
+        *ends.entry(action).or_default() += 1;
+        if state == ReportState::Succeeded {
+            expected.extend(bundles[&action].parts.iter().map(|p| (p.name.clone(), p.commit)));
+        }
+    }
+    assert_eq!(world.current, expected, "neither old nor new");
+    let recorded: BTreeMap<_, _> = world.durable().apps.into_iter().map(|(n, a)| (n, a.current.commit)).collect();
+    assert_eq!(recorded, expected, "the record does not say what is in force");
+    for action in &world.noted {
+        assert_eq!(ends.get(action), Some(&1), "ends of action {action}: {:?}", world.ends());
+    }
+    let counters = world.spool.keys().zip(*world.spool.keys().next().unwrap()..);
+    assert!(counters.into_iter().all(|(counter, i)| *counter == i), "a counter was left out");
+}
+
+/// Release 1 of two apps, then release 2 with `change`, then an end. `at` counts down to the crashes.
+fn two_releases(at: &[u32], change: fn(&mut World, &mut Script)) -> (World, BTreeMap<u64, Script>, u32) {
+    let mut world = World::new();
+    let mut second = Script::new("2", &[("web", Behaviour::Healthy), ("db", Behaviour::Runs)]);
+    change(&mut world, &mut second);
+    let first = Script::new("1", &[("web", Behaviour::Healthy), ("db", Behaviour::Runs)]);
+    let bundles = BTreeMap::from([(1, first), (2, second)]);
+    let mut boundary = 0;
+    for (action, script) in &bundles {
+        let row = world.row(*action, script, Mode::Now);
+        world.announce((1, *action), Some(row));
+        settle_with_crashes(&mut world, at, &mut boundary);
+    }
+    (world, bundles, boundary)
+}
+
+fn settle_with_crashes(world: &mut World, at: &[u32], boundary: &mut u32) {
+    loop {
+        let crash = at.contains(boundary);
+        *boundary += 1;
+        if crash {
+            world.crash();
+        } else if !world.step() {
+            match world.machine.next_wakeup() {
+                Some(wakeup) => world.pass(wakeup.since(world.now.steady)),
+                None => return,
+            }
+        }
+    }
+}
+
+fn crash_everywhere(change: fn(&mut World, &mut Script), expected: ReportState) {
+    let (world, bundles, boundaries) = two_releases(&[], change);
+    check_end(&world, &bundles);
+    assert_eq!(world.ends(), [(1, ReportState::Succeeded), (2, expected)]);
+    for at in 0..boundaries {
+        let (world, bundles, _) = two_releases(&[at], change);
+        assert_eq!(world.crashes, 1);
+        check_end(&world, &bundles);
+        assert_eq!(world.ends(), [(1, ReportState::Succeeded), (2, expected)], "crash at {at}");
+    }
+    for at in 0..boundaries {
+        let (world, bundles, _) = two_releases(&[at, at + 3], change);
+        check_end(&world, &bundles);
+        assert_eq!(world.ends(), [(1, ReportState::Succeeded), (2, expected)], "crashes at {at} and {}", at + 3);
+    }
+}
+
+#[test]
+fn a_good_release_survives_a_crash_at_every_boundary() {
+    crash_everywhere(|_, _| {}, ReportState::Succeeded);
+}
+
+#[test]
+fn a_bad_release_is_rolled_back_with_a_crash_at_every_boundary() {
+    crash_everywhere(|_, s| s.behaviours[1] = Behaviour::Exits(1), ReportState::Failed);
+}
+
+#[test]
+fn a_release_whose_switch_fails_is_rolled_back_with_a_crash_at_every_boundary() {
+    crash_everywhere(|_, s| (s.switch, s.revert) = (Luck::Bad, Luck::Once), ReportState::Failed);
+}
+
+#[test]
+fn a_refused_release_is_reported_once_with_a_crash_at_every_boundary() {
+    crash_everywhere(|_, s| s.space = Luck::Bad, ReportState::Failed);
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Steps(u8),
+    Crash,
+    Announce { action: u64, mode: Mode, back: u64, life: u64, window: Option<u64> },
+    NoRow,
+    Pass(u64),
+    Local(Local),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let mode = prop_oneof![Just(Mode::Stage), Just(Mode::WhenIdle), Just(Mode::Now), Just(Mode::Withdraw)];
+    let mode = prop_oneof![4 => Just(Mode::Now), 3 => mode];
+    let announce = (1u64..6, mode, prop_oneof![8 => Just(0u64), 1 => 1u64..4], 0u64..4000, option(1u64..400));
+    prop_oneof![
+        10 => (0u8..30).prop_map(Act::Steps),
+        4 => Just(Act::Crash),
+        5 => announce.prop_map(|(action, mode, back, life, window)| Act::Announce { action, mode, back, life, window }),
+        1 => Just(Act::NoRow),
+        3 => (0u64..60_000).prop_map(Act::Pass),
+        2 => any::<(bool, bool)>().prop_map(|(locked, inhibited)| Act::Local(Local { locked, inhibited })),
+    ]
+}
+
+fn option(range: std::ops::Range<u64>) -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![3 => Just(None), 1 => range.prop_map(Some)]
+}
+
+fn luck() -> impl Strategy<Value = Luck> {
+    prop_oneof![8 => Just(Luck::Good), 2 => Just(Luck::Once), 1 => Just(Luck::Bad)]
+}
+
+fn behaviour() -> impl Strategy<Value = Behaviour> {
+    prop_oneof![
+        4 => Just(Behaviour::Runs),
+        4 => Just(Behaviour::Healthy),
+        1 => Just(Behaviour::NeverHealthy),
+        1 => Just(Behaviour::LosesHealth),
+        1 => (0i32..3).prop_map(Behaviour::Exits),
+        1 => Just(Behaviour::JobDone),
+        1 => Just(Behaviour::JobFails),
+        1 => Just(Behaviour::NotStarted),
+    ]
+}
+
+fn script() -> impl Strategy<Value = Script> {
+    let apps = proptest::sample::subsequence(vec!["web", "db", "tool"], 1..=3);
+    let lucks = (luck(), luck(), luck(), luck(), luck(), luck());
+    (apps, proptest::collection::vec(behaviour(), 3), 1u8..4, lucks).prop_map(|(apps, behaviours, version, l)| {
+        let apps: Vec<_> = apps.into_iter().zip(behaviours).collect();
+        let mut script = Script::new(&version.to_string(), &apps);
+        (script.judge, script.space, script.fetch) = (l.0, l.1, l.2);
+        (script.checkout, script.switch) = (l.3, l.4);
+        script.revert = if l.5 == Luck::Bad { Luck::Once } else { l.5 };
+        script
+    })
+}
+
+fn play(world: &mut World, act: Act, counter: &mut u64, bundles: &BTreeMap<u64, Script>) {
+    match act {
+        Act::Steps(n) => {
+            for _ in 0..n {
+                world.step();
+            }
+        }
+        Act::Crash => world.crash(),
+        Act::Announce { action, mode, back, life, window } => {
+            *counter += u64::from(back == 0);
+            let until = window.map(|w| world.now.trusted.after(Duration::from_secs(w)));
+            let row = Row { valid_until: until, ..world.row(action, &bundles[&action], mode) };
+            let expires = world.now.trusted.after(Duration::from_secs(life));
+            world.announce_until((1, counter.saturating_sub(back)), Some(row), expires);
+        }
+        Act::NoRow => {
+            *counter += 1;
+            world.announce((1, *counter), None);
+        }
+        Act::Pass(ms) => world.pass(Duration::from_millis(ms)),
+        Act::Local(local) => world.set_local(local),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_each_action_ends_once_and_all_parts_are_old_or_new(
+        scripts in proptest::collection::vec(script(), 5),
+        acts in proptest::collection::vec(act(), 1..60),
+    ) {
+        let bundles: BTreeMap<u64, Script> = (1..).zip(scripts).collect();
+        let mut world = World::new();
+        let mut counter = 0;
+        for act in acts {
+            play(&mut world, act, &mut counter, &bundles);
+        }
+        world.set_local(Local::default());
+        world.settle();
+        counter += 1;
+        world.announce((1, counter), None);
+        world.settle();
+        prop_assert_eq!(world.machine.state(), State::Idle);
+        check_end(&world, &bundles);
+    }
+}

@@ -1,0 +1,11 @@
+//! Tests of the machine: its graph, its record, single ways through it, and crashes everywhere.
+
+mod crashes;
+mod graph;
+mod probation;
+mod record;
+mod recovery;
+mod refusals;
+mod ways;
+mod wishes;
+mod world;

@@ -1,0 +1,65 @@
+//! What the watch makes of apps.
+
+use super::world::{Behaviour, candidate, name};
+use crate::Timestamp;
+use crate::deploy::probation::{Judgement, Watch};
+use crate::deploy::{AppEvent, NewPart};
+use crate::wire::report::ExitStatus;
+use std::time::Duration;
+
+fn judge(behaviour: Behaviour, events: &[AppEvent], at_secs: u64) -> String {
+    let part = NewPart::from(candidate("web", "1", behaviour));
+    let mut watch = Watch::default();
+    watch.begin(Timestamp::ZERO, Duration::from_secs(30));
+    for event in events {
+        watch.note(&name("web"), event.clone());
+    }
+    match watch.judge([part].iter(), Timestamp::from_secs(at_secs)) {
+        Judgement::Broken(cause) => cause.reason,
+        other => format!("{other:?}"),
+    }
+}
+
+fn sick() -> AppEvent {
+    AppEvent::Unhealthy { reason: "no answer".into() }
+}
+
+fn exit(status: ExitStatus) -> AppEvent {
+    AppEvent::Exited { status, log: Vec::new() }
+}
+
+#[test]
+fn a_service_is_proven_by_running_and_good_health_to_the_end() {
+    use AppEvent::{Healthy, Running};
+    assert_eq!(judge(Behaviour::Runs, &[Running], 29), "Open");
+    assert_eq!(judge(Behaviour::Runs, &[Running], 30), "Settled");
+    assert_eq!(judge(Behaviour::Healthy, &[Running, sick(), Healthy], 29), "Open");
+    assert_eq!(judge(Behaviour::Healthy, &[Running, sick(), Healthy], 30), "Settled");
+}
+
+#[test]
+fn a_service_fails_when_it_ends_loses_its_health_or_never_had_it() {
+    use AppEvent::{Healthy, Running};
+    let web = Behaviour::Healthy;
+    assert_eq!(judge(web, &[Running, Healthy, sick(), Healthy], 1), "web 1 became unhealthy: no answer");
+    assert_eq!(judge(web, &[Running, sick()], 29), "Open");
+    assert_eq!(judge(web, &[Running, sick()], 30), "web 1 was never healthy: no answer");
+    assert_eq!(judge(web, &[Running], 30), "web 1 has a health check that said nothing");
+    assert_eq!(judge(Behaviour::Runs, &[], 30), "web 1 did not start");
+    let killed = exit(ExitStatus::Signal(9));
+    let again = [Running, killed, Running];
+    assert_eq!(judge(Behaviour::Runs, &again, 1), "web 1 was ended by signal 9 during its probation");
+    let ended = exit(ExitStatus::Code(0));
+    assert_eq!(judge(Behaviour::Runs, &[ended], 1), "web 1 ended with exit status 0 during its probation");
+}
+
+#[test]
+fn a_job_is_proven_by_exit_status_0_in_time() {
+    use AppEvent::Running;
+    let job = Behaviour::JobDone;
+    assert_eq!(judge(job, &[Running], 29), "Open");
+    assert_eq!(judge(job, &[Running, exit(ExitStatus::Code(0))], 1), "Settled");
+    assert_eq!(judge(job, &[Running], 30), "web 1 is a job and had not ended when its time was over");
+    let failed = exit(ExitStatus::Code(2));
+    assert_eq!(judge(job, &[failed], 1), "web 1 ended with exit status 2 during its probation");
+}

@@ -1,0 +1,387 @@
+//! A device around the machine: a journal, a spool, a store and apps, all of which survive its crashes.
+
+use crate::deploy::*;
+use crate::wire::announcement::Mode;
+use crate::wire::bundle::{PartKind, StartOptions};
+use crate::wire::report::{ExitStatus, ReportState};
+use crate::{AppName, Digest, Timestamp};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// How a work effect comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Luck {
+    Good,
+    /// Fails the first time, to be tried again.
+    Once,
+    Bad,
+}
+
+/// What an app does once it is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    Runs,
+    Healthy,
+    NeverHealthy,
+    LosesHealth,
+    Exits(i32),
+    JobDone,
+    JobFails,
+    NotStarted,
+}
+
+/// A bundle and everything that will happen to it.
+#[derive(Clone, Debug)]
+pub struct Script {
+    pub parts: Vec<Candidate>,
+    pub behaviours: Vec<Behaviour>,
+    pub judge: Luck,
+    pub space: Luck,
+    pub fetch: Luck,
+    pub checkout: Luck,
+    pub switch: Luck,
+    pub revert: Luck,
+}
+
+impl Script {
+    /// A bundle of version `version` of these apps, all going well.
+    pub fn new(version: &str, apps: &[(&str, Behaviour)]) -> Self {
+        Script {
+            parts: apps.iter().map(|(name, b)| candidate(name, version, *b)).collect(),
+            behaviours: apps.iter().map(|(_, b)| *b).collect(),
+            judge: Luck::Good,
+            space: Luck::Good,
+            fetch: Luck::Good,
+            checkout: Luck::Good,
+            switch: Luck::Good,
+            revert: Luck::Good,
+        }
+    }
+
+    pub fn digest(&self) -> Digest {
+        Digest::of(format!("{self:?}").as_bytes())
+    }
+}
+
+pub fn name(text: &str) -> AppName {
+    text.parse().unwrap()
+}
+
+pub fn candidate(app: &str, version: &str, behaviour: Behaviour) -> Candidate {
+    Candidate {
+        kind: PartKind::App,
+        name: name(app),
+        version: version.into(),
+        commit: Digest::of(format!("{app} {version}").as_bytes()),
+        manifest: Digest::of(format!("manifest of {app} {version}").as_bytes()),
+        start: StartOptions {
+            autostart: behaviour != Behaviour::NotStarted,
+            job: matches!(behaviour, Behaviour::JobDone | Behaviour::JobFails),
+        },
+        release: None,
+        floor: None,
+        probation: None,
+        health: matches!(behaviour, Behaviour::Healthy | Behaviour::NeverHealthy | Behaviour::LosesHealth),
+    }
+}
+
+pub struct World {
+    pub machine: Deploy,
+    pub now: Now,
+    pub local: Local,
+    pub disk: Option<Vec<u8>>,
+    pub spool: BTreeMap<u64, Outgoing>,
+    pub imported: BTreeSet<Digest>,
+    pub current: BTreeMap<AppName, Digest>,
+    pub scripts: BTreeMap<Digest, Script>,
+    pub effects: VecDeque<Effect>,
+    pub inbox: VecDeque<Input>,
+    pub newest: Option<Input>,
+    /// Every effect by name, in order.
+    pub trace: Vec<&'static str>,
+    pub ignored: Vec<Ignored>,
+    /// Actions that a durable record ever named.
+    pub noted: BTreeSet<u64>,
+    pub crashes: u32,
+    failed_once: BTreeSet<(Digest, &'static str)>,
+}
+
+pub const POLICY: Policy = Policy { probation: Duration::from_secs(30) };
+
+impl World {
+    pub fn new() -> Self {
+        let start = Timestamp::from_secs(1_795_528_440);
+        let mut world = World {
+            machine: Deploy::new(POLICY),
+            now: Now { steady: Timestamp::ZERO, trusted: start },
+            local: Local::default(),
+            disk: None,
+            spool: BTreeMap::new(),
+            imported: BTreeSet::new(),
+            current: BTreeMap::new(),
+            scripts: BTreeMap::new(),
+            effects: VecDeque::new(),
+            inbox: VecDeque::new(),
+            newest: None,
+            trace: Vec::new(),
+            ignored: Vec::new(),
+            noted: BTreeSet::new(),
+            crashes: 0,
+            failed_once: BTreeSet::new(),
+        };
+        world.boot();
+        world
+    }
+
+    /// Loses everything that is not durable and starts again; the peer then tells the newest announcement.
+    pub fn crash(&mut self) {
+        self.crashes += 1;
+        self.machine = Deploy::new(POLICY);
+        self.now.steady = Timestamp::ZERO;
+        self.effects.clear();
+        self.inbox.clear();
+        self.boot();
+        self.inbox.extend(self.newest.clone());
+    }
+
+    fn boot(&mut self) {
+        let record = self.disk.as_deref().map(|bytes| Box::new(Record::decode(bytes).unwrap()));
+        self.give(Input::Start { record, local: self.local });
+    }
+
+    pub fn give(&mut self, input: Input) {
+        self.machine.handle(input, self.now).unwrap();
+        while let Some(effect) = self.machine.poll() {
+            self.effects.push_back(effect);
+        }
+    }
+
+    pub fn announce(&mut self, rank: (u64, u64), row: Option<Row>) {
+        self.announce_until(rank, row, Timestamp::MAX);
+    }
+
+    pub fn announce_until(&mut self, rank: (u64, u64), row: Option<Row>, expires: Timestamp) {
+        let input = Input::Announced { rank, expires, row };
+        let newer = |old: &Input| matches!(old, Input::Announced { rank: r, .. } if *r < rank);
+        if self.newest.as_ref().is_none_or(newer) {
+            self.newest = Some(input.clone());
+        }
+        self.give(input);
+    }
+
+    /// Makes `script` known under its hash; the row that wishes it.
+    pub fn row(&mut self, action: u64, script: &Script, mode: Mode) -> Row {
+        let bundle = script.digest();
+        self.scripts.insert(bundle, script.clone());
+        Row { action, bundle, mode, valid_until: None }
+    }
+
+    pub fn pass(&mut self, time: Duration) {
+        self.now.steady = self.now.steady.after(time);
+        self.now.trusted = self.now.trusted.after(time);
+        self.give(Input::Wakeup);
+    }
+
+    pub fn set_local(&mut self, local: Local) {
+        self.local = local;
+        self.give(Input::Local(local));
+    }
+
+    /// One small step: one answer handed in, or one effect (or a part of it) done. False when there is nothing.
+    pub fn step(&mut self) -> bool {
+        if let Some(input) = self.inbox.pop_front() {
+            self.give(input);
+            return true;
+        }
+        match self.effects.pop_front() {
+            Some(effect) => self.act(effect),
+            None => return false,
+        }
+        true
+    }
+
+    /// Steps until nothing happens, without letting time pass.
+    pub fn run(&mut self) {
+        let mut steps = 0;
+        while self.step() {
+            steps += 1;
+            assert!(steps < 10_000, "no end: {:?}", &self.trace[self.trace.len() - 20..]);
+        }
+    }
+
+    /// Steps and lets time pass until the machine waits for nothing but new wishes.
+    pub fn settle(&mut self) {
+        self.run();
+        for _ in 0..100 {
+            let Some(at) = self.machine.next_wakeup() else { return };
+            self.pass(at.since(self.now.steady));
+            self.run();
+        }
+        panic!("still waits in {}", self.machine.state());
+    }
+
+    /// Terminal reports in the spool: action and state.
+    pub fn ends(&self) -> Vec<(u64, ReportState)> {
+        let ends = self.spool.values().filter(|o| o.state.is_terminal());
+        ends.map(|o| (o.action, o.state)).collect()
+    }
+
+    /// All reports of an action in the spool.
+    pub fn states(&self, action: u64) -> Vec<ReportState> {
+        self.spool.values().filter(|o| o.action == action).map(|o| o.state).collect()
+    }
+
+    pub fn durable(&self) -> Record {
+        Record::decode(self.disk.as_ref().expect("nothing durable yet")).unwrap()
+    }
+
+    fn act(&mut self, effect: Effect) {
+        self.check(&effect);
+        let name = effect_name(&effect);
+        if !(matches!(name, "switch" | "revert") && self.trace.last() == Some(&name)) {
+            self.trace.push(name);
+        }
+        match effect {
+            Effect::Persist { seq, record } => self.persist(seq, &record),
+            Effect::Judge { ticket, bundle, .. } => {
+                let parts = self.scripts[&bundle].parts.clone();
+                self.answer(ticket, bundle, "judge", |s| s.judge, Input::Judged { ticket, parts });
+            }
+            Effect::CheckSpace { ticket, bundle, .. } => {
+                self.answer(ticket, bundle, "space", |s| s.space, Input::Fits { ticket });
+            }
+            Effect::Fetch { ticket, bundle, moves } => {
+                self.imported.extend(moves.iter().map(|m| m.new.commit));
+                self.inbox.push_back(Input::FetchProgress { ticket, bytes_from_peers: 7, bytes_from_central: 5 });
+                self.answer(ticket, bundle, "fetch", |s| s.fetch, Input::Imported { ticket });
+            }
+            Effect::Checkout { ticket, .. } => {
+                let bundle = self.bundle();
+                self.answer(ticket, bundle, "checkout", |s| s.checkout, Input::CheckedOut { ticket });
+            }
+            Effect::Switch { ticket, moves } => self.switch(ticket, moves),
+            Effect::Revert { ticket, moves } => self.revert(ticket, moves),
+            Effect::Report { report, .. } => self.spool(*report),
+            Effect::Prune { ticket, commits, .. } => {
+                self.imported.retain(|c| commits.contains(c));
+                self.inbox.push_back(Input::Pruned { ticket });
+            }
+            Effect::Cancel { .. } => {}
+            Effect::Ignored { why, .. } => self.ignored.push(why),
+        }
+    }
+
+    /// What must hold before an effect is done.
+    fn check(&self, effect: &Effect) {
+        let phase = || self.durable().deployment.map(|d| d.phase);
+        match effect {
+            Effect::Switch { .. } => {
+                assert!(matches!(phase(), Some(Phase::Switching { .. } | Phase::Proving { .. })), "{:?}", phase());
+            }
+            Effect::Revert { .. } => assert!(matches!(phase(), Some(Phase::RollingBack { .. }))),
+            Effect::Judge { .. } | Effect::Fetch { .. } | Effect::Checkout { .. } => {
+                assert!(self.durable().deployment.is_some() || self.machine.record().deployment.is_none());
+            }
+            Effect::Report { report, .. } => {
+                assert!(self.durable().next_counter > report.counter);
+                let kept = self.durable().outbox.contains(report);
+                assert!(kept || self.spool.contains_key(&report.counter), "lost by a crash: {report:?}");
+            }
+            _ => {}
+        }
+    }
+
+    fn bundle(&self) -> Digest {
+        self.durable().deployment.map(|d| d.wish.bundle).unwrap_or_default()
+    }
+
+    fn persist(&mut self, seq: u64, record: &Record) {
+        let noted = record.deployment.iter().map(|d| d.wish.action).chain(record.next.iter().map(|w| w.action));
+        self.noted.extend(noted.chain(record.ended.iter().map(|e| e.action)));
+        self.disk = Some(record.encode().unwrap());
+        self.inbox.push_back(Input::Persisted { seq });
+    }
+
+    fn answer(&mut self, ticket: Ticket, bundle: Digest, work: &'static str, luck: fn(&Script) -> Luck, good: Input) {
+        let input = match self.scripts.get(&bundle).map_or(Luck::Good, luck) {
+            Luck::Bad => Input::Failed { ticket, retry: false, reason: format!("{work} failed") },
+            Luck::Once if self.failed_once.insert((bundle, work)) => {
+                Input::Failed { ticket, retry: true, reason: format!("{work} not yet") }
+            }
+            _ => good,
+        };
+        self.inbox.push_back(input);
+    }
+
+    /// One part at a time, so that a crash may come between.
+    fn switch(&mut self, ticket: Ticket, moves: Vec<Move>) {
+        let bundle = self.bundle();
+        let open = moves.iter().find(|m| self.current.get(&m.name) != Some(&m.new.commit)).cloned();
+        if let Some(m) = open {
+            assert!(self.imported.contains(&m.new.commit), "switched to what is not there");
+            self.current.insert(m.name, m.new.commit);
+            if self.scripts[&bundle].switch == Luck::Good {
+                return self.effects.push_front(Effect::Switch { ticket, moves });
+            }
+        }
+        self.answer(ticket, bundle, "switch", |s| s.switch, Input::Switched { ticket });
+        let script = &self.scripts[&bundle];
+        for (part, behaviour) in script.parts.iter().zip(&script.behaviours) {
+            for event in events(*behaviour) {
+                self.inbox.push_back(Input::App { name: part.name.clone(), commit: part.commit, event });
+            }
+        }
+    }
+
+    fn revert(&mut self, ticket: Ticket, moves: Vec<Move>) {
+        let bundle = self.bundle();
+        let commit = |m: &Move| m.old.as_ref().map(|o| o.commit);
+        let open = moves.iter().find(|m| self.current.get(&m.name).copied() != commit(m)).cloned();
+        let Some(m) = open else {
+            return self.answer(ticket, bundle, "revert", |s| s.revert, Input::Reverted { ticket });
+        };
+        match commit(&m) {
+            Some(old) => self.current.insert(m.name, old),
+            None => self.current.remove(&m.name),
+        };
+        self.effects.push_front(Effect::Revert { ticket, moves });
+    }
+
+    fn spool(&mut self, report: Outgoing) {
+        let counter = report.counter;
+        let kept = self.spool.entry(counter).or_insert_with(|| report.clone());
+        assert_eq!(*kept, report, "one counter, two contents");
+        self.inbox.push_back(Input::Spooled { counter });
+    }
+}
+
+fn events(behaviour: Behaviour) -> Vec<AppEvent> {
+    let exited = |code| AppEvent::Exited { status: ExitStatus::Code(code), log: vec!["last words".into()] };
+    let unhealthy = AppEvent::Unhealthy { reason: "no answer".into() };
+    match behaviour {
+        Behaviour::Runs => vec![AppEvent::Running],
+        Behaviour::Healthy => vec![AppEvent::Running, unhealthy, AppEvent::Healthy],
+        Behaviour::NeverHealthy => vec![AppEvent::Running, unhealthy],
+        Behaviour::LosesHealth => vec![AppEvent::Running, AppEvent::Healthy, unhealthy],
+        Behaviour::Exits(code) => vec![AppEvent::Running, exited(code)],
+        Behaviour::JobDone => vec![AppEvent::Running, exited(0)],
+        Behaviour::JobFails => vec![AppEvent::Running, exited(3)],
+        Behaviour::NotStarted => vec![],
+    }
+}
+
+fn effect_name(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Persist { .. } => "persist",
+        Effect::Judge { .. } => "judge",
+        Effect::CheckSpace { .. } => "space",
+        Effect::Fetch { .. } => "fetch",
+        Effect::Checkout { .. } => "checkout",
+        Effect::Switch { .. } => "switch",
+        Effect::Revert { .. } => "revert",
+        Effect::Cancel { .. } => "cancel",
+        Effect::Report { .. } => "report",
+        Effect::Prune { .. } => "prune",
+        Effect::Ignored { .. } => "ignored",
+    }
+}

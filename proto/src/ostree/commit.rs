@@ -1,0 +1,163 @@
+//! The commit object.
+
+use super::gvariant::{Member, array, dictionary, string, tuple};
+use super::{OstreeError, checksum, limit};
+use crate::wire::bundle::COMMIT_LEN_MAX;
+use crate::{AppName, Digest, HardwareId};
+
+/// The most keys of commit metadata; libostree's own tools write fewer than 20.
+const KEYS_MAX: usize = 256;
+/// The most strings in a list.
+const STRINGS_MAX: usize = 64;
+/// The longest string in a list or of its own.
+const STRING_LEN_MAX: usize = 4096;
+/// The longest version.
+const VERSION_LEN_MAX: usize = 128;
+/// The most related objects, which nothing writes any more.
+const RELATED_MAX: usize = 1024;
+
+/// A commit object: `(a{sv}aya(say)sstayay)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// What it says about itself.
+    pub metadata: CommitMetadata,
+    /// The commit before it.
+    pub parent: Option<Digest>,
+    /// One line for people.
+    pub subject: String,
+    /// Seconds since 1970.
+    pub timestamp: u64,
+    /// Checksum of the root's dirtree.
+    pub root: Digest,
+    /// Checksum of the root's dirmeta.
+    pub root_meta: Digest,
+}
+
+/// The keys of a commit's metadata that matter here; the commit's checksum and signatures cover them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitMetadata {
+    /// `ostree.ref-binding` (as): the refs under which it may appear; empty when it is not bound.
+    pub refs: Vec<String>,
+    /// `fullmetal.release` (t): its place in the order of releases.
+    pub release: Option<u64>,
+    /// `fullmetal.floor` (t): the lowest release allowed after it.
+    pub floor: Option<u64>,
+    /// `fullmetal.hardware` (as): what it is made for; empty means any.
+    pub hardware: Vec<HardwareId>,
+    /// `fullmetal.version` (s): for people.
+    pub version: Option<String>,
+    /// `fullmetal.name` (s): the app's name.
+    pub name: Option<AppName>,
+    /// `fullmetal.health` (as): the health check's argv; empty means none.
+    pub health: Vec<String>,
+    /// `fullmetal.probation` (u): seconds.
+    pub probation: Option<u32>,
+}
+
+impl Commit {
+    /// Parses a commit object.
+    pub fn parse(bytes: &[u8]) -> Result<Self, OstreeError> {
+        use Member::{Fixed, Var};
+        limit(bytes, COMMIT_LEN_MAX as usize)?;
+        let shape = [Var(8), Var(1), Var(1), Var(1), Var(1), Fixed(8), Var(1), Var(1)];
+        let [metadata, parent, related, subject, body, timestamp, root, root_meta] = tuple(bytes, shape)?;
+        check_related(related)?;
+        string(body)?;
+        Ok(Commit {
+            metadata: CommitMetadata::parse(metadata)?,
+            parent: if parent.is_empty() { None } else { Some(checksum(parent)?) },
+            subject: string(subject)?.to_owned(),
+            timestamp: u64::from_be_bytes(fixed(timestamp)?),
+            root: checksum(root)?,
+            root_meta: checksum(root_meta)?,
+        })
+    }
+}
+
+impl CommitMetadata {
+    /// Parses the metadata dictionary, `a{sv}`. Its numbers are in little-endian, unlike the rest of a commit.
+    fn parse(bytes: &[u8]) -> Result<Self, OstreeError> {
+        let entries = dictionary(bytes, KEYS_MAX)?;
+        let mut keys: Vec<&str> = entries.iter().map(|(key, ..)| *key).collect();
+        keys.sort_unstable();
+        if let Some(pair) = keys.windows(2).find(|w| w[0] == w[1]) {
+            return Err(OstreeError::DuplicateKey(pair[0].chars().take(80).collect()));
+        }
+        let find = |key| Value(key, entries.iter().find(|(k, ..)| *k == key).map(|(_, kind, value)| (*kind, *value)));
+        Ok(CommitMetadata {
+            refs: find("ostree.ref-binding").strings()?,
+            release: find("fullmetal.release").u64()?,
+            floor: find("fullmetal.floor").u64()?,
+            hardware: find("fullmetal.hardware").names()?,
+            version: find("fullmetal.version").version()?,
+            name: find("fullmetal.name").name()?,
+            health: find("fullmetal.health").strings()?,
+            probation: find("fullmetal.probation").u32()?,
+        })
+    }
+}
+
+fn check_related(bytes: &[u8]) -> Result<(), OstreeError> {
+    for element in array(bytes, 1, RELATED_MAX)? {
+        let [name, sum] = tuple(element, [Member::Var(1), Member::Var(1)])?;
+        string(name)?;
+        checksum(sum)?;
+    }
+    Ok(())
+}
+
+fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], OstreeError> {
+    bytes.try_into().map_err(|_| OstreeError::NotNormal)
+}
+
+/// A key and, where the commit has it, the type and bytes of its value.
+struct Value<'a>(&'static str, Option<(&'a str, &'a [u8])>);
+
+impl<'a> Value<'a> {
+    fn bytes(&self, expected: &str) -> Result<Option<&'a [u8]>, OstreeError> {
+        match self.1 {
+            None => Ok(None),
+            Some((kind, value)) if kind == expected => Ok(Some(value)),
+            Some((kind, _)) => Err(self.error(format!("type {} instead of {expected}", kind.escape_debug()))),
+        }
+    }
+
+    fn error(&self, why: impl Into<String>) -> OstreeError {
+        OstreeError::Metadata { key: self.0, why: why.into() }
+    }
+
+    fn u64(&self) -> Result<Option<u64>, OstreeError> {
+        self.bytes("t")?.map(|value| fixed(value).map(u64::from_le_bytes)).transpose()
+    }
+
+    fn u32(&self) -> Result<Option<u32>, OstreeError> {
+        self.bytes("u")?.map(|value| fixed(value).map(u32::from_le_bytes)).transpose()
+    }
+
+    fn version(&self) -> Result<Option<String>, OstreeError> {
+        let Some(text) = self.bytes("s")?.map(string).transpose()? else { return Ok(None) };
+        if text.len() > VERSION_LEN_MAX || text.chars().any(char::is_control) {
+            return Err(self.error(format!("must be at most {VERSION_LEN_MAX} printable bytes")));
+        }
+        Ok(Some(text.to_owned()))
+    }
+
+    fn name(&self) -> Result<Option<AppName>, OstreeError> {
+        let Some(text) = self.bytes("s")?.map(string).transpose()? else { return Ok(None) };
+        text.parse().map(Some).map_err(|e: crate::NameError| self.error(e.to_string()))
+    }
+
+    fn strings(&self) -> Result<Vec<String>, OstreeError> {
+        let Some(value) = self.bytes("as")? else { return Ok(Vec::new()) };
+        let texts: Vec<&str> = array(value, 1, STRINGS_MAX)?.into_iter().map(string).collect::<Result<_, _>>()?;
+        if texts.iter().any(|text| text.len() > STRING_LEN_MAX) {
+            return Err(self.error(format!("a string is over the limit of {STRING_LEN_MAX} bytes")));
+        }
+        Ok(texts.into_iter().map(str::to_owned).collect())
+    }
+
+    fn names(&self) -> Result<Vec<HardwareId>, OstreeError> {
+        let parse = |text: String| text.parse().map_err(|e: crate::NameError| self.error(e.to_string()));
+        self.strings()?.into_iter().map(parse).collect()
+    }
+}

@@ -1,0 +1,5 @@
+mod golden;
+mod limits;
+mod properties;
+mod samples;
+mod trusting;

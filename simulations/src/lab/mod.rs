@@ -1,0 +1,22 @@
+//! Fleets of the real programs: a central web server, a gateway, devices; each with its own directory, users and,
+//! where asked, network namespace. Whatever was started is ended and removed when its value is dropped.
+
+mod app;
+mod central;
+mod fleet;
+pub mod net;
+mod node;
+mod process;
+mod programs;
+mod site;
+
+pub use app::{DemoApp, Release};
+pub use central::Central;
+pub use fleet::Fleet;
+pub use node::{ActionState, Node, NodeOptions};
+pub use process::{Process, interrupted, on_interrupt, wait_for};
+pub use programs::{Programs, output_of, pull_with_ostree};
+pub use site::{Site, SiteOptions};
+
+/// The user that peers run as: nobody else's, without a name.
+pub const PEER_UID: u32 = 61_616;

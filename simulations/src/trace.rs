@@ -1,0 +1,112 @@
+//! A small tracer: runs a program and kills it at its n-th call that touches what a power cut must not break.
+//!
+//! It counts over all threads of the program, which strace's `when=` does not; child processes are not traced, so
+//! that the apps of an agent live on. ptrace(2) explains the stops.
+
+use anyhow::{Context as _, bail};
+use nix::libc;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::Command;
+
+/// The calls after which the disk is in another state, or is promised to be.
+const CALLS: [libc::c_long; 15] = [
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_syncfs,
+    libc::SYS_sync,
+    libc::SYS_sync_file_range,
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_link,
+    libc::SYS_linkat,
+    libc::SYS_symlink,
+    libc::SYS_symlinkat,
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+    libc::SYS_rmdir,
+];
+
+/// Runs `command` and kills it before its call number `kill_at` (from 1; 0 never) takes effect.
+///
+/// The number of calls so far is always in `count`, eight decimal digits. Gives whether it was killed.
+pub fn run(kill_at: u64, count: &Path, command: &[OsString]) -> anyhow::Result<bool> {
+    let [program, args @ ..] = command else { bail!("no program to trace") };
+    // The shell stops itself, so that the program is traced from its first call on.
+    let child = Command::new("/bin/sh")
+        .args(["-c", "kill -STOP $$; exec \"$@\"", "sh"])
+        .arg(program)
+        .args(args)
+        .spawn()
+        .context("starting a shell")?;
+    let child = Pid::from_raw(i32::try_from(child.id())?);
+    waitpid(child, Some(WaitPidFlag::WUNTRACED)).context("waiting for the shell to stop")?;
+    let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
+    ptrace::seize(child, options).context("tracing (root only)")?;
+    kill(child, Signal::SIGCONT)?;
+    let file = File::create(count).with_context(|| format!("creating {}", count.display()))?;
+    let mut tracer = Tracer { child, kill_at, calls: 0, inside: BTreeSet::new(), file };
+    ptrace::interrupt(child)?;
+    tracer.follow()
+}
+
+struct Tracer {
+    child: Pid,
+    kill_at: u64,
+    calls: u64,
+    /// Threads that are between the two stops of a call.
+    inside: BTreeSet<i32>,
+    file: File,
+}
+
+impl Tracer {
+    fn follow(&mut self) -> anyhow::Result<bool> {
+        loop {
+            match waitpid(None::<Pid>, Some(WaitPidFlag::__WALL)) {
+                Ok(WaitStatus::Exited(pid, _)) if pid == self.child => return Ok(false),
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.child => return Ok(signal == Signal::SIGKILL),
+                Ok(WaitStatus::PtraceSyscall(pid)) => self.call(pid)?,
+                // A stop by a signal hands the signal on; events and ends of threads hand on nothing.
+                Ok(WaitStatus::Stopped(pid, signal)) => go_on(pid, Some(signal)),
+                Ok(WaitStatus::PtraceEvent(pid, ..)) => go_on(pid, None),
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(error).context("waiting for the traced program"),
+            }
+        }
+    }
+
+    fn call(&mut self, pid: Pid) -> anyhow::Result<()> {
+        if !self.inside.remove(&pid.as_raw()) {
+            self.inside.insert(pid.as_raw());
+            if number_of(pid).is_some_and(|n| CALLS.contains(&n)) {
+                self.calls += 1;
+                self.file.write_all_at(format!("{:08}", self.calls).as_bytes(), 0)?;
+                if self.calls == self.kill_at {
+                    kill(self.child, Signal::SIGKILL).context("killing")?;
+                    return Ok(());
+                }
+            }
+        }
+        go_on(pid, None);
+        Ok(())
+    }
+}
+
+/// A thread that is gone already is no trouble.
+fn go_on(pid: Pid, signal: Option<Signal>) {
+    let signal = signal.filter(|s| !matches!(s, Signal::SIGSTOP | Signal::SIGTRAP));
+    let _ = ptrace::syscall(pid, signal);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn number_of(pid: Pid) -> Option<libc::c_long> {
+    ptrace::getregs(pid).ok().and_then(|r| libc::c_long::try_from(r.orig_rax).ok())
+}

@@ -1,0 +1,123 @@
+//! `fullmetal enroll`: a device's keys and request, and the taking of the answer.
+
+use super::{Context, UsageError, output};
+use anyhow::{Context as _, bail};
+use clap::Args;
+use fullmetal::config::Paths;
+use fullmetal::identity::{
+    Clock, FleetTrust, Usage, load_key, new_key, save_certificate, save_key, verify_certificate, write_new,
+};
+use fullmetal_proto::wire::{
+    EnrolmentAnswer, EnrolmentRequest, Opened, PublicKey, Revocations, SigningKey, Trust, open, seal,
+};
+use fullmetal_proto::{DeviceId, FleetId, HardwareId};
+use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+#[command(after_help = "First: fullmetal enroll --fleet F --device D --request FILE\n\
+    then, where the keys are: fullmetal keys certify FILE --keys DIR --out ANSWER\n\
+    then: fullmetal enroll --answer ANSWER")]
+pub struct EnrollArgs {
+    /// The fleet to join.
+    #[arg(long, required_unless_present = "answer")]
+    fleet: Option<FleetId>,
+    /// This device's id, the same as in Hawkbit.
+    #[arg(long, required_unless_present = "answer")]
+    device: Option<DeviceId>,
+    /// Where to write the request.
+    #[arg(long, value_name = "FILE", required_unless_present = "answer")]
+    request: Option<PathBuf>,
+    /// What kind of hardware this is; may be given more than once.
+    #[arg(long, value_name = "ID")]
+    hardware: Vec<HardwareId>,
+    /// The user that `fullmetal peer` runs as: gets the peer's key.
+    #[arg(long, value_name = "UID")]
+    peer_uid: Option<u32>,
+    /// The answer to an earlier request.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["fleet", "device", "request", "hardware", "peer_uid"])]
+    answer: Option<PathBuf>,
+}
+
+pub fn run(context: &Context, args: EnrollArgs) -> anyhow::Result<()> {
+    match (&args.answer, &args.fleet, &args.device, &args.request) {
+        (Some(answer), ..) => take_answer(&context.paths, answer),
+        (None, Some(fleet), Some(device), Some(out)) => request(&context.paths, &args, (fleet, device), out),
+        _ => Err(UsageError("give --fleet, --device and --request, or --answer".into()).into()),
+    }
+}
+
+fn request(paths: &Paths, args: &EnrollArgs, ids: (&FleetId, &DeviceId), out: &Path) -> anyhow::Result<()> {
+    let dir = paths.identity_dir();
+    std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    let peer = own_key(&dir.join("peer.key"))?;
+    let agent = own_key(&dir.join("agent.key"))?;
+    if let Some(uid) = args.peer_uid {
+        std::os::unix::fs::chown(dir.join("peer.key"), Some(uid), None)
+            .with_context(|| format!("giving the peer's key to user {uid}"))?;
+    }
+    if !paths.config_file().exists() {
+        write_new(&paths.config_file(), first_configuration(args, ids).as_bytes(), 0o644)?;
+    }
+    let (fleet, device) = (ids.0.clone(), ids.1.clone());
+    let (peer_key, agent_key) = (PublicKey::of(&peer), PublicKey::of(&agent));
+    let document = EnrolmentRequest { fleet, device, peer_key, agent_key };
+    write_new(out, &seal(&document, &[&peer, &agent])?, 0o644)?;
+    output::print(&format!("request of {} is in {}; answer it with `fullmetal keys certify`\n", ids.1, out.display()))
+}
+
+/// Enrolling again keeps the keys, so that a request can be made anew without losing an identity.
+fn own_key(path: &Path) -> anyhow::Result<SigningKey> {
+    if !path.exists() {
+        save_key(path, &new_key())?;
+    }
+    Ok(load_key(path)?)
+}
+
+fn first_configuration(args: &EnrollArgs, (fleet, device): (&FleetId, &DeviceId)) -> String {
+    let hardware: Vec<String> = args.hardware.iter().map(|h| format!("{h:?}")).collect();
+    let agent = args.peer_uid.map(|uid| format!("\n[agent]\npeer_uid = {uid}\n")).unwrap_or_default();
+    format!(
+        "# Written by `fullmetal enroll`; every key is explained in the README.\n\
+         [device]\nid = {device:?}\nfleet = {fleet:?}\nhardware = [{}]\n{agent}",
+        hardware.join(", ")
+    )
+}
+
+fn take_answer(paths: &Paths, path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).with_context(|| format!("reading {shown}"))?;
+    let answer: Opened<EnrolmentAnswer> = open(&bytes).with_context(|| format!("{shown}"))?;
+    let answer = answer.document;
+    let trust: Opened<Trust> = open(&answer.trust).with_context(|| format!("trust file in {shown}"))?;
+    Trust::check_self_signed(&trust).with_context(|| format!("trust file in {shown}"))?;
+    let revoked = Revocations::none(&trust.document.fleet);
+    let fleet_trust = FleetTrust { trust: trust.document, revoked };
+    let dir = paths.identity_dir();
+    let certificates =
+        [(Usage::Peer, "peer", &answer.peer_certificate), (Usage::Agent, "agent", &answer.agent_certificate)];
+    for (usage, name, der) in certificates {
+        let member = verify_certificate(der, &fleet_trust, Clock::new().now(), usage)
+            .with_context(|| format!("{name} certificate in {shown}"))?;
+        if member.key != PublicKey::of(&load_key(&dir.join(format!("{name}.key")))?) {
+            bail!(
+                "{shown} certifies another {name} key than this device has; make a new request with `fullmetal enroll`"
+            );
+        }
+    }
+    for (_, name, der) in certificates {
+        let file = dir.join(format!("{name}.crt"));
+        remove_old(&file)?;
+        save_certificate(&file, der)?;
+    }
+    if !paths.trust_file().exists() {
+        write_new(&paths.trust_file(), &answer.trust, 0o644)?;
+    }
+    output::print(&format!("{} is a member of fleet {}\n", answer.device, answer.fleet))
+}
+
+fn remove_old(file: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context(format!("replacing {}", file.display())),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,155 @@
+//! `fullmetal keys`: the fleet's keys and the certificates of its devices.
+
+use super::{Context, UsageError, output};
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use fullmetal::identity::{
+    Clock, FleetTrust, Usage, issue_ca, issue_member, load_certificate, load_key, new_key, save_certificate, save_key,
+    write_new,
+};
+use fullmetal_proto::wire::trust::Role;
+use fullmetal_proto::wire::{
+    BuildKey, EnrolmentAnswer, EnrolmentRequest, Opened, PublicKey, SigningKey, Trust, open, seal,
+};
+use fullmetal_proto::{FleetId, Timestamp};
+use serde_bytes::ByteBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[derive(Subcommand)]
+pub enum KeysCommand {
+    /// Make root, build, gateway and device-CA keys and trust file version 1.
+    Generate(GenerateArgs),
+    /// Answer a device's enrolment request with its two certificates.
+    Certify(CertifyArgs),
+}
+
+#[derive(Args)]
+pub struct GenerateArgs {
+    /// The fleet's name.
+    #[arg(long)]
+    fleet: FleetId,
+    /// A new directory for the keys. Keep root.key and device-ca.key offline.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Days for which the trust file holds.
+    #[arg(long, default_value_t = 3650)]
+    days: u64,
+    /// Refs that the build key may sign.
+    #[arg(long = "build-ref", value_name = "PATTERN", default_value = "*")]
+    build_refs: Vec<String>,
+    /// Refs whose commits may be unsigned (FullMetalUpdate's).
+    #[arg(long = "unsigned-ref", value_name = "PATTERN")]
+    unsigned_refs: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct CertifyArgs {
+    /// The request that `fullmetal enroll` wrote on the device.
+    request: PathBuf,
+    /// The directory that `fullmetal keys generate` made.
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+    /// Where to write the answer.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub fn run(context: &Context, command: KeysCommand) -> anyhow::Result<()> {
+    match command {
+        KeysCommand::Generate(args) => generate(context, args),
+        KeysCommand::Certify(args) => certify(&args),
+    }
+}
+
+fn generate(context: &Context, args: GenerateArgs) -> anyhow::Result<()> {
+    if args.days == 0 || args.days > 36_500 {
+        return Err(UsageError(format!("--days {} must be between 1 and 36500", args.days)).into());
+    }
+    if args.out.join("root.key").exists() {
+        bail!("{} already holds a fleet's keys; give a new directory to --out", args.out.display());
+    }
+    std::fs::create_dir_all(&args.out).with_context(|| format!("creating {}", args.out.display()))?;
+    let [root, build, gateway, ca] = std::array::from_fn(|_| new_key());
+    let certificate = issue_ca(&args.fleet, &ca)?;
+    let trust = first_trust(&args, [&root, &build, &gateway], &certificate);
+    let envelope = seal(&trust, &[&root]).context("making the trust file")?;
+    for (name, key) in [("build", &build), ("gateway", &gateway), ("device-ca", &ca), ("root", &root)] {
+        save_key(&args.out.join(format!("{name}.key")), key)?;
+    }
+    save_certificate(&args.out.join("device-ca.crt"), &certificate)?;
+    write_new(&args.out.join("trust"), &envelope, 0o644)?;
+    let dir = args.out.display();
+    if context.json {
+        let ids = serde_json::json!({
+            "fleet": trust.fleet, "directory": args.out, "root": PublicKey::of(&root).id(),
+            "build": PublicKey::of(&build).id(), "gateway": PublicKey::of(&gateway).id(), "expires": trust.expires,
+        });
+        return output::print_json(&ids);
+    }
+    output::print(&format!(
+        "Keys of fleet {} are in {dir}:\n  \
+         root.key       signs trust files and revocations; keep it offline\n  \
+         device-ca.key  certifies devices (`fullmetal keys certify`); keep it offline\n  \
+         build.key      signs commits (`fullmetal publish`)\n  \
+         gateway.key    signs announcements (`fullmetal-gateway run`)\n  \
+         trust          whom the fleet believes; every device gets it; holds until {}\n",
+        trust.fleet, trust.expires
+    ))
+}
+
+fn first_trust(args: &GenerateArgs, [root, build, gateway]: [&SigningKey; 3], ca: &[u8]) -> Trust {
+    let issued = Clock::new().now();
+    let role = |key: &SigningKey| Role { keys: vec![PublicKey::of(key)], threshold: 1 };
+    Trust {
+        fleet: args.fleet.clone(),
+        version: 1,
+        issued,
+        expires: Timestamp::from_secs(issued.after(Duration::from_secs(args.days * 86_400)).as_secs()),
+        root: role(root),
+        build: vec![BuildKey { key: PublicKey::of(build), refs: args.build_refs.clone() }],
+        build_threshold: 1,
+        gateway: role(gateway),
+        epoch: 1,
+        device_ca: vec![ByteBuf::from(ca.to_vec())],
+        unsigned_refs: args.unsigned_refs.clone(),
+    }
+}
+
+fn certify(args: &CertifyArgs) -> anyhow::Result<()> {
+    let request = read_request(&args.request)?;
+    let trust_path = args.keys.join("trust");
+    let trust = FleetTrust::load_trust(&trust_path)?;
+    trust.check_fleet(&request.fleet).context("this request")?;
+    let ca = (load_certificate(&args.keys.join("device-ca.crt"))?, load_key(&args.keys.join("device-ca.key"))?);
+    let now = Clock::new().now();
+    let issue = |key, usage| {
+        let certificate = issue_member((&ca.0, &ca.1), (&request.fleet, &request.device), key, usage, now)?;
+        anyhow::Ok(ByteBuf::from(certificate))
+    };
+    let answer = EnrolmentAnswer {
+        fleet: request.fleet.clone(),
+        device: request.device.clone(),
+        peer_certificate: issue(&request.peer_key, Usage::Peer)?,
+        agent_certificate: issue(&request.agent_key, Usage::Agent)?,
+        trust: ByteBuf::from(std::fs::read(&trust_path).context("reading the trust file")?),
+    };
+    write_new(&args.out, &seal(&answer, &[])?, 0o644)?;
+    output::print(&format!(
+        "{} is certified for fleet {}; give {} to `fullmetal enroll --answer` there\n",
+        request.device,
+        request.fleet,
+        args.out.display()
+    ))
+}
+
+fn read_request(path: &Path) -> anyhow::Result<EnrolmentRequest> {
+    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let opened: Opened<EnrolmentRequest> = open(&bytes).with_context(|| format!("{}", path.display()))?;
+    let request = opened.document;
+    let keys = [request.peer_key, request.agent_key];
+    if opened.envelope.signers(&keys).len() != keys.len() {
+        bail!("{}: not signed by both of the keys that it names; make it again on the device", path.display());
+    }
+    Ok(request)
+}

@@ -1,0 +1,103 @@
+//! One configuration file as it is written; every key is optional here.
+
+use super::{ConfigError, Paths};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+macro_rules! section {
+    ($name:ident { $($key:ident: $type:ty),* $(,)? }) => {
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $name {
+            $(pub(super) $key: Option<$type>,)*
+        }
+
+        impl $name {
+            fn overlay(&mut self, later: $name) {
+                $(if later.$key.is_some() { self.$key = later.$key; })*
+            }
+        }
+    };
+}
+
+section!(DeviceFragment { id: String, fleet: String, hardware: Vec<String> });
+section!(PeerFragment {
+    interfaces: Vec<String>,
+    port: u16,
+    peers: Vec<String>,
+    discovery: bool,
+    origin: bool,
+    weight: u16,
+    central: String,
+    central_ca: PathBuf,
+    cache_bytes_max: u64,
+    client_uid: u32,
+});
+section!(AgentFragment { peer_uid: u32, probation_s: u64, stop_timeout_s: u64 });
+section!(GatewayFragment { key: PathBuf, announcement_hours: u64 });
+
+/// All sections of one file, or of several merged.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Fragment {
+    pub(super) device: DeviceFragment,
+    pub(super) peer: PeerFragment,
+    pub(super) agent: AgentFragment,
+    pub(super) gateway: GatewayFragment,
+}
+
+impl Fragment {
+    /// Reads and merges the main file and the fragments.
+    pub(super) fn load_all(paths: &Paths) -> Result<Self, ConfigError> {
+        let mut files: Vec<PathBuf> = Vec::new();
+        if paths.config_file().exists() {
+            files.push(paths.config_file());
+        }
+        files.extend(fragment_files(&paths.config_dir())?);
+        if files.is_empty() {
+            return Err(ConfigError::Absent { path: paths.config_file() });
+        }
+        let mut merged = Fragment::default();
+        for file in files {
+            let later = Self::read(&file)?;
+            merged.device.overlay(later.device);
+            merged.peer.overlay(later.peer);
+            merged.agent.overlay(later.agent);
+            merged.gateway.overlay(later.gateway);
+        }
+        Ok(merged)
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|e| ConfigError::Syntax { path: path.to_owned(), problem: one_line(&text, &e) })
+    }
+}
+
+/// toml's own message is a picture over several lines; this is the same on one line.
+fn one_line(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+    match line {
+        Some(line) => format!("line {line}: {}", error.message()),
+        None => error.message().to_owned(),
+    }
+}
+
+fn fragment_files(dir: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let err = |source| ConfigError::Read { path: dir.to_owned(), source };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(err(e)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(err)?.path();
+        if path.extension().is_some_and(|e| e == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

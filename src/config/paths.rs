@@ -1,0 +1,136 @@
+//! Where everything lies below one root directory.
+
+use fullmetal_proto::{AppName, Digest};
+use std::path::{Path, PathBuf};
+
+/// The file layout of a device or gateway; `/` in production, a folder each in the demo and in tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    root: PathBuf,
+}
+
+impl Paths {
+    /// Everything below `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Paths { root: root.into() }
+    }
+
+    /// The root directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn etc(&self, name: &str) -> PathBuf {
+        self.root.join("etc/fullmetal").join(name)
+    }
+
+    /// The main configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.etc("fullmetal.toml")
+    }
+
+    /// The directory of configuration fragments.
+    pub fn config_dir(&self) -> PathBuf {
+        self.etc("fullmetal.d")
+    }
+
+    /// Keys and certificates of the device.
+    pub fn identity_dir(&self) -> PathBuf {
+        self.etc("identity")
+    }
+
+    /// The trust file's envelope as it was enrolled.
+    pub fn trust_file(&self) -> PathBuf {
+        self.etc("trust")
+    }
+
+    /// The revocation list's envelope; absent before the first one.
+    pub fn revocations_file(&self) -> PathBuf {
+        self.etc("revocations")
+    }
+
+    /// The default place of the gateway's signing key.
+    pub fn gateway_key(&self) -> PathBuf {
+        self.etc("gateway.key")
+    }
+
+    /// State that survives reboots and OS roll backs.
+    pub fn state_dir(&self) -> PathBuf {
+        self.root.join("var/lib/fullmetal")
+    }
+
+    /// The object store.
+    pub fn repo(&self) -> PathBuf {
+        self.state_dir().join("repo")
+    }
+
+    /// Checkouts of all apps.
+    pub fn apps_dir(&self) -> PathBuf {
+        self.state_dir().join("apps")
+    }
+
+    /// Checkouts of one app, and its `current` link.
+    pub fn app_dir(&self, app: &AppName) -> PathBuf {
+        self.apps_dir().join(app.as_str())
+    }
+
+    /// The checkout of one version of an app.
+    pub fn checkout(&self, app: &AppName, commit: &Digest) -> PathBuf {
+        self.app_dir(app).join(commit.to_string())
+    }
+
+    /// The link to the version in force.
+    pub fn current(&self, app: &AppName) -> PathBuf {
+        self.app_dir(app).join("current")
+    }
+
+    /// What an app sees as `/data`.
+    pub fn data_dir(&self, app: &AppName) -> PathBuf {
+        self.state_dir().join("data").join(app.as_str())
+    }
+
+    /// Bundles by their hash.
+    pub fn bundle(&self, digest: &Digest) -> PathBuf {
+        self.state_dir().join("bundles").join(digest.to_string())
+    }
+
+    /// The deployment journal.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.state_dir().join("journal")
+    }
+
+    /// Reports that no gateway has acknowledged yet.
+    pub fn reports_dir(&self) -> PathBuf {
+        self.state_dir().join("reports")
+    }
+
+    /// The gateway's state.
+    pub fn gateway_dir(&self) -> PathBuf {
+        self.state_dir().join("gateway")
+    }
+
+    /// The peer's cache, the only place where it writes.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.root.join("var/cache/fullmetal")
+    }
+
+    /// State that ends with a reboot.
+    pub fn run_dir(&self) -> PathBuf {
+        self.root.join("run/fullmetal")
+    }
+
+    /// The peer's directory for its socket.
+    pub fn peer_run_dir(&self) -> PathBuf {
+        self.run_dir().join("peer")
+    }
+
+    /// The peer's local socket.
+    pub fn peer_socket(&self) -> PathBuf {
+        self.peer_run_dir().join("peer.sock")
+    }
+
+    /// What a supervisor keeps about its app.
+    pub fn app_run_dir(&self, app: &AppName) -> PathBuf {
+        self.run_dir().join("apps").join(app.as_str())
+    }
+}

@@ -1,0 +1,94 @@
+//! Keys as PKCS#8 PEM (RFC 8410) and certificates as PEM, readable by OpenSSL.
+
+use super::IdentityError;
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes, spki::der::pem::LineEnding};
+use fullmetal_proto::wire::SigningKey;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+/// The longest key or certificate file in bytes.
+const FILE_LEN_MAX: u64 = 64 << 10;
+
+/// A new key from the system's randomness.
+pub fn new_key() -> SigningKey {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).expect("the system has randomness");
+    SigningKey::from_bytes(&seed)
+}
+
+/// PKCS#8 version 1, which every reader understands.
+fn pkcs8(key: &SigningKey) -> KeypairBytes {
+    KeypairBytes { secret_key: key.to_bytes(), public_key: None }
+}
+
+/// The key as PKCS#8 DER.
+pub fn pkcs8_der(key: &SigningKey) -> Vec<u8> {
+    pkcs8(key).to_pkcs8_der().expect("a key always encodes").as_bytes().to_vec()
+}
+
+/// Writes a key that only its owner can read; never over an existing file.
+pub fn save_key(path: &Path, key: &SigningKey) -> Result<(), IdentityError> {
+    let pem = pkcs8(key).to_pkcs8_pem(LineEnding::LF).expect("a key always encodes");
+    write_new(path, pem.as_bytes(), 0o600)
+}
+
+/// Reads a key.
+pub fn load_key(path: &Path) -> Result<SigningKey, IdentityError> {
+    let bad = |problem: String| IdentityError::Content {
+        path: path.to_owned(),
+        expected: "ed25519 private key (PKCS#8 PEM)",
+        problem,
+    };
+    let bytes = read_bounded(path)?;
+    let text = String::from_utf8(bytes).map_err(|_| bad("not text".into()))?;
+    SigningKey::from_pkcs8_pem(&text).map_err(|e| bad(e.to_string()))
+}
+
+/// Writes a certificate as PEM, never over an existing file.
+pub fn save_certificate(path: &Path, der: &[u8]) -> Result<(), IdentityError> {
+    let pem = ed25519_dalek::pkcs8::spki::der::pem::encode_string("CERTIFICATE", LineEnding::LF, der)
+        .map_err(|e| IdentityError::Issue(e.to_string()))?;
+    write_new(path, pem.as_bytes(), 0o644)
+}
+
+/// Reads a PEM certificate, giving DER.
+pub fn load_certificate(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    let bytes = read_bounded(path)?;
+    let der = CertificateDer::from_pem_slice(&bytes).map_err(|e| IdentityError::Content {
+        path: path.to_owned(),
+        expected: "X.509 certificate (PEM)",
+        problem: e.to_string(),
+    })?;
+    Ok(der.to_vec())
+}
+
+pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    let err = |source| IdentityError::File { action: "reading", path: path.to_owned(), source };
+    let len = std::fs::metadata(path).map_err(err)?.len();
+    if len > FILE_LEN_MAX {
+        return Err(err(std::io::Error::other(format!("{len} bytes are over the limit of {FILE_LEN_MAX}"))));
+    }
+    std::fs::read(path).map_err(err)
+}
+
+/// Creates `path` whole, synced and named in its directory, or not at all; an existing file is an error.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {
+    let err = |source| IdentityError::File { action: "writing", path: path.to_owned(), source };
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        // A hard link fails on an existing name, where a rename would replace it.
+        std::fs::hard_link(&temporary, path)?;
+        std::fs::File::open(dir)?.sync_all()
+    };
+    let written = write();
+    let _ = std::fs::remove_file(&temporary);
+    written.map_err(err)
+}

@@ -1,0 +1,71 @@
+//! The trust file and revocation list in force.
+
+use super::IdentityError;
+use super::keyfile::read_bounded;
+use crate::config::Paths;
+use fullmetal_proto::wire::{Document, Envelope, Opened, Revocations, Trust, open};
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+/// Whom this fleet believes.
+#[derive(Clone, Debug)]
+pub struct FleetTrust {
+    /// The trust file.
+    pub trust: Trust,
+    /// Who is believed no more.
+    pub revoked: Revocations,
+}
+
+impl FleetTrust {
+    /// Loads and verifies the trust file, and the revocation list if there is one.
+    pub fn load(paths: &Paths) -> Result<Self, IdentityError> {
+        let trust = Self::load_trust(&paths.trust_file())?;
+        let none = Revocations::none(&trust.fleet);
+        let path = paths.revocations_file();
+        if !path.exists() {
+            return Ok(FleetTrust { trust, revoked: none });
+        }
+        let list: Opened<Revocations> = read(&path)?;
+        let refused = |source| IdentityError::Refused { path: path.clone(), source };
+        trust.check_revocations(&list, &none).map_err(refused)?;
+        Ok(FleetTrust { trust, revoked: list.document })
+    }
+
+    /// Loads a trust file that is signed by its own root role.
+    pub fn load_trust(path: &Path) -> Result<Trust, IdentityError> {
+        let opened: Opened<Trust> = read(path)?;
+        let refused = |source| IdentityError::Refused { path: path.to_owned(), source };
+        Trust::check_self_signed(&opened).map_err(refused)?;
+        Ok(opened.document)
+    }
+
+    /// Whether the gateway role signed `envelope`.
+    pub fn check_gateway(&self, envelope: &Envelope) -> Result<(), fullmetal_proto::wire::Refusal> {
+        self.trust.check_gateway(envelope, &self.revoked)
+    }
+}
+
+fn read<D: Document>(path: &Path) -> Result<Opened<D>, IdentityError> {
+    open(&read_bounded(path)?).map_err(|source| IdentityError::Document { path: path.to_owned(), source })
+}
+
+/// The trust in force, shared by everything that judges; replaced whole when a newer file is accepted.
+#[derive(Clone, Debug)]
+pub struct SharedTrust(Arc<RwLock<Arc<FleetTrust>>>);
+
+impl SharedTrust {
+    /// Starts with `trust`.
+    pub fn new(trust: FleetTrust) -> Self {
+        SharedTrust(Arc::new(RwLock::new(Arc::new(trust))))
+    }
+
+    /// The trust in force now.
+    pub fn get(&self) -> Arc<FleetTrust> {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Puts `trust` in force.
+    pub fn set(&self, trust: FleetTrust) {
+        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(trust);
+    }
+}

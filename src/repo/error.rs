@@ -1,0 +1,96 @@
+//! What can go wrong in a store.
+
+use fullmetal_proto::ostree::OstreeError;
+use fullmetal_proto::wire::ObjectId;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong in an object store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The bytes are not what the object's name says.
+    #[error("object {object} is corrupt: {why}")]
+    Corrupt {
+        /// Which object.
+        object: ObjectId,
+        /// Hash or length, for a person.
+        why: &'static str,
+    },
+    /// The bytes are what the name says, and must not enter: hostile names, device nodes, over a limit.
+    #[error("object {object} is refused")]
+    Refused {
+        /// Which object.
+        object: ObjectId,
+        /// Why.
+        #[source]
+        reason: OstreeError,
+    },
+    /// Something that should be in the store is not.
+    #[error("object {object} is missing from the store; deploy again so that it is fetched")]
+    Missing {
+        /// Which object.
+        object: ObjectId,
+    },
+    /// No space, no inodes or no quota left.
+    #[error("no space left on the disk of {path} ({why}); free some and deploy again")]
+    Full {
+        /// The store.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// A system call failed.
+    #[error("{what} {path}")]
+    Io {
+        /// What was being done, such as "creating".
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// libostree failed.
+    #[error("{what} in {path}")]
+    Libostree {
+        /// What was being done, such as "committing the transaction".
+        what: &'static str,
+        /// The store.
+        path: PathBuf,
+        /// libostree's answer.
+        #[source]
+        source: ostree::glib::Error,
+    },
+    /// The directory holds something that is not a store of ours.
+    #[error("{path} is an OSTree repository of mode {mode}, but only bare-user keeps owners and xattrs: move it away")]
+    Mode {
+        /// The store.
+        path: PathBuf,
+        /// Its mode.
+        mode: String,
+    },
+}
+
+impl StoreError {
+    /// An error of a system call, or [`StoreError::Full`] when that is what it says.
+    pub(super) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        if matches!(source.kind(), StorageFull | QuotaExceeded) {
+            return StoreError::Full { path: path.to_owned(), why: source.to_string() };
+        }
+        StoreError::Io { what, path: path.to_owned(), source }
+    }
+
+    /// An error of libostree, or [`StoreError::Full`] when that is what it says.
+    ///
+    /// libostree keeps `core.min-free-space-percent` (3) of the disk free and says so only in the text.
+    pub(super) fn libostree(what: &'static str, path: &Path, source: ostree::glib::Error) -> Self {
+        let text = source.message();
+        let full = source.matches(ostree::gio::IOErrorEnum::NoSpace)
+            || ["min-free-space", "No space left", "quota exceeded"].iter().any(|hint| text.contains(hint));
+        if full {
+            return StoreError::Full { path: path.to_owned(), why: text.to_owned() };
+        }
+        StoreError::Libostree { what, path: path.to_owned(), source }
+    }
+}

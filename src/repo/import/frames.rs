@@ -1,0 +1,107 @@
+//! A run of frames as one stream of raw bytes.
+
+use super::ImportError;
+use fullmetal_proto::Digest;
+use fullmetal_proto::wire::Frame;
+use std::io::{self, Read};
+use std::ops::RangeInclusive;
+use zstd::bulk::Decompressor;
+
+/// Reads, hashes and decompresses frames one at a time, as they are needed.
+///
+/// Its position counts from the first raw byte of the manifest's first frame.
+pub(super) struct FrameReader<'a, E> {
+    commit: Digest,
+    frames: &'a [Frame],
+    starts: &'a [u64],
+    coming: RangeInclusive<u32>,
+    read: &'a mut dyn FnMut(u32) -> Result<Vec<u8>, E>,
+    raw: Vec<u8>,
+    /// Where `raw` starts.
+    base: u64,
+    /// How much of `raw` was read.
+    used: usize,
+    /// The error behind the `io::Error` that a reader of this stream saw.
+    failure: Option<ImportError<E>>,
+}
+
+impl<'a, E> FrameReader<'a, E> {
+    pub(super) fn new(
+        commit: Digest,
+        frames: &'a [Frame],
+        starts: &'a [u64],
+        run: RangeInclusive<u32>,
+        read: &'a mut dyn FnMut(u32) -> Result<Vec<u8>, E>,
+    ) -> Self {
+        let base = starts.get(*run.start() as usize).copied().unwrap_or(0);
+        FrameReader { commit, frames, starts, coming: run, read, raw: Vec::new(), base, used: 0, failure: None }
+    }
+
+    /// Goes forward to `position` and makes sure that there is a byte to read.
+    pub(super) fn skip_to(&mut self, position: u64) -> Result<(), ImportError<E>> {
+        if position < self.base + self.used as u64 {
+            return Err(self.lie(*self.coming.start(), "objects overlap".into()));
+        }
+        while position >= self.base + self.raw.len() as u64 {
+            if !self.load_next()? {
+                return Err(self.lie(*self.coming.end(), "an object lies beyond its frames".into()));
+            }
+        }
+        self.used = (position - self.base) as usize;
+        Ok(())
+    }
+
+    /// What made the last read fail, once.
+    pub(super) fn failure(&mut self) -> Option<ImportError<E>> {
+        self.failure.take()
+    }
+
+    /// Loads the next frame of the run; false at its end.
+    fn load_next(&mut self) -> Result<bool, ImportError<E>> {
+        let Some(index) = self.coming.next() else { return Ok(false) };
+        let Some(frame) = self.frames.get(index as usize) else { return Ok(false) };
+        let packed = (self.read)(index).map_err(|source| ImportError::Read { frame: index, source })?;
+        if packed.len() != frame.length as usize || Digest::of(&packed) != frame.sha256 {
+            return Err(ImportError::Frame { frame: index, sha256: frame.sha256 });
+        }
+        self.base = self.starts[index as usize];
+        self.used = 0;
+        unpack(&packed, &mut self.raw, frame.raw_length).map_err(|e| self.lie(index, e.to_string()))?;
+        Ok(true)
+    }
+
+    fn lie(&self, frame: u32, why: String) -> ImportError<E> {
+        ImportError::LieFrame { commit: self.commit, frame, why }
+    }
+}
+
+/// Decompresses `packed` into `raw`, whose capacity bounds what a bomb can write.
+fn unpack(packed: &[u8], raw: &mut Vec<u8>, length: u32) -> io::Result<()> {
+    raw.clear();
+    raw.reserve_exact(length as usize);
+    let got = Decompressor::new()?.decompress_to_buffer(packed, raw)?;
+    if got != length as usize {
+        return Err(io::Error::other(format!("{got} bytes after decompression instead of {length}")));
+    }
+    Ok(())
+}
+
+impl<E> Read for FrameReader<'_, E> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.used == self.raw.len() {
+            match self.load_next() {
+                Ok(true) => {}
+                Ok(false) => return Ok(0),
+                Err(failure) => {
+                    self.failure = Some(failure);
+                    return Err(io::Error::other("the frame could not be had"));
+                }
+            }
+        }
+        let rest = &self.raw[self.used..];
+        let count = rest.len().min(buf.len());
+        buf[..count].copy_from_slice(&rest[..count]);
+        self.used += count;
+        Ok(count)
+    }
+}

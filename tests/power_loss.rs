@@ -1,0 +1,195 @@
+//! Power loss: the agent is killed at every call that changes or syncs the disk, and started again.
+//!
+//! Each point gets a release of its own. `FULLMETAL_KILL=all` takes all points, otherwise as many at random as fit
+//! five minutes; the seed is printed, `FULLMETAL_SEED` sets it.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use fullmetal_sim::lab::{ActionState, Node, Process, Site, SiteOptions, wait_for};
+use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const BUDGET: Duration = Duration::from_secs(300);
+
+/// A root file system of fewer than 30 objects.
+fn tree(dir: &Path, release: u64) -> PathBuf {
+    let root = dir.join(format!("small-{release}"));
+    for sub in ["app", "bin", "www", "data", "proc", "sys", "dev", "tmp"] {
+        std::fs::create_dir_all(root.join(sub)).unwrap();
+    }
+    std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    for tool in ["cat", "httpd", "sh", "wget"] {
+        symlink("busybox", root.join("bin").join(tool)).unwrap();
+    }
+    std::fs::write(root.join("www/index.html"), format!("release {release}\n")).unwrap();
+    let script = "#!/bin/sh\nexec httpd -f -p 127.0.0.1:$(cat /data/port) -h /www\n";
+    std::fs::write(root.join("app/run"), script).unwrap();
+    std::fs::set_permissions(root.join("app/run"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    root
+}
+
+struct Bench {
+    site: Site,
+    dir: tempfile::TempDir,
+    release: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let site = Site::start(SiteOptions { devices: 1, devices_reach_wan: true, wan_mbit: None }).unwrap();
+        let mut bench = Bench { site, dir: tempfile::tempdir_in("/var/tmp").unwrap(), release: 0 };
+        bench.publish_next();
+        bench.site.deploy().unwrap();
+        bench.wait_for_end();
+        bench.site.devices[0].end_agent();
+        bench
+    }
+
+    fn publish_next(&mut self) {
+        self.release += 1;
+        let published = self.site.publish_tree(&tree(self.dir.path(), self.release), self.release, 1).unwrap();
+        let objects = published["objects"].as_u64().unwrap();
+        assert!(objects < 30, "{objects} objects");
+    }
+
+    fn wait_for_end(&mut self) -> ActionState {
+        let ends = self.site.wait_for_ends(LIMIT).unwrap();
+        ends["press-1"].clone()
+    }
+
+    /// Starts the agent under the tracer.
+    fn trace(&mut self, kill_at: u64) -> Process {
+        let device = &self.site.devices[0];
+        let programs = self.site.fleet.programs();
+        let tracer = programs.fullmetal.with_file_name("fullmetal-sim");
+        let args = ["trace".into(), "--kill-at".into(), kill_at.to_string().into(), "--count".into()];
+        let mut args: Vec<std::ffi::OsString> = args.into();
+        args.extend([self.count_file().into(), "--".into(), programs.fullmetal.clone().into(), "--root".into()]);
+        args.extend([device.root().as_os_str().to_owned(), "agent".into()]);
+        Process::start(&tracer, args, &device.log("agent"), None, device.netns()).unwrap()
+    }
+
+    fn count_file(&self) -> PathBuf {
+        self.dir.path().join("count")
+    }
+
+    fn count(&self) -> u64 {
+        std::fs::read_to_string(self.count_file()).unwrap().trim().parse().unwrap()
+    }
+
+    /// How many points a whole deployment has, from the start of the agent to its rest.
+    fn points(&mut self) -> u64 {
+        self.publish_next();
+        let mut agent = self.trace(0);
+        self.site.deploy().unwrap();
+        assert_eq!(self.wait_for_end().state, "succeeded");
+        let mut last = (self.count(), Instant::now());
+        wait_for("the agent comes to rest", LIMIT, || {
+            let count = self.count();
+            if count != last.0 {
+                last = (count, Instant::now());
+            }
+            Ok((last.1.elapsed() > Duration::from_secs(1)).then_some(()))
+        })
+        .unwrap();
+        agent.end();
+        self.count()
+    }
+
+    /// One deployment with a kill at `point`; gives whether it hit.
+    fn kill_at(&mut self, point: u64) -> bool {
+        self.publish_next();
+        let before = supervisors(&self.site.devices[0]);
+        let mut agent = self.trace(point);
+        self.site.deploy().unwrap();
+        let mut rest: Option<Instant> = None;
+        wait_for("the kill", LIMIT, || {
+            let ended = self.site.gateway.newest_actions()?["press-1"].has_ended();
+            let since = rest.get_or_insert_with(Instant::now);
+            if !ended {
+                *since = Instant::now();
+            }
+            Ok((!agent.is_running() || since.elapsed() > Duration::from_secs(2)).then_some(()))
+        })
+        .unwrap();
+        let hit = !agent.is_running();
+        agent.end();
+        let after = supervisors(&self.site.devices[0]);
+        self.site.devices[0].start_agent().unwrap();
+        let end = self.wait_for_end();
+        self.check(point, &end);
+        self.site.devices[0].end_agent();
+        // The supervisor that is there after the kill is the old app's, or the new one's, and was not ended by it.
+        assert!(hit || after != before, "point {point}: neither killed nor switched");
+        hit
+    }
+
+    fn check(&self, point: u64, end: &ActionState) {
+        let device = &self.site.devices[0];
+        let serves = match end.state.as_str() {
+            "succeeded" => self.release,
+            "failed" => self.release - 1,
+            other => panic!("point {point}: ended as {other}"),
+        };
+        let page = wait_for("the app", LIMIT, || Ok(self.site.page(device).ok())).unwrap();
+        assert_eq!(page, format!("release {serves}"), "point {point}: {end:?}");
+        self.site.fsck(device).unwrap();
+        let terminal = terminal_reports(&self.site.gateway, end.action);
+        assert_eq!(terminal, 1, "point {point}: {terminal} terminal reports of action {}", end.action);
+    }
+}
+
+/// The processes that supervise the device's apps and are alive.
+fn supervisors(device: &Node) -> BTreeSet<u64> {
+    let apps = std::fs::read_dir(device.root().join("run/fullmetal/apps")).unwrap().flatten();
+    let states = apps.filter_map(|e| std::fs::read(e.path().join("state.json")).ok());
+    let pids = states.filter_map(|s| serde_json::from_slice::<serde_json::Value>(&s).ok()?["supervisor"].as_u64());
+    pids.filter(|pid| Path::new(&format!("/proc/{pid}")).exists()).collect()
+}
+
+/// How many terminal reports of an action the gateway has spooled.
+fn terminal_reports(gateway: &Node, action: u64) -> usize {
+    let audit = std::fs::read_to_string(gateway.root().join("var/lib/fullmetal/gateway/audit.jsonl")).unwrap();
+    let entries = audit.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+    let ends = ["succeeded", "failed", "withdrawn"];
+    entries.filter(|e| e["action"] == action && e["state"].as_str().is_some_and(|s| ends.contains(&s))).count()
+}
+
+/// A small generator (splitmix64), so that the same seed takes the same points.
+fn next(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*seed ^ (*seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[test]
+fn a_kill_at_any_call_that_touches_the_disk_ends_with_one_whole_version_and_one_terminal_report() {
+    let all = std::env::var("FULLMETAL_KILL").is_ok_and(|v| v == "all");
+    let seed = std::env::var("FULLMETAL_SEED").ok().and_then(|s| s.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    let mut bench = Bench::new();
+    let points = bench.points();
+    let mut order: Vec<u64> = (1..=points).collect();
+    let mut state = seed;
+    for i in (1..order.len()).rev() {
+        order.swap(i, (next(&mut state) % (i as u64 + 1)) as usize);
+    }
+    println!("a deployment has {points} points; seed {seed}");
+    assert!(points > 20, "the tracer sees too little");
+    let start = Instant::now();
+    let (mut tried, mut hit) = (0, 0);
+    for point in order {
+        if !all && start.elapsed() > BUDGET {
+            break;
+        }
+        tried += 1;
+        hit += u64::from(bench.kill_at(point));
+    }
+    println!("{hit} of {tried} kills hit, of {points} points, in {:.0} s", start.elapsed().as_secs_f64());
+    // The last points lie after the end of the deployment; timing moves them by a few.
+    assert!(hit * 100 >= tried * 90, "only {hit} of {tried} kills hit");
+}
