@@ -8,7 +8,8 @@ use super::limits::{
     LEASE, LEASE_RENEW, NEIGHBOUR_FAILURES_MAX, ORIGIN_TRANSFERS_ALONE_MAX, ORIGIN_TRANSFERS_MAX, SETTLE, SETTLE_MAX,
     TAKEOVER, TAKEOVER_STEP,
 };
-use super::table::{Known, Local, Own, Table, TableKey};
+use super::local::Local;
+use super::table::{Known, Own, Table, TableKey};
 use super::transfers::{Source, Transfer};
 use super::{Effect, Failure, TransferId};
 use crate::{DeviceId, Timestamp};

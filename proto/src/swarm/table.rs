@@ -1,14 +1,12 @@
 //! What is known about one manifest: the statuses of all peers, our own, and what we want of it.
 
-use super::backoff::Backoff;
 use super::claims::Settle;
 use super::election::Ranking;
 use super::limits::{BITMAP_BYTES_MAX, FORWARD, FORWARD_PER_PEER, LEASE, LEASE_WITHOUT_PIECE_MAX, PEERS_MAX, RENEW};
-use super::runs::{self, PieceSpan};
+use super::local::Local;
 use crate::wire::transfer::PeerStatus;
 use crate::{Bitmap, DeviceId, Digest, Timestamp};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 /// A manifest and how many pieces it is said to have: a lie about the number is about another table.
@@ -74,33 +72,6 @@ pub(super) struct Own {
     pub(super) progress_at: Timestamp,
 }
 
-/// What we want of a manifest.
-#[derive(Debug)]
-pub(super) struct Local {
-    pub(super) frames: Vec<PieceSpan>,
-    pub(super) runs: Vec<Range<u32>>,
-    /// For each run, since when a piece of it is needed, nowhere to be had and not being fetched.
-    pub(super) open_since: Vec<Option<Timestamp>>,
-    /// Runs that central did not have or had wrong.
-    pub(super) missing: BTreeMap<u32, Backoff>,
-    pub(super) in_flight: Bitmap,
-    /// For each piece, how many peers need and lack it, have it nearby, have it far away.
-    pub(super) counts: Vec<Count>,
-    /// Pieces to pass on for peers that are stuck.
-    pub(super) relay: Bitmap,
-    /// Pieces whose far copies are in doubt.
-    pub(super) doubtful: Bitmap,
-    pub(super) have_changed: bool,
-    pub(super) completed: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Count {
-    pub(super) need: u32,
-    pub(super) near: u32,
-    pub(super) far: u32,
-}
-
 impl Table {
     /// Takes in a newer status of another peer. Returns whether others must know soon.
     pub(super) fn put(&mut self, manifest: &Digest, status: PeerStatus, near: bool, now: Timestamp) -> bool {
@@ -142,10 +113,11 @@ impl Table {
     /// Notes that a peer does not have a piece, whatever it says.
     pub(super) fn refuse(&mut self, peer: &DeviceId, piece: u32) {
         let Some(known) = self.peers.get_mut(peer) else { return };
-        if known.status.have.get(piece) && known.refused.set(piece) {
-            if let Some(local) = &mut self.local {
-                local.count_copy(piece, known.near, -1);
-            }
+        if known.status.have.get(piece)
+            && known.refused.set(piece)
+            && let Some(local) = &mut self.local
+        {
+            local.count_copy(piece, known.near, -1);
         }
     }
 
@@ -231,7 +203,7 @@ impl Known {
     }
 
     /// All that it can be asked for, if it is near.
-    fn offered(&self) -> Bitmap {
+    pub(super) fn offered(&self) -> Bitmap {
         self.status.have.minus(&self.refused)
     }
 
@@ -272,69 +244,6 @@ impl Own {
             need: self.need.clone(),
             claims: self.claims.clone(),
             lease_ms: if self.claims.is_empty() { 0 } else { millis(self.lease_until.since(now)) },
-        }
-    }
-}
-
-impl Local {
-    pub(super) fn new(frames: Vec<PieceSpan>) -> Self {
-        let pieces = frames.len() as u32;
-        let runs = runs::cut(&frames);
-        Local {
-            open_since: vec![None; runs.len()],
-            runs,
-            missing: BTreeMap::new(),
-            in_flight: Bitmap::new(pieces),
-            counts: vec![Count::default(); frames.len()],
-            relay: Bitmap::new(pieces),
-            doubtful: Bitmap::new(pieces),
-            have_changed: false,
-            completed: false,
-            frames,
-        }
-    }
-
-    /// The index of the run in which `piece` lies.
-    pub(super) fn run_of(&self, piece: u32) -> u32 {
-        self.runs.partition_point(|run| run.end <= piece) as u32
-    }
-
-    /// Compressed bytes of a piece.
-    pub(super) fn length(&self, piece: u32) -> u64 {
-        self.frames.get(piece as usize).map_or(0, |f| u64::from(f.length))
-    }
-
-    /// Counts what `new` has and lacks in place of what `old` had and lacked.
-    fn recount(&mut self, old: Option<&Known>, new: Option<&Known>) {
-        let none = Bitmap::default();
-        let lacked = old.map_or_else(Bitmap::default, |k| k.status.need.minus(&k.status.have));
-        let lacking = new.map_or_else(Bitmap::default, |k| k.status.need.minus(&k.status.have));
-        lacked.iter_minus(&lacking).for_each(|piece| self.count_need(piece, -1));
-        lacking.iter_minus(&lacked).for_each(|piece| self.count_need(piece, 1));
-        if let (Some(old), Some(new)) = (old, new)
-            && old.near == new.near
-        {
-            let (before, after) = (old.offered(), new.offered());
-            before.iter_minus(&after).for_each(|piece| self.count_copy(piece, old.near, -1));
-            return after.iter_minus(&before).for_each(|piece| self.count_copy(piece, new.near, 1));
-        }
-        for (known, by) in [(old, -1), (new, 1)] {
-            let near = known.is_some_and(|k| k.near);
-            let offered = known.map_or_else(|| none.clone(), Known::offered);
-            offered.iter().for_each(|piece| self.count_copy(piece, near, by));
-        }
-    }
-
-    fn count_need(&mut self, piece: u32, by: i32) {
-        if let Some(count) = self.counts.get_mut(piece as usize) {
-            count.need = count.need.saturating_add_signed(by);
-        }
-    }
-
-    fn count_copy(&mut self, piece: u32, near: bool, by: i32) {
-        if let Some(count) = self.counts.get_mut(piece as usize) {
-            let copies = if near { &mut count.near } else { &mut count.far };
-            *copies = copies.saturating_add_signed(by);
         }
     }
 }

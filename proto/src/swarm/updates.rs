@@ -40,7 +40,7 @@ impl Swarm {
     }
 
     /// Drops the unwanted table that was longest not heard of, of the neighbour that brings too many, or of all.
-    fn make_room_for_table(&mut self, from: Option<&DeviceId>) {
+    pub(super) fn make_room_for_table(&mut self, from: Option<&DeviceId>) {
         let unwanted = || self.tables.iter().filter(|(_, t)| t.local.is_none());
         let by_sender = || unwanted().filter(|(_, t)| t.introduced_by.as_ref() == from);
         let oldest = if by_sender().count() >= TABLES_PER_NEIGHBOUR_MAX {

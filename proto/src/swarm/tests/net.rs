@@ -279,9 +279,9 @@ impl Net {
         let wake = swarm.next_wakeup().map(Timestamp::as_millis);
         self.nodes[i].swarm = Some(swarm);
         assert!(wake.is_none_or(|at| at > self.now), "node {i} wants to be woken at {wake:?}, it is {}", self.now);
-        if wake.is_some() && self.nodes[i].wake != wake {
+        if let Some(at) = wake.filter(|_| self.nodes[i].wake != wake) {
             let life = self.nodes[i].life;
-            self.at(wake.unwrap(), Event::Wakeup { node: i, life });
+            self.at(at, Event::Wakeup { node: i, life });
         }
         self.nodes[i].wake = wake;
         effects.into_iter().for_each(|effect| self.act(i, effect));
