@@ -185,3 +185,12 @@ fn a_neighbour_that_never_answers_is_left_for_others() {
     assert!(net.copies() <= 1.02, "{} copies", net.copies());
     assert!(time < 40_000, "{time} ms");
 }
+
+#[test]
+fn the_check_for_two_live_fetchers_bites() {
+    let mut net = fleet(3, 90, 8);
+    net.mute = true;
+    net.mesh();
+    net.run_for(6_000);
+    assert!(!net.doubles.is_empty() && net.copies() > 0.5, "peers that hear nothing of one another fetch the same");
+}
