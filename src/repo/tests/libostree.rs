@@ -105,3 +105,17 @@ fn a_repository_of_another_mode_is_refused() {
     let refused = LibostreeStore::open_or_create(dir.path()).unwrap_err();
     assert!(matches!(refused, StoreError::Mode { .. }), "{refused}");
 }
+
+#[test]
+fn an_empty_directory_becomes_a_repository_and_a_used_one_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("repo");
+    fs::create_dir(&path).unwrap();
+    drop(LibostreeStore::open_or_create(&path).unwrap());
+    drop(LibostreeStore::open_or_create(&path).unwrap());
+    let used = dir.path().join("used");
+    fs::create_dir_all(used.join("photos")).unwrap();
+    let refused = LibostreeStore::open_or_create(&used).unwrap_err();
+    assert!(matches!(refused, StoreError::Io { .. }), "{refused}");
+    assert!(used.join("photos").exists());
+}
