@@ -55,6 +55,24 @@ fn the_next_in_line_takes_over_from_a_fetcher_that_never_comes_back() {
 }
 
 #[test]
+fn an_owner_that_comes_back_leaves_its_run_to_who_took_it_over() {
+    for seed in 0..4 {
+        let mut net = fleet(5, 90, seed);
+        net.origin.rate = 2_500;
+        net.mesh();
+        let victim = until_in_flight(&mut net, 20 << 20);
+        let (wasted, run) = (net.origin.in_flight(victim), net.origin.piece_for(victim).unwrap() / 8);
+        net.kill(victim, true);
+        let in_run = |net: &Net, i| net.origin.piece_for(i).is_some_and(|piece| piece / 8 == run);
+        net.run_until(60_000, |net| (0..5).any(|i| in_run(net, i)));
+        net.run_for(200);
+        net.start(victim);
+        net.converge(120_000);
+        assert_eq!(net.origin.sent, (90 << 20) + wasted, "seed {seed}");
+    }
+}
+
+#[test]
 fn when_all_the_elected_die_somebody_else_takes_over() {
     let mut net = fleet(8, 90, 9);
     net.mesh();

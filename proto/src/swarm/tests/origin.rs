@@ -71,6 +71,11 @@ impl Origin {
         self.downloads.iter().filter(|d| d.node == node).map(|d| u64::from(d.done)).sum()
     }
 
+    /// The piece that a node is being sent.
+    pub(super) fn piece_for(&self, node: usize) -> Option<u32> {
+        self.downloads.iter().find(|d| d.node == node).map(|d| d.pieces.start)
+    }
+
     /// Whether a node is being sent something.
     pub(super) fn serves(&self, node: usize) -> bool {
         self.downloads.iter().any(|d| d.node == node)
