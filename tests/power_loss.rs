@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use fullmetal_sim::lab::{ActionState, Node, Process, Site, SiteOptions, wait_for};
+use fullmetal_sim::lab::{ActionState, Node, Process, Programs, Site, SiteOptions, wait_for};
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ impl Bench {
     fn trace(&mut self, kill_at: u64) -> Process {
         let device = &self.site.devices[0];
         let programs = self.site.fleet.programs();
-        let tracer = programs.fullmetal.with_file_name("fullmetal-sim");
+        let tracer = Programs::find(None).unwrap().fullmetal.with_file_name("fullmetal-sim");
         let args = ["trace".into(), "--kill-at".into(), kill_at.to_string().into(), "--count".into()];
         let mut args: Vec<std::ffi::OsString> = args.into();
         args.extend([self.count_file().into(), "--".into(), programs.fullmetal.clone().into(), "--root".into()]);

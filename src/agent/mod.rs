@@ -241,6 +241,8 @@ impl Agent {
             }
             Effect::CheckSpace { ticket, moves, .. } => self.worker.check_space(ticket, &moves, &self.judged),
             Effect::Fetch { ticket, moves, .. } => {
+                // Before the wish ends: what was fetched is served on to those who come later.
+                self.link.send(&ToPeer::Retain { manifests: self.machine.manifests() });
                 self.fetch = Some(self.worker.fetch(ticket, &moves, &self.judged));
             }
             Effect::Checkout { ticket, moves } => self.worker.checkout(ticket, moves),

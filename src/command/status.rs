@@ -96,7 +96,10 @@ fn ask_peer(socket: &std::path::Path) -> anyhow::Result<PeerReport> {
 fn peer_text(text: &mut String, peer: &anyhow::Result<PeerReport>) {
     let report = match peer {
         Ok(report) => report,
-        Err(error) => return drop(writeln!(text, "  peer: {error:#}")),
+        Err(error) => {
+            let _ = writeln!(text, "  peer: {error:#}");
+            return;
+        }
     };
     let neighbours: Vec<String> = report.neighbours.iter().map(ToString::to_string).collect();
     let _ =
