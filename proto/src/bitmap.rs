@@ -86,7 +86,7 @@ impl Bitmap {
 
     /// The set indices in rising order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.len).filter(|i| self.get(*i))
+        self.bits.iter().enumerate().flat_map(|(at, byte)| indices(at, *byte))
     }
 
     /// Adds every index of `other` that fits.
@@ -99,11 +99,34 @@ impl Bitmap {
     /// The indices in `self` that are not in `other`.
     pub fn minus(&self, other: &Bitmap) -> Bitmap {
         let mut out = self.clone();
-        for i in other.iter() {
-            out.clear(i);
+        for (mine, theirs) in out.bits.iter_mut().zip(&other.bits) {
+            *mine &= !theirs;
         }
         out
     }
+
+    /// The indices in `self` that are not in `other`, in rising order; no map is made of them.
+    pub fn iter_minus<'a>(&'a self, other: &'a Bitmap) -> impl Iterator<Item = u32> + 'a {
+        let theirs = other.bits.iter().copied().chain(std::iter::repeat(0));
+        self.bits.iter().zip(theirs).enumerate().flat_map(|(at, (mine, theirs))| indices(at, mine & !theirs))
+    }
+
+    /// Whether every index in `self` is in `other` too.
+    pub fn is_subset_of(&self, other: &Bitmap) -> bool {
+        self.iter_minus(other).next().is_none()
+    }
+}
+
+/// The indices of the bits that are set in the byte at `at`.
+fn indices(at: usize, byte: u8) -> impl Iterator<Item = u32> {
+    let mut left = byte;
+    std::iter::from_fn(move || {
+        let bit = left.trailing_zeros();
+        (bit < 8).then(|| {
+            left &= left - 1;
+            at as u32 * 8 + bit
+        })
+    })
 }
 
 impl From<Bitmap> for Raw {
@@ -150,6 +173,11 @@ mod tests {
             let back = Bitmap::try_from(Raw::from(map.clone())).unwrap();
             prop_assert_eq!(back, map.clone());
             prop_assert!(map.minus(&map).is_empty());
+            let odd: Bitmap = picks.iter().filter(|i| *i % 2 == 1).fold(Bitmap::new(len + 70), |mut odd, i| { odd.set(*i); odd });
+            let even: Vec<u32> = expected.iter().copied().filter(|i| i % 2 == 0).collect();
+            prop_assert_eq!(map.minus(&odd).iter().collect::<Vec<_>>(), even.clone());
+            prop_assert_eq!(map.iter_minus(&odd).collect::<Vec<_>>(), even.clone());
+            prop_assert_eq!(map.is_subset_of(&odd), even.is_empty());
             prop_assert!(Bitmap::full(len).minus(&map).count() == len - map.count());
         }
     }

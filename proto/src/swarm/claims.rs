@@ -8,6 +8,7 @@ use super::limits::{
     LEASE, LEASE_RENEW, NEIGHBOUR_FAILURES_MAX, ORIGIN_TRANSFERS_ALONE_MAX, ORIGIN_TRANSFERS_MAX, SETTLE, SETTLE_MAX,
     TAKEOVER, TAKEOVER_STEP,
 };
+use super::local::Local;
 use super::table::{Known, Own, Table, TableKey};
 use super::transfers::{Source, Transfer};
 use super::{Effect, Failure, TransferId};
@@ -48,7 +49,7 @@ struct View<'a> {
 }
 
 /// A piece of work at central: a place in the line, a run's index and the pieces to ask for.
-struct Job {
+pub(super) struct Job {
     place: u32,
     run: u32,
     pieces: Range<u32>,
@@ -65,36 +66,50 @@ impl Swarm {
 
     /// The job that is first in line, if there is one and a request is free for it.
     fn next_job(&mut self, key: TableKey, now: Timestamp) -> Option<Job> {
-        let mut local = self.tables.get_mut(&key)?.local.take()?;
-        let jobs = match self.tables.get(&key) {
-            Some(table) if table.own.as_ref().is_some_and(|own| own.origin) => self.open_jobs(table, &mut local, now),
-            _ => Vec::new(),
-        };
-        let table = self.tables.get_mut(&key)?;
-        table.local = Some(local);
+        let table = self.tables.get(&key)?;
         let slots = if table.ranking.len() == 1 { ORIGIN_TRANSFERS_ALONE_MAX } else { ORIGIN_TRANSFERS_MAX };
         if !table.settle.is_over(now) || self.transfers.origin_count() >= slots {
             return None;
         }
-        jobs.into_iter().min_by_key(|job| (job.place, job.run))
+        // Who is not elected only ever takes over, and for that it looks at each tick.
+        if !self.ticked && !table.ranking.is_elected(&self.me) {
+            return None;
+        }
+        self.open_jobs(key, now).into_iter().min_by_key(|job| (job.place, job.run))
     }
 
     /// All runs of which this peer may fetch something now; notes since when runs are open.
-    fn open_jobs(&self, table: &Table, local: &mut super::table::Local, now: Timestamp) -> Vec<Job> {
+    pub(super) fn open_jobs(&mut self, key: TableKey, now: Timestamp) -> Vec<Job> {
+        let Some(mut local) = self.tables.get_mut(&key).and_then(|t| t.local.take()) else { return Vec::new() };
+        let jobs = match self.tables.get(&key) {
+            Some(table) if table.own.as_ref().is_some_and(|own| own.origin) => self.find_jobs(table, &mut local, now),
+            _ => Vec::new(),
+        };
+        if let Some(table) = self.tables.get_mut(&key) {
+            table.local = Some(local);
+        }
+        jobs
+    }
+
+    fn find_jobs(&self, table: &Table, local: &mut Local, now: Timestamp) -> Vec<Job> {
         let Some(view) = self.view(table, now) else { return Vec::new() };
-        let unelected = table.ranking.place_unelected(&self.me);
+        let elected = table.ranking.is_elected(&self.me);
+        let unelected = if elected { None } else { table.ranking.place_unelected(&self.me) };
         let mut jobs = Vec::new();
         for run in 0..local.runs.len() {
             let Some(pieces) = view.open_stretch(local, local.runs[run].clone()) else {
                 local.open_since[run] = None;
                 continue;
             };
-            let since = *local.open_since[run].get_or_insert(now);
+            let since = table.elected_at.max(*local.open_since[run].get_or_insert(now));
             let waits = local.missing.get(&(run as u32)).is_some_and(|backoff| !backoff.is_over(now));
-            let line = table.ranking.line(local.runs[run].start);
-            let (place, quiet) = match line.iter().position(|peer| **peer == self.me) {
-                Some(place) => (place as u32, view.quiet_since(table, &line[..place])),
-                None => (unelected.map_or(u32::MAX, |rank| rank.place), view.last_lease),
+            let (place, quiet) = match unelected {
+                Some(rank) => (rank.place, view.last_lease),
+                None => {
+                    let mut line = table.ranking.line(local.runs[run].start);
+                    line.truncate(line.iter().position(|peer| **peer == self.me).unwrap_or(line.len()));
+                    (line.len() as u32, view.quiet_since(table, &line))
+                }
             };
             let allowed = place == 0 || now >= since.max(quiet).after(TAKEOVER + TAKEOVER_STEP * place);
             if allowed && !waits {
@@ -112,7 +127,7 @@ impl Swarm {
             own: table.own.as_ref()?,
             holders: known().filter(|k| k.holds_lease(now)).collect(),
             failing: known().filter(|k| k.near && failing(&k.status.peer)).collect(),
-            last_lease: known().map(|k| k.lease_until).max().unwrap_or_default(),
+            last_lease: known().map(Known::last_lease).max().unwrap_or_default(),
         })
     }
 
@@ -194,12 +209,9 @@ impl Swarm {
         for key in keys {
             let Some(table) = self.tables.get_mut(&key) else { continue };
             let can = can && table.local.is_some();
-            table.ranking.set(&key.manifest, &self.me, if can { self.weight } else { 0 });
+            table.rank(&key.manifest, &self.me, if can { self.weight } else { 0 }, now);
             if let Some(own) = &mut table.own {
                 own.origin = can;
-            }
-            if can {
-                table.settle.extend(now);
             }
             self.bump(key, now);
         }
@@ -208,13 +220,13 @@ impl Swarm {
 
 impl View<'_> {
     /// The first pieces of `run` that somebody needs, nobody has and nobody fetches.
-    fn open_stretch(&self, local: &super::table::Local, run: Range<u32>) -> Option<Range<u32>> {
+    fn open_stretch(&self, local: &Local, run: Range<u32>) -> Option<Range<u32>> {
         let first = run.clone().find(|piece| self.is_open(local, *piece))?;
         let last = (first..run.end).find(|piece| !self.is_open(local, *piece)).unwrap_or(run.end);
         Some(first..last)
     }
 
-    fn is_open(&self, local: &super::table::Local, piece: u32) -> bool {
+    fn is_open(&self, local: &Local, piece: u32) -> bool {
         let count = local.counts[piece as usize];
         let needed = self.own.need.get(piece) || count.need > 0;
         if !needed || self.own.have.get(piece) || local.in_flight.get(piece) {
@@ -228,6 +240,6 @@ impl View<'_> {
     /// Since when none of those before us in the line has held a lease.
     fn quiet_since(&self, table: &Table, before: &[&DeviceId]) -> Timestamp {
         let known = before.iter().filter_map(|peer| table.peers.get(*peer));
-        known.map(|k| k.lease_until).max().unwrap_or_default()
+        known.map(Known::last_lease).max().unwrap_or_default()
     }
 }

@@ -33,7 +33,8 @@ pub(super) struct Rank {
 }
 
 impl Ranking {
-    /// Notes the weight of a candidate; 0 takes it off. Returns whether it is a new one.
+    /// Notes the weight of a candidate; 0 takes it off. Returns whether it is a new one or others
+    /// are elected now.
     pub(super) fn set(&mut self, manifest: &Digest, peer: &DeviceId, weight: u16) -> bool {
         let old = self.candidates.get(peer).copied();
         if old.map_or(0, |c| c.weight) == weight {
@@ -48,8 +49,9 @@ impl Ranking {
             self.order.insert((Reverse(score(hash, weight)), peer.clone()));
             self.candidates.insert(peer.clone(), Candidate { weight, hash });
         }
-        self.elected = self.order.iter().take(fetchers(self.order.len())).map(|(_, p)| p.clone()).collect();
-        old.is_none()
+        let elected = self.order.iter().take(fetchers(self.order.len())).map(|(_, p)| p.clone()).collect();
+        let before = std::mem::replace(&mut self.elected, elected);
+        old.is_none() || before != self.elected
     }
 
     /// How many candidates there are.
@@ -57,9 +59,8 @@ impl Ranking {
         self.candidates.len()
     }
 
-    /// The elected, best first for the manifest.
-    pub(super) fn elected(&self) -> &[DeviceId] {
-        &self.elected
+    pub(super) fn is_elected(&self, peer: &DeviceId) -> bool {
+        self.elected.contains(peer)
     }
 
     /// The elected in their order for the run that starts at `run`; the first owns it.
@@ -150,9 +151,9 @@ mod tests {
     fn two_to_four_are_elected_and_one_is_when_nobody_else_can() {
         let manifest = Digest::of(b"m");
         for (n, elected) in [(0, 0), (1, 1), (2, 2), (5, 2), (16, 3), (40, 4), (1000, 4)] {
-            assert_eq!(ranking(n, |_| 1, &manifest).elected().len(), elected, "{n} candidates");
+            assert_eq!(ranking(n, |_| 1, &manifest).elected.len(), elected, "{n} candidates");
         }
-        assert!(ranking(5, |_| 0, &manifest).elected().is_empty());
+        assert!(ranking(5, |_| 0, &manifest).elected.is_empty());
     }
 
     #[test]
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn runs_are_spread_over_the_elected() {
         let ranking = ranking(40, |_| 10, &Digest::of(b"m"));
-        for elected in ranking.elected() {
+        for elected in &ranking.elected {
             let owned = (0..800).filter(|run| ranking.line(run * 8)[0] == elected).count();
             assert!((130..270).contains(&owned), "{owned} of 800, expected about 200");
         }

@@ -11,7 +11,9 @@
 mod backoff;
 mod claims;
 mod election;
+mod events;
 pub mod limits;
+mod local;
 mod neighbours;
 mod outcomes;
 mod random;
@@ -24,168 +26,18 @@ mod timers;
 mod transfers;
 mod updates;
 
+pub use events::{Effect, Failure, Input};
 pub use runs::PieceSpan;
 pub use transfers::TransferId;
 
-use crate::wire::transfer::SwarmUpdate;
 use crate::{Bitmap, DeviceId, Digest, Timestamp};
 use backoff::Backoff;
+use local::Local;
 use neighbours::Neighbour;
 use random::Random;
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
-use table::{Local, Own, Table, TableKey};
+use table::{Own, Table, TableKey};
 use transfers::{Source, Transfers};
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// The pieces of a manifest are wanted here. Said again, it replaces `need` and `have`; an empty `need`
-    /// makes a helper, which fetches from central what somebody else needs.
-    Want {
-        /// SHA-256 of the manifest's envelope.
-        manifest: Digest,
-        /// All its frames, in its order.
-        frames: Vec<PieceSpan>,
-        /// What the agent misses.
-        need: Bitmap,
-        /// What is verified and in the cache.
-        have: Bitmap,
-    },
-    /// The manifest is of no interest any more, and its pieces are no longer served.
-    Unwant {
-        /// Which.
-        manifest: Digest,
-    },
-    /// A neighbour's control stream is open.
-    Connected {
-        /// Who.
-        peer: DeviceId,
-    },
-    /// It is not any more.
-    Disconnected {
-        /// Who.
-        peer: DeviceId,
-    },
-    /// A neighbour sent an update.
-    Update {
-        /// Who.
-        from: DeviceId,
-        /// What it says.
-        update: SwarmUpdate,
-    },
-    /// Bytes of a transfer arrived.
-    Progress {
-        /// Which.
-        transfer: TransferId,
-        /// How many since the last report.
-        bytes: u64,
-    },
-    /// A piece arrived whole, its hash is right, and it is in the cache.
-    Verified {
-        /// By which transfer.
-        transfer: TransferId,
-        /// Which piece.
-        piece: u32,
-    },
-    /// A piece arrived whole and its hash is wrong; the transfer has ended.
-    Corrupt {
-        /// Which transfer.
-        transfer: TransferId,
-        /// Which piece.
-        piece: u32,
-    },
-    /// A transfer ended before all its pieces had arrived.
-    Failed {
-        /// Which.
-        transfer: TransferId,
-        /// Why.
-        why: Failure,
-    },
-    /// A piece is no longer served: the cache gives its space to something else.
-    /// It is not fetched again unless a new `Want` needs it.
-    Evicted {
-        /// Of which manifest.
-        manifest: Digest,
-        /// Which piece.
-        piece: u32,
-    },
-    /// [`Swarm::next_wakeup`] has come.
-    Wakeup,
-}
-
-/// Why a transfer ended early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The connection to the neighbour was lost.
-    PeerGone,
-    /// The neighbour does not have the piece.
-    NotHere,
-    /// The neighbour has too many uploads.
-    Busy,
-    /// No bytes came for too long.
-    Stalled,
-    /// Central could not be reached or refused.
-    OriginUnreachable,
-    /// Central has no such file or range.
-    OriginMissing,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Ask a neighbour for a piece.
-    FetchFromPeer {
-        /// The transfer's name in all reports about it.
-        transfer: TransferId,
-        /// Of which manifest.
-        manifest: Digest,
-        /// Which piece.
-        piece: u32,
-        /// Whom.
-        peer: DeviceId,
-    },
-    /// Ask central for adjoining frames of one pack, by one Range request. Each is reported as it is verified.
-    FetchFromOrigin {
-        /// The transfer's name in all reports about it.
-        transfer: TransferId,
-        /// Of which manifest.
-        manifest: Digest,
-        /// The first piece.
-        first: u32,
-        /// How many.
-        count: u32,
-    },
-    /// Stop a transfer. No report about it is needed; a piece verified meanwhile may still be reported.
-    Abort {
-        /// Which.
-        transfer: TransferId,
-    },
-    /// Send an update on a neighbour's control stream.
-    Send {
-        /// To whom.
-        peer: DeviceId,
-        /// What.
-        update: SwarmUpdate,
-    },
-    /// Close the connection to a peer that sent wrong bytes, and have none with it for a time.
-    Ban {
-        /// Whom.
-        peer: DeviceId,
-        /// How long.
-        for_: Duration,
-    },
-    /// The have-map has changed: [`Swarm::have`] has it.
-    Have {
-        /// Of which manifest.
-        manifest: Digest,
-    },
-    /// All that was needed here is here.
-    Complete {
-        /// Of which manifest.
-        manifest: Digest,
-    },
-}
 
 /// Decides for one peer who fetches what from whom. See the module for how it is driven.
 ///
@@ -210,6 +62,8 @@ pub struct Swarm {
     tick_at: Option<Timestamp>,
     /// Something happened that may allow new transfers.
     changed: bool,
+    /// A tick is being handled.
+    ticked: bool,
     effects: VecDeque<Effect>,
 }
 
@@ -231,6 +85,7 @@ impl Swarm {
             unreachable: Backoff::default(),
             tick_at: None,
             changed: false,
+            ticked: false,
             effects: VecDeque::new(),
         }
     }
@@ -257,6 +112,7 @@ impl Swarm {
         if std::mem::take(&mut self.changed) {
             self.decide(now);
         }
+        self.ticked = false;
         self.flush(now);
     }
 
@@ -295,8 +151,9 @@ impl Swarm {
         }
     }
 
-    fn want(&mut self, manifest: Digest, frames: Vec<PieceSpan>, need: &Bitmap, have: &Bitmap, now: Timestamp) {
+    fn want(&mut self, manifest: Digest, mut frames: Vec<PieceSpan>, need: &Bitmap, have: &Bitmap, now: Timestamp) {
         let pieces = u32::try_from(frames.len()).unwrap_or(u32::MAX).min(Bitmap::LEN_MAX);
+        frames.truncate(pieces as usize);
         let key = TableKey { manifest, pieces };
         if self.wanted.get(&manifest).is_some_and(|wanted| *wanted != key) {
             self.unwant(&manifest, now);
@@ -321,6 +178,7 @@ impl Swarm {
 
     fn unwant(&mut self, manifest: &Digest, now: Timestamp) {
         let Some(key) = self.wanted.remove(manifest) else { return };
+        self.make_room_for_table(None);
         for id in self.transfers.select(|t| t.key == key) {
             self.abort(id, now);
         }
@@ -331,7 +189,7 @@ impl Swarm {
         if let Some(own) = &mut table.own {
             *own = Own { seq: own.seq, ..Own::new(key.pieces) };
         }
-        table.ranking.set(manifest, &self.me, 0);
+        table.rank(manifest, &self.me, 0, now);
         self.bump(key, now);
     }
 
@@ -342,7 +200,7 @@ impl Swarm {
         self.end_requests_to(&peer, now);
         self.neighbours.insert(peer.clone(), Neighbour::default());
         for table in self.tables.values_mut() {
-            table.amend(&peer, |known| known.near = true);
+            table.set_near(&peer, true);
             table.settle.extend(now);
         }
         self.tell_everything(&peer, now);
@@ -352,10 +210,7 @@ impl Swarm {
         self.end_requests_to(peer, now);
         self.neighbours.remove(peer);
         for table in self.tables.values_mut() {
-            table.amend(peer, |known| {
-                known.near = false;
-                known.lost = true;
-            });
+            table.set_near(peer, false);
         }
     }
 

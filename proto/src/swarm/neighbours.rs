@@ -17,6 +17,8 @@ pub(super) struct Neighbour {
     told: BTreeMap<(TableKey, DeviceId), Told>,
     /// Statuses to send, and when each is due.
     due: BTreeMap<(TableKey, DeviceId), Timestamp>,
+    /// No status is due before this; none at all if none is queued.
+    due_first: Option<Timestamp>,
     /// When the next update may be sent.
     pub(super) update_after: Timestamp,
 }
@@ -59,6 +61,7 @@ impl Neighbour {
         }
         let at = told.map_or(now, |told| told.at.after(pause)).max(now);
         self.due.entry(id).and_modify(|due| *due = at.min(*due)).or_insert(at);
+        self.due_first = Some(self.due_first.map_or(at, |first| first.min(at)));
     }
 
     /// Whether a queued status is still news for it.
@@ -81,7 +84,7 @@ impl Neighbour {
 
     /// When the next update is to be sent, if anything is queued.
     pub(super) fn update_at(&self) -> Option<Timestamp> {
-        self.due.values().min().map(|due| self.update_after.max(*due))
+        self.due_first.map(|due| self.update_after.max(due))
     }
 
     /// The table with the longest waiting status, and its peers whose statuses are due.
@@ -95,5 +98,10 @@ impl Neighbour {
     /// Takes a status off the queue.
     pub(super) fn unqueue(&mut self, key: TableKey, peer: &DeviceId) {
         self.due.remove(&(key, peer.clone()));
+    }
+
+    /// Finds out when the next status is due, after some were sent.
+    pub(super) fn look_ahead(&mut self) {
+        self.due_first = self.due.values().min().copied();
     }
 }

@@ -77,10 +77,10 @@ impl Swarm {
     /// Frees what an ended transfer held; a claim is given up at once, so that the next in line need not wait
     /// for the lease to run out.
     fn let_go(&mut self, transfer: &Transfer, now: Timestamp) {
-        if let Source::Neighbour(peer) = &transfer.source {
-            if let Some(neighbour) = self.neighbours.get_mut(peer) {
-                neighbour.requests = neighbour.requests.saturating_sub(1);
-            }
+        if let Source::Neighbour(peer) = &transfer.source
+            && let Some(neighbour) = self.neighbours.get_mut(peer)
+        {
+            neighbour.requests = neighbour.requests.saturating_sub(1);
         }
         let Some(table) = self.tables.get_mut(&transfer.key) else { return };
         if let Some(local) = &mut table.local {
@@ -141,7 +141,7 @@ impl Swarm {
             return;
         }
         if let Some(table) = self.tables.get_mut(&key) {
-            table.amend(peer, |known| transfer.left.iter().for_each(|piece| _ = known.refused.set(*piece)));
+            transfer.left.iter().for_each(|piece| table.refuse(peer, *piece));
         }
     }
 

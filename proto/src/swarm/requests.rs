@@ -33,11 +33,12 @@ impl Swarm {
     fn wanted_nearby(&mut self, key: TableKey) -> Vec<u32> {
         let Some(table) = self.tables.get(&key) else { return Vec::new() };
         let (Some(local), Some(own)) = (&table.local, &table.own) else { return Vec::new() };
-        let wanted = |piece: &u32| own.need.get(*piece) || local.relay.get(*piece);
+        let mut wanted = own.need.clone();
+        wanted.union_with(&local.relay);
         let mut order: Vec<(u32, u64, u32)> = Vec::new();
-        for piece in (0..key.pieces).filter(wanted) {
+        for piece in wanted.iter_minus(&own.have) {
             let near = local.counts[piece as usize].near;
-            if near > 0 && !own.have.get(piece) && !local.in_flight.get(piece) {
+            if near > 0 && !local.in_flight.get(piece) {
                 order.push((near, self.random.next(), piece));
             }
         }
@@ -83,7 +84,7 @@ impl Table {
         let others = others.map(|k| (&k.status.need, &k.status.have, k.progress_at));
         for (need, have, progress_at) in others.chain([(&own.need, &own.have, own.progress_at)]) {
             let stuck_for = now.since(progress_at);
-            for piece in need.iter().filter(|piece| stuck_for >= RELAY && !have.get(*piece)) {
+            for piece in need.iter_minus(have).filter(|_| stuck_for >= RELAY) {
                 local.relay.set(piece);
                 if stuck_for >= FAR_COPY_DOUBT {
                     local.doubtful.set(piece);

@@ -1,14 +1,12 @@
 //! What is known about one manifest: the statuses of all peers, our own, and what we want of it.
 
-use super::backoff::Backoff;
 use super::claims::Settle;
 use super::election::Ranking;
 use super::limits::{BITMAP_BYTES_MAX, FORWARD, FORWARD_PER_PEER, LEASE, LEASE_WITHOUT_PIECE_MAX, PEERS_MAX, RENEW};
-use super::runs::{self, PieceSpan};
+use super::local::Local;
 use crate::wire::transfer::PeerStatus;
 use crate::{Bitmap, DeviceId, Digest, Timestamp};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 /// A manifest and how many pieces it is said to have: a lie about the number is about another table.
@@ -29,6 +27,8 @@ pub(super) struct Table {
     pub(super) local: Option<Local>,
     pub(super) ranking: Ranking,
     pub(super) settle: Settle,
+    /// When the candidates last changed: new owners get the time to begin.
+    pub(super) elected_at: Timestamp,
     /// Since when somebody lacks something.
     pub(super) active_since: Option<Timestamp>,
     /// When our own status is repeated next, while active.
@@ -72,82 +72,60 @@ pub(super) struct Own {
     pub(super) progress_at: Timestamp,
 }
 
-/// What we want of a manifest.
-#[derive(Debug)]
-pub(super) struct Local {
-    pub(super) frames: Vec<PieceSpan>,
-    pub(super) runs: Vec<Range<u32>>,
-    /// For each run, since when a piece of it is needed, nowhere to be had and not being fetched.
-    pub(super) open_since: Vec<Option<Timestamp>>,
-    /// Runs that central did not have or had wrong.
-    pub(super) missing: BTreeMap<u32, Backoff>,
-    pub(super) in_flight: Bitmap,
-    /// For each piece, how many peers need and lack it, have it nearby, have it far away.
-    pub(super) counts: Vec<Count>,
-    /// Pieces to pass on for peers that are stuck.
-    pub(super) relay: Bitmap,
-    /// Pieces whose far copies are in doubt.
-    pub(super) doubtful: Bitmap,
-    pub(super) have_changed: bool,
-    pub(super) completed: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Count {
-    pub(super) need: u32,
-    pub(super) near: u32,
-    pub(super) far: u32,
-}
-
-/// What a new status changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
-    /// Others must know soon.
-    pub(super) urgent: bool,
-    /// There is one more candidate for fetching from central.
-    pub(super) new_candidate: bool,
-}
-
 impl Table {
-    /// Takes in a newer status of another peer.
-    pub(super) fn put(&mut self, manifest: &Digest, status: PeerStatus, near: bool, now: Timestamp) -> Change {
-        let old = self.take(&status.peer);
+    /// Takes in a newer status of another peer. Returns whether others must know soon.
+    pub(super) fn put(&mut self, manifest: &Digest, status: PeerStatus, near: bool, now: Timestamp) -> bool {
+        let old = self.peers.remove(&status.peer);
         let known = Known::new(status, old.as_ref(), near, now);
         let weight = if known.status.origin { known.status.weight } else { 0 };
-        let change = Change {
-            urgent: old.as_ref().is_none_or(|old| old.differs_in_more_than_pieces(&known)),
-            new_candidate: self.ranking.set(manifest, &known.status.peer, weight),
-        };
-        self.count(&known, 1);
+        let urgent = old.as_ref().is_none_or(|old| old.differs_in_more_than_pieces(&known));
+        self.rank(manifest, &known.status.peer, weight, now);
+        self.recount(old.as_ref(), Some(&known));
         self.peers.insert(known.status.peer.clone(), known);
-        change
+        urgent
     }
 
-    /// Forgets another peer.
-    pub(super) fn remove(&mut self, manifest: &Digest, peer: &DeviceId) -> bool {
-        self.ranking.set(manifest, peer, 0);
-        self.take(peer).is_some()
-    }
-
-    /// Changes what is known of a peer besides its status.
-    pub(super) fn amend(&mut self, peer: &DeviceId, amend: impl FnOnce(&mut Known)) {
-        if let Some(mut known) = self.take(peer) {
-            amend(&mut known);
-            self.count(&known, 1);
-            self.peers.insert(peer.clone(), known);
+    /// Notes a candidate's weight; when that changes who is elected, views need time to agree.
+    pub(super) fn rank(&mut self, manifest: &Digest, peer: &DeviceId, weight: u16, now: Timestamp) {
+        if self.ranking.set(manifest, peer, weight) {
+            self.settle.extend(now);
+            self.elected_at = now;
         }
     }
 
-    fn take(&mut self, peer: &DeviceId) -> Option<Known> {
-        let old = self.peers.remove(peer)?;
-        self.count(&old, -1);
-        Some(old)
+    /// Forgets another peer.
+    pub(super) fn remove(&mut self, manifest: &Digest, peer: &DeviceId, now: Timestamp) {
+        self.rank(manifest, peer, 0, now);
+        let old = self.peers.remove(peer);
+        self.recount(old.as_ref(), None);
     }
 
-    fn count(&mut self, known: &Known, by: i32) {
-        self.incomplete = self.incomplete.saturating_add_signed(if known.incomplete { by as isize } else { 0 });
+    /// Notes whether a peer is a neighbour; one that no longer is was lost.
+    pub(super) fn set_near(&mut self, peer: &DeviceId, near: bool) {
+        let Some(mut known) = self.peers.remove(peer) else { return };
+        self.recount(Some(&known), None);
+        known.near = near;
+        known.lost |= !near;
+        self.recount(None, Some(&known));
+        self.peers.insert(peer.clone(), known);
+    }
+
+    /// Notes that a peer does not have a piece, whatever it says.
+    pub(super) fn refuse(&mut self, peer: &DeviceId, piece: u32) {
+        let Some(known) = self.peers.get_mut(peer) else { return };
+        if known.status.have.get(piece)
+            && known.refused.set(piece)
+            && let Some(local) = &mut self.local
+        {
+            local.count_copy(piece, known.near, -1);
+        }
+    }
+
+    fn recount(&mut self, old: Option<&Known>, new: Option<&Known>) {
+        let incomplete = |known: Option<&Known>| usize::from(known.is_some_and(|k| k.incomplete));
+        self.incomplete = (self.incomplete + incomplete(new)).saturating_sub(incomplete(old));
         if let Some(local) = &mut self.local {
-            local.count(known, by);
+            local.recount(old, new);
         }
     }
 
@@ -162,7 +140,7 @@ impl Table {
         self.local = Some(local);
         let peers = std::mem::take(&mut self.peers);
         if let Some(local) = &mut self.local {
-            peers.values().for_each(|known| local.count(known, 1));
+            peers.values().for_each(|known| local.recount(None, Some(known)));
         }
         self.peers = peers;
     }
@@ -224,9 +202,19 @@ impl Known {
         self.status.have.get(piece) && !self.refused.get(piece)
     }
 
+    /// All that it can be asked for, if it is near.
+    pub(super) fn offered(&self) -> Bitmap {
+        self.status.have.minus(&self.refused)
+    }
+
+    /// Until when its claims hold, or held.
+    pub(super) fn last_lease(&self) -> Timestamp {
+        self.lease_until.min(self.progress_at.after(LEASE_WITHOUT_PIECE_MAX))
+    }
+
     /// Whether its claims hold.
     pub(super) fn holds_lease(&self, now: Timestamp) -> bool {
-        now < self.lease_until && now.since(self.progress_at) < LEASE_WITHOUT_PIECE_MAX
+        now < self.last_lease()
     }
 }
 
@@ -260,50 +248,9 @@ impl Own {
     }
 }
 
-impl Local {
-    pub(super) fn new(frames: Vec<PieceSpan>) -> Self {
-        let pieces = frames.len() as u32;
-        let runs = runs::cut(&frames);
-        Local {
-            open_since: vec![None; runs.len()],
-            runs,
-            missing: BTreeMap::new(),
-            in_flight: Bitmap::new(pieces),
-            counts: vec![Count::default(); frames.len()],
-            relay: Bitmap::new(pieces),
-            doubtful: Bitmap::new(pieces),
-            have_changed: false,
-            completed: false,
-            frames,
-        }
-    }
-
-    /// The index of the run in which `piece` lies.
-    pub(super) fn run_of(&self, piece: u32) -> u32 {
-        self.runs.partition_point(|run| run.end <= piece) as u32
-    }
-
-    /// Compressed bytes of a piece.
-    pub(super) fn length(&self, piece: u32) -> u64 {
-        self.frames.get(piece as usize).map_or(0, |f| u64::from(f.length))
-    }
-
-    fn count(&mut self, known: &Known, by: i32) {
-        for piece in known.status.need.iter().filter(|p| !known.status.have.get(*p)) {
-            let need = &mut self.counts[piece as usize].need;
-            *need = need.saturating_add_signed(by);
-        }
-        for piece in known.status.have.iter().filter(|p| !known.refused.get(*p)) {
-            let count = &mut self.counts[piece as usize];
-            let place = if known.near { &mut count.near } else { &mut count.far };
-            *place = place.saturating_add_signed(by);
-        }
-    }
-}
-
 /// Whether `need` names something that `have` does not.
 pub(super) fn lacks(need: &Bitmap, have: &Bitmap) -> bool {
-    need.iter().any(|piece| !have.get(piece))
+    !need.is_subset_of(have)
 }
 
 /// Milliseconds as statuses carry them.

@@ -48,7 +48,7 @@ impl Swarm {
     pub(super) fn run_timers(&mut self, now: Timestamp) {
         if self.tick_at.is_some_and(|at| at <= now) {
             self.tick(now);
-            self.changed = true;
+            (self.changed, self.ticked) = (true, true);
         }
     }
 
@@ -63,6 +63,7 @@ impl Swarm {
             if let Some(table) = self.tables.get_mut(&key) {
                 table.look_for_the_stuck(now);
             }
+            self.open_jobs(key, now);
         }
     }
 
@@ -99,7 +100,7 @@ impl Swarm {
         let silent = table.peers.iter().filter(|(_, known)| table.is_silent(known, since, now));
         let silent: Vec<DeviceId> = silent.map(|(peer, _)| peer.clone()).collect();
         for peer in silent {
-            self.forget_peer(key, &peer);
+            self.forget_peer(key, &peer, now);
         }
     }
 

@@ -40,7 +40,7 @@ impl Swarm {
     }
 
     /// Drops the unwanted table that was longest not heard of, of the neighbour that brings too many, or of all.
-    fn make_room_for_table(&mut self, from: Option<&DeviceId>) {
+    pub(super) fn make_room_for_table(&mut self, from: Option<&DeviceId>) {
         let unwanted = || self.tables.iter().filter(|(_, t)| t.local.is_none());
         let by_sender = || unwanted().filter(|(_, t)| t.introduced_by.as_ref() == from);
         let oldest = if by_sender().count() >= TABLES_PER_NEIGHBOUR_MAX {
@@ -78,13 +78,10 @@ impl Swarm {
         }
         let (peer, seq) = (status.peer.clone(), status.seq);
         let near = self.neighbours.contains_key(&peer);
-        let change = table.put(&key.manifest, status, near, now);
-        if change.new_candidate {
-            table.settle.extend(now);
-        }
-        let pause = if change.urgent { Duration::ZERO } else { table.forwarding() };
+        let urgent = table.put(&key.manifest, status, near, now);
+        let pause = if urgent { Duration::ZERO } else { table.forwarding() };
         self.spread(key, &peer, seq, pause, now);
-        self.changed = true;
+        self.changed |= urgent || near;
     }
 
     /// We know a newer one: the sender gets it.
@@ -151,10 +148,14 @@ impl Swarm {
 
     /// Sends each neighbour what is due, one update at a time.
     pub(super) fn flush(&mut self, now: Timestamp) {
-        let ready = self.neighbours.iter().filter(|(_, n)| n.update_after <= now);
-        let ready: Vec<DeviceId> = ready.filter(|(_, n)| n.update_at().is_some()).map(|(p, _)| p.clone()).collect();
+        let ready = self.neighbours.iter().filter(|(_, n)| n.update_at().is_some_and(|at| at <= now));
+        let ready: Vec<DeviceId> = ready.map(|(peer, _)| peer.clone()).collect();
         for peer in ready {
-            if let Some(update) = self.compose(&peer, now) {
+            let update = self.compose(&peer, now);
+            if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                neighbour.look_ahead();
+            }
+            if let Some(update) = update {
                 self.effects.push_back(Effect::Send { peer, update });
             }
         }
@@ -193,7 +194,7 @@ impl Swarm {
         self.banned.insert(peer.clone(), now.after(super::limits::BAN));
         let keys: Vec<TableKey> = self.tables.keys().copied().collect();
         for key in keys {
-            self.forget_peer(key, peer);
+            self.forget_peer(key, peer, now);
         }
     }
 
@@ -202,9 +203,9 @@ impl Swarm {
     }
 
     /// Drops a peer's status.
-    pub(super) fn forget_peer(&mut self, key: TableKey, peer: &DeviceId) {
+    pub(super) fn forget_peer(&mut self, key: TableKey, peer: &DeviceId, now: Timestamp) {
         if let Some(table) = self.tables.get_mut(&key) {
-            table.remove(&key.manifest, peer);
+            table.remove(&key.manifest, peer, now);
         }
         self.neighbours.values_mut().for_each(|n| n.forget(key, peer));
     }

@@ -55,6 +55,24 @@ fn the_next_in_line_takes_over_from_a_fetcher_that_never_comes_back() {
 }
 
 #[test]
+fn an_owner_that_comes_back_leaves_its_run_to_who_took_it_over() {
+    for seed in 0..4 {
+        let mut net = fleet(5, 90, seed);
+        net.origin.rate = 2_500;
+        net.mesh();
+        let victim = until_in_flight(&mut net, 20 << 20);
+        let (wasted, run) = (net.origin.in_flight(victim), net.origin.piece_for(victim).unwrap() / 8);
+        net.kill(victim, true);
+        let in_run = |net: &Net, i| net.origin.piece_for(i).is_some_and(|piece| piece / 8 == run);
+        net.run_until(60_000, |net| (0..5).any(|i| in_run(net, i)));
+        net.run_for(200);
+        net.start(victim);
+        net.converge(120_000);
+        assert_eq!(net.origin.sent, (90 << 20) + wasted, "seed {seed}");
+    }
+}
+
+#[test]
 fn when_all_the_elected_die_somebody_else_takes_over() {
     let mut net = fleet(8, 90, 9);
     net.mesh();
@@ -184,4 +202,13 @@ fn a_neighbour_that_never_answers_is_left_for_others() {
     let time = net.converge(120_000);
     assert!(net.copies() <= 1.02, "{} copies", net.copies());
     assert!(time < 40_000, "{time} ms");
+}
+
+#[test]
+fn the_check_for_two_live_fetchers_bites() {
+    let mut net = fleet(3, 90, 8);
+    net.mute = true;
+    net.mesh();
+    net.run_for(6_000);
+    assert!(!net.doubles.is_empty() && net.copies() > 0.5, "peers that hear nothing of one another fetch the same");
 }

@@ -49,11 +49,11 @@ fn fetches(swarm: &mut Swarm) -> usize {
 }
 
 fn own_seq_sent(swarm: &mut Swarm) -> u64 {
-    let sent = effects(swarm).into_iter().filter_map(|e| match e {
+    let mut sent = effects(swarm).into_iter().filter_map(|e| match e {
         Effect::Send { update, .. } => update.statuses.into_iter().find(|s| s.peer == device(0)).map(|s| s.seq),
         _ => None,
     });
-    sent.last().unwrap()
+    sent.next_back().unwrap()
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod links;
 mod net;
 mod origin;
 mod random;
+mod wants;
 
 use super::PieceSpan;
 use crate::{Bitmap, DeviceId, Digest};

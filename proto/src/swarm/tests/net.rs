@@ -4,13 +4,14 @@ use super::links::Links;
 use super::origin::Origin;
 use super::{device, frames, manifest};
 use crate::swarm::{Effect, Failure, Input, Swarm, TransferId};
+use crate::wire::cbor;
 use crate::wire::transfer::SwarmUpdate;
 use crate::{Bitmap, DeviceId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Milliseconds that a message takes.
 pub(super) const LATENCY: u64 = 2;
-/// Bytes a millisecond that a node can send: 1 Gbit/s.
+/// Bytes a millisecond that a node can send unless told otherwise: 1 Gbit/s.
 const PORT_RATE: u64 = 125_000;
 /// Uploads at once of a node.
 const UPLOADS_MAX: u32 = 4;
@@ -45,6 +46,8 @@ pub(super) struct Node {
     pub(super) bans: Vec<DeviceId>,
     wake: Option<u64>,
     uploads: u32,
+    /// Bytes a millisecond that it can send.
+    pub(super) port_rate: u64,
     port_free_at: u64,
 }
 
@@ -68,7 +71,11 @@ pub(super) struct Net {
     pub(super) origin: Origin,
     pub(super) pieces: u32,
     pub(super) length: u32,
+    /// Bytes of all updates.
+    pub(super) said: u64,
     pub(super) seed: u64,
+    /// Updates are lost, though links look open.
+    pub(super) mute: bool,
     /// Every effect as text, when asked for.
     pub(super) trace: Option<Vec<String>>,
     /// When something last happened from outside: a start, a death, a link.
@@ -88,6 +95,8 @@ impl Net {
             origin: Origin::new(pieces, length),
             pieces,
             length,
+            said: 0,
+            mute: false,
             seed,
             trace: None,
             disturbed_at: 0,
@@ -113,6 +122,7 @@ impl Net {
             bans: Vec::new(),
             wake: None,
             uploads: 0,
+            port_rate: PORT_RATE,
             port_free_at: 0,
         });
         self.nodes.len() - 1
@@ -223,7 +233,7 @@ impl Net {
                 self.input(node, Input::Wakeup);
             }
             Event::Wakeup { .. } => {}
-            Event::Deliver { from, to, link, update } if self.links.is(from, to, link) => {
+            Event::Deliver { from, to, link, update } if !self.mute && self.links.is(from, to, link) => {
                 self.input(to, Input::Update { from: device(from), update });
             }
             Event::Deliver { .. } => {}
@@ -269,9 +279,9 @@ impl Net {
         let wake = swarm.next_wakeup().map(Timestamp::as_millis);
         self.nodes[i].swarm = Some(swarm);
         assert!(wake.is_none_or(|at| at > self.now), "node {i} wants to be woken at {wake:?}, it is {}", self.now);
-        if wake.is_some() && self.nodes[i].wake != wake {
+        if let Some(at) = wake.filter(|_| self.nodes[i].wake != wake) {
             let life = self.nodes[i].life;
-            self.at(wake.unwrap(), Event::Wakeup { node: i, life });
+            self.at(at, Event::Wakeup { node: i, life });
         }
         self.nodes[i].wake = wake;
         effects.into_iter().for_each(|effect| self.act(i, effect));
@@ -298,6 +308,7 @@ impl Net {
             }
             Effect::Send { peer, update } => {
                 self.nodes[i].messages += 1;
+                self.said += cbor::to_vec(&update).len() as u64;
                 let to = index(&peer);
                 if let Some(link) = self.links.get(i, to) {
                     self.at(self.now + LATENCY, Event::Deliver { from: i, to, link, update });
@@ -330,7 +341,7 @@ impl Net {
             return self.at(self.now + LATENCY, Event::Input { node: from, life, input });
         }
         server.uploads += 1;
-        let time = u64::from(self.length).div_ceil(PORT_RATE);
+        let time = u64::from(self.length).div_ceil(server.port_rate);
         let begin = server.port_free_at.max(self.now);
         server.port_free_at = begin + time;
         let (server_life, corrupt) = (server.life, server.manner == Manner::Corrupt);
@@ -338,10 +349,8 @@ impl Net {
         let bytes = u64::from(self.length);
         let progress = Input::Progress { transfer: id, bytes };
         self.at(begin + time / 2 + LATENCY, Event::Input { node: from, life, input: progress });
-        let end = match corrupt {
-            true => Input::Corrupt { transfer: id, piece },
-            false => Input::Verified { transfer: id, piece },
-        };
+        let end =
+            if corrupt { Input::Corrupt { transfer: id, piece } } else { Input::Verified { transfer: id, piece } };
         self.nodes[from].bytes_from_peers += bytes;
         self.at(begin + time + LATENCY, Event::Input { node: from, life, input: end });
     }

@@ -9,8 +9,8 @@ use std::ops::Range;
 
 /// Milliseconds from a request to its first byte.
 const ROUND_TRIP: u64 = 30;
-/// Bytes that the uplink carries in one step.
-const CHUNK: u32 = 64 << 10;
+/// Milliseconds that the uplink sends for one download before the next has its turn.
+const TURN: u64 = 5;
 
 pub(super) struct Origin {
     /// Bytes a millisecond: 100 Mbit/s unless told otherwise.
@@ -71,6 +71,11 @@ impl Origin {
         self.downloads.iter().filter(|d| d.node == node).map(|d| u64::from(d.done)).sum()
     }
 
+    /// The piece that a node is being sent.
+    pub(super) fn piece_for(&self, node: usize) -> Option<u32> {
+        self.downloads.iter().find(|d| d.node == node).map(|d| d.pieces.start)
+    }
+
     /// Whether a node is being sent something.
     pub(super) fn serves(&self, node: usize) -> bool {
         self.downloads.iter().any(|d| d.node == node)
@@ -122,7 +127,7 @@ impl Net {
         let ready = |d: &Download| d.from <= now && !origin.stalled.contains(&d.node);
         let Some(turn) = origin.downloads.iter().position(ready) else { return self.wake_origin() };
         let Some(mut download) = origin.downloads.remove(turn) else { return };
-        let chunk = CHUNK.min(origin.length - download.done);
+        let chunk = ((origin.rate * TURN) as u32).min(origin.length - download.done);
         origin.sent += u64::from(chunk);
         download.done += chunk;
         let (node, id, life) = (download.node, download.id, download.life);

@@ -105,9 +105,9 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let mut net = Net::new(40, LENGTH, seed);
-        for i in 0..nodes {
+        for (i, first) in needs.iter().take(nodes).enumerate() {
             net.add(i == 0 || seed % 2 == 0);
-            net.nodes[i].need = super::set(40, needs[i]..40);
+            net.nodes[i].need = super::set(40, *first..40);
         }
         net.nodes[liar].manner = manner;
         net.nodes[liar].cache = Bitmap::full(40);
