@@ -1,5 +1,6 @@
 //! Peer, agent and publisher of the Fullmetal update system.
 
+#[cfg(feature = "store")]
 pub mod agent;
 pub mod config;
 pub mod host;

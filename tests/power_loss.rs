@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use fullmetal_sim::lab::{ActionState, Node, Process, Site, SiteOptions, wait_for};
+use fullmetal_sim::lab::{ActionState, Node, Process, Programs, Site, SiteOptions, wait_for};
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ impl Bench {
     fn trace(&mut self, kill_at: u64) -> Process {
         let device = &self.site.devices[0];
         let programs = self.site.fleet.programs();
-        let tracer = programs.fullmetal.with_file_name("fullmetal-sim");
+        let tracer = Programs::find(None).unwrap().fullmetal.with_file_name("fullmetal-sim");
         let args = ["trace".into(), "--kill-at".into(), kill_at.to_string().into(), "--count".into()];
         let mut args: Vec<std::ffi::OsString> = args.into();
         args.extend([self.count_file().into(), "--".into(), programs.fullmetal.clone().into(), "--root".into()]);
@@ -155,7 +155,8 @@ fn terminal_reports(gateway: &Node, action: u64) -> usize {
     let audit = std::fs::read_to_string(gateway.root().join("var/lib/fullmetal/gateway/audit.jsonl")).unwrap();
     let entries = audit.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
     let ends = ["succeeded", "failed", "withdrawn"];
-    entries.filter(|e| e["action"] == action && e["state"].as_str().is_some_and(|s| ends.contains(&s))).count()
+    let reports = entries.map(|e| e["report"].clone()).filter(|r| r["action"] == action);
+    reports.filter(|r| r["state"].as_str().is_some_and(|s| ends.contains(&s))).count()
 }
 
 /// A small generator (splitmix64), so that the same seed takes the same points.

@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The `fullmetal-gateway` program.
+
+mod command;
+
+fn main() -> std::process::ExitCode {
+    command::main()
+}

@@ -2,10 +2,15 @@
 //!
 //! Exit status 2 is for usage and configuration, 1 for failure.
 
+mod agent;
 mod enroll;
 mod inspect;
 mod keys;
 mod output;
+mod peer;
+mod publish;
+mod status;
+mod supervise;
 
 use clap::{Parser, Subcommand};
 use fullmetal::config::{ConfigError, Paths, Settings};
@@ -33,8 +38,19 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Make this device's keys and a request for certificates, or take the answer.
     Enroll(enroll::EnrollArgs),
+    /// Run the peer: the only program on the network (as a user of its own).
+    Peer,
+    /// Run the agent: deploys what the gateway announces (as root).
+    Agent,
+    /// Show what runs on this device and what is under way.
+    Status,
     /// Show a document to a person: what it says, who signed it, whether it holds now, and why not.
     Inspect(inspect::InspectArgs),
+    /// Turn a directory, a tarball or a commit into a signed, framed release of a central repo.
+    Publish(Box<publish::PublishArgs>),
+    /// Supervise one app (started by the agent).
+    #[command(hide = true)]
+    Supervise(supervise::SuperviseCommand),
 }
 
 /// The caller used the command in a way that cannot work; exit status 2.
@@ -49,7 +65,6 @@ struct Context {
 }
 
 impl Context {
-    #[allow(dead_code, reason = "used by the daemons")]
     fn settings(&self) -> Result<Settings, ConfigError> {
         Settings::load(self.paths.clone())
     }
@@ -62,7 +77,12 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Keys(command) => keys::run(&context, command),
         Command::Enroll(args) => enroll::run(&context, args),
+        Command::Peer => peer::run(&context),
+        Command::Agent => agent::run(&context),
+        Command::Status => status::run(&context),
         Command::Inspect(args) => inspect::run(&context, &args),
+        Command::Publish(args) => publish::run(&context, *args),
+        Command::Supervise(args) => supervise::run(&context, args),
     };
     output::exit(result)
 }

@@ -37,3 +37,11 @@ fn one_line(error: &anyhow::Error) -> String {
     }
     text
 }
+
+/// Logs of a daemon go to standard error, as fields; `FULLMETAL_LOG` sets what is logged.
+pub fn log_to_stderr(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FULLMETAL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+}

@@ -1,1 +1,34 @@
-//! Turns a directory into a signed, framed commit.
+//! Turns a directory, a tarball or an existing commit into a signed, framed release of a central repo.
+//!
+//! The central repo is an ordinary OSTree repo in archive mode with a folder `fullmetal/` beside its
+//! objects, which ostree's own tools ignore: `packs/<sha256>.pack` holds frames one after another,
+//! `manifests/<commit>` says which frames a commit needs. Any static web server can serve it.
+//!
+//! Order of writing: objects, commit, signature, pack, manifest, ref. Each is synced before the next, so
+//! a crash between any two leaves the repo as it was for every reader, and publishing again completes it.
+
+mod bundle_config;
+mod central;
+mod closure;
+mod commit;
+mod durable;
+mod earlier;
+mod error;
+mod frames;
+mod manifest;
+mod members;
+mod options;
+mod pack;
+mod run;
+mod sign;
+mod source;
+mod streams;
+mod tarball;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use error::PublishError;
+pub use options::{FRAME_LEN_DEFAULT, LEVEL_DEFAULT, Options, ReleaseInfo, Source, parse_argv, parse_size};
+pub use run::{Published, Stage, run};
+pub use sign::read_key;

@@ -44,7 +44,7 @@ pub enum ImportError<E> {
         object: ObjectId,
         /// What was found.
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// The frame is what the manifest names, but does not decompress to what the manifest says.
     #[error("the manifest of {commit} lies about frame {frame}: {why}; publish it again")]
@@ -254,7 +254,7 @@ impl Import {
         use StoreError::{Corrupt, Missing, Refused};
         match source {
             Corrupt { .. } | Refused { .. } | Missing { .. } => {
-                ImportError::Lie { commit: self.commit, object, source }
+                ImportError::Lie { commit: self.commit, object, source: Box::new(source) }
             }
             source => ImportError::Store(source),
         }

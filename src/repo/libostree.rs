@@ -37,7 +37,7 @@ pub struct LibostreeStore {
 impl LibostreeStore {
     /// Opens the repository at `path`, or makes it and its parents.
     pub fn open_or_create(path: &Path) -> Result<Self, StoreError> {
-        if fs::symlink_metadata(path).is_err() {
+        if !exists(&path.join("config"))? {
             create(path)?;
         }
         let repo = ostree::Repo::new_for_path(path);
@@ -286,10 +286,13 @@ fn create(path: &Path) -> Result<(), StoreError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = parent.join(format!(".{name}.new"));
     let creating = |e| StoreError::io("creating", path, e);
-    match fs::remove_dir_all(&temporary) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(creating(e)),
-        _ => fs::create_dir_all(&temporary).map_err(creating)?,
+    // An empty directory, such as tmpfiles may have made, is as good as none.
+    for (what, removed) in [(path, fs::remove_dir(path)), (&temporary, fs::remove_dir_all(&temporary))] {
+        removed
+            .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+            .map_err(|e| StoreError::io("making room for the repository at", what, e))?;
     }
+    fs::create_dir_all(&temporary).map_err(creating)?;
     ostree::Repo::new_for_path(&temporary)
         .create(RepoMode::BareUser, gio::Cancellable::NONE)
         .map_err(|e| StoreError::libostree("creating the repository", path, e))?;

@@ -11,6 +11,8 @@ mod intake;
 mod libostree;
 mod memory;
 mod place;
+#[cfg(test)]
+mod tests;
 
 pub use error::StoreError;
 pub use import::{Import, ImportError, Progress};

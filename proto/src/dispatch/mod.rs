@@ -1,1 +1,31 @@
-//! Decisions, counters, report spool.
+//! The gateway's decisions: wishes become bundles, rows and counters; reports become states and receipts.
+//!
+//! * **Inputs** ([`Input`]) are wishes, what the fleet says, and confirmations of effects.
+//! * **Effects** ([`Effect`]) are drained with [`Dispatch::poll`] after each [`Dispatch::handle`].
+//! * **Queries** ([`Dispatch::state`], [`Dispatch::is_settled`], [`Dispatch::is_connected`]) change nothing.
+//!
+//! Invariants: a counter is durable before its announcement leaves and never goes back. A report is
+//! durable before its receipt leaves. What was answered to a person is durable. After a crash at any
+//! effect the restored core does what is left to do; consumers see a repeated [`Effect::Feedback`] or
+//! [`Effect::Audit`] only under the key of the first.
+//!
+//! A gateway that starts waits for [`Config::settle`] after its peer is there, to learn the newest
+//! announcement. It takes that one's rows over as its own. Later a newer one that is not its own, or an
+//! equal counter with other content, is an [`Alarm`]: it stops acting until a person resumes it.
+
+mod announce;
+mod decide;
+mod io;
+mod machine;
+mod reports;
+mod seen;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use io::{Config, Effect, Input, Newest, Outcome, PartWish, Targets, Wish};
+pub use machine::Dispatch;
+pub use seen::Seen;
+pub use state::{
+    Action, Alarm, Announced, Device, Entry, Event, Label, Phase, Progress, STATE_LEN_MAX, State, StateError, Wanted,
+};

@@ -84,8 +84,11 @@ pub(super) fn variant(bytes: &[u8]) -> Result<(&str, &[u8]), OstreeError> {
     if kind.is_empty() { Err(ERR) } else { Ok((kind, &bytes[..nul])) }
 }
 
-/// The entries of an `a{sv}`: key, type and value.
-pub(super) fn dictionary(bytes: &[u8], max: usize) -> Result<Vec<(&str, &str, &[u8])>, OstreeError> {
+/// An entry of an `a{sv}`: key, type and value.
+pub(super) type Entry<'a> = (&'a str, &'a str, &'a [u8]);
+
+/// The entries of an `a{sv}`.
+pub(super) fn dictionary(bytes: &[u8], max: usize) -> Result<Vec<Entry<'_>>, OstreeError> {
     let entry = |bytes| {
         let [key, value] = tuple(bytes, [Member::Var(1), Member::Var(8)])?;
         let (kind, value) = variant(value)?;

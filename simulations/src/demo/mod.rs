@@ -23,7 +23,7 @@ pub fn run(keep: bool, programs: Option<PathBuf>) -> anyhow::Result<()> {
         .prefix("fullmetal-demo-")
         .tempdir_in("/var/tmp")
         .context("making a directory below /var/tmp")?;
-    let fleet = Fleet::new(programs, dir.path(), "demo-plant")?;
+    let fleet = Fleet::new(&programs, dir.path(), "demo-plant")?;
     let result = story::tell(&fleet, &app);
     let interrupted = lab::interrupted();
     if keep || (result.is_err() && !interrupted) {

@@ -139,6 +139,9 @@ impl Stage<'_> {
             let states = self.gateway.newest_actions()?;
             for name in open.clone() {
                 let Some(ActionState { state, reason, .. }) = states.get(&name) else { continue };
+                if state.is_empty() {
+                    continue;
+                }
                 if told.insert(name.clone(), state.clone()).as_ref() != Some(state) {
                     let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
                     self.teller.line(&format!("{name} {state}{because}"));

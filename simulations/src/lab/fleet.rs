@@ -16,10 +16,11 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Makes the fleet's keys in `dir`.
-    pub fn new(programs: Programs, dir: &Path, name: &str) -> anyhow::Result<Self> {
+    /// Installs the programs and makes the fleet's keys in `dir`.
+    pub fn new(programs: &Programs, dir: &Path, name: &str) -> anyhow::Result<Self> {
         // Peers run as another user and must get to their own directories.
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))?;
+        let programs = programs.install(&dir.join("bin"))?;
         let fleet = Fleet { programs, dir: dir.to_owned(), name: name.to_owned() };
         let mut command = Command::new(&fleet.programs.fullmetal);
         output_of(command.args(["keys", "generate", "--fleet", name, "--out"]).arg(fleet.keys()))?;
@@ -51,7 +52,7 @@ impl Fleet {
         let release = release.to_string();
         let mut command = Command::new(&self.programs.fullmetal);
         command.arg("--json").arg("publish").arg(source).arg("--repo").arg(self.repo());
-        command.args(["--ref", ref_name, "--release", &release, "--app-version", &release]);
+        command.args(["--ref", ref_name, "--release", &release, "--version", &release]);
         command.arg("--key").arg(self.keys().join("build.key")).args(more);
         serde_json::from_str(&output_of(&mut command)?).context("reading what publish printed")
     }

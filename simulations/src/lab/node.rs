@@ -191,12 +191,10 @@ impl Node {
     pub fn newest_actions(&self) -> anyhow::Result<BTreeMap<String, ActionState>> {
         let status: Value = serde_json::from_str(&self.gateway(&["--json", "status"])?)?;
         let mut newest: BTreeMap<String, ActionState> = BTreeMap::new();
-        for entry in status["actions"].as_array().into_iter().flatten() {
-            let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
-            let action = entry["action"].as_u64().unwrap_or(0);
-            if newest.get(&text("device")).is_none_or(|n| n.action <= action) {
-                newest.insert(text("device"), ActionState { action, state: text("state"), reason: text("reason") });
-            }
+        for (device, entry) in status["devices"].as_object().into_iter().flatten() {
+            let Some(action) = entry["action"].as_u64() else { continue };
+            let text = |key: &str| entry["progress"][key].as_str().unwrap_or_default().to_owned();
+            newest.insert(device.clone(), ActionState { action, state: text("state"), reason: text("reason") });
         }
         Ok(newest)
     }

@@ -30,6 +30,19 @@ impl Programs {
     }
 }
 
+impl Programs {
+    /// Copies into `dir`: a peer's user may not reach the folder they were built in.
+    pub fn install(&self, dir: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let copy = |program: &Path| {
+            let copied = dir.join(program.file_name().unwrap_or_default());
+            std::fs::copy(program, &copied).with_context(|| format!("copying {}", program.display()))?;
+            anyhow::Ok(copied)
+        };
+        Ok(Programs { fullmetal: copy(&self.fullmetal)?, gateway: copy(&self.gateway)? })
+    }
+}
+
 /// Runs a command to its end and gives its standard output; fails with its standard error.
 pub fn output_of(command: &mut Command) -> anyhow::Result<String> {
     let shown = format!("{command:?}");

@@ -51,7 +51,7 @@ impl Site {
     /// Sets everything up and starts gateway and devices.
     pub fn start(options: SiteOptions) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("fullmetal-site-").tempdir_in("/var/tmp")?;
-        let fleet = Fleet::new(Programs::find(None)?, dir.path(), "test-plant")?;
+        let fleet = Fleet::new(&Programs::find(None)?, dir.path(), "test-plant")?;
         std::fs::create_dir_all(fleet.repo())?;
         let mut net = Net::new()?;
         net.host("central", 2, false, true)?;

@@ -6,6 +6,7 @@ mod probation;
 mod record;
 mod recovery;
 mod refusals;
+mod script;
 mod ways;
 mod wishes;
 mod world;

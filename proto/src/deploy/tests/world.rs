@@ -1,96 +1,23 @@
 //! A device around the machine: a journal, a spool, a store and apps, all of which survive its crashes.
 
+pub use super::script::{Behaviour, Luck, Script, candidate, name};
 use crate::deploy::*;
 use crate::wire::announcement::Mode;
-use crate::wire::bundle::{PartKind, StartOptions};
-use crate::wire::report::{ExitStatus, ReportState};
+use crate::wire::report::ReportState;
 use crate::{AppName, Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-
-/// How a work effect comes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Luck {
-    Good,
-    /// Fails the first time, to be tried again.
-    Once,
-    Bad,
-}
-
-/// What an app does once it is started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Behaviour {
-    Runs,
-    Healthy,
-    NeverHealthy,
-    LosesHealth,
-    Exits(i32),
-    JobDone,
-    JobFails,
-    NotStarted,
-}
-
-/// A bundle and everything that will happen to it.
-#[derive(Clone, Debug)]
-pub struct Script {
-    pub parts: Vec<Candidate>,
-    pub behaviours: Vec<Behaviour>,
-    pub judge: Luck,
-    pub space: Luck,
-    pub fetch: Luck,
-    pub checkout: Luck,
-    pub switch: Luck,
-    pub revert: Luck,
-}
-
-impl Script {
-    /// A bundle of version `version` of these apps, all going well.
-    pub fn new(version: &str, apps: &[(&str, Behaviour)]) -> Self {
-        Script {
-            parts: apps.iter().map(|(name, b)| candidate(name, version, *b)).collect(),
-            behaviours: apps.iter().map(|(_, b)| *b).collect(),
-            judge: Luck::Good,
-            space: Luck::Good,
-            fetch: Luck::Good,
-            checkout: Luck::Good,
-            switch: Luck::Good,
-            revert: Luck::Good,
-        }
-    }
-
-    pub fn digest(&self) -> Digest {
-        Digest::of(format!("{self:?}").as_bytes())
-    }
-}
-
-pub fn name(text: &str) -> AppName {
-    text.parse().unwrap()
-}
-
-pub fn candidate(app: &str, version: &str, behaviour: Behaviour) -> Candidate {
-    Candidate {
-        kind: PartKind::App,
-        name: name(app),
-        version: version.into(),
-        commit: Digest::of(format!("{app} {version}").as_bytes()),
-        manifest: Digest::of(format!("manifest of {app} {version}").as_bytes()),
-        start: StartOptions {
-            autostart: behaviour != Behaviour::NotStarted,
-            job: matches!(behaviour, Behaviour::JobDone | Behaviour::JobFails),
-        },
-        release: None,
-        floor: None,
-        probation: None,
-        health: matches!(behaviour, Behaviour::Healthy | Behaviour::NeverHealthy | Behaviour::LosesHealth),
-    }
-}
 
 pub struct World {
     pub machine: Deploy,
     pub now: Now,
     pub local: Local,
     pub disk: Option<Vec<u8>>,
+    /// Records on their way to the disk, which is slower than everything else.
+    pub writing: VecDeque<(u64, Box<Record>)>,
     pub spool: BTreeMap<u64, Outgoing>,
+    /// While there is one, reports wait here instead of reaching the spool.
+    pub stuck: Option<Vec<Outgoing>>,
     pub imported: BTreeSet<Digest>,
     pub current: BTreeMap<AppName, Digest>,
     pub scripts: BTreeMap<Digest, Script>,
@@ -116,7 +43,9 @@ impl World {
             now: Now { steady: Timestamp::ZERO, trusted: start },
             local: Local::default(),
             disk: None,
+            writing: VecDeque::new(),
             spool: BTreeMap::new(),
+            stuck: None,
             imported: BTreeSet::new(),
             current: BTreeMap::new(),
             scripts: BTreeMap::new(),
@@ -140,6 +69,7 @@ impl World {
         self.now.steady = Timestamp::ZERO;
         self.effects.clear();
         self.inbox.clear();
+        self.writing.clear();
         self.boot();
         self.inbox.extend(self.newest.clone());
     }
@@ -193,11 +123,20 @@ impl World {
             self.give(input);
             return true;
         }
-        match self.effects.pop_front() {
-            Some(effect) => self.act(effect),
-            None => return false,
+        if let Some(effect) = self.effects.pop_front() {
+            self.act(effect);
+            return true;
         }
-        true
+        let written = self.writing.pop_front();
+        if let Some((seq, record)) = &written {
+            self.persist(*seq, record);
+        }
+        written.is_some()
+    }
+
+    /// Whether a record has not reached the disk.
+    pub fn is_writing(&self) -> bool {
+        !self.writing.is_empty() || self.effects.iter().any(|e| matches!(e, Effect::Persist { .. }))
     }
 
     /// Steps until nothing happens, without letting time pass.
@@ -242,7 +181,7 @@ impl World {
             self.trace.push(name);
         }
         match effect {
-            Effect::Persist { seq, record } => self.persist(seq, &record),
+            Effect::Persist { seq, record } => self.writing.push_back((seq, record)),
             Effect::Judge { ticket, bundle, .. } => {
                 let parts = self.scripts[&bundle].parts.clone();
                 self.answer(ticket, bundle, "judge", |s| s.judge, Input::Judged { ticket, parts });
@@ -320,14 +259,15 @@ impl World {
         if let Some(m) = open {
             assert!(self.imported.contains(&m.new.commit), "switched to what is not there");
             self.current.insert(m.name, m.new.commit);
-            if self.scripts[&bundle].switch == Luck::Good {
+            let luck = self.scripts[&bundle].switch;
+            if luck == Luck::Good || luck == Luck::Once && self.failed_once.contains(&(bundle, "switch")) {
                 return self.effects.push_front(Effect::Switch { ticket, moves });
             }
         }
         self.answer(ticket, bundle, "switch", |s| s.switch, Input::Switched { ticket });
         let script = &self.scripts[&bundle];
         for (part, behaviour) in script.parts.iter().zip(&script.behaviours) {
-            for event in events(*behaviour) {
+            for event in behaviour.events() {
                 self.inbox.push_back(Input::App { name: part.name.clone(), commit: part.commit, event });
             }
         }
@@ -347,26 +287,14 @@ impl World {
         self.effects.push_front(Effect::Revert { ticket, moves });
     }
 
-    fn spool(&mut self, report: Outgoing) {
+    pub fn spool(&mut self, report: Outgoing) {
+        if let Some(stuck) = &mut self.stuck {
+            return stuck.push(report);
+        }
         let counter = report.counter;
         let kept = self.spool.entry(counter).or_insert_with(|| report.clone());
         assert_eq!(*kept, report, "one counter, two contents");
         self.inbox.push_back(Input::Spooled { counter });
-    }
-}
-
-fn events(behaviour: Behaviour) -> Vec<AppEvent> {
-    let exited = |code| AppEvent::Exited { status: ExitStatus::Code(code), log: vec!["last words".into()] };
-    let unhealthy = AppEvent::Unhealthy { reason: "no answer".into() };
-    match behaviour {
-        Behaviour::Runs => vec![AppEvent::Running],
-        Behaviour::Healthy => vec![AppEvent::Running, unhealthy, AppEvent::Healthy],
-        Behaviour::NeverHealthy => vec![AppEvent::Running, unhealthy],
-        Behaviour::LosesHealth => vec![AppEvent::Running, AppEvent::Healthy, unhealthy],
-        Behaviour::Exits(code) => vec![AppEvent::Running, exited(code)],
-        Behaviour::JobDone => vec![AppEvent::Running, exited(0)],
-        Behaviour::JobFails => vec![AppEvent::Running, exited(3)],
-        Behaviour::NotStarted => vec![],
     }
 }
 

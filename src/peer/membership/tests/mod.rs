@@ -1,6 +1,7 @@
 //! Real quinn and libp2p on loopback, with certificates of a test CA. Nothing sleeps for a fixed time.
 
 mod hostile;
+mod idle;
 mod meeting;
 mod strangers;
 

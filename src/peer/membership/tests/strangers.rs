@@ -61,10 +61,10 @@ fn without_certificate() -> quinn::ClientConfig {
 }
 
 /// Dials as a stranger and gives the error and how long it took.
-async fn knock(config: quinn::ClientConfig, address: SocketAddr) -> (String, Duration) {
+async fn knock(config: quinn::ClientConfig, address: SocketAddr, name: &str) -> (String, Duration) {
     let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
     let start = Instant::now();
-    let connecting = endpoint.connect_with(config, address, "fullmetal").unwrap();
+    let connecting = endpoint.connect_with(config, address, name).unwrap();
     let error = match tokio::time::timeout(DEADLINE, connecting).await.unwrap() {
         Ok(connection) => {
             // TLS 1.3 lets the dialer through before its certificate was judged.
@@ -99,8 +99,9 @@ async fn strangers_of_every_kind_are_gone_within_a_second_and_are_told_nothing()
         ("revoked", with_certificate(&ours.member(4))),
         ("without a certificate", without_certificate()),
     ];
+    let name = endpoint::server_name(&ours.fleet);
     for (what, config) in strangers {
-        let (error, took) = knock(config, one.address()).await;
+        let (error, took) = knock(config, one.address(), &name).await;
         assert!(took < Duration::from_secs(1), "{what}: {took:?}");
         assert!(error.contains("certificate") || error.contains("cert"), "{what}: {error}");
     }
@@ -110,14 +111,79 @@ async fn strangers_of_every_kind_are_gone_within_a_second_and_are_told_nothing()
     eventually("a member gets in", || one.has(2) && two.has(1)).await;
 }
 
+/// Notes whether it was shown a certificate.
+#[derive(Debug, Default)]
+struct Curious(std::sync::atomic::AtomicBool);
+
+impl Curious {
+    fn config(self: &Arc<Self>) -> quinn::ClientConfig {
+        let provider = crate::identity::crypto_provider();
+        let tls = rustls::ClientConfig::builder_with_provider(provider);
+        let tls = tls.with_protocol_versions(&[&rustls::version::TLS13]).unwrap().dangerous();
+        let mut tls = tls.with_custom_certificate_verifier(self.clone()).with_no_client_auth();
+        tls.alpn_protocols = vec![fullmetal_proto::wire::transfer::ALPN.to_vec()];
+        quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
+    }
+}
+
+impl ServerCertVerifier for Curious {
+    fn verify_server_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        m: &[u8],
+        c: &rustls::pki_types::CertificateDer<'_>,
+        s: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Credulous.verify_tls12_signature(m, c, s)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        m: &[u8],
+        c: &rustls::pki_types::CertificateDer<'_>,
+        s: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Credulous.verify_tls13_signature(m, c, s)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        Credulous.supported_verify_schemes()
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_know_the_fleet_is_not_even_shown_the_certificate_that_names_it() {
+    let (ca, dir) = (Ca::new(), tempfile::tempdir().unwrap());
+    let one = Peer::start(settings(dir.path(), vec![]), ca.member(1)).await;
+    let scanner = Arc::new(Curious::default());
+    for name in ["fullmetal", ca.fleet.as_str(), &endpoint::server_name(&Ca::new().fleet)] {
+        let (_, took) = knock(scanner.config(), one.address(), name).await;
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+    assert!(!scanner.0.load(std::sync::atomic::Ordering::Relaxed));
+    knock(scanner.config(), one.address(), &endpoint::server_name(&ca.fleet)).await;
+    assert!(scanner.0.load(std::sync::atomic::Ordering::Relaxed), "the name is what made the difference");
+}
+
 #[tokio::test]
 async fn a_dialer_that_goes_silent_in_the_handshake_does_not_keep_others_out() {
     let (ca, dir) = (Ca::new(), tempfile::tempdir().unwrap());
     let one = Peer::start(settings(dir.path(), vec![]), ca.member(1)).await;
-    let mut silent = Vec::new();
+    let (mut silent, name) = (Vec::new(), endpoint::server_name(&ca.fleet));
     for _ in 0..200 {
         let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
-        let connecting = endpoint.connect_with(without_certificate(), one.address(), "fullmetal").unwrap();
+        let connecting = endpoint.connect_with(without_certificate(), one.address(), &name).unwrap();
         silent.push((endpoint, connecting));
     }
     let two = Peer::start(settings(dir.path(), vec![one.address()]), ca.member(2)).await;

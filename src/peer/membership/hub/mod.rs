@@ -1,15 +1,16 @@
 //! The one task that decides who is a neighbour: admits, dials, looks around, remembers.
 
+mod rounds;
+
 use super::book::Book;
 use super::endpoint::Endpoint;
 use super::handshake::{self, HandshakeError, Proven};
 use super::neighbour::Neighbour;
 use super::{
-    CLOSE_BANNED, CLOSE_DUPLICATE, CLOSE_FULL, CLOSE_LEAVING, CLOSE_NOT_MEMBER, Credentials, Link, MembershipEvent,
-    MembershipSettings, OUTBOX_MAX, Shared, remembered,
+    CLOSE_BANNED, CLOSE_DUPLICATE, CLOSE_FULL, CLOSE_LEAVING, Credentials, Link, MembershipEvent, MembershipSettings,
+    OUTBOX_MAX, Shared, remembered,
 };
-use crate::identity::member_of;
-use crate::peer::discovery::{Discovery, Presence};
+use crate::peer::discovery::Discovery;
 use crate::peer::gossip;
 use fullmetal_proto::DeviceId;
 use fullmetal_proto::wire::cbor;
@@ -29,26 +30,12 @@ pub(super) const NEIGHBOURS_WANTED: usize = 4;
 pub(super) const DIALED_MAX: usize = 6;
 /// The most neighbours that dialed us.
 pub(super) const ACCEPTED_MAX: usize = 10;
-/// With fewer neighbours than this, one more is dialed every [`SHUFFLE`] where others are known: halves of a
-/// fleet that know of each other do not stay apart.
-const SHUFFLED_MAX: usize = 8;
-const SHUFFLE: Duration = Duration::from_secs(300);
-/// Dials at a time.
-const DIALS_MAX: usize = 3;
 /// Handshakes of dialers at a time; more are not answered.
 const HANDSHAKES_MAX: usize = 32;
 /// From as many on, a dialer must first prove that it receives at its address (QUIC Retry, RFC 9000, section 8.1).
 const RETRY_FROM: usize = 8;
 /// Connections younger than this came of both sides dialing at once.
 const SETTLED: Duration = Duration::from_secs(5);
-/// Neighbours with which discovery is not needed any more.
-const DISCOVERED_ENOUGH: usize = 3;
-/// Members with the lowest ids that can always be discovered.
-const BEACONS: usize = 3;
-/// Discovery is neither started nor stopped more often.
-const DISCOVERY_MIN: Duration = Duration::from_secs(30);
-const RECHECK: Duration = Duration::from_secs(60);
-const SAVE: Duration = Duration::from_secs(5);
 const POSTPONE_FULL: Duration = Duration::from_secs(60);
 const POSTPONE_LOST: Duration = Duration::from_secs(1);
 /// Bytes of a close reason that fit one packet.
@@ -130,9 +117,9 @@ impl Hub {
             discovery: None,
             found,
             discovery_at: now,
-            shuffle_at: now + SHUFFLE,
-            recheck_at: now + RECHECK,
-            save_at: now + SAVE,
+            shuffle_at: now + rounds::SHUFFLE,
+            recheck_at: now + rounds::RECHECK,
+            save_at: now + rounds::SAVE,
             strangers: Strangers::default(),
         }
     }
@@ -345,95 +332,6 @@ impl Hub {
         let _ = self.events.send(MembershipEvent::Disconnected { device: device.clone() }).await;
         if let Some(next) = self.waiting.remove(&device) {
             self.admit(next).await;
-        }
-    }
-
-    fn recheck(&mut self) {
-        let Credentials { trust, clock, .. } = &self.credentials;
-        for (device, neighbour) in &self.neighbours {
-            if let Err(error) = member_of(neighbour.connection.peer_identity(), trust, clock) {
-                tracing::warn!(peer = %device, %error, "no member any more");
-                neighbour.connection.close(CLOSE_NOT_MEMBER, b"not a member any more");
-            }
-        }
-    }
-
-    fn tick(&mut self) {
-        let now = Instant::now();
-        if now >= self.recheck_at {
-            self.recheck_at = now + RECHECK;
-            self.recheck();
-        }
-        if now >= self.save_at && self.book.changed {
-            self.save_at = now + SAVE;
-            self.save();
-        }
-        self.look_around(now);
-        self.dial_some(now);
-    }
-
-    fn dial_some(&mut self, now: Instant) {
-        let dialed = self.neighbours.values().filter(|n| n.dialed).count() + self.dialing.len();
-        let total = self.neighbours.len() + self.dialing.len();
-        let mut room = NEIGHBOURS_WANTED.saturating_sub(total);
-        if now >= self.shuffle_at {
-            self.shuffle_at = now + SHUFFLE.mul_f64(0.75 + f64::from(draw() % 500) / 1000.0);
-            room = room.max(usize::from(total < SHUFFLED_MAX));
-        }
-        room = room.min(DIALED_MAX.saturating_sub(dialed)).min(DIALS_MAX.saturating_sub(self.dialing.len()));
-        if room == 0 {
-            return;
-        }
-        let busy: BTreeSet<SocketAddr> =
-            self.neighbours.values().map(|n| n.address).chain(self.dialing.clone()).collect();
-        let taken = |d: &DeviceId| self.neighbours.contains_key(d) || self.shared.is_banned(d);
-        let mut addresses = self.book.dialable(&taken, &busy, now);
-        for _ in 0..room.min(addresses.len()) {
-            let address = addresses.swap_remove(draw() as usize % addresses.len());
-            self.dial(address);
-        }
-    }
-
-    /// Discovery runs while few neighbours are there, and always on beacons.
-    fn look_around(&mut self, now: Instant) {
-        if !self.settings.discovery || now < self.discovery_at {
-            return;
-        }
-        let wanted = self.neighbours.len() < DISCOVERED_ENOUGH || self.is_beacon();
-        if wanted == self.discovery.is_some() {
-            return;
-        }
-        self.discovery_at = now + DISCOVERY_MIN;
-        if !wanted {
-            tracing::debug!("discovery rests");
-            self.discovery = None;
-            return;
-        }
-        let Some(peer) = gossip::peer_id(&fullmetal_proto::wire::PublicKey::of(&self.credentials.identity.key)) else {
-            return;
-        };
-        let fleet = self.credentials.identity.fleet.clone();
-        let presence =
-            Presence { fleet, peer, listen: self.endpoint.local, interfaces: self.settings.interfaces.clone() };
-        match Discovery::start(&presence, self.found.clone()) {
-            Ok(discovery) => self.discovery = Some(discovery),
-            Err(error) => tracing::warn!(%error, "members on the same link are not found"),
-        }
-    }
-
-    fn is_beacon(&self) -> bool {
-        let known = self.book.known();
-        let lower: BTreeSet<&DeviceId> = known.iter().map(|p| &p.device).filter(|d| **d < self.me).collect();
-        lower.len() < BEACONS
-    }
-
-    fn save(&mut self) {
-        if !self.book.changed {
-            return;
-        }
-        self.book.changed = false;
-        if let Err(error) = remembered::save(&self.settings.cache, &self.book.known()) {
-            tracing::warn!(%error, cache = %self.settings.cache.display(), "peers not remembered");
         }
     }
 }

@@ -4,39 +4,34 @@
 //! message for it. A received hint is held until it proved true ([`Gossip::publish`]) and only then travels on, so that
 //! nobody can flood the fleet with claims through others.
 
+mod swarm;
+#[cfg(test)]
+mod tests;
+
 use super::membership::MembershipEvent;
-use fullmetal_proto::wire::PublicKey;
 use fullmetal_proto::wire::gossip::{HINT_LEN_MAX, Hint};
+use fullmetal_proto::wire::{PublicKey, SigningKey};
 use fullmetal_proto::{DeviceId, Digest, FleetId};
 use libp2p::futures::StreamExt as _;
-use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageAuthenticity, MessageId, TopicHash};
+use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash};
+use libp2p::swarm::SwarmEvent;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, allow_block_list, connection_limits, identity, multiaddr::Protocol};
-use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use libp2p::{Multiaddr, PeerId, Swarm, identity, multiaddr::Protocol};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
+use swarm::{Behaviour, BehaviourEvent, address};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 /// Commands that wait for the gossip task.
 const COMMANDS_MAX: usize = 256;
-/// The longest gossipsub message in bytes, envelope included.
-const TRANSMIT_LEN_MAX: usize = 4 << 10;
-/// Messages that wait for one neighbour.
-const QUEUE_MAX: usize = 64;
 /// Hints that wait for proof.
 const HELD_MAX: usize = 64;
 /// Hints of one neighbour that wait for proof.
 const HELD_PER_PEER_MAX: usize = 8;
-/// How long a hint may wait; shorter than gossipsub's memory of [`HISTORY`] heartbeats.
+/// How long a hint may wait; shorter than the swarm's memory of messages.
 const HELD_SECS_MAX: u64 = 8;
-const HEARTBEAT: Duration = Duration::from_secs(2);
-const HISTORY: usize = 5;
-const KEEP_ALIVE: Duration = Duration::from_secs(45);
-const IDLE_MS_MAX: u32 = 120_000;
-/// The most connections.
-const CONNECTIONS_MAX: u32 = 48;
 /// Seconds before a gossip connection is dialed again; doubles up to 64 times.
 const REDIAL: Duration = Duration::from_secs(1);
 
@@ -74,13 +69,13 @@ enum Command {
 impl Gossip {
     /// Spawns the task. Tries `port`, and any free one when it is 0 or taken.
     pub fn start(
-        key: &fullmetal_proto::wire::SigningKey,
+        key: &SigningKey,
         fleet: &FleetId,
         listen: SocketAddr,
         events: mpsc::Sender<MembershipEvent>,
     ) -> Result<Self, GossipError> {
         let topic = IdentTopic::new(format!("fullmetal/1/{}", fleet_tag(fleet)));
-        let mut swarm = swarm(key, &topic)?;
+        let mut swarm = swarm::swarm(key, &topic)?;
         let wanted = swarm.listen_on(address(listen.ip(), listen.port()));
         if let Err(error) = wanted {
             tracing::debug!(%error, %listen, "gossip takes any port");
@@ -133,70 +128,6 @@ impl Gossip {
     pub fn refuse(&self, hint: Hint) {
         let _ = self.commands.try_send(Command::Refuse(hint));
     }
-}
-
-fn address(ip: IpAddr, port: u16) -> Multiaddr {
-    Multiaddr::from(ip).with(Protocol::Udp(port)).with(Protocol::QuicV1)
-}
-
-/// Whom the swarm may talk to comes before what it talks about.
-#[derive(NetworkBehaviour)]
-struct Behaviour {
-    allowed: allow_block_list::Behaviour<allow_block_list::AllowedPeers>,
-    limits: connection_limits::Behaviour,
-    gossip: gossipsub::Behaviour<gossipsub::IdentityTransform, Subscriptions>,
-}
-
-type Subscriptions = gossipsub::MaxCountSubscriptionFilter<gossipsub::WhitelistSubscriptionFilter>;
-
-fn swarm(key: &fullmetal_proto::wire::SigningKey, topic: &IdentTopic) -> Result<Swarm<Behaviour>, GossipError> {
-    let failed = |e: &dyn std::fmt::Display| GossipError(e.to_string());
-    let keypair = identity::Keypair::ed25519_from_bytes(key.to_bytes()).map_err(|e| failed(&e))?;
-    let mut behaviour = behaviour(&keypair, topic)?;
-    behaviour.gossip.subscribe(topic).map_err(|e| failed(&e))?;
-    let swarm = libp2p::SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
-        .with_quic_config(|mut quic| {
-            quic.keep_alive_interval = KEEP_ALIVE;
-            quic.max_idle_timeout = IDLE_MS_MAX;
-            quic.max_concurrent_stream_limit = 8;
-            quic.max_stream_data = 64 << 10;
-            quic.max_connection_data = 256 << 10;
-            quic
-        })
-        .with_behaviour(|_| behaviour)
-        .map_err(|e| failed(&e))?
-        // Membership decides when a connection ends, not its silence.
-        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(u64::from(u32::MAX))))
-        .build();
-    Ok(swarm)
-}
-
-fn behaviour(keypair: &identity::Keypair, topic: &IdentTopic) -> Result<Behaviour, GossipError> {
-    let config = gossipsub::ConfigBuilder::default()
-        .validate_messages()
-        .validation_mode(gossipsub::ValidationMode::Strict)
-        .max_transmit_size(TRANSMIT_LEN_MAX)
-        .message_id_fn(|message| MessageId::from(Digest::of(&message.data).0.to_vec()))
-        .connection_handler_queue_len(QUEUE_MAX)
-        .heartbeat_interval(HEARTBEAT)
-        .history_length(HISTORY)
-        .build()
-        .map_err(|e| GossipError(e.to_string()))?;
-    let subscriptions = gossipsub::MaxCountSubscriptionFilter {
-        filter: gossipsub::WhitelistSubscriptionFilter(HashSet::from([topic.hash()])),
-        max_subscribed_topics: 1,
-        max_subscriptions_per_request: 4,
-    };
-    let author = MessageAuthenticity::Signed(keypair.clone());
-    let gossip = gossipsub::Behaviour::new_with_subscription_filter(author, config, subscriptions)
-        .map_err(|e| GossipError(e.to_owned()))?;
-    let limits = connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(CONNECTIONS_MAX))
-        .with_max_pending_outgoing(Some(CONNECTIONS_MAX))
-        .with_max_established(Some(CONNECTIONS_MAX))
-        .with_max_established_per_peer(Some(2));
-    Ok(Behaviour { allowed: Default::default(), limits: connection_limits::Behaviour::new(limits), gossip })
 }
 
 /// A proven member.

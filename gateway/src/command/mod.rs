@@ -1,0 +1,73 @@
+//! The command line: arguments in, exit status out.
+//!
+//! Exit status 2 is for usage and configuration, 1 for failure.
+
+mod ask;
+mod output;
+
+use clap::{Parser, Subcommand};
+use fullmetal::config::{Paths, Settings};
+use fullmetal_gateway::daemon;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// The gateway of a Fullmetal fleet: takes deployment decisions, announces them, keeps what the fleet reports.
+#[derive(Parser)]
+#[command(name = "fullmetal-gateway", version, max_term_width = 100)]
+struct Cli {
+    /// Directory below which configuration, state and sockets lie.
+    #[arg(long, global = true, default_value = "/", value_name = "DIR")]
+    root: PathBuf,
+    /// Print one JSON object for a script.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway beside its peer.
+    Run {
+        /// How long to listen for a newer announcement before acting, in seconds.
+        #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
+        settle: u64,
+    },
+    /// Hand a decision to the running gateway; ends with 0 once the fleet is being told.
+    Deploy {
+        /// A TOML file: `devices`, `mode`, and `[[part]]`s with `ref`.
+        file: PathBuf,
+    },
+    /// Take an action back; devices that have begun to switch finish it.
+    Withdraw {
+        /// The number that `deploy` printed.
+        action: u64,
+    },
+    /// Let a gateway act again that stopped because another one acts.
+    Resume,
+    /// Show devices, actions and reports; of a gateway that does not run, what it kept.
+    Status,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let paths = Paths::new(cli.root);
+    let result = match cli.command {
+        Command::Run { settle } => run(paths, Duration::from_secs(settle)),
+        Command::Deploy { file } => ask::deploy(&paths, &file, cli.json),
+        Command::Withdraw { action } => ask::withdraw(&paths, action, cli.json),
+        Command::Resume => ask::resume(&paths, cli.json),
+        Command::Status => ask::status(&paths, cli.json),
+    };
+    output::exit(result)
+}
+
+fn run(paths: Paths, settle: Duration) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
+    Ok(daemon::run(&Settings::load(paths)?, settle)?)
+}

@@ -1,0 +1,108 @@
+//! What the core decides, done.
+
+use super::{Daemon, DaemonError};
+use crate::control::Response;
+use fullmetal::local::sealed_descriptor;
+use fullmetal_proto::dispatch::{Effect, Input};
+use fullmetal_proto::wire::local::{CentralObject, ToPeer};
+use fullmetal_proto::wire::{Announcement, Hint, Part, Receipt, Report, seal};
+use fullmetal_proto::{Bitmap, DeviceId, Digest};
+use serde_bytes::ByteBuf;
+use std::collections::BTreeSet;
+
+/// The most manifests in one Retain: what fits a packet.
+const RETAIN_MAX: usize = 4000;
+
+impl Daemon {
+    /// Does effects until none is left; each confirmation goes in as soon as its effect is done.
+    pub(super) fn carry_out(&mut self) -> Result<(), DaemonError> {
+        while let Some(effect) = self.core.poll() {
+            if let Some(done) = self.perform(effect)? {
+                let now = self.now();
+                self.core.handle(done, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, effect: Effect) -> Result<Option<Input>, DaemonError> {
+        match effect {
+            Effect::Persist { seq, state } => {
+                self.disk.save_state(&state)?;
+                return Ok(Some(Input::Persisted(seq)));
+            }
+            Effect::Spool { device, counter, envelope } => {
+                self.disk.spool(&device, counter, &envelope)?;
+                return Ok(Some(Input::Spooled { device, counter }));
+            }
+            Effect::Feedback(report) => return self.feedback(&report).map(Some),
+            Effect::Audit(entry) => {
+                self.audit.entry(&entry)?;
+                return Ok(Some(Input::Audited { id: entry.id }));
+            }
+            Effect::Unspool { device, counter } => self.disk.unspool(&device, counter)?,
+            Effect::Resolve { action, parts } => self.resolver.make(action, parts),
+            Effect::Help(parts) => self.help(&parts),
+            Effect::Announce(announcement) => self.announce(&announcement)?,
+            Effect::Receipt { device, counter } => self.receipt(device, counter),
+            Effect::Answer { ticket, action, outcome } => {
+                if let Some(back) = self.tickets.remove(&ticket) {
+                    let _ = back.send(Response::Answer { action, outcome });
+                }
+            }
+            Effect::Alarm(alarm) => tracing::error!(%alarm, "the gateway has stopped acting"),
+        }
+        Ok(None)
+    }
+
+    /// A decision that came from a file has the audit log as the place where its results go.
+    fn feedback(&mut self, report: &Report) -> Result<Input, DaemonError> {
+        let now = self.now();
+        self.audit.report(now, report)?;
+        let (device, counter) = (report.device.clone(), report.counter);
+        tracing::info!(%device, counter, action = report.action, state = ?report.state, reason = report.reason, "report");
+        Ok(Input::Delivered { device, counter })
+    }
+
+    fn announce(&mut self, announcement: &Announcement) -> Result<(), DaemonError> {
+        let bytes = match seal(announcement, &[&self.key]) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.note("the announcement cannot be written", &error.to_string()),
+        };
+        self.clock.raise(announcement.issued);
+        let (epoch, counter) = announcement.rank();
+        let hint = Hint { epoch, counter, digest: Digest::of(&bytes), length: bytes.len() as u32 };
+        let descriptor = sealed_descriptor(&bytes)?;
+        let sent = self.link.send(ToPeer::Announce(hint), Some(descriptor));
+        tracing::info!(epoch, counter, rows = announcement.rows.len(), sent, "announcement");
+        Ok(())
+    }
+
+    fn receipt(&mut self, device: DeviceId, counter: u64) {
+        let receipt = Receipt { fleet: self.fleet.clone(), device, counter };
+        if let Ok(bytes) = seal(&receipt, &[&self.key]) {
+            self.link.send(ToPeer::Receipt(ByteBuf::from(bytes)), None);
+        }
+    }
+
+    /// Has the peer fetch what devices will ask for, and keep it.
+    fn help(&mut self, parts: &[Part]) {
+        let wanted: BTreeSet<Digest> = parts.iter().map(|p| p.manifest.sha256).collect();
+        for manifest in self.helped.difference(&wanted) {
+            self.link.send(ToPeer::Unwant { manifest: *manifest }, None);
+        }
+        for part in parts.iter().filter(|p| !self.helped.contains(&p.manifest.sha256)) {
+            let commit = part.commit;
+            let blob = part.commit_object.clone();
+            self.link.send(ToPeer::Blob { blob, central: CentralObject::Commit(commit) }, None);
+            if let Some(blob) = part.commit_meta.clone() {
+                self.link.send(ToPeer::Blob { blob, central: CentralObject::CommitMeta(commit) }, None);
+            }
+            let (manifest, need) = (part.manifest.clone(), Bitmap::default());
+            self.link.send(ToPeer::Want { manifest, commit, need }, None);
+        }
+        let manifests = wanted.iter().copied().take(RETAIN_MAX).collect();
+        self.link.send(ToPeer::Retain { manifests }, None);
+        self.helped = wanted;
+    }
+}

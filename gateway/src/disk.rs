@@ -1,0 +1,170 @@
+//! What the gateway keeps below `var/lib/fullmetal/gateway/`: `state`, `spool/<device>@<counter>`, `lock`.
+//!
+//! Every file is written beside its place, synced, renamed, and its directory synced: under its name it is
+//! either absent or whole.
+
+use fullmetal_proto::DeviceId;
+use fullmetal_proto::dispatch::{State, StateError};
+use fullmetal_proto::wire::{Report, open};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong with the gateway's files.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// The system refused.
+    #[error("{action} {path}: {source}", path = .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// The state cannot be read.
+    #[error("{path}: {source}; restore it from a backup, or move it away to learn anew from the fleet", path = .path.display())]
+    State {
+        /// The state file.
+        path: PathBuf,
+        /// Why.
+        source: StateError,
+    },
+    /// Another gateway runs on the same directory.
+    #[error("another gateway runs on {path}; only one may", path = .path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// The gateway's directory, held by one process.
+#[derive(Debug)]
+pub struct Disk {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Disk {
+    /// Takes the directory, making it when it is not there.
+    pub fn open(dir: &Path) -> Result<Self, DiskError> {
+        let spool = dir.join("spool");
+        std::fs::create_dir_all(&spool).map_err(io("making", &spool))?;
+        let path = dir.join("lock");
+        let lock = File::create(&path).map_err(io("opening", &path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Disk { dir: dir.to_owned(), _lock: lock }),
+            Err(std::fs::TryLockError::WouldBlock) => Err(DiskError::Locked { path: dir.to_owned() }),
+            Err(std::fs::TryLockError::Error(source)) => Err(io("locking", &path)(source)),
+        }
+    }
+
+    /// The state of the last run; a new one when there was none.
+    pub fn load_state(&self) -> Result<State, DiskError> {
+        Ok(read_state(&self.dir)?.unwrap_or_default())
+    }
+
+    /// Makes the state durable.
+    pub fn save_state(&self, state: &State) -> Result<(), DiskError> {
+        write_durably(&self.dir.join("state"), &state.encode())
+    }
+
+    /// Makes a report durable.
+    pub fn spool(&self, device: &DeviceId, counter: u64, envelope: &[u8]) -> Result<(), DiskError> {
+        write_durably(&self.spool_path(device, counter), envelope)
+    }
+
+    /// Forgets a report. That it is gone need not be durable.
+    pub fn unspool(&self, device: &DeviceId, counter: u64) -> Result<(), DiskError> {
+        let path = self.spool_path(device, counter);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io("removing", &path)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The reports on disk, whose signatures were checked before they got there. Leftovers of writing go.
+    pub fn spooled(&self) -> Result<Vec<Report>, DiskError> {
+        let dir = self.dir.join("spool");
+        let mut reports = Vec::new();
+        for entry in std::fs::read_dir(&dir).map_err(io("reading", &dir))? {
+            let path = entry.map_err(io("reading", &dir))?.path();
+            if path.extension().is_some_and(|e| e == "new") {
+                std::fs::remove_file(&path).map_err(io("removing", &path))?;
+                continue;
+            }
+            let bytes = std::fs::read(&path).map_err(io("reading", &path))?;
+            match open::<Report>(&bytes) {
+                Ok(opened) => reports.push(opened.document),
+                Err(error) => tracing::error!(path = %path.display(), %error, "a spooled report cannot be read"),
+            }
+        }
+        reports.sort_by(|a, b| (&a.device, a.counter).cmp(&(&b.device, b.counter)));
+        Ok(reports)
+    }
+
+    fn spool_path(&self, device: &DeviceId, counter: u64) -> PathBuf {
+        self.dir.join("spool").join(format!("{device}@{counter}"))
+    }
+}
+
+/// The state in a gateway's directory, without taking it; `None` before the first.
+pub fn read_state(dir: &Path) -> Result<Option<State>, DiskError> {
+    let path = dir.join("state");
+    match std::fs::read(&path) {
+        Ok(bytes) => State::decode(&bytes).map(Some).map_err(|source| DiskError::State { path, source }),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(io("reading", &path)(e)),
+    }
+}
+
+fn io<'a>(action: &'static str, path: &'a Path) -> impl Fn(std::io::Error) -> DiskError + use<'a> {
+    move |source| DiskError::Io { action, path: path.to_owned(), source }
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    let mut file = File::create(&new).map_err(io("writing", &new))?;
+    file.write_all(bytes).map_err(io("writing", &new))?;
+    file.sync_all().map_err(io("syncing", &new))?;
+    std::fs::rename(&new, path).map_err(io("renaming", &new))?;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    File::open(dir).and_then(|d| d.sync_all()).map_err(io("syncing", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_comes_back_and_a_half_written_one_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        assert_eq!(disk.load_state().unwrap(), State::default());
+        let state = State { next_action: 7, ..State::default() };
+        disk.save_state(&state).unwrap();
+        std::fs::write(dir.path().join("state.new"), b"torn").unwrap();
+        assert_eq!(disk.load_state().unwrap(), state);
+    }
+
+    #[test]
+    fn a_damaged_state_is_named_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        std::fs::write(dir.path().join("state"), b"nonsense").unwrap();
+        let message = disk.load_state().unwrap_err().to_string();
+        assert!(message.contains("/state: not a gateway state") && message.contains("backup"), "{message}");
+    }
+
+    #[test]
+    fn a_directory_has_one_gateway() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Disk::open(dir.path()).unwrap();
+        assert!(matches!(Disk::open(dir.path()), Err(DiskError::Locked { .. })));
+        drop(first);
+        Disk::open(dir.path()).unwrap();
+    }
+}

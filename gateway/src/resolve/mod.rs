@@ -1,0 +1,192 @@
+//! Making a bundle: refs become commits, and nothing is announced that devices would refuse.
+
+mod central;
+
+pub use central::{Central, LinkCentral, Resolution, Resolver};
+
+use crate::link::CentralError;
+use fullmetal::identity::FleetTrust;
+use fullmetal_proto::dispatch::PartWish;
+use fullmetal_proto::ostree::{Commit, CommitMetadata, OstreeError, signatures};
+use fullmetal_proto::wire::local::CentralObject;
+use fullmetal_proto::wire::{BlobRef, Bundle, Manifest, OpenError, Part, PartKind, Refusal, open};
+use fullmetal_proto::{AppName, Digest, RefName};
+
+/// Why a bundle cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// Central, the peer or the way there does not answer; later it may.
+    #[error("central is out of reach: {0}")]
+    Unreachable(String),
+    /// No such ref.
+    #[error("central has no ref {0}; check its spelling, or publish it with `fullmetal publish`")]
+    NoRef(RefName),
+    /// The ref's file is not a checksum.
+    #[error("central's file of ref {0} does not hold a commit checksum; is it an OSTree repo?")]
+    BadRef(RefName),
+    /// No such commit.
+    #[error("central has no commit {commit} (ref {ref_name}); check the checksum, or publish it")]
+    NoCommit {
+        /// Of which ref.
+        ref_name: RefName,
+        /// Which commit.
+        commit: Digest,
+    },
+    /// Central gave something else.
+    #[error("central's object of commit {0} has another hash: the repo is damaged")]
+    WrongHash(Digest),
+    /// Not a commit object.
+    #[error("commit {commit}: {source}")]
+    Commit {
+        /// Which commit.
+        commit: Digest,
+        /// Why.
+        source: OstreeError,
+    },
+    /// Made for another ref.
+    #[error("commit {commit} is bound to {bound}, not to ref {ref_name}")]
+    NotBound {
+        /// The wanted ref.
+        ref_name: RefName,
+        /// Which commit.
+        commit: Digest,
+        /// What it is bound to.
+        bound: String,
+    },
+    /// No build key that the fleet trusts for this ref signed it.
+    #[error("commit {commit} of {ref_name}: {source}; sign it with `fullmetal publish --commit {commit}`")]
+    Unsigned {
+        /// Of which ref.
+        ref_name: RefName,
+        /// Which commit.
+        commit: Digest,
+        /// What is missing.
+        source: Refusal,
+    },
+    /// It was never framed.
+    #[error("commit {commit} of {ref_name} has no manifest; publish it with `fullmetal publish --commit {commit}`")]
+    NoManifest {
+        /// Of which ref.
+        ref_name: RefName,
+        /// Which commit.
+        commit: Digest,
+    },
+    /// The manifest is damaged.
+    #[error("manifest of commit {commit}: {source}")]
+    BadManifest {
+        /// Which commit.
+        commit: Digest,
+        /// Why.
+        source: OpenError,
+    },
+    /// The manifest is of something else.
+    #[error("the manifest at central for commit {commit} describes commit {found}: the repo is damaged")]
+    OtherManifest {
+        /// Which commit.
+        commit: Digest,
+        /// What the manifest says.
+        found: Digest,
+    },
+    /// No usable name.
+    #[error("ref {0}: neither its commit nor its own words give an app name; set `name` in the decision")]
+    NoName(RefName),
+}
+
+impl ResolveError {
+    /// Whether it may work later without anybody changing the decision.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, ResolveError::Unreachable(_))
+    }
+}
+
+/// Makes the bundle of `parts` from what central has.
+pub fn bundle(central: &mut dyn Central, trust: &FleetTrust, parts: &[PartWish]) -> Result<Bundle, ResolveError> {
+    let parts = parts.iter().map(|wish| part(central, trust, wish)).collect::<Result<_, _>>()?;
+    Ok(Bundle { parts })
+}
+
+fn part(central: &mut dyn Central, trust: &FleetTrust, wish: &PartWish) -> Result<Part, ResolveError> {
+    let ref_name = &wish.ref_name;
+    let commit = match wish.commit {
+        Some(commit) => commit,
+        None => resolve_ref(central, ref_name)?,
+    };
+    let object = get(central, CentralObject::Commit(commit))?;
+    let object = object.ok_or_else(|| ResolveError::NoCommit { ref_name: ref_name.clone(), commit })?;
+    if Digest::of(&object) != commit {
+        return Err(ResolveError::WrongHash(commit));
+    }
+    let metadata = Commit::parse(&object).map_err(|source| ResolveError::Commit { commit, source })?.metadata;
+    let meta = get(central, CentralObject::CommitMeta(commit))?;
+    check_commit(trust, ref_name, (commit, &object), &metadata, meta.as_deref())?;
+    let manifest = manifest(central, ref_name, commit)?;
+    Ok(Part {
+        kind: PartKind::App,
+        name: name(wish, &metadata)?,
+        version: wish.version.clone().or(metadata.version).unwrap_or_else(|| commit.short()),
+        ref_name: ref_name.clone(),
+        commit,
+        commit_object: BlobRef::of(&object),
+        commit_meta: meta.as_deref().map(BlobRef::of),
+        manifest,
+        hardware: metadata.hardware,
+        start: wish.start.clone(),
+    })
+}
+
+/// The object, or `None` when central does not have it.
+fn get(central: &mut dyn Central, object: CentralObject) -> Result<Option<Vec<u8>>, ResolveError> {
+    match central.get(&object) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(CentralError::Missing(_)) => Ok(None),
+        Err(CentralError::Unreachable(reason)) => Err(ResolveError::Unreachable(reason)),
+    }
+}
+
+fn resolve_ref(central: &mut dyn Central, ref_name: &RefName) -> Result<Digest, ResolveError> {
+    let bytes = get(central, CentralObject::Ref(ref_name.clone()))?;
+    let bytes = bytes.ok_or_else(|| ResolveError::NoRef(ref_name.clone()))?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    text.trim_end().parse().map_err(|_| ResolveError::BadRef(ref_name.clone()))
+}
+
+/// The binding and the build signatures, as every device will check them.
+fn check_commit(
+    trust: &FleetTrust,
+    ref_name: &RefName,
+    (commit, object): (Digest, &[u8]),
+    metadata: &CommitMetadata,
+    meta: Option<&[u8]>,
+) -> Result<(), ResolveError> {
+    let unsigned_allowed = trust.trust.allows_unsigned(ref_name);
+    let bound = metadata.refs.iter().any(|r| r == ref_name.as_str());
+    let unbound_allowed = unsigned_allowed && metadata.refs.is_empty();
+    if !bound && !unbound_allowed {
+        let bound = if metadata.refs.is_empty() { "no ref".to_owned() } else { metadata.refs.join(", ") };
+        return Err(ResolveError::NotBound { ref_name: ref_name.clone(), commit, bound });
+    }
+    let signatures = meta.map(signatures).unwrap_or_default();
+    match trust.trust.check_commit(ref_name, object, &signatures, &trust.revoked) {
+        Err(source) if !unsigned_allowed => Err(ResolveError::Unsigned { ref_name: ref_name.clone(), commit, source }),
+        _ => Ok(()),
+    }
+}
+
+fn manifest(central: &mut dyn Central, ref_name: &RefName, commit: Digest) -> Result<BlobRef, ResolveError> {
+    let bytes = get(central, CentralObject::Manifest(commit))?;
+    let bytes = bytes.ok_or_else(|| ResolveError::NoManifest { ref_name: ref_name.clone(), commit })?;
+    let opened = open::<Manifest>(&bytes).map_err(|source| ResolveError::BadManifest { commit, source })?;
+    let found = opened.document.commit;
+    if found != commit {
+        return Err(ResolveError::OtherManifest { commit, found });
+    }
+    Ok(BlobRef::of(&bytes))
+}
+
+fn name(wish: &PartWish, metadata: &CommitMetadata) -> Result<AppName, ResolveError> {
+    if let Some(name) = wish.name.clone().or(metadata.name.clone()) {
+        return Ok(name);
+    }
+    let words: Vec<&str> = wish.ref_name.as_str().split('/').collect();
+    words[words.len() / 2].parse().map_err(|_| ResolveError::NoName(wish.ref_name.clone()))
+}

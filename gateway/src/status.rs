@@ -1,0 +1,271 @@
+//! How the gateway and its fleet are: one shape for people, scripts and the command's socket.
+
+use fullmetal_proto::dispatch::{Action, Alarm, Device, Dispatch, Label, Phase, Progress, State};
+use fullmetal_proto::wire::{ExitStatus, Mode, PartState, ReportState};
+use fullmetal_proto::{DeviceId, FleetId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Everything that `fullmetal-gateway status --json` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Which fleet.
+    pub fleet: FleetId,
+    /// Whether the gateway runs; otherwise this is what it kept.
+    pub running: bool,
+    /// Whether its peer is there.
+    pub connected: bool,
+    /// Whether it has listened long enough to act.
+    pub settled: bool,
+    /// Why it has stopped acting.
+    pub alarm: Option<Alarm>,
+    /// The same for a person; empty when it acts.
+    pub alarm_text: String,
+    /// Newest lasting trouble that is no alarm.
+    pub trouble: String,
+    /// Epoch and counter of the newest announcement.
+    pub rank: (u64, u64),
+    /// Until when the newest announcement holds, in milliseconds since 1970.
+    pub expires: Option<Timestamp>,
+    /// Reports on disk that were not delivered yet.
+    pub spooled: u64,
+    /// Devices by id.
+    pub devices: BTreeMap<DeviceId, DeviceStatus>,
+    /// Actions by number.
+    pub actions: BTreeMap<u64, ActionStatus>,
+}
+
+/// One device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// Seconds since the fleet last heard it; absent when it never did.
+    pub heard_s: Option<u64>,
+    /// What it runs, by its own report.
+    pub parts: Vec<PartState>,
+    /// All its reports up to this counter are here.
+    pub reports: u64,
+    /// The newest action for it.
+    pub action: Option<u64>,
+    /// How far that is.
+    pub progress: Option<ProgressStatus>,
+}
+
+/// How far a device is with an action.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressStatus {
+    /// Its newest state; absent before its first report.
+    pub state: Option<ReportState>,
+    /// Why.
+    pub reason: String,
+    /// How the app ended that failed.
+    pub exit: Option<ExitStatus>,
+    /// Piece bytes from neighbours.
+    pub bytes_from_peers: u64,
+    /// Piece bytes from central.
+    pub bytes_from_central: u64,
+    /// Milliseconds since the device saw the row.
+    pub elapsed_ms: u64,
+    /// The newer action that took its place.
+    pub replaced_by: Option<u64>,
+}
+
+/// One action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionStatus {
+    /// How urgently.
+    pub mode: Mode,
+    /// How far it is at the gateway.
+    pub phase: Phase,
+    /// When it was decided, in milliseconds since 1970.
+    pub at: Timestamp,
+    /// What it brings, once its bundle is made.
+    pub parts: Vec<Label>,
+    /// Its devices.
+    pub devices: BTreeMap<DeviceId, ProgressStatus>,
+}
+
+impl Status {
+    /// Of a running core.
+    pub fn of(core: &Dispatch, fleet: &FleetId, trouble: &str, now: Timestamp) -> Self {
+        let mut status = Status::kept(core.state(), fleet, now);
+        status.running = true;
+        status.connected = core.is_connected();
+        status.settled = core.is_settled();
+        status.spooled = core.spooled_count() as u64;
+        status.trouble = trouble.to_owned();
+        status
+    }
+
+    /// Of a gateway that does not run.
+    pub fn kept(state: &State, fleet: &FleetId, now: Timestamp) -> Self {
+        let device = |(id, d): (&DeviceId, &Device)| (id.clone(), device_status(state, id, d, now));
+        let mut devices: BTreeMap<_, _> = state.devices.iter().map(device).collect();
+        for id in state.rows.keys().filter(|id| !state.devices.contains_key(*id)) {
+            devices.insert(id.clone(), device_status(state, id, &Device::default(), now));
+        }
+        Status {
+            fleet: fleet.clone(),
+            running: false,
+            connected: false,
+            settled: false,
+            alarm: state.alarm.clone(),
+            alarm_text: state.alarm.as_ref().map(ToString::to_string).unwrap_or_default(),
+            trouble: String::new(),
+            rank: state.rank,
+            expires: state.announced.as_ref().map(|a| a.expires),
+            spooled: state.undelivered.len() as u64,
+            devices,
+            actions: state.actions.iter().map(|(n, a)| (*n, action_status(a))).collect(),
+        }
+    }
+}
+
+fn device_status(state: &State, id: &DeviceId, device: &Device, now: Timestamp) -> DeviceStatus {
+    let newest = state.actions.iter().rev().filter(|(_, a)| !matches!(a.phase, Phase::Refused { .. }));
+    let newest = newest.filter_map(|(n, a)| a.devices.get(id).map(|p| (*n, progress_status(p)))).next();
+    DeviceStatus {
+        heard_s: device.heard.map(|at| now.since(at).as_secs()),
+        parts: device.parts.clone(),
+        reports: device.seen.base(),
+        action: newest.as_ref().map(|(n, _)| *n),
+        progress: newest.map(|(_, p)| p),
+    }
+}
+
+fn action_status(action: &Action) -> ActionStatus {
+    ActionStatus {
+        mode: action.mode,
+        phase: action.phase.clone(),
+        at: action.at,
+        parts: action.labels.clone(),
+        devices: action.devices.iter().map(|(d, p)| (d.clone(), progress_status(p))).collect(),
+    }
+}
+
+fn progress_status(p: &Progress) -> ProgressStatus {
+    ProgressStatus {
+        state: p.state,
+        reason: p.reason.clone(),
+        exit: p.exit,
+        bytes_from_peers: p.bytes_from_peers,
+        bytes_from_central: p.bytes_from_central,
+        elapsed_ms: p.elapsed_ms,
+        replaced_by: p.replaced_by,
+    }
+}
+
+impl ProgressStatus {
+    /// One or two words.
+    pub fn word(&self) -> String {
+        match (self.state, self.replaced_by) {
+            (Some(state), _) if state.is_terminal() => word(&state),
+            (_, Some(newer)) => format!("replaced by {newer}"),
+            (Some(state), None) => word(&state),
+            (None, None) => "not heard of".into(),
+        }
+    }
+
+    fn note(&self) -> String {
+        let exit = match self.exit {
+            Some(ExitStatus::Code(code)) => format!(" (exit status {code})"),
+            Some(ExitStatus::Signal(signal)) => format!(" (signal {signal})"),
+            None => String::new(),
+        };
+        format!("{}{exit}", self.reason)
+    }
+}
+
+/// The name that a value has in JSON.
+fn word(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "fleet {}: {}", self.fleet, self.headline())?;
+        if !self.alarm_text.is_empty() {
+            writeln!(f, "ALARM: {}", self.alarm_text)?;
+        }
+        if !self.trouble.is_empty() {
+            writeln!(f, "trouble: {}", self.trouble)?;
+        }
+        let devices = self.devices.iter().map(|(id, d)| d.cells(id));
+        table(f, ["DEVICE", "HEARD", "RUNS", "ACTION", "STATE", "NOTE"], devices.collect())?;
+        let actions = self.actions.iter().rev().map(|(n, a)| a.cells(*n));
+        table(f, ["ACTION", "DECIDED", "MODE", "PHASE", "PARTS", "DEVICES"], actions.collect())
+    }
+}
+
+impl Status {
+    fn headline(&self) -> String {
+        let way = match (self.running, self.connected, self.settled) {
+            (false, ..) => "the gateway does not run; this is what it kept",
+            (true, false, _) => "the gateway has no connection to its peer",
+            (true, true, false) => "the gateway listens for the newest announcement",
+            (true, true, true) => "the gateway runs",
+        };
+        let mut text = way.to_owned();
+        match self.expires {
+            Some(at) => {
+                let _ = write!(text, "; announcement {}.{} holds until {at}", self.rank.0, self.rank.1);
+            }
+            None => text.push_str("; nothing announced yet"),
+        }
+        let _ = write!(text, "; {} reports to deliver", self.spooled);
+        text
+    }
+}
+
+impl DeviceStatus {
+    fn cells(&self, id: &DeviceId) -> [String; 6] {
+        let heard = self.heard_s.map_or("never".into(), |s| format!("{s} s ago"));
+        let runs: Vec<String> = self.parts.iter().map(|p| format!("{} {}", p.name, p.version)).collect();
+        let action = self.action.map_or("-".into(), |n| n.to_string());
+        let state = self.progress.as_ref().map_or("-".into(), ProgressStatus::word);
+        let note = self.progress.as_ref().map(ProgressStatus::note).unwrap_or_default();
+        let runs = if runs.is_empty() { "-".into() } else { runs.join(", ") };
+        [id.to_string(), heard, runs, action, state, note]
+    }
+}
+
+impl ActionStatus {
+    fn cells(&self, number: u64) -> [String; 6] {
+        let phase = match &self.phase {
+            Phase::Pending { reason } if reason.is_empty() => "pending".to_owned(),
+            Phase::Pending { reason } => format!("pending: {reason}"),
+            Phase::Refused { reason } => format!("refused: {reason}"),
+            other => word(other),
+        };
+        let parts: Vec<String> = self.parts.iter().map(|p| format!("{} {}", p.name, p.version)).collect();
+        [number.to_string(), self.at.to_string(), word(&self.mode), phase, parts.join(", "), self.tally()]
+    }
+
+    fn tally(&self) -> String {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for progress in self.devices.values() {
+            *counts.entry(progress.word()).or_default() += 1;
+        }
+        let counts: Vec<String> = counts.into_iter().map(|(word, n)| format!("{n} {word}")).collect();
+        counts.join(", ")
+    }
+}
+
+/// Columns as wide as their longest cell, but for the last.
+fn table(f: &mut std::fmt::Formatter<'_>, head: [&str; 6], rows: Vec<[String; 6]>) -> std::fmt::Result {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let head = head.map(str::to_owned);
+    let width = |i: usize| rows.iter().chain([&head]).map(|r: &[String; 6]| r[i].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..6).map(width).collect();
+    writeln!(f)?;
+    for row in [&head].into_iter().chain(&rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        writeln!(f, "{}", line.trim_end())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! A site for the gateway program: a root directory with keys and trust, its peer, certified devices.
+
+mod commit;
+mod peer;
+
+pub use peer::{Peer, sealed};
+
+use fullmetal::identity::{Usage, issue_ca, issue_member, new_key, save_key};
+use fullmetal_proto::wire::local::CentralObject;
+use fullmetal_proto::wire::{
+    BuildKey, Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Pack, PublicKey, Report, ReportState, SigningKey,
+    Trust, seal, trust::Role,
+};
+use fullmetal_proto::{DeviceId, Digest, FleetId, Timestamp};
+use serde_bytes::ByteBuf;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+pub const REF: &str = "apps/web/x86_64";
+
+pub struct Site {
+    pub dir: tempfile::TempDir,
+    pub peer: Peer,
+    pub build: SigningKey,
+    pub gateway: SigningKey,
+    pub ca: (Vec<u8>, SigningKey),
+    gateways: Vec<Child>,
+}
+
+pub fn fleet() -> FleetId {
+    "plant".parse().unwrap()
+}
+
+pub fn now() -> Timestamp {
+    fullmetal::identity::Clock::new().now()
+}
+
+impl Site {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, build, gateway, ca_key) = (new_key(), new_key(), new_key(), new_key());
+        let ca = issue_ca(&fleet(), &ca_key).unwrap();
+        let role = |key: &SigningKey| Role { keys: vec![PublicKey::of(key)], threshold: 1 };
+        let trust = Trust {
+            fleet: fleet(),
+            version: 1,
+            issued: Timestamp::from_secs(1_793_500_000),
+            expires: Timestamp::from_secs(2_000_000_000),
+            root: role(&root),
+            build: vec![BuildKey { key: PublicKey::of(&build), refs: vec!["apps/*".into()] }],
+            build_threshold: 1,
+            gateway: role(&gateway),
+            epoch: 1,
+            device_ca: vec![ByteBuf::from(ca.clone())],
+            unsigned_refs: vec![],
+        };
+        let etc = dir.path().join("etc/fullmetal");
+        std::fs::create_dir_all(&etc).unwrap();
+        std::fs::write(etc.join("trust"), seal(&trust, &[&root]).unwrap()).unwrap();
+        std::fs::write(etc.join("fullmetal.toml"), "[device]\nid = \"gateway\"\nfleet = \"plant\"\n").unwrap();
+        save_key(&etc.join("gateway.key"), &gateway).unwrap();
+        let peer = Peer::start(&dir.path().join("run/fullmetal/peer/peer.sock"));
+        Site { dir, peer, build, gateway, ca: (ca, ca_key), gateways: vec![] }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts the gateway and waits until it has its peer and its socket.
+    pub fn start(&mut self) {
+        self.start_settling("0");
+    }
+
+    pub fn start_settling(&mut self, secs: &str) {
+        let before = self.peer.with(|s| s.hellos);
+        let child = self.command(&["run", "--settle", secs]).stderr(Stdio::inherit()).spawn().unwrap();
+        self.gateways.push(child);
+        self.peer.wait("the gateway", |s| (s.hellos > before).then_some(()));
+        let socket = self.path("run/fullmetal/gateway.sock");
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while fullmetal::local::Connection::connect(&socket, None).is_err() {
+            assert!(std::time::Instant::now() < end, "the gateway does not listen");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+
+    /// SIGKILL: nothing of what it wanted to do later happens.
+    pub fn kill(&mut self) {
+        for mut child in self.gateways.drain(..) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fullmetal-gateway"));
+        command.arg("--root").arg(self.dir.path()).args(args).stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(args).output().unwrap())
+    }
+
+    /// Deploys what `text` says.
+    pub fn deploy(&self, text: &str) -> Ran {
+        let file = self.path("decision.toml");
+        std::fs::write(&file, text).unwrap();
+        self.run(&["deploy", file.to_str().unwrap()])
+    }
+
+    pub fn deploy_web(&self, devices: &str) -> Ran {
+        self.deploy(&format!("devices = {devices}\n[[part]]\nref = \"{REF}\"\n"))
+    }
+
+    pub fn status(&self) -> serde_json::Value {
+        let ran = self.run(&["--json", "status"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str(&ran.out).unwrap()
+    }
+
+    pub fn audit(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.path("var/lib/fullmetal/gateway/audit.jsonl")).unwrap();
+        text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    }
+
+    /// Puts a good release at central, with its ref; gives the commit.
+    pub fn publish(&self, version: &str) -> Digest {
+        let object = commit(&[REF], version, &[]);
+        let meta = commitmeta(&object, &self.build);
+        self.put(&object, Some(meta), true)
+    }
+
+    /// Puts a commit at central under the ref, as good or bad as it is.
+    pub fn put(&self, object: &[u8], meta: Option<Vec<u8>>, framed: bool) -> Digest {
+        let commit = Digest::of(object);
+        self.peer.with(|s| {
+            s.central.insert(CentralObject::Ref(REF.parse().unwrap()), format!("{commit}\n").into_bytes());
+            s.central.insert(CentralObject::Commit(commit), object.to_vec());
+            if let Some(meta) = meta {
+                s.central.insert(CentralObject::CommitMeta(commit), meta);
+            }
+            if framed {
+                s.central.insert(CentralObject::Manifest(commit), manifest(commit));
+            }
+        });
+        commit
+    }
+
+    /// A device's agent key and certificate.
+    pub fn agent(&self, device: &str, usage: Usage) -> (SigningKey, Vec<u8>) {
+        let (key, id) = (new_key(), device.parse::<DeviceId>().unwrap());
+        let ca = (self.ca.0.as_slice(), &self.ca.1);
+        let certificate = issue_member(ca, (&fleet(), &id), &PublicKey::of(&key), usage, now()).unwrap();
+        (key, certificate)
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub use commit::{commit, commitmeta};
+
+pub fn manifest(commit: Digest) -> Vec<u8> {
+    let frame = Frame { pack: 0, offset: 0, length: 10, raw_length: 20, sha256: Digest::of(b"frame") };
+    let id = ObjectId { kind: ObjectKind::Commit, checksum: commit };
+    let objects = vec![ObjectEntry { id, frame: 0, offset: 0, length: 20 }];
+    let packs = vec![Pack { sha256: Digest::of(b"pack"), length: 10 }];
+    seal(&Manifest { commit, packs, frames: vec![frame], objects }, &[]).unwrap()
+}
+
+/// A report of `device` about `action`.
+pub fn report(device: &str, counter: u64, action: u64, bundle: Option<Digest>, certificate: &[u8]) -> Report {
+    Report {
+        fleet: fleet(),
+        device: device.parse().unwrap(),
+        counter,
+        action,
+        bundle,
+        state: if action == 0 { ReportState::Inventory } else { ReportState::Succeeded },
+        reason: String::new(),
+        exit: None,
+        log: vec![],
+        parts: vec![],
+        bytes_from_peers: 700,
+        bytes_from_central: 300,
+        elapsed_ms: 4000,
+        at: now(),
+        certificate: ByteBuf::from(certificate.to_vec()),
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let text = |b: Vec<u8>| String::from_utf8(b).unwrap();
+        Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// The command ended with `code`, saying all of `words` on standard error.
+    pub fn expect(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        for word in words {
+            assert!(self.err.contains(word), "{:?} lacks {word:?}", self.err);
+        }
+        assert!(code == 0 || self.err.lines().count() == 1, "one line: {:?}", self.err);
+    }
+}

@@ -1,0 +1,101 @@
+//! Bundles and everything that will happen to them.
+
+use crate::deploy::{AppEvent, Candidate};
+use crate::wire::bundle::{PartKind, StartOptions};
+use crate::wire::report::ExitStatus;
+use crate::{AppName, Digest};
+
+/// How a work effect comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Luck {
+    Good,
+    /// Fails the first time, to be tried again.
+    Once,
+    Bad,
+}
+
+/// What an app does once it is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    Runs,
+    Healthy,
+    NeverHealthy,
+    LosesHealth,
+    Exits(i32),
+    JobDone,
+    JobFails,
+    NotStarted,
+}
+
+/// A bundle and everything that will happen to it.
+#[derive(Clone, Debug)]
+pub struct Script {
+    pub parts: Vec<Candidate>,
+    pub behaviours: Vec<Behaviour>,
+    pub judge: Luck,
+    pub space: Luck,
+    pub fetch: Luck,
+    pub checkout: Luck,
+    pub switch: Luck,
+    pub revert: Luck,
+}
+
+impl Script {
+    /// A bundle of version `version` of these apps, all going well.
+    pub fn new(version: &str, apps: &[(&str, Behaviour)]) -> Self {
+        Script {
+            parts: apps.iter().map(|(name, b)| candidate(name, version, *b)).collect(),
+            behaviours: apps.iter().map(|(_, b)| *b).collect(),
+            judge: Luck::Good,
+            space: Luck::Good,
+            fetch: Luck::Good,
+            checkout: Luck::Good,
+            switch: Luck::Good,
+            revert: Luck::Good,
+        }
+    }
+
+    pub fn digest(&self) -> Digest {
+        Digest::of(format!("{self:?}").as_bytes())
+    }
+}
+
+pub fn name(text: &str) -> AppName {
+    text.parse().unwrap()
+}
+
+pub fn candidate(app: &str, version: &str, behaviour: Behaviour) -> Candidate {
+    Candidate {
+        kind: PartKind::App,
+        name: name(app),
+        version: version.into(),
+        commit: Digest::of(format!("{app} {version}").as_bytes()),
+        manifest: Digest::of(format!("manifest of {app} {version}").as_bytes()),
+        start: StartOptions {
+            autostart: behaviour != Behaviour::NotStarted,
+            job: matches!(behaviour, Behaviour::JobDone | Behaviour::JobFails),
+        },
+        release: None,
+        floor: None,
+        probation: None,
+        health: matches!(behaviour, Behaviour::Healthy | Behaviour::NeverHealthy | Behaviour::LosesHealth),
+    }
+}
+
+impl Behaviour {
+    /// What it does right after its start.
+    pub fn events(self) -> Vec<AppEvent> {
+        let exited = |code| AppEvent::Exited { status: ExitStatus::Code(code), log: vec!["last words".into()] };
+        let unhealthy = AppEvent::Unhealthy { reason: "no answer".into() };
+        match self {
+            Behaviour::Runs => vec![AppEvent::Running],
+            Behaviour::Healthy => vec![AppEvent::Running, unhealthy, AppEvent::Healthy],
+            Behaviour::NeverHealthy => vec![AppEvent::Running, unhealthy],
+            Behaviour::LosesHealth => vec![AppEvent::Running, AppEvent::Healthy, unhealthy],
+            Behaviour::Exits(code) => vec![AppEvent::Running, exited(code)],
+            Behaviour::JobDone => vec![AppEvent::Running, exited(0)],
+            Behaviour::JobFails => vec![AppEvent::Running, exited(3)],
+            Behaviour::NotStarted => vec![],
+        }
+    }
+}

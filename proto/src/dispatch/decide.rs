@@ -1,0 +1,334 @@
+//! Wishes: taken in, made into bundles, put into rows, taken back.
+
+use super::io::{Effect, Outcome, Targets, Wish};
+use super::machine::Dispatch;
+use super::state::{Action, Event, Label, Phase, Progress, Wanted};
+use crate::wire::announcement::{BUNDLES_MAX, ROWS_MAX};
+use crate::wire::bundle::PARTS_MAX;
+use crate::wire::{Announcement, Bundle, Document, Mode, ReportState, seal};
+use crate::{DeviceId, Digest};
+use serde_bytes::ByteBuf;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long to wait before a bundle that could not be made is tried again.
+const RETRY: Duration = Duration::from_secs(15);
+/// Actions that are remembered; beyond it the oldest that are over are forgotten.
+const ACTIONS_MAX: usize = 20_000;
+/// Requests that wait for the gateway to settle.
+const HELD_MAX: usize = 256;
+/// How long they wait.
+const HELD: Duration = Duration::from_secs(20);
+
+impl Dispatch {
+    pub(super) fn request(&mut self, ticket: u64, wish: Wish) {
+        if let Some(alarm) = &self.state.alarm {
+            return self.refuse(ticket, None, alarm.to_string());
+        }
+        if wish.mode == Mode::Withdraw || wish.parts.is_empty() || wish.parts.len() > PARTS_MAX {
+            return self.refuse(
+                ticket,
+                None,
+                format!("a decision needs 1 to {PARTS_MAX} parts and mode stage, when-idle or now"),
+            );
+        }
+        if !self.may_number() && self.held.len() >= HELD_MAX {
+            return self.refuse(
+                ticket,
+                None,
+                "too many decisions wait for the gateway to learn the newest counter".into(),
+            );
+        }
+        if !self.may_number() {
+            return self.held.push((self.now.after(HELD), ticket, wish));
+        }
+        if let Some(known) = wish.action.filter(|a| self.state.actions.contains_key(a)) {
+            return self.renew(ticket, known, &wish);
+        }
+        let devices = self.targets(&wish.targets);
+        if devices.is_empty() {
+            return self.refuse(
+                ticket,
+                None,
+                "no device is known yet; name the devices, or wait until some are heard".into(),
+            );
+        }
+        self.accept(ticket, wish, devices);
+    }
+
+    /// Numbers may be given once it is known which were: by us, or by the announcement in force.
+    fn may_number(&self) -> bool {
+        self.settled || self.state.rank > (0, 0)
+    }
+
+    /// A gateway without state and without a peer cannot know which numbers are taken.
+    pub(super) fn refuse_held(&mut self) {
+        let due = self.held.iter().filter(|(at, ..)| *at <= self.now).count();
+        for (_, ticket, _) in self.held.drain(..due).collect::<Vec<_>>() {
+            let reason = "the gateway cannot reach its peer and does not know yet which numbers are taken; \
+                          start `fullmetal peer` and decide again";
+            self.refuse(ticket, None, reason.into());
+        }
+    }
+
+    fn targets(&self, targets: &Targets) -> BTreeSet<DeviceId> {
+        match targets {
+            Targets::Named(devices) => devices.clone(),
+            Targets::All => self.state.devices.keys().cloned().collect(),
+        }
+    }
+
+    fn accept(&mut self, ticket: u64, wish: Wish, devices: BTreeSet<DeviceId>) {
+        let number = wish.action.unwrap_or(self.state.next_action);
+        self.state.next_action = self.state.next_action.max(number.saturating_add(1));
+        let action = Action {
+            mode: wish.mode,
+            valid_until: wish.valid_until,
+            parts: wish.parts.clone(),
+            labels: Vec::new(),
+            bundle: None,
+            phase: Phase::Pending { reason: String::new() },
+            at: self.now,
+            devices: devices.into_iter().map(|d| (d, Progress::default())).collect(),
+        };
+        self.forget_old_actions();
+        self.state.actions.insert(number, action);
+        self.askers.insert(number, ticket);
+        self.audit(Event::Decided { action: number, wish });
+        if self.connected {
+            return self.start_resolving(number);
+        }
+        self.unresolved(number, "the gateway has no connection to its peer".into(), true);
+    }
+
+    /// The same action again: it may have become more urgent, or hold longer.
+    fn renew(&mut self, ticket: u64, number: u64, wish: &Wish) {
+        let Some(action) = self.state.actions.get_mut(&number) else { return };
+        if action.parts != wish.parts {
+            return self.refuse(ticket, Some(number), format!("action {number} exists with other parts"));
+        }
+        if (action.mode, action.valid_until) != (wish.mode, wish.valid_until) && action.phase != Phase::Withdrawn {
+            (action.mode, action.valid_until) = (wish.mode, wish.valid_until);
+            for (device, row) in self.state.rows.iter_mut().filter(|(_, r)| r.action == number) {
+                (row.mode, row.valid_until) = (wish.mode, wish.valid_until);
+                self.state.fresh.insert(device.clone());
+            }
+            self.touch();
+            self.compose_soon();
+        }
+        self.askers.insert(number, ticket);
+        self.answer_as_it_stands(number);
+    }
+
+    fn answer_as_it_stands(&mut self, number: u64) {
+        let Some(action) = self.state.actions.get(&number) else { return };
+        let outcome = match &action.phase {
+            Phase::Pending { reason } if reason.is_empty() => return,
+            Phase::Pending { reason } => Outcome::Pending { reason: reason.clone() },
+            Phase::Ready => return,
+            Phase::Announced => Outcome::Announced { rank: self.state.rank, unheard: Vec::new() },
+            Phase::Refused { reason } => Outcome::Refused { reason: reason.clone() },
+            Phase::Withdrawn => Outcome::Withdrawn { devices: 0 },
+        };
+        self.answer(number, outcome);
+        self.touch();
+    }
+
+    pub(super) fn start_resolving(&mut self, number: u64) {
+        let Some(action) = self.state.actions.get(&number) else { return };
+        self.retry_at.remove(&number);
+        if matches!(action.phase, Phase::Pending { .. }) && self.resolving.insert(number) {
+            self.out.push_back(Effect::Resolve { action: number, parts: action.parts.clone() });
+        }
+    }
+
+    pub(super) fn retry_actions(&mut self) {
+        if !self.connected {
+            return;
+        }
+        let due: Vec<u64> = self.retry_at.iter().filter(|(_, at)| **at <= self.now).map(|(n, _)| *n).collect();
+        for number in due {
+            self.start_resolving(number);
+        }
+    }
+
+    pub(super) fn restore_actions(&mut self) {
+        let pending = |(n, a): (&u64, &Action)| matches!(a.phase, Phase::Pending { .. }).then_some((*n, self.now));
+        self.retry_at = self.state.actions.iter().filter_map(pending).collect();
+    }
+
+    pub(super) fn unresolved(&mut self, number: u64, reason: String, retry: bool) {
+        self.resolving.remove(&number);
+        let Some(action) = self.state.actions.get_mut(&number) else { return };
+        if !matches!(action.phase, Phase::Pending { .. }) {
+            return;
+        }
+        self.touch();
+        if retry {
+            self.retry_at.insert(number, self.now.after(RETRY));
+            set_phase(&mut self.state.actions, number, Phase::Pending { reason: reason.clone() });
+            return self.answer(number, Outcome::Pending { reason });
+        }
+        self.refuse_action(number, reason);
+    }
+
+    fn refuse_action(&mut self, number: u64, reason: String) {
+        set_phase(&mut self.state.actions, number, Phase::Refused { reason: reason.clone() });
+        self.audit(Event::Refused { action: number, reason: reason.clone() });
+        self.answer(number, Outcome::Refused { reason });
+    }
+
+    pub(super) fn resolved(&mut self, number: u64, bundle: &Bundle) {
+        self.resolving.remove(&number);
+        let pending = self.state.actions.get(&number).is_some_and(|a| matches!(a.phase, Phase::Pending { .. }));
+        if !pending {
+            return;
+        }
+        let envelope = match seal(bundle, &[]) {
+            Ok(envelope) => envelope,
+            Err(error) => return self.refuse_action(number, format!("the bundle cannot be written: {error}")),
+        };
+        let digest = Digest::of(&envelope);
+        if let Err(problem) = self.check_room(number, digest, &envelope) {
+            return self.refuse_action(number, problem);
+        }
+        self.state.bundles.insert(digest, ByteBuf::from(envelope));
+        let labels = labels_of(bundle);
+        if let Some(action) = self.state.actions.get_mut(&number) {
+            action.bundle = Some(digest);
+            action.labels = labels.clone();
+        }
+        set_phase(&mut self.state.actions, number, Phase::Ready);
+        self.audit(Event::Bundled { action: number, bundle: digest, parts: labels });
+        self.apply_rows(number);
+        self.compose_soon();
+    }
+
+    /// Whether the announcement has room for the action's rows and bundle.
+    fn check_room(&self, number: u64, digest: Digest, envelope: &[u8]) -> Result<(), String> {
+        let new = |d: &&DeviceId| !self.state.rows.contains_key(*d);
+        let devices = || self.state.actions.get(&number).into_iter().flat_map(|a| a.devices.keys());
+        let rows = self.state.rows.len() + devices().filter(new).count();
+        let used: BTreeSet<Digest> = self.state.rows.values().map(|w| w.bundle).chain([digest]).collect();
+        let more: usize = devices().filter(new).map(|d| d.as_str().len() + 40).sum();
+        let length = self.state.announcement_len() + more + envelope.len();
+        if rows > ROWS_MAX || used.len() > BUNDLES_MAX || length > Announcement::LEN_MAX {
+            return Err(format!(
+                "no room: the announcement would have {rows} rows (of {ROWS_MAX}), {} bundles (of {BUNDLES_MAX}) and \
+                 {length} bytes (of {}); withdraw old actions or give devices the same parts",
+                used.len(),
+                Announcement::LEN_MAX
+            ));
+        }
+        Ok(())
+    }
+
+    /// Puts a ready action into the rows of its devices, where no newer one is.
+    pub(super) fn apply_rows(&mut self, number: u64) {
+        let Some(action) = self.state.actions.get(&number) else { return };
+        let Some(bundle) = action.bundle else { return };
+        let (mode, valid_until) = (action.mode, action.valid_until);
+        let devices: Vec<DeviceId> = action.devices.keys().cloned().collect();
+        for device in devices {
+            let old = self.state.rows.get(&device).map(|w| w.action);
+            if let Some(newer) = old.filter(|old| *old > number) {
+                self.mark_replaced(number, &device, newer);
+                continue;
+            }
+            if let Some(old) = old.filter(|old| *old != number) {
+                self.mark_replaced(old, &device, number);
+            }
+            self.state.rows.insert(device.clone(), Wanted { action: number, bundle, mode, valid_until });
+            self.state.fresh.insert(device);
+        }
+        self.touch();
+    }
+
+    pub(super) fn mark_replaced(&mut self, number: u64, device: &DeviceId, by: u64) {
+        let progress = self.state.actions.get_mut(&number).and_then(|a| a.devices.get_mut(device));
+        if let Some(progress) = progress.filter(|p| !p.is_over()) {
+            progress.replaced_by = Some(by);
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, ticket: u64, number: u64) {
+        if let Some(alarm) = &self.state.alarm {
+            return self.refuse(ticket, Some(number), alarm.to_string());
+        }
+        let Some(action) = self.state.actions.get_mut(&number) else {
+            return self.refuse(ticket, None, format!("there is no action {number}; see `fullmetal-gateway status`"));
+        };
+        if let Phase::Refused { reason } = &action.phase {
+            let reason = format!("action {number} was never announced: {reason}");
+            return self.refuse(ticket, Some(number), reason);
+        }
+        let first = action.phase != Phase::Withdrawn;
+        action.phase = Phase::Withdrawn;
+        self.retry_at.remove(&number);
+        let devices = self.withdraw_rows(number);
+        if first {
+            self.audit(Event::Withdrawn { action: number });
+        }
+        self.touch();
+        self.answer(number, Outcome::Refused { reason: format!("action {number} was withdrawn") });
+        let outcome = Outcome::Withdrawn { devices };
+        self.once_durable(Effect::Answer { ticket, action: Some(number), outcome });
+    }
+
+    /// Rows of devices that are done go; the others say withdraw. Returns how many say so.
+    fn withdraw_rows(&mut self, number: u64) -> u64 {
+        let rows = self.state.rows.iter().filter(|(_, w)| w.action == number);
+        let devices: Vec<DeviceId> = rows.map(|(d, _)| d.clone()).collect();
+        let mut told = 0;
+        for device in devices {
+            if self.has_ended(number, &device) {
+                self.state.rows.remove(&device);
+            } else if let Some(row) = self.state.rows.get_mut(&device) {
+                row.mode = Mode::Withdraw;
+                told += 1;
+            }
+            self.state.fresh.insert(device);
+            self.compose_soon();
+        }
+        told
+    }
+
+    pub(super) fn has_ended(&self, number: u64, device: &DeviceId) -> bool {
+        let progress = self.state.actions.get(&number).and_then(|a| a.devices.get(device));
+        progress.is_some_and(|p| p.state.is_some_and(ReportState::is_terminal))
+    }
+
+    /// Answers whoever asked for the action, once what it is told is durable.
+    pub(super) fn answer(&mut self, number: u64, outcome: Outcome) {
+        if let Some(ticket) = self.askers.remove(&number) {
+            self.once_durable(Effect::Answer { ticket, action: Some(number), outcome });
+        }
+    }
+
+    fn refuse(&mut self, ticket: u64, action: Option<u64>, reason: String) {
+        self.out.push_back(Effect::Answer { ticket, action, outcome: Outcome::Refused { reason } });
+    }
+
+    fn forget_old_actions(&mut self) {
+        if self.state.actions.len() < ACTIONS_MAX {
+            return;
+        }
+        let used: BTreeSet<u64> = self.state.rows.values().map(|w| w.action).collect();
+        let over = |a: &Action| !matches!(a.phase, Phase::Pending { .. } | Phase::Ready);
+        let old = self.state.actions.iter().find(|(n, a)| over(a) && !used.contains(n)).map(|(n, _)| *n);
+        if let Some(number) = old {
+            self.state.actions.remove(&number);
+        }
+    }
+}
+
+fn set_phase(actions: &mut std::collections::BTreeMap<u64, Action>, number: u64, phase: Phase) {
+    if let Some(action) = actions.get_mut(&number) {
+        action.phase = phase;
+    }
+}
+
+pub(super) fn labels_of(bundle: &Bundle) -> Vec<Label> {
+    let label = |p: &crate::wire::Part| Label { name: p.name.clone(), version: p.version.clone(), commit: p.commit };
+    bundle.parts.iter().map(label).collect()
+}

@@ -1,0 +1,200 @@
+//! Fetches a bundle's frames through the peer and imports what they hold, as they arrive.
+
+use super::Event;
+use super::link::Link;
+use super::worker::{FetchEvent, Wanted};
+use crate::local::{Packet, read_descriptor};
+use crate::repo::{Import, ImportError, ObjectStore};
+use fullmetal_proto::deploy::{Input, Ticket};
+use fullmetal_proto::wire::Manifest;
+use fullmetal_proto::wire::local::{FromPeer, ToPeer};
+use fullmetal_proto::{Bitmap, Digest};
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, Sender};
+use tracing::{info, warn};
+
+/// One fetch, from its effect to its answer.
+pub struct Fetch<'a> {
+    link: &'a Link,
+    events: &'a Receiver<FetchEvent>,
+    agent: &'a Sender<Event>,
+    ticket: Ticket,
+    /// Bytes of the parts that are done: from peers, from central.
+    before: (u64, u64),
+}
+
+/// Why one part stopped.
+enum Stop {
+    /// Nobody wants it any more: no answer.
+    Cancelled,
+    /// It cannot be had, for good.
+    Failed(String),
+}
+
+/// A frame could not be read now; it is asked for again when the peer has it.
+#[derive(Debug, thiserror::Error)]
+enum FrameGone {
+    #[error("the peer no longer has the frame")]
+    Evicted,
+    #[error("the peer was started anew")]
+    PeerIsBack,
+    #[error("cancelled")]
+    Cancelled,
+    #[error("from the peer: {0}")]
+    Unreadable(String),
+}
+
+impl<'a> Fetch<'a> {
+    /// A fetch that listens to `events` and tells `agent` how far it is.
+    pub fn new(link: &'a Link, events: &'a Receiver<FetchEvent>, agent: &'a Sender<Event>, ticket: Ticket) -> Self {
+        Fetch { link, events, agent, ticket, before: (0, 0) }
+    }
+
+    /// Fetches part after part; `None` when it was cancelled.
+    pub fn run(mut self, store: &mut dyn ObjectStore, wanted: &[Wanted]) -> Option<Result<(), String>> {
+        for part in wanted {
+            let result = Part::new(&self, part).run(store);
+            self.link.send(&ToPeer::Unwant { manifest: part.blob.sha256 });
+            match result {
+                Ok((peers, central)) => self.before = (self.before.0 + peers, self.before.1 + central),
+                Err(Stop::Cancelled) => return None,
+                Err(Stop::Failed(reason)) => return Some(Err(reason)),
+            }
+        }
+        Some(Ok(()))
+    }
+
+    fn progress(&self, (peers, central): (u64, u64)) {
+        let input = Input::FetchProgress {
+            ticket: self.ticket,
+            bytes_from_peers: self.before.0 + peers,
+            bytes_from_central: self.before.1 + central,
+        };
+        let _ = self.agent.send(Event::Input(input));
+    }
+}
+
+/// The fetch of one part.
+struct Part<'f, 'a> {
+    fetch: &'f Fetch<'a>,
+    wanted: &'f Wanted,
+    manifest: &'f Manifest,
+    have: Bitmap,
+    bytes: (u64, u64),
+    /// Events that came while a frame was waited for.
+    later: VecDeque<FetchEvent>,
+}
+
+impl<'f, 'a> Part<'f, 'a> {
+    fn new(fetch: &'f Fetch<'a>, wanted: &'f Wanted) -> Self {
+        let have = Bitmap::new(wanted.manifest.frames.len() as u32);
+        Part { fetch, wanted, manifest: &wanted.manifest, have, bytes: (0, 0), later: VecDeque::new() }
+    }
+
+    fn run(mut self, store: &mut dyn ObjectStore) -> Result<(u64, u64), Stop> {
+        let mut import = Import::plan(self.manifest, store).map_err(|e| Stop::Failed(e.to_string()))?;
+        if import.is_complete() {
+            return Ok(self.bytes);
+        }
+        let need = import.needed();
+        let bytes = self.manifest.frame_bytes(&need);
+        info!(commit = %self.wanted.commit.short(), frames = need.count(), bytes, "fetching");
+        self.want(&import);
+        loop {
+            self.feed(&mut import, store)?;
+            if import.is_complete() {
+                return Ok(self.bytes);
+            }
+            self.wait(&import)?;
+        }
+    }
+
+    fn want(&self, import: &Import) {
+        let (manifest, commit) = (self.wanted.blob.clone(), self.wanted.commit);
+        self.fetch.link.send(&ToPeer::Want { manifest, commit, need: import.needed() });
+    }
+
+    /// Imports all runs whose frames the peer has.
+    fn feed(&mut self, import: &mut Import, store: &mut dyn ObjectStore) -> Result<(), Stop> {
+        while let Some(run) = import.next(&self.have) {
+            let result = import.feed(store, run, &mut |frame| self.frame(frame));
+            match result {
+                Ok(()) => {}
+                Err(ImportError::Read { source: FrameGone::Cancelled, .. }) => return Err(Stop::Cancelled),
+                Err(ImportError::Read { frame, source }) => {
+                    warn!(frame, error = %source, "frame not read");
+                    self.have.clear(frame);
+                    if matches!(source, FrameGone::PeerIsBack) {
+                        self.start_over(import);
+                    }
+                }
+                Err(ImportError::Frame { frame, sha256 }) => {
+                    warn!(frame, %sha256, "frame from the peer is corrupt");
+                    self.fetch.link.send(&ToPeer::Corrupt { sha256 });
+                    self.have.clear(frame);
+                }
+                Err(error) => return Err(Stop::Failed(format!("{:#}", anyhow::Error::from(error)))),
+            }
+        }
+        Ok(())
+    }
+
+    fn start_over(&mut self, import: &Import) {
+        self.have = Bitmap::new(self.have.len());
+        self.want(import);
+    }
+
+    /// Asks the peer for a frame and reads it into memory; what is imported are these bytes.
+    fn frame(&mut self, index: u32) -> Result<Vec<u8>, FrameGone> {
+        let manifest = self.wanted.blob.sha256;
+        self.fetch.link.send(&ToPeer::Frame { manifest, index });
+        loop {
+            match self.fetch.events.recv() {
+                Ok(FetchEvent::Peer(Packet { message: FromPeer::Frame { manifest: m, index: i }, descriptor }))
+                    if (m, i) == (manifest, index) =>
+                {
+                    return self.read(index, descriptor);
+                }
+                Ok(FetchEvent::PeerIsBack) => return Err(FrameGone::PeerIsBack),
+                Ok(FetchEvent::Cancel) | Err(_) => return Err(FrameGone::Cancelled),
+                Ok(event) => self.later.push_back(event),
+            }
+        }
+    }
+
+    fn read(&self, index: u32, descriptor: Option<OwnedFd>) -> Result<Vec<u8>, FrameGone> {
+        let fd = descriptor.ok_or(FrameGone::Evicted)?;
+        let length = self.manifest.frames[index as usize].length;
+        read_descriptor(&fd, length.into()).map_err(|e| FrameGone::Unreadable(e.to_string()))
+    }
+
+    fn wait(&mut self, import: &Import) -> Result<(), Stop> {
+        let event = match self.later.pop_front() {
+            Some(event) => event,
+            None => self.fetch.events.recv().map_err(|_| Stop::Cancelled)?,
+        };
+        match event {
+            FetchEvent::Cancel => return Err(Stop::Cancelled),
+            FetchEvent::PeerIsBack => self.start_over(import),
+            FetchEvent::Peer(packet) => self.heard(packet.message, self.wanted.blob.sha256),
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, message: FromPeer, ours: Digest) {
+        match message {
+            FromPeer::Have { manifest, have, bytes_from_peers, bytes_from_central }
+                if manifest == ours && have.len() == self.have.len() =>
+            {
+                self.have = have;
+                self.bytes = (bytes_from_peers, bytes_from_central);
+                self.fetch.progress(self.bytes);
+            }
+            FromPeer::WantFailed { manifest, reason } if manifest == ours => {
+                warn!(%reason, "the peer cannot get all pieces now; it goes on trying");
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Pulls a bundle's blobs through the peer and proves what signatures and hashes can prove.
+
+use super::Agent;
+use super::link::Link;
+use crate::identity::Usage;
+use crate::local::read_descriptor;
+use fullmetal_proto::deploy::{Candidate, Ticket};
+use fullmetal_proto::ostree::{Commit, signatures};
+use fullmetal_proto::wire::local::{CentralObject, ToPeer};
+use fullmetal_proto::wire::{BlobRef, Bundle, Manifest, Opened, Part, open};
+use fullmetal_proto::{Digest, RefName};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a bundle does not hold, or not now.
+pub struct Verdict {
+    /// The same may succeed later.
+    pub retry: bool,
+    /// What, where, what to do.
+    pub reason: String,
+}
+
+fn final_(reason: impl Into<String>) -> Verdict {
+    Verdict { retry: false, reason: reason.into() }
+}
+
+/// What fetching needs of each judged part, by commit.
+pub type JudgedParts = BTreeMap<Digest, (BlobRef, Arc<Manifest>)>;
+
+/// A bundle whose blobs are on the way.
+pub struct Judging {
+    /// Of the effect that asked.
+    pub ticket: Ticket,
+    bundle: Bundle,
+    wanted: BTreeMap<Digest, (BlobRef, CentralObject)>,
+    got: BTreeMap<Digest, Vec<u8>>,
+}
+
+/// A bundle with all of its blobs.
+pub struct Blobs {
+    bundle: Bundle,
+    bytes: BTreeMap<Digest, Vec<u8>>,
+}
+
+impl Judging {
+    /// Reads the bundle that was stored when its announcement came.
+    pub fn start(ticket: Ticket, path: &Path) -> Result<Self, Verdict> {
+        let bytes = std::fs::read(path).map_err(|e| final_(format!("reading {}: {e}", path.display())))?;
+        let opened: Opened<Bundle> = open(&bytes).map_err(|e| final_(format!("bundle: {e}")))?;
+        let mut wanted = BTreeMap::new();
+        for part in &opened.document.parts {
+            let blobs = [
+                (Some(&part.commit_object), CentralObject::Commit(part.commit)),
+                (part.commit_meta.as_ref(), CentralObject::CommitMeta(part.commit)),
+                (Some(&part.manifest), CentralObject::Manifest(part.commit)),
+            ];
+            for (blob, central) in blobs {
+                if let Some(blob) = blob {
+                    wanted.insert(blob.sha256, (blob.clone(), central));
+                }
+            }
+        }
+        Ok(Judging { ticket, bundle: opened.document, wanted, got: BTreeMap::new() })
+    }
+
+    /// Asks the peer for all that is still missing.
+    pub fn ask(&self, link: &Link) {
+        for (sha256, (blob, central)) in &self.wanted {
+            if !self.got.contains_key(sha256) {
+                link.send(&ToPeer::Blob { blob: blob.clone(), central: central.clone() });
+            }
+        }
+    }
+
+    /// Takes one blob; gives all of them when it was the last, or why they cannot be had.
+    pub fn take(
+        &mut self,
+        sha256: Digest,
+        got: Result<OwnedFd, String>,
+        link: &Link,
+    ) -> Option<Result<Blobs, Verdict>> {
+        let (blob, _) = self.wanted.get(&sha256)?;
+        let fd = match got {
+            Ok(fd) => fd,
+            Err(reason) => return Some(Err(Verdict { retry: true, reason })),
+        };
+        match read_descriptor(&fd, blob.length) {
+            Ok(bytes) if Digest::of(&bytes) == sha256 => self.got.insert(sha256, bytes),
+            Ok(_) => {
+                link.send(&ToPeer::Corrupt { sha256 });
+                return Some(Err(Verdict { retry: true, reason: format!("blob {sha256} from the peer is corrupt") }));
+            }
+            Err(e) => return Some(Err(Verdict { retry: true, reason: format!("blob {sha256} from the peer: {e}") })),
+        };
+        if self.got.len() < self.wanted.len() {
+            return None;
+        }
+        let bytes = std::mem::take(&mut self.got);
+        Some(Ok(Blobs { bundle: self.bundle.clone(), bytes }))
+    }
+}
+
+/// Judges every part: signatures, binding, hardware, manifest.
+pub fn judge(agent: &Agent, blobs: &Blobs) -> Result<(Vec<Candidate>, JudgedParts), Verdict> {
+    let now = agent.clock.now();
+    // An expired trust file or certificate stops the start of an install, never what runs.
+    let later = |reason: String| Verdict { retry: true, reason };
+    agent.trust.trust.check_time(now).map_err(|e| later(format!("{e}; give this device a newer one")))?;
+    agent
+        .identity
+        .check(&agent.trust, &agent.clock, Usage::Agent)
+        .map_err(|e| later(format!("{e}; enroll this device again")))?;
+    let mut judged = JudgedParts::new();
+    let mut candidates = Vec::new();
+    for part in &blobs.bundle.parts {
+        let (candidate, manifest) = judge_part(agent, part, &blobs.bytes)
+            .map_err(|reason| final_(format!("{} {}: {reason}", part.name, part.version)))?;
+        judged.insert(part.commit, (part.manifest.clone(), Arc::new(manifest)));
+        candidates.push(candidate);
+    }
+    Ok((candidates, judged))
+}
+
+fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> Result<(Candidate, Manifest), String> {
+    let blob = |blob: &BlobRef| bytes.get(&blob.sha256).map(Vec::as_slice).unwrap_or_default();
+    let object = blob(&part.commit_object);
+    let commit = Commit::parse(object).map_err(|e| format!("commit {}: {e}", part.commit))?;
+    let meta = part.commit_meta.as_ref().map(blob).unwrap_or_default();
+    check_signed(agent, &part.ref_name, object, meta)?;
+    check_bound(&part.ref_name, &commit)?;
+    check_hardware(agent, part, &commit)?;
+    let manifest: Opened<Manifest> = open(blob(&part.manifest)).map_err(|e| format!("manifest: {e}"))?;
+    let manifest = manifest.document;
+    if manifest.commit != part.commit {
+        return Err(format!("its manifest is for commit {}", manifest.commit));
+    }
+    let metadata = commit.metadata;
+    let candidate = Candidate {
+        kind: part.kind,
+        name: part.name.clone(),
+        version: part.version.clone(),
+        commit: part.commit,
+        manifest: part.manifest.sha256,
+        start: part.start.clone(),
+        release: metadata.release,
+        floor: metadata.floor,
+        probation: metadata.probation.map(|s| Duration::from_secs(s.into())),
+        health: !metadata.health.is_empty(),
+    };
+    Ok((candidate, manifest))
+}
+
+fn check_signed(agent: &Agent, ref_name: &RefName, commit: &[u8], meta: &[u8]) -> Result<(), String> {
+    let trust = &agent.trust;
+    let signed = trust.trust.check_commit(ref_name, commit, &signatures(meta), &trust.revoked);
+    match signed {
+        Err(_) if trust.trust.allows_unsigned(ref_name) => Ok(()),
+        Err(e) => Err(format!("commit is {e}; sign it with `fullmetal publish --commit`")),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A signed commit must not appear under a ref that its builder did not mean. A foreign one may be unbound.
+fn check_bound(ref_name: &RefName, commit: &Commit) -> Result<(), String> {
+    let refs = &commit.metadata.refs;
+    if refs.is_empty() || refs.iter().any(|r| r == ref_name.as_str()) {
+        return Ok(());
+    }
+    Err(format!("commit is bound to {}, not to {ref_name}", refs.join(", ")))
+}
+
+fn check_hardware(agent: &Agent, part: &Part, commit: &Commit) -> Result<(), String> {
+    let ours = &agent.settings.device.hardware;
+    for made_for in [&part.hardware, &commit.metadata.hardware] {
+        if !made_for.is_empty() && !made_for.iter().any(|h| ours.contains(h)) {
+            return Err(format!("made for hardware {made_for:?}, this device is {ours:?}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Watches apps while a new version proves itself.
+
+use super::Event;
+use crate::config::Paths;
+use crate::host::{AppHost as _, AppStatus, Health, Phase, SupervisorHost, SupervisorOptions};
+use fullmetal_proto::deploy::{AppEvent, Input, NewPart};
+use fullmetal_proto::ostree::Commit;
+use fullmetal_proto::wire::ExitStatus;
+use fullmetal_proto::{AppName, Digest};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// How often an app's record is read.
+const LOOK_MS: u64 = 100;
+/// How often a health check is run.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a health check may take.
+const HEALTH_LIMIT: Duration = Duration::from_secs(10);
+/// What a shell says of a command that could not be run; so does a container that could not be made.
+const NOT_RUN: i32 = 127;
+
+/// One app to watch.
+pub struct Watched {
+    name: AppName,
+    commit: Digest,
+    /// The health check's argv; empty without one.
+    health: Vec<String>,
+}
+
+/// The parts of a deployment that run, with the health checks that their commits name.
+pub fn watched<'a>(paths: &Paths, parts: impl Iterator<Item = &'a NewPart>) -> Vec<Watched> {
+    parts
+        .filter(|p| p.installed.start.autostart)
+        .map(|p| Watched {
+            name: p.name.clone(),
+            commit: p.installed.commit,
+            health: if p.health { health_of(paths, &p.installed.commit) } else { Vec::new() },
+        })
+        .collect()
+}
+
+/// The check lies in the commit object, which the build key signed and the store has verified.
+fn health_of(paths: &Paths, commit: &Digest) -> Vec<String> {
+    let hex = commit.to_string();
+    let path = paths.repo().join("objects").join(&hex[..2]).join(format!("{}.commit", &hex[2..]));
+    let commit = std::fs::read(&path).ok().and_then(|bytes| Commit::parse(&bytes).ok());
+    match commit {
+        Some(commit) => commit.metadata.health,
+        None => {
+            warn!(path = %path.display(), "commit not readable: its health check cannot be run");
+            Vec::new()
+        }
+    }
+}
+
+/// A watching thread; it ends when this is dropped.
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Watch {
+    /// Watches `apps` and tells `events`.
+    pub fn start(options: SupervisorOptions, apps: Vec<Watched>, events: Sender<Event>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        std::thread::spawn(move || {
+            let host = SupervisorHost::new(options);
+            let mut seen: Vec<Seen> = apps.into_iter().map(Seen::new).collect();
+            while !stopped.load(Ordering::Relaxed) {
+                for app in &mut seen {
+                    app.look(&host, &events);
+                }
+                std::thread::sleep(Duration::from_millis(LOOK_MS));
+            }
+        });
+        Watch { stop }
+    }
+}
+
+/// An app and what was told about it.
+struct Seen {
+    app: Watched,
+    running: bool,
+    /// Generation and restarts at the exit that was told last.
+    exit: Option<(u64, u32)>,
+    next_check: Instant,
+}
+
+impl Seen {
+    fn new(app: Watched) -> Self {
+        Seen { app, running: false, exit: None, next_check: Instant::now() }
+    }
+
+    fn look(&mut self, host: &SupervisorHost, events: &Sender<Event>) {
+        let status = match host.status(&self.app.name) {
+            Ok(Some(status)) if status.commit == self.app.commit => status,
+            Ok(_) => return,
+            Err(error) => return warn!(app = %self.app.name, %error, "app's record not readable"),
+        };
+        if let Some(event) = self.exit_event(&status) {
+            self.tell(events, event);
+        }
+        if status.phase == Phase::Running && !self.running {
+            self.tell(events, AppEvent::Running);
+        }
+        self.running = status.phase == Phase::Running;
+        if self.running && !self.app.health.is_empty() && self.next_check <= Instant::now() {
+            self.check(host, events);
+        }
+    }
+
+    fn exit_event(&mut self, status: &AppStatus) -> Option<AppEvent> {
+        let ended = status.restarts > 0 || matches!(status.phase, Phase::Exited | Phase::Lost);
+        let mark = (status.generation, status.restarts);
+        if !ended || self.exit == Some(mark) {
+            return None;
+        }
+        self.exit = Some(mark);
+        let status_code = status.last_exit.unwrap_or(ExitStatus::Code(NOT_RUN));
+        Some(AppEvent::Exited { status: status_code, log: status.log.clone() })
+    }
+
+    fn check(&mut self, host: &SupervisorHost, events: &Sender<Event>) {
+        let event = match host.health(&self.app.name, &self.app.health, HEALTH_LIMIT) {
+            Ok(Health::Healthy) => Some(AppEvent::Healthy),
+            Ok(Health::Unhealthy { exit, output }) => Some(unhealthy(&format!("it ended with {exit:?}"), &output)),
+            Ok(Health::TimedOut { output }) => Some(unhealthy("it took too long", &output)),
+            Ok(Health::NotRunning) => None,
+            Err(error) => Some(unhealthy(&error.to_string(), &[])),
+        };
+        self.next_check = Instant::now() + HEALTH_INTERVAL;
+        if let Some(event) = event {
+            self.tell(events, event);
+        }
+    }
+
+    fn tell(&self, events: &Sender<Event>, event: AppEvent) {
+        let (name, commit) = (self.app.name.clone(), self.app.commit);
+        let _ = events.send(Event::Input(Input::App { name, commit, event }));
+    }
+}
+
+fn unhealthy(what: &str, output: &[String]) -> AppEvent {
+    let last = output.last().map(|l| format!(": {l}")).unwrap_or_default();
+    AppEvent::Unhealthy { reason: format!("health check: {what}{last}") }
+}

@@ -1,0 +1,168 @@
+//! `fullmetal publish`: a directory, tarball or commit into a signed, framed release of a central repo.
+
+use super::{Context, UsageError, output};
+use clap::{ArgGroup, Args};
+use fullmetal::publish::{
+    FRAME_LEN_DEFAULT, LEVEL_DEFAULT, Options, PublishError, Published, ReleaseInfo, Source, Stage, parse_argv,
+    parse_size, read_key, run as publish,
+};
+use fullmetal_proto::{AppName, HardwareId, RefName};
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["source", "commit", "recommit"]))]
+#[command(group = ArgGroup::new("signing").required(true).args(["key", "unsigned"]))]
+pub struct PublishArgs {
+    /// Directory or tarball (plain, gzip, zstd): an app bundle (config.json and rootfs/), or with --cmd a root file
+    /// system. Owners, modes and extended attributes are published as they are found.
+    source: Option<PathBuf>,
+    /// The central repo (OSTree, archive mode); made when missing.
+    #[arg(long, value_name = "DIR")]
+    repo: PathBuf,
+    /// The ref that devices follow, such as apps/web/x86_64.
+    #[arg(long = "ref", value_name = "REF")]
+    ref_name: Option<RefName>,
+    /// The build key that signs the commit (PKCS#8 PEM, as `fullmetal keys generate` makes it).
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Leave the commit unsigned; devices take it only where their trust file allows that.
+    #[arg(long)]
+    unsigned: bool,
+    /// What the app runs: words, or a JSON array. Makes the config.json of a root file system.
+    #[arg(long, value_name = "COMMAND", requires = "source")]
+    cmd: Option<String>,
+    /// Sign and frame a commit that is in the repo already, by checksum or ref, as it is.
+    #[arg(long, value_name = "REV")]
+    commit: Option<String>,
+    /// Make a new commit of that commit's tree, with release, floor and binding.
+    #[arg(long, value_name = "REV")]
+    recommit: Option<String>,
+    /// Version, for people.
+    #[arg(long, value_name = "TEXT")]
+    version: Option<String>,
+    /// Release number; a device goes below its floor never, above it freely.
+    #[arg(long, value_name = "N")]
+    release: Option<u64>,
+    /// Lowest release that a device may go back to once this one is proven there.
+    #[arg(long, value_name = "N")]
+    floor: Option<u64>,
+    /// Hardware that it is made for; several times for several. Any when left out.
+    #[arg(long, value_name = "ID")]
+    hardware: Vec<HardwareId>,
+    /// The app's name on the device.
+    #[arg(long, value_name = "NAME")]
+    name: Option<AppName>,
+    /// Health check, run inside the container; exit status 0 means healthy.
+    #[arg(long, value_name = "COMMAND")]
+    health: Option<String>,
+    /// Seconds that the app must run and be healthy before the release counts as proven.
+    #[arg(long, value_name = "SECONDS")]
+    probation: Option<u32>,
+    /// Raw bytes of a frame, 64K to 4M.
+    #[arg(long, value_name = "SIZE")]
+    frame_size: Option<String>,
+    /// zstd level, 1 to 22.
+    #[arg(long, value_name = "N", default_value_t = LEVEL_DEFAULT)]
+    level: i32,
+}
+
+pub fn run(context: &Context, args: PublishArgs) -> anyhow::Result<()> {
+    let options = options(args).map_err(told_apart)?;
+    let mut progress = Progress::new();
+    let result = publish(&options, &mut |stage, done, total| progress.show(stage, done, total));
+    progress.clear();
+    let published = result.map_err(told_apart)?;
+    if context.json { output::print_json(&published) } else { output::print(&describe(&published)) }
+}
+
+/// Usage errors get the exit status of such.
+fn told_apart(error: PublishError) -> anyhow::Error {
+    if error.is_usage() { UsageError(error.to_string()).into() } else { error.into() }
+}
+
+fn options(args: PublishArgs) -> Result<Options, PublishError> {
+    let argv = |option, text: Option<String>| text.map_or(Ok(Vec::new()), |text| parse_argv(option, &text));
+    let source = match (args.source, args.commit, args.recommit) {
+        (_, Some(rev), _) => Source::Commit(rev),
+        (_, _, Some(rev)) => Source::Recommit(rev),
+        (path, ..) => Source::Tree { path: path.unwrap_or_default(), cmd: argv("--cmd", args.cmd)? },
+    };
+    let mut options = Options::new(args.repo, source);
+    options.ref_name = args.ref_name;
+    options.key = args.key.as_deref().map(read_key).transpose()?;
+    options.frame_len = args.frame_size.map_or(Ok(FRAME_LEN_DEFAULT), |text| parse_size("--frame-size", &text))?;
+    options.level = args.level;
+    options.timestamp = source_date_epoch()?;
+    options.info = ReleaseInfo {
+        release: args.release,
+        floor: args.floor,
+        hardware: args.hardware,
+        version: args.version,
+        name: args.name,
+        health: argv("--health", args.health)?,
+        probation: args.probation,
+    };
+    Ok(options)
+}
+
+/// <https://reproducible-builds.org/specs/source-date-epoch/>
+fn source_date_epoch() -> Result<Option<u64>, PublishError> {
+    let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let seconds = text.to_str().and_then(|text| text.parse().ok());
+    let problem = || PublishError::Option {
+        option: "SOURCE_DATE_EPOCH",
+        problem: format!("{text:?} is no number of seconds since 1970"),
+    };
+    seconds.map(Some).ok_or_else(problem)
+}
+
+fn describe(published: &Published) -> String {
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    let place = published.ref_name.as_ref().map_or_else(String::new, |name| format!(" at {name}"));
+    let state = if published.unchanged { "unchanged" } else { "published" };
+    format!(
+        "{}\n{state}{place}, {}: {} objects, {} raw, {} in {} frames of {} packs ({} new); a plain pull costs {}\n",
+        published.commit,
+        if published.signatures == 0 { "unsigned" } else { "signed" },
+        published.objects,
+        mib(published.raw_bytes),
+        mib(published.packed_bytes),
+        published.frames,
+        published.packs,
+        mib(published.new_packed_bytes),
+        mib(published.plain_bytes),
+    )
+}
+
+/// One line on standard error that is rewritten in place; silent unless that is a terminal.
+struct Progress {
+    terminal: bool,
+    last: Option<(Stage, u64)>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Progress { terminal: std::io::stderr().is_terminal(), last: None }
+    }
+
+    fn show(&mut self, stage: Stage, done: u64, total: u64) {
+        let percent = (done * 100).checked_div(total).unwrap_or(0);
+        if !self.terminal || self.last == Some((stage, percent)) {
+            return;
+        }
+        self.last = Some((stage, percent));
+        let text = match stage {
+            Stage::Reading => "reading the source".to_owned(),
+            Stage::Writing => format!("writing objects {percent:3} %"),
+            Stage::Packing => format!("compressing frames {percent:3} %"),
+        };
+        let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
+    }
+
+    fn clear(&self) {
+        if self.last.is_some() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}

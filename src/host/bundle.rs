@@ -1,0 +1,124 @@
+//! The OCI bundle of a run: the checked `config.json`, and the app's data directory.
+
+use super::oci::{self, CONFIG_LEN_MAX, Place, Refusal};
+use super::{App, HostError, Layout};
+use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+
+/// What would run, or why it will not; changes nothing.
+pub(super) fn check(layout: &Layout, app: &App) -> Result<Spec, HostError> {
+    let refused = |source| HostError::Refused { name: app.name.clone(), source };
+    let checkout = layout.checkout(&app.commit);
+    let place = Place {
+        rootfs: checkout.join("rootfs"),
+        data: layout.data(),
+        data_by_default: layout.data_by_default(),
+        cgroup: layout.cgroup(),
+    };
+    if !fs::symlink_metadata(&place.rootfs).is_ok_and(|m| m.is_dir()) {
+        return Err(refused(Refusal::NoRoot(place.rootfs)));
+    }
+    let path = checkout.join("config.json");
+    let json = read_config(&path);
+    let json = json.map_err(|e| refused(Refusal::NoConfig { path, why: e.to_string() }))?;
+    oci::adapt(&json, &place).map_err(refused)
+}
+
+/// Makes the bundle and the app's data directory, which belongs to the app's user.
+pub(super) fn prepare(layout: &Layout, app: &App) -> Result<(), HostError> {
+    let spec = check(layout, app)?;
+    let (uid, gid) = spec.process().as_ref().map_or((0, 0), |p| (p.user().uid(), p.user().gid()));
+    make_data(&layout.data(), uid, gid)?;
+    let bundle = layout.bundle();
+    fs::create_dir_all(&bundle).map_err(HostError::io("making", &bundle))?;
+    let path = bundle.join("config.json");
+    let json = serde_json::to_vec_pretty(&spec).map_err(io::Error::from).map_err(HostError::io("encoding", &path))?;
+    fs::write(&path, json).map_err(HostError::io("writing", &path))
+}
+
+/// A commit may hold anything under that name, so links, devices and endless files are not followed.
+fn read_config(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut json = Vec::new();
+    file.take(CONFIG_LEN_MAX + 1).read_to_end(&mut json)?;
+    if json.len() as u64 > CONFIG_LEN_MAX {
+        return Err(io::Error::other(format!("over {CONFIG_LEN_MAX} bytes")));
+    }
+    Ok(json)
+}
+
+/// Its parents are root's, so that no app can put a link in the place of its directory.
+fn make_data(path: &Path, uid: u32, gid: u32) -> Result<(), HostError> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(HostError::io("making", parent))?;
+    }
+    match DirBuilder::new().mode(0o750).create(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(HostError::io("making", path)(e)),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(path).map_err(HostError::io("looking at", path))?;
+    if !found.is_dir() {
+        return Err(HostError::io("using", path)(io::Error::other("not a directory")));
+    }
+    if (found.uid(), found.gid()) != (uid, gid) {
+        std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(HostError::io("giving away", path))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fullmetal_proto::Digest;
+
+    fn refused(prepare: impl FnOnce(&Path)) -> String {
+        let root = tempfile::tempdir().unwrap();
+        let app = App { name: "web".parse().unwrap(), commit: Digest::of(b"1"), job: false };
+        let layout = Layout::new(root.path(), &"d".parse().unwrap(), &app.name);
+        let checkout = layout.checkout(&app.commit);
+        fs::create_dir_all(&checkout).unwrap();
+        prepare(&checkout);
+        let error = check(&layout, &app).unwrap_err();
+        assert!(matches!(error, HostError::Refused { .. }));
+        error.to_string().replace(checkout.to_str().unwrap(), "CHECKOUT")
+    }
+
+    fn with_root(checkout: &Path) {
+        fs::create_dir(checkout.join("rootfs")).unwrap();
+    }
+
+    #[test]
+    fn a_root_that_is_a_link_out_of_the_checkout_is_no_root() {
+        let text = refused(|at| std::os::unix::fs::symlink("/", at.join("rootfs")).unwrap());
+        assert_eq!(text, "web is not started: the app has no root file system: CHECKOUT/rootfs is not a directory");
+    }
+
+    #[test]
+    fn only_a_regular_config_of_sensible_length_is_read() {
+        let path = |at: &Path| at.join("config.json");
+        assert!(refused(with_root).contains("CHECKOUT/config.json cannot be used (No such file"));
+        let text = refused(|at| {
+            with_root(at);
+            std::os::unix::fs::symlink("/etc/passwd", path(at)).unwrap();
+        });
+        assert!(text.contains("CHECKOUT/config.json cannot be used (Too many levels of symbolic links"), "{text}");
+        let text = refused(|at| {
+            with_root(at);
+            fs::create_dir(path(at)).unwrap();
+        });
+        assert!(text.contains("(not a regular file)"), "{text}");
+        let text = refused(|at| {
+            with_root(at);
+            File::create(path(at)).unwrap().set_len(CONFIG_LEN_MAX + 1).unwrap();
+        });
+        assert!(text.contains("(over 1048576 bytes)"), "{text}");
+    }
+}

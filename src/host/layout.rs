@@ -1,0 +1,115 @@
+//! Where an app's files lie on a device, and what its container is called.
+
+use crate::config::Paths;
+use fullmetal_proto::{AppName, DeviceId, Digest};
+use std::path::{Path, PathBuf};
+
+/// The paths of one app of one device below `--root`.
+///
+/// Container id, runc's state root and the cgroup carry the device id: containers of one id share a cgroup even
+/// under different runc roots. `+` is in neither kind of name, so that no two pairs meet in one id.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    paths: Paths,
+    device: DeviceId,
+    name: AppName,
+}
+
+impl Layout {
+    /// `root` is absolute.
+    pub fn new(root: &Path, device: &DeviceId, name: &AppName) -> Self {
+        Layout { paths: Paths::new(root), device: device.clone(), name: name.clone() }
+    }
+
+    /// The directory of all apps' runs.
+    pub fn runs(root: &Path) -> PathBuf {
+        Paths::new(root).run_dir().join("apps")
+    }
+
+    /// The app.
+    pub fn name(&self) -> &AppName {
+        &self.name
+    }
+
+    /// Where the agent checked the commit out: `config.json` and `rootfs/`.
+    pub fn checkout(&self, commit: &Digest) -> PathBuf {
+        self.paths.checkout(&self.name, commit)
+    }
+
+    /// What the app sees as `/data`.
+    pub fn data(&self) -> PathBuf {
+        self.paths.data_dir(&self.name)
+    }
+
+    /// The path of [`Layout::data`] as a `config.json` names it, whatever `--root` is.
+    pub fn data_by_default(&self) -> PathBuf {
+        Paths::new("/").data_dir(&self.name)
+    }
+
+    /// What belongs to the run of the app; gone after a reboot.
+    pub fn run(&self) -> PathBuf {
+        self.paths.app_run_dir(&self.name)
+    }
+
+    /// Locked by the supervisor for its life.
+    pub fn lock(&self) -> PathBuf {
+        self.run().join("lock")
+    }
+
+    /// The number of the newest start or stop.
+    pub fn generation(&self) -> PathBuf {
+        self.run().join("generation")
+    }
+
+    /// The supervisor's record.
+    pub fn state(&self) -> PathBuf {
+        self.run().join("state.json")
+    }
+
+    /// What the supervisor itself had to say.
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.run().join("supervisor.log")
+    }
+
+    /// The OCI bundle: the checked `config.json`.
+    pub fn bundle(&self) -> PathBuf {
+        self.run().join("bundle")
+    }
+
+    /// Where runc writes the id of the container's main process.
+    pub fn pid_file(&self) -> PathBuf {
+        self.run().join("container.pid")
+    }
+
+    /// Where runc writes the id of a health command.
+    pub fn health_pid_file(&self) -> PathBuf {
+        self.run().join("health.pid")
+    }
+
+    /// runc's state root (`runc --root`).
+    pub fn runc_root(&self) -> PathBuf {
+        self.paths.run_dir().join("runc").join(self.device.as_str())
+    }
+
+    /// The container's id.
+    pub fn container(&self) -> String {
+        format!("fm-{}+{}", self.device, self.name)
+    }
+
+    /// The container's cgroup in every hierarchy.
+    pub fn cgroup(&self) -> PathBuf {
+        Path::new("/").join(self.container())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_and_apps_whose_names_join_alike_have_different_containers() {
+        let of = |d: &str, a: &str| Layout::new(Path::new("/"), &d.parse().unwrap(), &a.parse().unwrap()).container();
+        assert_ne!(of("a-b", "c"), of("a", "b-c"));
+        assert_eq!(of("press-7", "web"), "fm-press-7+web");
+    }
+}

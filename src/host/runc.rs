@@ -1,0 +1,122 @@
+//! Commands to runc: <https://github.com/opencontainers/runc>, `man runc`.
+
+use super::Layout;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A runc command that has not ended by then is killed.
+pub(super) const COMMAND_MS_MAX: u64 = 30_000;
+/// How often a command is asked whether it has ended.
+pub(super) const POLL_MS: u64 = 5;
+/// What runc and the programs that it calls are looked for in.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Why a runc command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RuncError {
+    /// It could not be run at all.
+    #[error("running {} {act}: {source}; is runc installed?", program.display())]
+    Spawn {
+        /// Which program.
+        program: PathBuf,
+        /// Which command of it.
+        act: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It ended otherwise than with 0.
+    #[error("runc {act} ended with {status}")]
+    Failed {
+        /// Which command.
+        act: &'static str,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// It did not end in time.
+    #[error("runc {act} did not end within {} s", COMMAND_MS_MAX / 1000)]
+    Hangs {
+        /// Which command.
+        act: &'static str,
+    },
+}
+
+/// The runc of one container.
+#[derive(Clone, Debug)]
+pub(super) struct Runc {
+    program: PathBuf,
+    root: PathBuf,
+    container: String,
+}
+
+impl Runc {
+    pub(super) fn new(program: &Path, layout: &Layout) -> Self {
+        Runc { program: program.to_owned(), root: layout.runc_root(), container: layout.container() }
+    }
+
+    /// Starts making the container; its standard streams become the app's.
+    pub(super) fn run(
+        &self,
+        bundle: &Path,
+        pid_file: &Path,
+        out: io::PipeWriter,
+        err: io::PipeWriter,
+    ) -> Result<Child, RuncError> {
+        let mut command = self.command("run");
+        command.arg("--detach").arg("--bundle").arg(bundle).arg("--pid-file").arg(pid_file).arg(&self.container);
+        self.spawn(command.stdout(out).stderr(err), "run")
+    }
+
+    /// Runs `argv` in the container; the caller waits.
+    pub(super) fn exec(&self, argv: &[String], pid_file: &Path, out: io::PipeWriter) -> Result<Child, RuncError> {
+        let mut command = self.command("exec");
+        command.arg("--pid-file").arg(pid_file).arg(&self.container).args(argv);
+        let err = out.try_clone().map_err(|source| self.unspawned("exec", source))?;
+        self.spawn(command.stdout(out).stderr(err), "exec")
+    }
+
+    /// Kills what is left of the container and forgets it; nothing to do is success.
+    pub(super) fn delete(&self) -> Result<(), RuncError> {
+        if !self.root.join(&self.container).exists() {
+            return Ok(());
+        }
+        let mut command = self.command("delete");
+        command.arg("--force").arg(&self.container);
+        let child = self.spawn(command.stdout(Stdio::null()).stderr(Stdio::null()), "delete")?;
+        self.finish(child, "delete")
+    }
+
+    /// Waits for a command.
+    pub(super) fn finish(&self, mut child: Child, act: &'static str) -> Result<(), RuncError> {
+        let deadline = Instant::now() + Duration::from_millis(COMMAND_MS_MAX);
+        loop {
+            match child.try_wait().map_err(|source| self.unspawned(act, source))? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(RuncError::Failed { act, status }),
+                None if Instant::now() > deadline => {
+                    child.kill().and_then(|()| child.wait()).map_err(|source| self.unspawned(act, source))?;
+                    return Err(RuncError::Hangs { act });
+                }
+                None => thread::sleep(Duration::from_millis(POLL_MS)),
+            }
+        }
+    }
+
+    /// With a clean environment: `NOTIFY_SOCKET` would make runc 1.1 hold signals back.
+    fn command(&self, act: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear().env("PATH", PATH).current_dir("/").stdin(Stdio::null());
+        command.arg("--root").arg(&self.root).arg(act);
+        command
+    }
+
+    fn spawn(&self, command: &mut Command, act: &'static str) -> Result<Child, RuncError> {
+        command.spawn().map_err(|source| self.unspawned(act, source))
+    }
+
+    fn unspawned(&self, act: &'static str, source: io::Error) -> RuncError {
+        RuncError::Spawn { program: self.program.clone(), act, source }
+    }
+}

@@ -1,0 +1,162 @@
+//! Makes an app bundle of what is published: `config.json` (OCI runtime specification) and `rootfs/`.
+
+use super::error::PublishError;
+use super::source::{Dir, Leaf, Meta, Node, S_IFDIR, S_IFMT, S_IFREG};
+use oci_spec::runtime::Spec;
+use serde_json::{Value, json};
+use std::io::Read;
+use std::path::Path;
+
+/// The OCI configuration's name in a bundle.
+const CONFIG: &str = "config.json";
+/// The longest configuration.
+const CONFIG_LEN_MAX: u64 = 1 << 20;
+
+/// The bundle in `tree`, or `tree` wrapped as the root of one that runs `cmd`. `path` is for messages.
+pub(super) fn bundle(tree: Dir, cmd: &[String], path: &Path) -> Result<Dir, PublishError> {
+    match (tree.children.contains_key(CONFIG), cmd.is_empty()) {
+        (true, true) => {
+            check_bundle(&tree, path)?;
+            Ok(tree)
+        }
+        (true, false) => Err(PublishError::CmdForBundle(path.to_owned())),
+        (false, true) => Err(PublishError::NoConfig(path.to_owned())),
+        (false, false) => Ok(wrap(tree, cmd)),
+    }
+}
+
+fn check_bundle(tree: &Dir, path: &Path) -> Result<(), PublishError> {
+    let bad = |problem: String| Err(PublishError::source(path.join(CONFIG).display().to_string(), problem));
+    if !matches!(tree.children.get("rootfs"), Some(Node::Dir(_))) {
+        return bad("an app bundle has its root file system in rootfs/ beside it, which is missing".into());
+    }
+    let Some(Node::Leaf(leaf)) = tree.children.get(CONFIG) else {
+        return bad("is a directory; it must be the OCI configuration".into());
+    };
+    if leaf.meta.mode & S_IFMT != S_IFREG || leaf.length > CONFIG_LEN_MAX {
+        return bad(format!("must be a regular file of at most {CONFIG_LEN_MAX} bytes"));
+    }
+    let mut bytes = Vec::new();
+    if let Err(e) = leaf.content.open(leaf.length).and_then(|mut r| r.read_to_end(&mut bytes)) {
+        return bad(format!("cannot be read: {e}"));
+    }
+    let spec: Spec = match serde_json::from_slice(&bytes) {
+        Ok(spec) => spec,
+        Err(e) => return bad(format!("is no OCI runtime configuration: {e}")),
+    };
+    if spec.root().as_ref().is_none_or(|root| root.path() != Path::new("rootfs")) {
+        return bad("root.path must be \"rootfs\"".into());
+    }
+    let args = spec.process().as_ref().and_then(|p| p.args().as_ref());
+    if args.is_none_or(Vec::is_empty) { bad("process.args names no program".into()) } else { Ok(()) }
+}
+
+/// Where the generated configuration mounts something. The root is read-only, so they must be there before.
+const MOUNT_POINTS: [(&str, u32); 6] =
+    [("data", 0o755), ("dev", 0o755), ("proc", 0o555), ("run", 0o755), ("sys", 0o555), ("tmp", 0o1777)];
+
+fn wrap(mut rootfs: Dir, cmd: &[String]) -> Dir {
+    for (name, mode) in MOUNT_POINTS {
+        let new = || Node::Dir(Dir::new(Meta::root(S_IFDIR | mode)));
+        rootfs.children.entry(name.into()).or_insert_with(new);
+    }
+    let text = format!("{:#}\n", config(cmd));
+    let mut bundle = Dir::new(Meta::root(S_IFDIR | 0o755));
+    bundle.children.insert(CONFIG.into(), Node::Leaf(Leaf::generated(text.into_bytes())));
+    bundle.children.insert("rootfs".into(), Node::Dir(rootfs));
+    bundle
+}
+
+/// The default bundle: no capabilities, no new privileges, the host's network, everything else its own, a
+/// read-only root. No host path appears in it: the device binds the app's data to `/data` when it starts it.
+fn config(cmd: &[String]) -> Value {
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": { "uid": 0, "gid": 0 },
+            "args": cmd,
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "cwd": "/",
+            "capabilities": { "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [] },
+            "noNewPrivileges": true
+        },
+        "root": { "path": "rootfs", "readonly": true },
+        "mounts": mounts(),
+        "linux": {
+            "namespaces": [{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }],
+            "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
+            "maskedPaths": [
+                "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+                "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"
+            ],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+        }
+    })
+}
+
+fn mounts() -> Value {
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
+    let scratch = ["nosuid", "noexec", "nodev", "mode=1777", "size=32m"];
+    json!([
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=64k"]),
+        mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
+        mount("/dev/shm", "tmpfs", "shm", &scratch),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount("/run", "tmpfs", "tmpfs", &["nosuid", "noexec", "nodev", "mode=755", "size=32m"]),
+        mount("/tmp", "tmpfs", "tmpfs", &scratch)
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generated_configuration_is_valid_and_gives_nothing_away() {
+        let cmd = ["/bin/httpd".to_owned(), "-f".to_owned()];
+        let spec: Spec = serde_json::from_value(config(&cmd)).unwrap();
+        let process = spec.process().as_ref().unwrap();
+        assert_eq!(process.args().as_ref().unwrap(), &cmd);
+        assert_eq!(process.no_new_privileges(), Some(true));
+        assert!(process.capabilities().as_ref().unwrap().effective().as_ref().unwrap().is_empty());
+        assert_eq!(spec.root().as_ref().unwrap().readonly(), Some(true));
+        let host_path = |m: &oci_spec::runtime::Mount| m.source().as_ref().is_some_and(|s| s.is_absolute());
+        assert!(!spec.mounts().as_ref().unwrap().iter().any(host_path));
+    }
+
+    #[test]
+    fn a_root_file_system_is_wrapped_and_gains_its_mount_points() {
+        let tree = bundle(Dir::new(Meta::root(S_IFDIR | 0o700)), &["x".into()], Path::new("p")).unwrap();
+        check_bundle(&tree, Path::new("p")).unwrap();
+        let Some(Node::Dir(rootfs)) = tree.children.get("rootfs") else { panic!("no rootfs") };
+        assert_eq!(rootfs.meta.mode, S_IFDIR | 0o700);
+        let names: Vec<_> = rootfs.children.keys().map(String::as_str).collect();
+        assert_eq!(names, MOUNT_POINTS.map(|(name, _)| name));
+    }
+
+    #[test]
+    fn what_is_no_bundle_and_has_no_command_is_refused_as_usage() {
+        let plain = Dir::new(Meta::root(S_IFDIR | 0o755));
+        assert!(bundle(plain.clone(), &[], Path::new("p")).unwrap_err().is_usage());
+        let mut broken = plain;
+        broken.children.insert(CONFIG.into(), Node::Leaf(Leaf::generated(b"{}".to_vec())));
+        assert!(bundle(broken.clone(), &["x".into()], Path::new("p")).unwrap_err().is_usage());
+        assert!(bundle(broken.clone(), &[], Path::new("p")).unwrap_err().to_string().contains("rootfs/"));
+        broken.children.insert("rootfs".into(), Node::Dir(Dir::new(Meta::root(S_IFDIR | 0o755))));
+        let text = |config: &Value| Leaf::generated(config.to_string().into_bytes());
+        let mut other_root = config(&["x".into()]);
+        other_root["root"]["path"] = "/".into();
+        for (config, expected) in [
+            (json!({ "ociVersion": 1 }), "no OCI runtime configuration"),
+            (other_root, "root.path must be"),
+            (config(&[]), "names no program"),
+        ] {
+            broken.children.insert(CONFIG.into(), Node::Leaf(text(&config)));
+            let error = bundle(broken.clone(), &[], Path::new("p")).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! `publish` from beginning to end.
+
+use super::central::Central;
+use super::closure::{self, Member};
+use super::commit::{self, Commit};
+use super::error::{Doing, PublishError, on};
+use super::manifest::{self, Placed};
+use super::options::{Options, Source};
+use super::tree::{self, Tree};
+use super::{bundle_config, earlier, frames, pack, sign, source, tarball};
+use fullmetal_proto::wire::{Manifest, ObjectId, ObjectKind, Opened};
+use fullmetal_proto::{Digest, RefName, Timestamp};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tracing::debug;
+
+/// What `publish` is busy with, for a progress display.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Reading and hashing the source; no counts.
+    Reading,
+    /// Writing objects to the repo; counts objects.
+    Writing,
+    /// Compressing frames; counts raw bytes.
+    Packing,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Published {
+    /// The commit.
+    pub commit: Digest,
+    /// The ref that points at it, if one was set or named.
+    #[serde(rename = "ref")]
+    pub ref_name: Option<RefName>,
+    /// Nothing was written: the same release was there, signed and framed.
+    pub unchanged: bool,
+    /// Ed25519 signatures on the commit.
+    pub signatures: usize,
+    /// SHA-256 of the manifest's envelope, which names the release's content on the network.
+    pub manifest: Digest,
+    /// Bytes of the manifest's envelope.
+    pub manifest_bytes: u64,
+    /// Packs that the commit needs, earlier ones included.
+    pub packs: usize,
+    /// Frames that it needs.
+    pub frames: usize,
+    /// Objects of its closure.
+    pub objects: usize,
+    /// Bytes of all object streams.
+    pub raw_bytes: u64,
+    /// Bytes of all frames: what a device with an empty store fetches.
+    pub packed_bytes: u64,
+    /// Bytes of the pack that was added; 0 when there was none to add.
+    pub new_packed_bytes: u64,
+    /// Objects in that pack.
+    pub new_objects: usize,
+    /// What a plain `ostree pull` by a device with an empty store transfers.
+    pub plain_bytes: u64,
+}
+
+/// Publishes; `progress` gets the stage, how much is done, and of how much (0 when not known).
+pub fn run(options: &Options, progress: &mut dyn FnMut(Stage, u64, u64)) -> Result<Published, PublishError> {
+    options.check()?;
+    let (central, release) = match &options.source {
+        Source::Tree { path, cmd } => {
+            progress(Stage::Reading, 0, 0);
+            let tree = read_source(path, cmd, &options.repo)?;
+            let central = Central::open_or_create(&options.repo)?;
+            let release = publish_tree(&central, options, &tree, progress)?;
+            (central, release)
+        }
+        Source::Commit(rev) => {
+            let central = Central::open(&options.repo)?;
+            let release = existing(&central, rev, options.ref_name.as_ref())?;
+            (central, release)
+        }
+        Source::Recommit(rev) => {
+            let central = Central::open(&options.repo)?;
+            let release = recommit(&central, options, rev)?;
+            (central, release)
+        }
+    };
+    finish(&central, options, release, progress)
+}
+
+/// A commit that is in the repo and what is left to be done about it.
+struct Release {
+    commit: Digest,
+    ref_name: Option<RefName>,
+    /// Commits whose packs may be used.
+    earlier: Vec<Digest>,
+    /// Whether the commit object was there before.
+    known: bool,
+}
+
+/// Signs, frames, and sets the ref, each unless done already.
+fn finish(
+    central: &Central,
+    options: &Options,
+    release: Release,
+    progress: &mut dyn FnMut(Stage, u64, u64),
+) -> Result<Published, PublishError> {
+    let commit = release.commit;
+    let signed = options.key.as_ref().map_or(Ok(false), |key| sign::sign(central, commit, key))?;
+    let found = manifest::read(central, &commit)?;
+    let framed = found.is_none();
+    let added = match &found {
+        Some((opened, _)) => check_packs(central, opened).map(|()| Added::default())?,
+        None => frame(central, options, &release, progress)?,
+    };
+    let moved = match &release.ref_name {
+        Some(name) if central.resolve(name.as_str())? != Some(commit) => {
+            central.set_ref(name, &commit).map(|()| true)?
+        }
+        _ => false,
+    };
+    let Some((opened, manifest_bytes)) = manifest::read(central, &commit)? else {
+        let problem = "it vanished while it was used".to_owned();
+        return Err(PublishError::Manifest { path: manifest::path(central, &commit), problem });
+    };
+    let unchanged = release.known && !signed && !framed && !moved;
+    debug!(%commit, unchanged, signed, framed, moved, "published");
+    let mut published = describe(central, &opened, manifest_bytes)?;
+    published.ref_name = release.ref_name;
+    published.unchanged = unchanged;
+    published.new_packed_bytes = added.bytes;
+    published.new_objects = added.objects;
+    Ok(published)
+}
+
+fn describe(central: &Central, opened: &Opened<Manifest>, manifest_bytes: u64) -> Result<Published, PublishError> {
+    let manifest = &opened.document;
+    let mut plain_bytes = 0;
+    for object in &manifest.objects {
+        plain_bytes += central.stored_len(&object.id)?;
+    }
+    Ok(Published {
+        commit: manifest.commit,
+        ref_name: None,
+        unchanged: false,
+        signatures: sign::count(central, manifest.commit)?,
+        manifest: opened.digest,
+        manifest_bytes,
+        packs: manifest.packs.len(),
+        frames: manifest.frames.len(),
+        objects: manifest.objects.len(),
+        raw_bytes: manifest.objects.iter().map(|o| o.length).sum(),
+        packed_bytes: manifest.frames.iter().map(|f| u64::from(f.length)).sum(),
+        new_packed_bytes: 0,
+        new_objects: 0,
+        plain_bytes,
+    })
+}
+
+fn read_source(path: &Path, cmd: &[String], repo: &Path) -> Result<Tree, PublishError> {
+    let path = path.canonicalize().doing(|| on("opening", path))?;
+    if !path.is_dir() {
+        return tree::hash(&bundle_config::bundle(tarball::read_tarball(&path)?, cmd, &path)?);
+    }
+    let inside = |dir: &Path| dir.canonicalize().is_ok_and(|dir| dir.starts_with(&path));
+    if repo.ancestors().find(|dir| dir.exists()).is_some_and(inside) {
+        return Err(PublishError::RepoInSource(repo.to_owned()));
+    }
+    tree::hash(&bundle_config::bundle(source::read_dir(&path)?, cmd, &path)?)
+}
+
+fn publish_tree(
+    central: &Central,
+    options: &Options,
+    tree: &Tree,
+    progress: &mut dyn FnMut(Stage, u64, u64),
+) -> Result<Release, PublishError> {
+    let name = options.ref_name.clone().ok_or_else(|| PublishError::option("--ref", "is missing"))?;
+    commit_tree(central, options, name, (tree.contents, tree.meta), Vec::new(), || {
+        let total = tree.objects.len() as u64;
+        central.write(tree.objects.iter(), |done| progress(Stage::Writing, done, total))
+    })
+}
+
+fn existing(central: &Central, rev: &str, name: Option<&RefName>) -> Result<Release, PublishError> {
+    let commit = resolve(central, rev)?;
+    let loaded = Commit::load(central, commit)?;
+    if let Some(name) = name
+        && !loaded.allows_ref(name)
+    {
+        return Err(PublishError::NotBound { commit, name: name.clone() });
+    }
+    let ref_name = name.cloned().or_else(|| as_ref_name(rev));
+    Ok(Release { commit, ref_name, earlier: loaded.parent.into_iter().collect(), known: true })
+}
+
+fn recommit(central: &Central, options: &Options, rev: &str) -> Result<Release, PublishError> {
+    let commit = resolve(central, rev)?;
+    let name = options.ref_name.clone().or_else(|| as_ref_name(rev));
+    let name = name.ok_or_else(|| PublishError::option("--ref", "say which ref the new commit is for"))?;
+    let loaded = Commit::load(central, commit)?;
+    commit_tree(central, options, name, (loaded.contents, loaded.meta), vec![commit], || Ok(()))
+}
+
+fn resolve(central: &Central, rev: &str) -> Result<Digest, PublishError> {
+    let missing = || PublishError::NoSuchCommit { rev: rev.to_owned(), repo: central.path().to_owned() };
+    central.resolve(rev)?.ok_or_else(missing)
+}
+
+fn as_ref_name(rev: &str) -> Option<RefName> {
+    if rev.parse::<Digest>().is_ok() { None } else { rev.parse().ok() }
+}
+
+/// The ref's commit if it says the same, else a new one after `write` has put the tree's objects there.
+fn commit_tree(
+    central: &Central,
+    options: &Options,
+    name: RefName,
+    tree: (Digest, Digest),
+    mut earlier: Vec<Digest>,
+    write: impl FnOnce() -> Result<(), PublishError>,
+) -> Result<Release, PublishError> {
+    let metadata = commit::metadata(&name, &options.info);
+    let parent = central.resolve(name.as_str())?;
+    if let Some(parent) = parent {
+        let loaded = Commit::load(central, parent)?;
+        if loaded.says(tree, &metadata) {
+            earlier.extend(loaded.parent);
+            return Ok(Release { commit: parent, ref_name: Some(name), earlier, known: true });
+        }
+        earlier.insert(0, parent);
+    }
+    write()?;
+    let members = closure::of_tree(central, tree.0, tree.1)?;
+    let time = options.timestamp.map_or_else(now, Timestamp::from_secs);
+    let commit = commit::write(central, parent, tree, metadata, &members, time)?;
+    Ok(Release { commit, ref_name: Some(name), earlier, known: false })
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_secs(since.as_secs())
+}
+
+/// What framing added.
+#[derive(Default)]
+struct Added {
+    bytes: u64,
+    objects: usize,
+}
+
+/// Packs what no earlier pack has, then writes the manifest.
+fn frame(
+    central: &Central,
+    options: &Options,
+    release: &Release,
+    progress: &mut dyn FnMut(Stage, u64, u64),
+) -> Result<Added, PublishError> {
+    let commit = Commit::load(central, release.commit)?;
+    let id = ObjectId { kind: ObjectKind::Commit, checksum: release.commit };
+    let mut members = vec![Member { id, path: String::new() }];
+    members.extend(closure::of_tree(central, commit.contents, commit.meta)?);
+    let wanted: BTreeSet<ObjectId> = members.iter().map(|m| m.id).collect();
+    let mut placed = earlier::find(central, &release.earlier, &wanted)?;
+    let new: Vec<ObjectId> = members.iter().map(|m| m.id).filter(|id| !placed.contains_key(id)).collect();
+    let added = match new.is_empty() {
+        true => None,
+        false => Some(pack_new(central, options, &new, &mut placed, progress)?),
+    };
+    let manifest = manifest::assemble(release.commit, &placed, added.as_ref().map(|a| &a.pack));
+    manifest::write(central, &manifest)?;
+    Ok(added.map_or_else(Added::default, |a| Added { bytes: a.pack.length, objects: new.len() }))
+}
+
+fn pack_new(
+    central: &Central,
+    options: &Options,
+    new: &[ObjectId],
+    placed: &mut BTreeMap<ObjectId, Placed>,
+    progress: &mut dyn FnMut(Stage, u64, u64),
+) -> Result<pack::Packed, PublishError> {
+    let lengths = new.iter().map(|id| Ok(central.stream(id)?.1)).collect::<Result<Vec<u64>, PublishError>>()?;
+    let metadata = new.iter().take_while(|id| id.kind != ObjectKind::File).count();
+    let (first, files) = lengths.split_at(metadata);
+    let plan = frames::cut(&[first, files], options.frame_len);
+    let total = plan.raw_len();
+    let packed = pack::write(central, new, &plan, options.level, |done| progress(Stage::Packing, done, total))?;
+    placed.extend(new.iter().copied().zip(packed.places(&plan, &lengths)));
+    Ok(packed)
+}
+
+/// A manifest is never rewritten, so its packs must be there.
+fn check_packs(central: &Central, opened: &Opened<Manifest>) -> Result<(), PublishError> {
+    match opened.document.packs.iter().find(|pack| !manifest::has_pack(central, pack)) {
+        None => Ok(()),
+        Some(pack) => Err(PublishError::Manifest {
+            path: manifest::path(central, &opened.document.commit),
+            problem: format!("its pack {} is missing or cut", pack.sha256),
+        }),
+    }
+}

@@ -1,0 +1,8 @@
+//! Publishing into real repos, judged by ostree's and OpenSSL's own programs.
+
+mod frames;
+mod harness;
+mod refusals;
+mod repeats;
+mod signatures;
+mod trees;

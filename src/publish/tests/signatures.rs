@@ -1,0 +1,131 @@
+//! Commit signatures, judged by OpenSSL over the bytes of the `.commit` file.
+
+use super::harness::{Bench, command, key, name, object_path, publish};
+use crate::publish::{Options, Source, read_key};
+use ed25519_dalek::pkcs8::EncodePublicKey;
+use fullmetal_proto::wire::ObjectKind;
+use std::fs;
+
+/// The ed25519 signatures of `rev` as hex, read by the `ostree` program and a parser of its text.
+fn signatures(bench: &Bench, rev: &str) -> Vec<String> {
+    let text = bench.ostree(&["show", "--print-detached-metadata-key=ostree.sign.ed25519", rev]);
+    let text = text.trim().trim_start_matches("[byte ").trim_start_matches('[').trim_end_matches(']');
+    let entries = text.split(']').filter(|e| e.contains("0x"));
+    entries.map(|e| e.split("0x").skip(1).map(|b| &b[..2]).collect()).collect()
+}
+
+fn verified_by_openssl(bench: &Bench, seed: u8, message: &std::path::Path, signature: &str) -> bool {
+    let public = key(seed).verifying_key().to_public_key_der().unwrap();
+    fs::write(bench.path("key.der"), public.as_bytes()).unwrap();
+    fs::write(bench.path("sig"), hex::decode(signature).unwrap()).unwrap();
+    let out = std::process::Command::new("openssl")
+        .args(["pkeyutl", "-verify", "-rawin", "-pubin", "-keyform", "DER", "-inkey"])
+        .arg(bench.path("key.der"))
+        .arg("-sigfile")
+        .arg(bench.path("sig"))
+        .arg("-in")
+        .arg(message)
+        .output()
+        .unwrap();
+    out.status.success()
+}
+
+#[test]
+fn openssl_verifies_the_signature_over_the_commit_file() {
+    let bench = Bench::new();
+    let published = publish(&bench.options()).unwrap();
+    assert_eq!(published.signatures, 1);
+    let found = signatures(&bench, "apps/web");
+    assert_eq!(found.len(), 1);
+    let sum = published.commit.to_string();
+    let meta = fs::read(bench.repo().join(format!("objects/{}/{}.commitmeta", &sum[..2], &sum[2..]))).unwrap();
+    let ours = fullmetal_proto::ostree::signatures(&meta);
+    assert_eq!(ours.iter().map(hex::encode).collect::<Vec<_>>(), found, "the device's parser sees the same");
+    let commit = object_path(&bench.repo(), ObjectKind::Commit, &published.commit);
+    assert!(verified_by_openssl(&bench, 1, &commit, &found[0]));
+    assert!(!verified_by_openssl(&bench, 2, &commit, &found[0]));
+    let mut bytes = fs::read(&commit).unwrap();
+    bytes[20] ^= 1;
+    fs::write(bench.path("flipped"), bytes).unwrap();
+    assert!(!verified_by_openssl(&bench, 1, &bench.path("flipped"), &found[0]));
+}
+
+#[test]
+fn a_commit_that_something_else_made_is_signed_and_framed_as_it_is() {
+    let bench = Bench::new();
+    let tree = format!("--tree=dir={}", bench.rootfs().display());
+    bench.ostree(&["init", "--mode=archive"]);
+    let foreign = bench.ostree(&["commit", "-b", "os/press", &tree]).trim().to_owned();
+    let mut options = Options::new(bench.repo(), Source::Commit(foreign.clone()));
+    options.frame_len = 64 << 10;
+    options.key = Some(key(1));
+    let first = publish(&options).unwrap();
+    assert_eq!((first.commit.to_string(), first.unchanged, first.ref_name), (foreign.clone(), false, None));
+    bench.decode(&bench.manifest(&first.commit));
+    // By its ref, with a second key: the first signature stays.
+    options.source = Source::Commit("os/press".into());
+    options.key = Some(key(2));
+    let second = publish(&options).unwrap();
+    assert_eq!((second.signatures, second.ref_name), (2, Some(name("os/press"))));
+    let commit = object_path(&bench.repo(), ObjectKind::Commit, &second.commit);
+    let found = signatures(&bench, &foreign);
+    assert!(verified_by_openssl(&bench, 1, &commit, &found[0]) && verified_by_openssl(&bench, 2, &commit, &found[1]));
+    let before = bench.snapshot();
+    assert!(publish(&options).unwrap().unchanged);
+    assert!(before == bench.snapshot());
+}
+
+#[test]
+fn other_detached_metadata_is_kept() {
+    let bench = Bench::new();
+    let mut options = bench.options();
+    options.key = None;
+    let published = publish(&options).unwrap();
+    assert_eq!(published.signatures, 0);
+    let sum = published.commit.to_string();
+    let repo = ostree::Repo::new_for_path(bench.repo());
+    repo.open(ostree::gio::Cancellable::NONE).unwrap();
+    let dict = ostree::glib::VariantDict::new(None);
+    dict.insert("other.key", "kept");
+    repo.write_commit_detached_metadata(&sum, Some(&dict.end()), ostree::gio::Cancellable::NONE).unwrap();
+    options.key = Some(key(1));
+    let signed = publish(&options).unwrap();
+    assert_eq!((signed.commit, signed.unchanged, signed.signatures), (published.commit, false, 1));
+    let shown = bench.ostree(&["show", "--print-detached-metadata-key=other.key", &sum]);
+    assert_eq!(shown.trim(), "'kept'");
+}
+
+#[test]
+fn keys_are_pkcs8_pem_as_openssl_writes_them() {
+    let bench = Bench::new();
+    let path = bench.path("build.key");
+    command("openssl", &["genpkey", "-algorithm", "ed25519", "-out", &path.display().to_string()]);
+    let key = read_key(&path).unwrap();
+    let text = command(
+        "openssl",
+        &[
+            "pkey",
+            "-in",
+            &path.display().to_string(),
+            "-pubout",
+            "-outform",
+            "DER",
+            "-out",
+            &bench.path("public.der").display().to_string(),
+        ],
+    );
+    assert!(text.is_empty());
+    let public = fs::read(bench.path("public.der")).unwrap();
+    assert_eq!(public[public.len() - 32..], key.verifying_key().to_bytes());
+    command("openssl", &["genpkey", "-algorithm", "x25519", "-out", &path.display().to_string()]);
+    for (content, expected) in [(None, "is no ed25519 private key"), (Some(&b"\xff"[..]), "is no ed25519 private key")]
+    {
+        if let Some(content) = content {
+            fs::write(&path, content).unwrap();
+        }
+        let error = read_key(&path).unwrap_err();
+        assert!(error.is_usage() && error.to_string().contains(expected), "{error}");
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(read_key(&path).unwrap_err().to_string().contains("No such file"));
+}
