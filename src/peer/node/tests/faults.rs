@@ -163,7 +163,8 @@ async fn the_client_learns_that_central_has_no_range_or_wrong_bytes() {
     agent.say(release.want(release.full())).await;
     let reason = agent.until(|p| want_failed(p.message)).await;
     assert!(reason.contains("this server has no Range"), "{reason}");
-    assert!(a.status().await.trouble.contains("no Range"));
+    let trouble = || async { a.status().await.trouble.contains("no Range").then_some(()) };
+    eventually("the trouble in the status", trouble).await;
 
     let repo = fleet.path("repo");
     release.publish(&repo);
