@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use fullmetal_sim::lab::net::WAN;
-use fullmetal_sim::lab::{Release, Site, SiteOptions, wait_for};
+use fullmetal_sim::lab::{Release, Site, SiteOptions, Usage, wait_for};
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,6 +29,11 @@ fn a_release_crosses_the_uplink_once_when_only_the_gateway_reaches_central() {
     all_run(&mut site, Release::One);
     let copies = (site.net.sent_by("central").unwrap() - before) as f64 / one as f64;
     println!("only the gateway has origin: {copies:.3} copies of {one} bytes");
+    for device in &site.devices {
+        let [peer, agent] = [device.peer_pid(), device.agent_pid()].map(|pid| Usage::of(pid.unwrap()).unwrap());
+        println!("{}: peer {peer:?}, agent {agent:?}", device.name());
+        assert!(peer.cpu_s > 0.0 && agent.pss_kib > 0, "nothing measured");
+    }
     assert!(copies <= 0.95, "{copies:.3} copies");
 }
 

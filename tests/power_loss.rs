@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(60);
+const TRIES_MAX: u32 = 5;
 const BUDGET: Duration = Duration::from_secs(300);
 
 /// A root file system of fewer than 30 objects.
@@ -188,9 +189,11 @@ fn a_kill_at_any_call_that_touches_the_disk_ends_with_one_whole_version_and_one_
             break;
         }
         tried += 1;
-        hit += u64::from(bench.kill_at(point));
+        // Timing moves the number of calls by a few, so that one of the last points may be missed at first.
+        let kill = (0..TRIES_MAX).any(|_| bench.kill_at(point));
+        println!("point {point} by release {}: {}", bench.release, if kill { "killed" } else { "missed" });
+        hit += u64::from(kill);
     }
     println!("{hit} of {tried} kills hit, of {points} points, in {:.0} s", start.elapsed().as_secs_f64());
-    // The last points lie after the end of the deployment; timing moves them by a few.
-    assert!(hit * 100 >= tried * 90, "only {hit} of {tried} kills hit");
+    assert_eq!(hit, tried, "points were missed");
 }

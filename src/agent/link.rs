@@ -4,6 +4,7 @@ use super::Event;
 use crate::local::{Connection, LocalError};
 use fullmetal_proto::wire::local::{Client, FromPeer, ToPeer, VERSION};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,17 +12,20 @@ use tracing::{debug, warn};
 
 /// How long to wait before connecting again.
 const RETRY_MS: u64 = 300;
+/// How long to wait after we hung up ourselves.
+const PAUSE_MS: u64 = 5_000;
 
 /// Sends to the peer that is there now; messages to none are dropped, since a new one is told all again.
 #[derive(Clone)]
 pub struct Link {
     connection: Arc<Mutex<Option<Arc<Connection>>>>,
+    paused: Arc<AtomicBool>,
 }
 
 impl Link {
     /// Starts the thread that connects to `socket` and listens.
     pub fn start(socket: PathBuf, owner: Option<u32>, events: Sender<Event>) -> Self {
-        let link = Link { connection: Arc::default() };
+        let link = Link { connection: Arc::default(), paused: Arc::default() };
         let own = link.clone();
         std::thread::spawn(move || own.listen(&socket, owner, &events));
         link
@@ -34,6 +38,14 @@ impl Link {
             && let Err(error) = connection.send(message, None)
         {
             debug!(%error, "the peer does not listen");
+        }
+    }
+
+    /// Ends the connection; it is opened again after a pause, and all is said anew.
+    pub fn hang_up(&self) {
+        self.paused.store(true, Ordering::Relaxed);
+        if let Some(connection) = &*self.lock() {
+            connection.shutdown();
         }
     }
 
@@ -52,7 +64,8 @@ impl Link {
                 }
                 Err(_) => {}
             }
-            std::thread::sleep(Duration::from_millis(RETRY_MS));
+            let pause = if self.paused.swap(false, Ordering::Relaxed) { PAUSE_MS } else { RETRY_MS };
+            std::thread::sleep(Duration::from_millis(pause));
         }
     }
 

@@ -15,7 +15,7 @@ mod worker;
 
 use crate::config::Settings;
 use crate::host::{SupervisorHost, SupervisorOptions};
-use crate::identity::{Clock, FleetTrust, Identity, Usage};
+use crate::identity::{Clock, FleetTrust, Identity, IdentityError, Usage};
 use crate::journal::{DirectoryDisk, Journal};
 use crate::local::{Packet, read_descriptor};
 use crate::repo::LibostreeStore;
@@ -77,7 +77,7 @@ impl Agent {
         let identity = Identity::load(&settings, Usage::Agent)?;
         let clock = Clock::new();
         clock.raise(trust.trust.issued);
-        for dir in [settings.paths.state_dir(), settings.paths.apps_dir(), settings.paths.state_dir().join("bundles")] {
+        for dir in [settings.paths.state_dir(), settings.paths.apps_dir(), settings.paths.bundles_dir()] {
             std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
         }
         let store = LibostreeStore::open_or_create(&settings.paths.repo()).context("opening the object store")?;
@@ -174,7 +174,13 @@ impl Agent {
                 let bytes = read_descriptor(&fd, u64::from(hint.length));
                 match bytes.map_err(anyhow::Error::from).and_then(|b| verify::announcement(self, &hint, &b)) {
                     Ok(input) => return self.input(input),
-                    Err(error) => warn!(%error, counter = hint.counter, "announcement refused"),
+                    Err(error) => {
+                        warn!(error = %format!("{error:#}"), counter = hint.counter, "announcement refused");
+                        if error.is::<IdentityError>() {
+                            // Our disk failed, not the announcement: the peer tells it again on connect.
+                            self.link.hang_up();
+                        }
+                    }
                 }
             }
             (FromPeer::Blob { sha256 }, Some(fd)) => return self.blob(sha256, Ok(fd)),
@@ -255,7 +261,9 @@ impl Agent {
             Effect::Report { report, parts } => self.report(&report, parts)?,
             Effect::Prune { ticket, commits, manifests, bundles } => {
                 self.link.send(&ToPeer::Retain { manifests });
-                self.worker.prune(ticket, commits, bundles);
+                // Here, not on the worker: only this thread stores bundles, so none is removed as it arrives.
+                verify::keep_bundles(&self.settings.paths, &bundles);
+                self.worker.prune(ticket, commits);
             }
             Effect::Ignored { rank, why } => info!(epoch = rank.0, counter = rank.1, %why, "announcement not followed"),
         }

@@ -9,9 +9,9 @@ use fullmetal::identity::{
 };
 use fullmetal_proto::wire::trust::Role;
 use fullmetal_proto::wire::{
-    BuildKey, EnrolmentAnswer, EnrolmentRequest, Opened, PublicKey, SigningKey, Trust, open, seal,
+    BuildKey, EnrolmentAnswer, EnrolmentRequest, KeyId, Opened, PublicKey, Revocations, SigningKey, Trust, open, seal,
 };
-use fullmetal_proto::{FleetId, Timestamp};
+use fullmetal_proto::{DeviceId, FleetId, Timestamp};
 use serde_bytes::ByteBuf;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub enum KeysCommand {
     Generate(GenerateArgs),
     /// Answer a device's enrolment request with its two certificates.
     Certify(CertifyArgs),
+    /// Write a longer revocation list; devices read it from etc/fullmetal/revocations.
+    Revoke(RevokeArgs),
 }
 
 #[derive(Args)]
@@ -55,10 +57,30 @@ pub struct CertifyArgs {
     out: PathBuf,
 }
 
+#[derive(Args)]
+pub struct RevokeArgs {
+    /// The directory that `fullmetal keys generate` made.
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+    /// A device that is no member any more; may be given more than once.
+    #[arg(long, value_name = "ID", required_unless_present = "key_ids")]
+    device: Vec<DeviceId>,
+    /// A key that signs nothing any more, as `fullmetal inspect` shows it; may be given more than once.
+    #[arg(long = "key-id", value_name = "HEX")]
+    key_ids: Vec<String>,
+    /// The list in force; the new one holds all of its entries.
+    #[arg(long, value_name = "FILE")]
+    previous: Option<PathBuf>,
+    /// Where to write the new list.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
 pub fn run(context: &Context, command: KeysCommand) -> anyhow::Result<()> {
     match command {
         KeysCommand::Generate(args) => generate(context, args),
         KeysCommand::Certify(args) => certify(&args),
+        KeysCommand::Revoke(args) => revoke(args),
     }
 }
 
@@ -141,6 +163,31 @@ fn certify(args: &CertifyArgs) -> anyhow::Result<()> {
         request.fleet,
         args.out.display()
     ))
+}
+
+fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
+    let trust = FleetTrust::load_trust(&args.keys.join("trust"))?;
+    let mut list = Revocations::none(&trust.fleet);
+    if let Some(path) = &args.previous {
+        let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        let previous: Opened<Revocations> = open(&bytes).with_context(|| path.display().to_string())?;
+        trust.check_revocations(&previous, &list).with_context(|| path.display().to_string())?;
+        list = previous.document;
+    }
+    list.version += 1;
+    list.issued = Clock::new().now();
+    list.devices.extend(args.device);
+    for text in &args.key_ids {
+        let mut id = [0; 16];
+        let problem = || UsageError(format!("--key-id {text:?} is not 32 hex digits"));
+        hex::decode_to_slice(text, &mut id).map_err(|_| problem())?;
+        list.keys.insert(KeyId(id));
+    }
+    let root = load_key(&args.keys.join("root.key"))?;
+    write_new(&args.out, &seal(&list, &[&root])?, 0o644)?;
+    let count = list.devices.len() + list.keys.len();
+    let shown = args.out.display();
+    output::print(&format!("revocation list version {} with {count} entries is in {shown}\n", list.version))
 }
 
 fn read_request(path: &Path) -> anyhow::Result<EnrolmentRequest> {

@@ -89,9 +89,14 @@ impl Paths {
         self.state_dir().join("data").join(app.as_str())
     }
 
-    /// Bundles by their hash.
+    /// Bundles that are still to be deployed.
+    pub fn bundles_dir(&self) -> PathBuf {
+        self.state_dir().join("bundles")
+    }
+
+    /// A bundle by its hash.
     pub fn bundle(&self, digest: &Digest) -> PathBuf {
-        self.state_dir().join("bundles").join(digest.to_string())
+        self.bundles_dir().join(digest.to_string())
     }
 
     /// The deployment journal.

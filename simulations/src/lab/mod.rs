@@ -9,6 +9,7 @@ mod node;
 mod process;
 mod programs;
 mod site;
+mod usage;
 
 pub use app::{DemoApp, Release};
 pub use central::Central;
@@ -17,6 +18,7 @@ pub use node::{ActionState, Node, NodeOptions};
 pub use process::{Process, interrupted, on_interrupt, wait_for};
 pub use programs::{Programs, output_of, pull_with_ostree};
 pub use site::{Site, SiteOptions};
+pub use usage::Usage;
 
 /// The user that peers run as: nobody else's, without a name.
 pub const PEER_UID: u32 = 61_616;

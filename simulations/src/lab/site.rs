@@ -47,6 +47,16 @@ pub struct Site {
     dir: tempfile::TempDir,
 }
 
+impl Drop for Site {
+    /// A test that failed leaves its logs.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!("logs and state of the site are in {}", self.dir.path().display());
+        }
+    }
+}
+
 impl Site {
     /// Sets everything up and starts gateway and devices.
     pub fn start(options: SiteOptions) -> anyhow::Result<Self> {
