@@ -9,6 +9,7 @@ mod node;
 mod process;
 mod programs;
 mod site;
+mod small;
 
 pub use app::{DemoApp, Release};
 pub use central::Central;
@@ -16,7 +17,8 @@ pub use fleet::Fleet;
 pub use node::{ActionState, Node, NodeOptions};
 pub use process::{Process, interrupted, on_interrupt, wait_for};
 pub use programs::{Programs, output_of, pull_with_ostree};
-pub use site::{Site, SiteOptions};
+pub use site::{APP, APP_REF, Site, SiteOptions};
+pub use small::SmallApp;
 
 /// The user that peers run as: nobody else's, without a name.
 pub const PEER_UID: u32 = 61_616;
