@@ -120,8 +120,8 @@ impl Apps {
         }
     }
 
-    /// Removes checkouts, bundles and objects that nothing named here needs.
-    pub fn prune(&self, store: &mut dyn ObjectStore, commits: &[Digest], bundles: &[Digest]) -> anyhow::Result<()> {
+    /// Removes checkouts and objects that nothing named here needs.
+    pub fn prune(&self, store: &mut dyn ObjectStore, commits: &[Digest]) -> anyhow::Result<()> {
         let keep: BTreeSet<String> = commits.iter().map(Digest::to_string).collect();
         for app in entries(&self.paths.apps_dir())? {
             for checkout in entries(&app)?.into_iter().filter(|p| p.is_dir() && !p.is_symlink()) {
@@ -131,12 +131,6 @@ impl Apps {
             }
             // Only an empty directory goes: an app without versions.
             let _ = fs::remove_dir(&app);
-        }
-        let keep: BTreeSet<String> = bundles.iter().map(Digest::to_string).collect();
-        for bundle in entries(&self.paths.state_dir().join("bundles"))? {
-            if !keep.contains(&file_name(&bundle)) {
-                fs::remove_file(&bundle).with_context(|| format!("removing {}", bundle.display()))?;
-            }
         }
         let freed = store.prune(commits).context("pruning the store")?;
         info!(freed, "pruned");

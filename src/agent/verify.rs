@@ -1,6 +1,6 @@
 //! What the gateway says is believed only with its signature, judged here again after the peer did.
 
-use super::Agent;
+use super::{Agent, bundles};
 use anyhow::{Context as _, bail, ensure};
 use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::{Input, Row};
@@ -21,20 +21,11 @@ pub fn announcement(agent: &Agent, hint: &Hint, bytes: &[u8]) -> anyhow::Result<
     let row = row
         .map(|row| {
             let bundle = announcement.bundle(row).context("its bundle")?;
-            store_bundle(agent, &bundle.digest, &announcement.bundles[usize::from(row.1)])?;
+            bundles::store(&agent.settings.paths, &bundle.digest, &announcement.bundles[usize::from(row.1)])?;
             anyhow::Ok(Row { action: row.2, bundle: bundle.digest, mode: row.3, valid_until: row.4 })
         })
         .transpose()?;
     Ok(Input::Announced { rank: announcement.rank(), expires: announcement.expires, row })
-}
-
-/// The machine names bundles by hash only; a bundle it may ask for must be on disk first.
-fn store_bundle(agent: &Agent, digest: &Digest, bytes: &[u8]) -> anyhow::Result<()> {
-    let path = agent.settings.paths.bundle(digest);
-    if path.exists() {
-        return Ok(());
-    }
-    Ok(crate::identity::write_new(&path, bytes, 0o644)?)
 }
 
 /// Judges a receipt; gives the counter up to which our reports have arrived.

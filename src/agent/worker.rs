@@ -55,7 +55,7 @@ enum Job {
     Checkout(Ticket, Vec<Move>),
     Switch(Ticket, Vec<Move>),
     Revert(Ticket, Vec<Move>),
-    Prune(Ticket, Vec<Digest>, Vec<Digest>),
+    Prune(Ticket, Vec<Digest>),
 }
 
 /// The deciding thread's end.
@@ -118,8 +118,8 @@ impl Worker {
     }
 
     /// See [`fullmetal_proto::deploy::Effect::Prune`].
-    pub fn prune(&self, ticket: Ticket, commits: Vec<Digest>, bundles: Vec<Digest>) {
-        self.queue(Job::Prune(ticket, commits, bundles));
+    pub fn prune(&self, ticket: Ticket, commits: Vec<Digest>) {
+        self.queue(Job::Prune(ticket, commits));
     }
 }
 
@@ -173,8 +173,8 @@ impl Thread {
             }
             Job::Switch(ticket, moves) => answer(ticket, Input::Switched { ticket }, self.apps.switch(&moves)),
             Job::Revert(ticket, moves) => answer(ticket, Input::Reverted { ticket }, self.apps.revert(&moves)),
-            Job::Prune(ticket, commits, bundles) => {
-                let pruned = self.apps.prune(&mut *self.store, &commits, &bundles);
+            Job::Prune(ticket, commits) => {
+                let pruned = self.apps.prune(&mut *self.store, &commits);
                 answer(ticket, Input::Pruned { ticket }, pruned)
             }
         })

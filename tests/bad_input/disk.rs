@@ -1,6 +1,7 @@
 //! A disk that is too small, or full.
 
 use super::bench::{Bench, nothing_half_written};
+use super::said::has;
 use fullmetal_sim::lab::{APP, output_of, wait_for};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,10 +62,10 @@ fn a_disk_that_is_too_small_is_told_before_the_first_byte_and_a_full_one_ends_no
     bench.deploy();
     std::thread::sleep(Duration::from_secs(3));
     bench.check();
+    let log = std::fs::read_to_string(bench.device().log("agent")).unwrap();
+    let told = log.lines().find(|l| l.contains("announcement postponed")).unwrap();
+    has(told, &["var/lib/fullmetal/bundles", "No space left", "make space", "tried again every 10 s"]);
     std::fs::remove_file(filler).unwrap();
-    // Whatever started it starts it again.
-    bench.site.devices[0].end_agent();
-    bench.site.devices[0].start_agent().unwrap();
     let release = bench.release;
     bench.succeeds(release);
     nothing_half_written(bench.device());

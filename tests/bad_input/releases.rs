@@ -12,12 +12,16 @@ fn a_release_that_does_not_hold_is_refused_by_the_gateway_with_what_to_do() {
     bench.is_refused("apps/wbe/x86_64", &["central has no ref apps/wbe/x86_64", "spelling", "fullmetal publish"]);
 
     let commit = bench.publish_signed_by(None);
-    bench.is_refused(APP_REF, &[&commit, "signed by 0 of the 1 build keys", "sign it with `fullmetal publish --commit", &commit]);
+    bench.is_refused(
+        APP_REF,
+        &[&commit, "signed by 0 of the 1 build keys", "sign it with `fullmetal publish --commit", &commit],
+    );
 
     let wrong = bench.dir.path().join("wrong");
     bench.fullmetal(&["keys", "generate", "--fleet", "other", "--out", &wrong.to_string_lossy()]).succeeds();
     let commit = bench.publish_signed_by(Some(&wrong.join("build.key")));
-    bench.is_refused(APP_REF, &[&commit, "signed by 0 of the 1 build keys", "sign it with `fullmetal publish --commit"]);
+    bench
+        .is_refused(APP_REF, &[&commit, "signed by 0 of the 1 build keys", "sign it with `fullmetal publish --commit"]);
     bench.frame_again(&commit);
     bench.deploys();
 
