@@ -12,9 +12,10 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fullmetal
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 BIN := $(CARGO_TARGET_DIR)/release
-# Integration tests that need root, runc or namespaces; cargo runs them only when named.
-REAL := host_runc
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CARGO_TARGET_DIR,PATH,HOME)
+# Test programs that need root run through sudo unless we are root.
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=HOME)
+REAL := cargo test --release --locked
 
 tools:
 	@.ci/install-tools build
@@ -39,8 +40,22 @@ lint: tools
 
 test: build lint
 	@.ci/install-tools run
-	cargo test --release --locked --workspace
+	env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER cargo test --release --locked --workspace
+	$(MAKE) build
 
 test-real: build
 	@.ci/install-tools run
-	for t in $(REAL); do $(AS_ROOT) env PATH="$$PATH" cargo test --release --locked -p fullmetal --test $$t; done
+	$(REAL) -p fullmetal --test host_runc
+	$(REAL) -p fullmetal-sim --test readme
+	$(REAL) -p fullmetal-sim --test bad_input
+	$(REAL) -p fullmetal-sim --test fleet -- --test-threads=1 --nocapture
+	$(REAL) -p fullmetal-sim --test power_loss -- --nocapture
+	$(AS_ROOT) $(BIN)/fullmetal-sim demo
+
+test-kill: build
+	@.ci/install-tools run
+	FULLMETAL_KILL=all $(REAL) -p fullmetal-sim --test power_loss -- --nocapture
+
+bench: build
+	@.ci/install-tools run
+	$(REAL) -p fullmetal-sim --test fleet a_release_crosses -- --nocapture

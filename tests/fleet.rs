@@ -75,7 +75,7 @@ fn cached_bytes(root: &Path) -> (u64, u64) {
 fn killed_at(percent: u64) {
     let mut site = Site::start(SiteOptions { devices: 2, devices_reach_wan: false, wan_mbit: Some(20) }).unwrap();
     let published = site.publish(Release::One).unwrap();
-    let total = published["frames_bytes"].as_u64().unwrap_or_else(|| panic!("no frames_bytes in {published}"));
+    let total = published["packed_bytes"].as_u64().unwrap_or_else(|| panic!("no packed_bytes in {published}"));
     site.deploy().unwrap();
     let root = site.devices[0].root().to_owned();
     wait_for("frames", LIMIT, || Ok((cached_bytes(&root).1 * 100 >= total * percent).then_some(()))).unwrap();

@@ -90,6 +90,11 @@ fn stopping_lets_an_app_say_goodbye() {
     let status = host.status(&app.name).unwrap().unwrap();
     assert_eq!((status.phase, status.last_exit), (Phase::Stopped, Some(ExitStatus::Code(0))));
     assert_eq!(status.log, ["up", "bye"]);
+    // The lock goes a moment before the process is a zombie.
+    let end = Instant::now() + Duration::from_secs(5);
+    while (alive(supervisor) || alive(container)) && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert!(!alive(supervisor) && !alive(container));
 }
 

@@ -117,7 +117,7 @@ const BANNED: [(&str, &[&str], &str); 6] = [
     ),
     (
         "gateway/src",
-        &["fullmetal::repo", "fullmetal::peer", "libp2p", "quinn", "ostree::"],
+        &["fullmetal::repo", "fullmetal::peer", "libp2p", "quinn"],
         "the gateway talks to its peer's socket and to Hawkbit only",
     ),
 ];

@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn each_mistake_is_named_with_its_place() {
-        let cases: [(&[(&str, &str)], &[&str]); 6] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+        let cases: [Case<'_>; 6] = [
             (&[], &["no configuration", "fullmetal.toml"]),
             (&[("fullmetal.toml", "[device]\nid = \"x\"\n")], &["[device] fleet is not set"]),
             (&[("fullmetal.toml", "[peer]\nprot = 1\n")], &["fullmetal.toml", "line 2", "prot", "port"]),

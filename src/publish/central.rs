@@ -1,16 +1,17 @@
 //! The central repo: libostree for objects and refs, our folder beside them, one publisher at a time.
 
+use super::durable;
 use super::error::{Doing, PublishError, on};
-use super::tree::Pending;
-use super::{durable, source::Content};
+use super::writer::object_type;
+use fullmetal_proto::ostree::{ContentHeader, content_head_len};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use fullmetal_proto::{Digest, RefName};
-use ostree::gio::{self, Cancellable, prelude::*};
-use ostree::glib::{self, Variant, VariantTy};
-use ostree::{ObjectType, Repo, RepoMode};
+use ostree::gio::{Cancellable, prelude::*};
+use ostree::glib::Variant;
+use ostree::{Repo, RepoMode};
 use rustix::fs::FlockOperation;
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// An open central repo, locked against other publishers until dropped.
@@ -80,6 +81,11 @@ impl Central {
         Ok(there.then_some(commit))
     }
 
+    /// Whether `name` is one of the repo's own refs.
+    pub fn is_ref(&self, name: &RefName) -> bool {
+        self.path.join("refs/heads").join(name.as_str()).is_file()
+    }
+
     /// Points `name` at `commit`, synced.
     pub fn set_ref(&self, name: &RefName, commit: &Digest) -> Result<(), PublishError> {
         let sum = commit.to_string();
@@ -94,13 +100,30 @@ impl Central {
     }
 
     /// A metadata object. Its bytes are hashed: nothing is signed or framed that is not what it is called.
-    pub fn metadata(&self, id: &ObjectId) -> Result<Variant, PublishError> {
+    pub fn metadata(&self, id: &ObjectId) -> Result<Vec<u8>, PublishError> {
         let loaded = self.repo.load_variant(object_type(id.kind), &id.checksum.to_string());
         let variant = loaded.doing(|| format!("reading object {id}"))?;
         if Digest::of(variant.data()) != id.checksum {
-            return Err(PublishError::Corrupt { object: *id, repo: self.path.clone() });
+            return Err(self.corrupt(id));
         }
-        Ok(variant)
+        Ok(variant.data().to_vec())
+    }
+
+    /// What is said about an object that is not what its name says.
+    pub fn corrupt(&self, id: &ObjectId) -> PublishError {
+        PublishError::Corrupt { object: *id, repo: self.path.clone() }
+    }
+
+    /// The header of a file's stream, the header's length, and the stream's.
+    pub fn head(&self, id: &ObjectId) -> Result<(ContentHeader, u64, u64), PublishError> {
+        let unfit = |problem| PublishError::Unfit { object: *id, problem };
+        let (mut stream, length) = self.stream(id)?;
+        let mut head = vec![0u8; 4];
+        stream.read_exact(&mut head).map_err(|_| self.corrupt(id))?;
+        head.resize(content_head_len([head[0], head[1], head[2], head[3]]).map_err(unfit)?, 0);
+        stream.read_exact(&mut head[4..]).map_err(|_| self.corrupt(id))?;
+        let (header, end) = ContentHeader::parse(&head).map_err(unfit)?;
+        Ok((header, end as u64, length))
     }
 
     /// The canonical stream of an object and its length.
@@ -129,69 +152,5 @@ impl Central {
         let sum = commit.to_string();
         let written = self.repo.write_commit_detached_metadata(&sum, Some(metadata), Cancellable::NONE);
         written.doing(|| format!("writing the signature of {commit}"))
-    }
-
-    /// Writes those of `objects` that are missing, all or none visible, and syncs. `done` counts objects.
-    pub fn write<'o>(
-        &self,
-        objects: impl Iterator<Item = (&'o ObjectId, &'o Pending)>,
-        mut done: impl FnMut(u64),
-    ) -> Result<(), PublishError> {
-        let begin = || on("writing objects to", &self.path);
-        let transaction = self.repo.auto_transaction(Cancellable::NONE).doing(begin)?;
-        for (i, (id, object)) in objects.enumerate() {
-            if !self.has(id)? {
-                self.write_one(id, object)?;
-            }
-            done(i as u64 + 1);
-        }
-        transaction.commit(Cancellable::NONE).doing(begin)?;
-        Ok(())
-    }
-
-    fn write_one(&self, id: &ObjectId, object: &Pending) -> Result<(), PublishError> {
-        let sum = id.checksum.to_string();
-        match object {
-            Pending::Metadata(bytes) => {
-                let ty = VariantTy::new(variant_type(id.kind)).unwrap_or(VariantTy::VARIANT);
-                let variant = Variant::from_data_with_type(bytes.clone(), ty);
-                let kind = object_type(id.kind);
-                let written = self.repo.write_metadata(kind, Some(&sum), &variant, Cancellable::NONE);
-                written.doing(|| format!("writing object {id}")).map(drop)
-            }
-            Pending::File { path, header, content, length } => {
-                let body = content.open(*length).doing(|| format!("reading {path} of the source"))?;
-                let stream = gio::ReadInputStream::new(Cursor::new(header.clone()).chain(body));
-                let total = header.len() as u64 + length;
-                let written = self.repo.write_content(Some(&sum), &stream, total, Cancellable::NONE);
-                written.map(drop).map_err(|e| write_error(e, path, content))
-            }
-        }
-    }
-}
-
-/// A checksum that no longer fits means that the source changed between hashing and writing.
-fn write_error(error: glib::Error, path: &str, content: &Content) -> PublishError {
-    let changed = error.message().starts_with("Corrupted ") || error.message().contains("expected checksum");
-    if changed && matches!(content, Content::Path(_)) {
-        return PublishError::Changed(path.to_owned());
-    }
-    PublishError::Ostree { doing: format!("writing {path} to the repo"), error }
-}
-
-fn object_type(kind: ObjectKind) -> ObjectType {
-    match kind {
-        ObjectKind::File => ObjectType::File,
-        ObjectKind::DirTree => ObjectType::DirTree,
-        ObjectKind::DirMeta => ObjectType::DirMeta,
-        ObjectKind::Commit => ObjectType::Commit,
-    }
-}
-
-fn variant_type(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::DirTree => "(a(say)a(sayay))",
-        ObjectKind::DirMeta => "(uuua(ayay))",
-        ObjectKind::Commit | ObjectKind::File => "(a{sv}aya(say)sstayay)",
     }
 }

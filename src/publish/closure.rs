@@ -1,98 +1,82 @@
 //! Everything that a commit needs, read from the repo's own trees.
 
 use super::central::Central;
+use super::commit::Commit;
 use super::error::PublishError;
-use super::source::DEPTH_MAX;
 use fullmetal_proto::Digest;
+use fullmetal_proto::ostree::{self, DirMeta, DirTree, WalkError};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
-use ostree::glib::Variant;
 use std::collections::BTreeSet;
 
-/// An object and the first path at which it appears in the tree (empty for the root's own).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    pub id: ObjectId,
-    pub path: String,
-}
-
-/// The objects of the tree with root dirtree `contents` and root dirmeta `meta`, each once: metadata in
-/// tree order, then files in the order in which they compress best, kind beside kind, name beside name.
-pub(super) fn of_tree(central: &Central, contents: Digest, meta: Digest) -> Result<Vec<Member>, PublishError> {
-    let mut walk = Walk { central, seen: BTreeSet::new(), metadata: Vec::new(), files: Vec::new() };
-    walk.note(ObjectKind::DirMeta, meta, "");
-    walk.directory(contents, "", 0)?;
-    let Walk { mut metadata, mut files, .. } = walk;
-    metadata.sort_by_key(|m| m.id.kind != ObjectKind::DirMeta);
-    files.sort_by(|a, b| order(&a.path).cmp(&order(&b.path)));
+/// The objects that `commit` reaches, each once and without itself: metadata, then files, both in tree
+/// order, so that what is released together lies together. (Files of one extension or type side by side
+/// compress no better: within 0.2 % on a Debian root.)
+///
+/// # Errors
+/// When a device would refuse it for its names, depth or number of paths: the same walk judges here.
+pub(super) fn of_commit(central: &Central, commit: &Commit) -> Result<Vec<ObjectId>, PublishError> {
+    let load = &mut |sum: &Digest| central.metadata(&ObjectId { kind: ObjectKind::DirTree, checksum: *sum });
+    ostree::closure(&commit.parsed, load).map_err(|e| match e {
+        WalkError::Load { source, .. } => source,
+        WalkError::Object { object, source } => PublishError::Unfit { object, problem: source },
+    })?;
+    let mut order = Order { central, seen: BTreeSet::new(), metadata: Vec::new(), files: Vec::new() };
+    order.note(ObjectKind::DirMeta, commit.parsed.root_meta);
+    order.directory(commit.parsed.root)?;
+    let Order { mut metadata, mut files, .. } = order;
+    metadata.sort_by_key(|id| id.kind != ObjectKind::DirMeta);
     metadata.append(&mut files);
     Ok(metadata)
 }
 
-/// Files of one extension lie together, then of one name.
-fn order(path: &str) -> (&str, &str, &str) {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    (extension, name, path)
-}
-
-struct Walk<'c> {
+struct Order<'c> {
     central: &'c Central,
     seen: BTreeSet<ObjectId>,
-    metadata: Vec<Member>,
-    files: Vec<Member>,
+    metadata: Vec<ObjectId>,
+    files: Vec<ObjectId>,
 }
 
-impl Walk<'_> {
+impl Order<'_> {
     /// Whether the object is new.
-    fn note(&mut self, kind: ObjectKind, checksum: Digest, path: &str) -> bool {
+    fn note(&mut self, kind: ObjectKind, checksum: Digest) -> bool {
         let id = ObjectId { kind, checksum };
         let new = self.seen.insert(id);
         if new {
             let list = if kind == ObjectKind::File { &mut self.files } else { &mut self.metadata };
-            list.push(Member { id, path: path.to_owned() });
+            list.push(id);
         }
         new
     }
 
-    fn directory(&mut self, checksum: Digest, path: &str, depth: usize) -> Result<(), PublishError> {
-        if depth > DEPTH_MAX {
-            return Err(PublishError::source(path, format!("directories nest deeper than {DEPTH_MAX}")));
-        }
-        if !self.note(ObjectKind::DirTree, checksum, path) {
+    /// Terminates and stays shallow: the tree was walked before.
+    fn directory(&mut self, checksum: Digest) -> Result<(), PublishError> {
+        if !self.note(ObjectKind::DirTree, checksum) {
             return Ok(());
         }
         let id = ObjectId { kind: ObjectKind::DirTree, checksum };
-        let tree = self.central.metadata(&id)?;
-        let corrupt = || PublishError::Corrupt { object: id, repo: self.central.path().to_owned() };
-        for file in tree.child_value(0).iter() {
-            let (name, sum) = (file.child_value(0), digest(&file.child_value(1)).ok_or_else(corrupt)?);
-            self.note(ObjectKind::File, sum, &format!("{path}/{}", name.str().unwrap_or_default()));
+        let bytes = self.central.metadata(&id)?;
+        let tree = DirTree::parse(&bytes).map_err(|problem| PublishError::Unfit { object: id, problem })?;
+        for file in &tree.files {
+            self.note(ObjectKind::File, file.content);
         }
-        for dir in tree.child_value(1).iter() {
-            let name = dir.child_value(0);
-            let path = format!("{path}/{}", name.str().unwrap_or_default());
-            let (tree, meta) = (digest(&dir.child_value(1)), digest(&dir.child_value(2)));
-            let (tree, meta) = tree.zip(meta).ok_or_else(corrupt)?;
-            self.note(ObjectKind::DirMeta, meta, &path);
-            self.directory(tree, &path, depth + 1)?;
+        for dir in &tree.dirs {
+            self.note(ObjectKind::DirMeta, dir.meta);
+            self.directory(dir.tree)?;
         }
         Ok(())
     }
 }
 
-/// A checksum inside a metadata object (`ay` of 32 bytes).
-pub(super) fn digest(variant: &Variant) -> Option<Digest> {
-    variant.fixed_array::<u8>().ok()?.try_into().ok().map(Digest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_of_one_kind_lie_together() {
-        let mut paths = ["/b/x.so", "/a/README", "/a/x.so", "/z/a.py", "/a/y.so"];
-        paths.sort_by(|a, b| order(a).cmp(&order(b)));
-        assert_eq!(paths, ["/a/README", "/z/a.py", "/a/x.so", "/b/x.so", "/a/y.so"]);
+/// The length of an object's stream, after the checks that a device makes on what comes first in it.
+pub(super) fn checked_len(central: &Central, id: &ObjectId) -> Result<u64, PublishError> {
+    let unfit = |problem| PublishError::Unfit { object: *id, problem };
+    match id.kind {
+        ObjectKind::File => Ok(central.head(id)?.2),
+        ObjectKind::DirMeta => {
+            let bytes = central.metadata(id)?;
+            DirMeta::parse(&bytes).map_err(unfit)?;
+            Ok(bytes.len() as u64)
+        }
+        ObjectKind::DirTree | ObjectKind::Commit => Ok(central.metadata(id)?.len() as u64),
     }
 }

@@ -1,15 +1,16 @@
 //! Commit objects: reading one, comparing it with what would be published, writing a new one.
 
 use super::central::Central;
-use super::closure::{Member, digest};
-use super::error::{Doing, PublishError};
+use super::closure;
+use super::error::PublishError;
 use super::options::ReleaseInfo;
 use super::tree::Pending;
+use super::writer;
+use ::ostree::glib::{Variant, VariantDict, VariantTy, prelude::*};
+use fullmetal_proto::ostree::{self, OstreeError};
 use fullmetal_proto::wire::{ObjectId, ObjectKind, bundle};
 use fullmetal_proto::{Digest, RefName, Timestamp};
-use ostree::glib::{Variant, VariantDict, VariantTy, prelude::*};
 use std::collections::BTreeMap;
-use std::io::Read;
 use tracing::warn;
 
 /// Archived and unpacked size of every object, libostree's own format.
@@ -19,46 +20,46 @@ const REF_BINDING: &str = "ostree.ref-binding";
 /// Room in the commit object for everything but the sizes.
 const OTHER_LEN_MAX: u64 = 64 << 10;
 
-/// The longest file header that is looked into.
-const HEADER_LEN_MAX: u64 = 1 << 20;
+/// The type of a commit object.
+const COMMIT: &str = "(a{sv}aya(say)sstayay)";
 
 /// Metadata by key; sorted, so that the same release gives the same bytes.
 pub(super) type Metadata = BTreeMap<String, Variant>;
 
-/// What we read of a commit object.
+/// A commit object.
 pub(super) struct Commit {
-    pub parent: Option<Digest>,
-    pub metadata: Metadata,
-    /// Root dirtree.
-    pub contents: Digest,
-    /// Root dirmeta.
-    pub meta: Digest,
+    /// As a device reads it.
+    pub parsed: ostree::Commit,
+    /// All of its metadata.
+    metadata: Metadata,
 }
 
 impl Commit {
     /// Reads the commit object `commit`.
     pub fn load(central: &Central, commit: Digest) -> Result<Self, PublishError> {
         let id = ObjectId { kind: ObjectKind::Commit, checksum: commit };
-        let object = central.metadata(&id)?;
-        let corrupt = || PublishError::Corrupt { object: id, repo: central.path().to_owned() };
-        let part = |i: usize| object.try_child_value(i).ok_or_else(corrupt);
-        let parent = part(1)?;
-        let parent = if parent.n_children() == 0 { None } else { Some(digest(&parent).ok_or_else(corrupt)?) };
-        let metadata = part(0)?.get().ok_or_else(corrupt)?;
-        let (contents, meta) = (digest(&part(6)?).ok_or_else(corrupt)?, digest(&part(7)?).ok_or_else(corrupt)?);
-        Ok(Commit { parent, metadata, contents, meta })
+        let unfit = |problem| PublishError::Unfit { object: id, problem };
+        let bytes = central.metadata(&id)?;
+        let (len, max) = (bytes.len(), bundle::COMMIT_LEN_MAX as usize);
+        if len > max {
+            return Err(unfit(OstreeError::TooLong { len, max }));
+        }
+        let parsed = ostree::Commit::parse(&bytes).map_err(unfit)?;
+        let metadata = Variant::from_data_with_type(bytes, VariantTy::new(COMMIT).unwrap_or(VariantTy::UNIT));
+        let metadata = metadata.try_child_value(0).and_then(|m| m.get()).ok_or_else(|| central.corrupt(&id))?;
+        Ok(Commit { parsed, metadata })
     }
 
     /// Whether publishing this tree with this metadata would say nothing new.
     pub fn says(&self, tree: (Digest, Digest), metadata: &Metadata) -> bool {
         let ours = self.metadata.iter().filter(|(key, _)| *key != SIZES);
-        (self.contents, self.meta) == tree && ours.eq(metadata.iter())
+        (self.parsed.root, self.parsed.root_meta) == tree && ours.eq(metadata.iter())
     }
 
     /// Whether devices would take it under `name`: bound to it, or not bound at all.
     pub fn allows_ref(&self, name: &RefName) -> bool {
-        let bound: Option<Vec<String>> = self.metadata.get(REF_BINDING).and_then(Variant::get);
-        bound.is_none_or(|refs| refs.is_empty() || refs.iter().any(|r| r == name.as_str()))
+        let refs = &self.parsed.metadata.refs;
+        refs.is_empty() || refs.iter().any(|r| r == name.as_str())
     }
 }
 
@@ -83,41 +84,47 @@ pub(super) fn metadata(name: &RefName, info: &ReleaseInfo) -> Metadata {
     out
 }
 
-/// Writes a commit of the tree whose objects are `members` and returns its checksum.
+/// Writes a commit of the tree, whose objects are in the repo already, and returns its checksum.
 pub(super) fn write(
     central: &Central,
     parent: Option<Digest>,
     tree: (Digest, Digest),
     mut metadata: Metadata,
-    members: &[Member],
     timestamp: Timestamp,
 ) -> Result<Digest, PublishError> {
-    if let Some(sizes) = sizes(central, members)? {
+    let bare = serialize(parent, tree, &metadata, timestamp);
+    let id = ObjectId { kind: ObjectKind::Commit, checksum: Digest::of(&bare) };
+    let parsed = ostree::Commit::parse(&bare).map_err(|problem| PublishError::Unfit { object: id, problem })?;
+    let members = closure::of_commit(central, &Commit { parsed, metadata: Metadata::new() })?;
+    if let Some(sizes) = sizes(central, &members)? {
         metadata.insert(SIZES.into(), sizes);
     }
+    let bytes = serialize(parent, tree, &metadata, timestamp);
+    let id = ObjectId { kind: ObjectKind::Commit, checksum: Digest::of(&bytes) };
+    writer::write(central.path(), &[(&id, &Pending::Metadata(bytes))], |_| {})?;
+    Ok(id.checksum)
+}
+
+fn serialize(parent: Option<Digest>, tree: (Digest, Digest), metadata: &Metadata, timestamp: Timestamp) -> Vec<u8> {
     let parent = parent.map_or_else(Vec::new, |p| p.0.to_vec());
     let related: Vec<(String, Vec<u8>)> = Vec::new();
     let time = timestamp.as_secs().to_be();
     let (contents, meta) = (tree.0.0.to_vec(), tree.1.0.to_vec());
-    let object = (metadata, parent, related, "", "", time, contents, meta).to_variant();
-    let bytes = object.data().to_vec();
-    let id = ObjectId { kind: ObjectKind::Commit, checksum: Digest::of(&bytes) };
-    central.write([(&id, &Pending::Metadata(bytes))].into_iter(), |_| {})?;
-    Ok(id.checksum)
+    (metadata, parent, related, "", "", time, contents, meta).to_variant().data().to_vec()
 }
 
 /// `ostree.sizes`: `aay`, each checksum, archived and unpacked size as LEB128, type; sorted by checksum.
 /// None when they would make the commit longer than a device accepts.
-fn sizes(central: &Central, members: &[Member]) -> Result<Option<Variant>, PublishError> {
+fn sizes(central: &Central, members: &[ObjectId]) -> Result<Option<Variant>, PublishError> {
     let mut entries = BTreeMap::new();
-    for member in members {
-        let stored = central.stored_len(&member.id)?;
-        let unpacked = if member.id.kind == ObjectKind::File { unpacked_len(central, &member.id)? } else { stored };
-        let mut entry = member.id.checksum.0.to_vec();
+    for id in members {
+        let stored = central.stored_len(id)?;
+        let unpacked = if id.kind == ObjectKind::File { unpacked_len(central, id)? } else { stored };
+        let mut entry = id.checksum.0.to_vec();
         leb128(&mut entry, stored);
         leb128(&mut entry, unpacked);
-        entry.push(member.id.kind as u8);
-        entries.insert(member.id.checksum, entry);
+        entry.push(id.kind as u8);
+        entries.insert(id.checksum, entry);
     }
     let total: u64 = entries.values().map(|e| e.len() as u64 + 4).sum();
     if total + OTHER_LEN_MAX > bundle::COMMIT_LEN_MAX {
@@ -129,20 +136,8 @@ fn sizes(central: &Central, members: &[Member]) -> Result<Option<Variant>, Publi
 
 /// What a file occupies unpacked: its content, or a symlink's target, as libostree counts them.
 fn unpacked_len(central: &Central, id: &ObjectId) -> Result<u64, PublishError> {
-    let (mut stream, length) = central.stream(id)?;
-    let reading = || format!("reading object {id}");
-    let mut prefix = [0u8; 8];
-    stream.read_exact(&mut prefix).doing(reading)?;
-    let header = u64::from(u32::from_be_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]));
-    let content = length.saturating_sub(8 + header);
-    if content > 0 || header > HEADER_LEN_MAX {
-        return Ok(content);
-    }
-    let mut bytes = vec![0u8; header as usize];
-    stream.read_exact(&mut bytes).doing(reading)?;
-    let header = Variant::from_data_with_type(bytes, VariantTy::new("(uuuusa(ayay))").unwrap_or(VariantTy::UNIT));
-    let target = header.try_child_value(4);
-    Ok(target.and_then(|t| t.str().map(str::len)).unwrap_or_default() as u64)
+    let (header, end, length) = central.head(id)?;
+    Ok(header.target.map_or(length.saturating_sub(end), |target| target.len() as u64))
 }
 
 fn leb128(out: &mut Vec<u8>, mut n: u64) {

@@ -72,7 +72,7 @@ fn history(central: &Central, starts: &[Digest]) -> Result<Vec<Digest>, PublishE
             out.push(commit);
             // A pruned history ends early; that is no error.
             next = match central.resolve(&commit.to_string())? {
-                Some(commit) => Commit::load(central, commit)?.parent,
+                Some(commit) => Commit::load(central, commit)?.parsed.parent,
                 None => None,
             };
         }

@@ -1,6 +1,7 @@
 //! Why a release could not be published.
 
 use super::sign::KeyError;
+use fullmetal_proto::ostree::OstreeError;
 use fullmetal_proto::wire::{ObjectId, OpenError};
 use fullmetal_proto::{Digest, RefName};
 use std::io;
@@ -76,6 +77,14 @@ pub enum PublishError {
         object: ObjectId,
         /// Where.
         repo: PathBuf,
+    },
+    /// An object that no device would accept.
+    #[error("object {object} would be refused by every device: {problem}")]
+    Unfit {
+        /// Which.
+        object: ObjectId,
+        /// Why.
+        problem: OstreeError,
     },
     /// A manifest that exists cannot be used. It is never rewritten: devices may hold its hash.
     #[error("manifest {}: {problem}; restore it from a backup, or publish under a new commit with --recommit", .path.display())]

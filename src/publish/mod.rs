@@ -15,6 +15,7 @@ mod durable;
 mod earlier;
 mod error;
 mod frames;
+mod framing;
 mod manifest;
 mod members;
 mod options;
@@ -27,6 +28,7 @@ mod tarball;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod writer;
 
 pub use error::PublishError;
 pub use options::{FRAME_LEN_DEFAULT, LEVEL_DEFAULT, Options, ReleaseInfo, Source, parse_argv, parse_size};

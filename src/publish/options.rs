@@ -16,7 +16,7 @@ const FRAME_LEN_MAX: u32 = 4 << 20;
 /// The longest version text, as in a bundle's part.
 const VERSION_LEN_MAX: usize = 128;
 /// The most arguments of a command, and the longest of them.
-const ARGS_MAX: usize = 256;
+const ARGS_MAX: usize = 64;
 /// The longest probation: a day.
 const PROBATION_S_MAX: u32 = 86_400;
 

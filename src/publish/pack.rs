@@ -182,7 +182,7 @@ impl<'o, I: Iterator<Item = &'o ObjectId>> ObjectReader<'_, I> {
                 Some(open) => open,
                 None => self.open_next()?,
             };
-            let corrupt = || PublishError::Corrupt { object: open.id, repo: self.central.path().to_owned() };
+            let corrupt = || self.central.corrupt(&open.id);
             let want = buf.len().min(usize::try_from(open.left).unwrap_or(usize::MAX));
             // libostree reports a damaged file as an error of the stream, or ends it early.
             open.stream.read_exact(&mut buf[..want]).map_err(|_| corrupt())?;

@@ -1,17 +1,15 @@
 //! `publish` from beginning to end.
 
 use super::central::Central;
-use super::closure::{self, Member};
 use super::commit::{self, Commit};
 use super::error::{Doing, PublishError, on};
-use super::manifest::{self, Placed};
+use super::manifest;
 use super::options::{Options, Source};
 use super::tree::{self, Tree};
-use super::{bundle_config, earlier, frames, pack, sign, source, tarball};
-use fullmetal_proto::wire::{Manifest, ObjectId, ObjectKind, Opened};
+use super::{bundle_config, framing, sign, source, tarball, writer};
+use fullmetal_proto::wire::{Manifest, Opened};
 use fullmetal_proto::{Digest, RefName, Timestamp};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::debug;
@@ -108,8 +106,8 @@ fn finish(
     let found = manifest::read(central, &commit)?;
     let framed = found.is_none();
     let added = match &found {
-        Some((opened, _)) => check_packs(central, opened).map(|()| Added::default())?,
-        None => frame(central, options, &release, progress)?,
+        Some((opened, _)) => check_packs(central, opened).map(|()| framing::Added::default())?,
+        None => framing::frame(central, options, commit, &release.earlier, progress)?,
     };
     let moved = match &release.ref_name {
         Some(name) if central.resolve(name.as_str())? != Some(commit) => {
@@ -175,8 +173,8 @@ fn publish_tree(
 ) -> Result<Release, PublishError> {
     let name = options.ref_name.clone().ok_or_else(|| PublishError::option("--ref", "is missing"))?;
     commit_tree(central, options, name, (tree.contents, tree.meta), Vec::new(), || {
-        let total = tree.objects.len() as u64;
-        central.write(tree.objects.iter(), |done| progress(Stage::Writing, done, total))
+        let objects: Vec<_> = tree.objects.iter().collect();
+        writer::write(central.path(), &objects, |done| progress(Stage::Writing, done, objects.len() as u64))
     })
 }
 
@@ -188,16 +186,16 @@ fn existing(central: &Central, rev: &str, name: Option<&RefName>) -> Result<Rele
     {
         return Err(PublishError::NotBound { commit, name: name.clone() });
     }
-    let ref_name = name.cloned().or_else(|| as_ref_name(rev));
-    Ok(Release { commit, ref_name, earlier: loaded.parent.into_iter().collect(), known: true })
+    let ref_name = name.cloned().or_else(|| as_ref_name(central, rev));
+    Ok(Release { commit, ref_name, earlier: loaded.parsed.parent.into_iter().collect(), known: true })
 }
 
 fn recommit(central: &Central, options: &Options, rev: &str) -> Result<Release, PublishError> {
     let commit = resolve(central, rev)?;
-    let name = options.ref_name.clone().or_else(|| as_ref_name(rev));
+    let name = options.ref_name.clone().or_else(|| as_ref_name(central, rev));
     let name = name.ok_or_else(|| PublishError::option("--ref", "say which ref the new commit is for"))?;
     let loaded = Commit::load(central, commit)?;
-    commit_tree(central, options, name, (loaded.contents, loaded.meta), vec![commit], || Ok(()))
+    commit_tree(central, options, name, (loaded.parsed.root, loaded.parsed.root_meta), vec![commit], || Ok(()))
 }
 
 fn resolve(central: &Central, rev: &str) -> Result<Digest, PublishError> {
@@ -205,8 +203,9 @@ fn resolve(central: &Central, rev: &str) -> Result<Digest, PublishError> {
     central.resolve(rev)?.ok_or_else(missing)
 }
 
-fn as_ref_name(rev: &str) -> Option<RefName> {
-    if rev.parse::<Digest>().is_ok() { None } else { rev.parse().ok() }
+/// A revision may also be a checksum, a part of one, or `REF^`.
+fn as_ref_name(central: &Central, rev: &str) -> Option<RefName> {
+    rev.parse().ok().filter(|name| central.is_ref(name))
 }
 
 /// The ref's commit if it says the same, else a new one after `write` has put the tree's objects there.
@@ -223,68 +222,20 @@ fn commit_tree(
     if let Some(parent) = parent {
         let loaded = Commit::load(central, parent)?;
         if loaded.says(tree, &metadata) {
-            earlier.extend(loaded.parent);
+            earlier.extend(loaded.parsed.parent);
             return Ok(Release { commit: parent, ref_name: Some(name), earlier, known: true });
         }
         earlier.insert(0, parent);
     }
     write()?;
-    let members = closure::of_tree(central, tree.0, tree.1)?;
     let time = options.timestamp.map_or_else(now, Timestamp::from_secs);
-    let commit = commit::write(central, parent, tree, metadata, &members, time)?;
+    let commit = commit::write(central, parent, tree, metadata, time)?;
     Ok(Release { commit, ref_name: Some(name), earlier, known: false })
 }
 
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_secs(since.as_secs())
-}
-
-/// What framing added.
-#[derive(Default)]
-struct Added {
-    bytes: u64,
-    objects: usize,
-}
-
-/// Packs what no earlier pack has, then writes the manifest.
-fn frame(
-    central: &Central,
-    options: &Options,
-    release: &Release,
-    progress: &mut dyn FnMut(Stage, u64, u64),
-) -> Result<Added, PublishError> {
-    let commit = Commit::load(central, release.commit)?;
-    let id = ObjectId { kind: ObjectKind::Commit, checksum: release.commit };
-    let mut members = vec![Member { id, path: String::new() }];
-    members.extend(closure::of_tree(central, commit.contents, commit.meta)?);
-    let wanted: BTreeSet<ObjectId> = members.iter().map(|m| m.id).collect();
-    let mut placed = earlier::find(central, &release.earlier, &wanted)?;
-    let new: Vec<ObjectId> = members.iter().map(|m| m.id).filter(|id| !placed.contains_key(id)).collect();
-    let added = match new.is_empty() {
-        true => None,
-        false => Some(pack_new(central, options, &new, &mut placed, progress)?),
-    };
-    let manifest = manifest::assemble(release.commit, &placed, added.as_ref().map(|a| &a.pack));
-    manifest::write(central, &manifest)?;
-    Ok(added.map_or_else(Added::default, |a| Added { bytes: a.pack.length, objects: new.len() }))
-}
-
-fn pack_new(
-    central: &Central,
-    options: &Options,
-    new: &[ObjectId],
-    placed: &mut BTreeMap<ObjectId, Placed>,
-    progress: &mut dyn FnMut(Stage, u64, u64),
-) -> Result<pack::Packed, PublishError> {
-    let lengths = new.iter().map(|id| Ok(central.stream(id)?.1)).collect::<Result<Vec<u64>, PublishError>>()?;
-    let metadata = new.iter().take_while(|id| id.kind != ObjectKind::File).count();
-    let (first, files) = lengths.split_at(metadata);
-    let plan = frames::cut(&[first, files], options.frame_len);
-    let total = plan.raw_len();
-    let packed = pack::write(central, new, &plan, options.level, |done| progress(Stage::Packing, done, total))?;
-    placed.extend(new.iter().copied().zip(packed.places(&plan, &lengths)));
-    Ok(packed)
 }
 
 /// A manifest is never rewritten, so its packs must be there.

@@ -47,7 +47,7 @@ pub fn read_key(path: &Path) -> Result<SigningKey, PublishError> {
 /// Adds the signature of `key` to `commit` unless it is there. Returns whether it was added.
 pub(super) fn sign(central: &Central, commit: Digest, key: &SigningKey) -> Result<bool, PublishError> {
     let object = central.metadata(&ObjectId { kind: ObjectKind::Commit, checksum: commit })?;
-    let signature = keys::sign(key, object.data()).to_vec();
+    let signature = keys::sign(key, &object).to_vec();
     let detached = central.detached(&commit)?;
     let mut signatures = signatures(detached.as_ref());
     if signatures.contains(&signature) {

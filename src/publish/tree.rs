@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// How much is read at once.
+const BUFFER_LEN: usize = 256 << 10;
+
 /// An object that may have to be written.
 #[derive(Debug)]
 pub(super) enum Pending {
@@ -26,6 +29,18 @@ pub(super) enum Pending {
     },
     /// A dirtree or dirmeta: its bytes.
     Metadata(Vec<u8>),
+}
+
+impl Pending {
+    /// The checksum as its source is now.
+    pub fn checksum(&self) -> io::Result<Digest> {
+        match self {
+            Pending::Metadata(bytes) => Ok(Digest::of(bytes)),
+            Pending::File { header, content, length, .. } => {
+                hash_stream(header, content, *length, &mut vec![0u8; BUFFER_LEN])
+            }
+        }
+    }
 }
 
 /// A hashed tree.
@@ -74,11 +89,13 @@ fn list<'d>(
 fn hash_all(leaves: &[(String, &Leaf)]) -> Result<Vec<Digest>, PublishError> {
     let next = AtomicUsize::new(0);
     let work = || {
-        let (mut done, mut buffer) = (Vec::new(), vec![0u8; 256 << 10]);
+        let (mut done, mut buffer) = (Vec::new(), vec![0u8; BUFFER_LEN]);
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some((path, leaf)) = leaves.get(index) else { return done };
-            let sum = hash_leaf(leaf, &mut buffer).doing(|| format!("reading {path} of the source"));
+            let header = streams::file_header(&leaf.meta, &leaf.target);
+            let sum = hash_stream(&header, &leaf.content, leaf.length, &mut buffer)
+                .doing(|| format!("reading {path} of the source"));
             if sum.is_err() {
                 next.store(leaves.len(), Ordering::Relaxed);
             }
@@ -97,10 +114,10 @@ fn hash_all(leaves: &[(String, &Leaf)]) -> Result<Vec<Digest>, PublishError> {
     Ok(sums)
 }
 
-fn hash_leaf(leaf: &Leaf, buffer: &mut [u8]) -> io::Result<Digest> {
+fn hash_stream(header: &[u8], content: &Content, length: u64, buffer: &mut [u8]) -> io::Result<Digest> {
     let mut hash = Sha256::new();
-    hash.update(streams::file_header(&leaf.meta, &leaf.target));
-    let (mut reader, mut left) = (leaf.content.open(leaf.length)?, leaf.length);
+    hash.update(header);
+    let (mut reader, mut left) = (content.open(length)?, length);
     while left > 0 {
         match reader.read(buffer) {
             Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter meanwhile")),

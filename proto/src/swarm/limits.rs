@@ -71,6 +71,8 @@ pub const STALL: Duration = Duration::from_secs(10);
 pub const BUSY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// First pause after a neighbour had not what it promised, and the longest.
 pub const NOT_HERE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// How long a piece that a neighbour had not is not asked of it again, while it goes on saying that it has it.
+pub const REFUSAL: Duration = Duration::from_secs(10);
 /// First pause after a neighbour stalled, and the longest.
 pub const STALLED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Copies at a neighbour that failed this often in a row no longer keep anybody from central.

@@ -141,7 +141,7 @@ impl Swarm {
             return;
         }
         if let Some(table) = self.tables.get_mut(&key) {
-            transfer.left.iter().for_each(|piece| table.refuse(peer, *piece));
+            transfer.left.iter().for_each(|piece| table.refuse(peer, *piece, now));
         }
     }
 

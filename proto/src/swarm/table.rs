@@ -2,7 +2,9 @@
 
 use super::claims::Settle;
 use super::election::Ranking;
-use super::limits::{BITMAP_BYTES_MAX, FORWARD, FORWARD_PER_PEER, LEASE, LEASE_WITHOUT_PIECE_MAX, PEERS_MAX, RENEW};
+use super::limits::{
+    BITMAP_BYTES_MAX, FORWARD, FORWARD_PER_PEER, LEASE, LEASE_WITHOUT_PIECE_MAX, PEERS_MAX, REFUSAL, RENEW,
+};
 use super::local::Local;
 use crate::wire::transfer::PeerStatus;
 use crate::{Bitmap, DeviceId, Digest, Timestamp};
@@ -53,6 +55,7 @@ pub(super) struct Known {
     pub(super) progress_at: Timestamp,
     /// Pieces that it says it has and did not have when asked.
     pub(super) refused: Bitmap,
+    refused_at: Timestamp,
     pub(super) incomplete: bool,
 }
 
@@ -110,9 +113,10 @@ impl Table {
         self.peers.insert(peer.clone(), known);
     }
 
-    /// Notes that a peer does not have a piece, whatever it says.
-    pub(super) fn refuse(&mut self, peer: &DeviceId, piece: u32) {
+    /// Notes that a peer does not have a piece, whatever it says for the next while.
+    pub(super) fn refuse(&mut self, peer: &DeviceId, piece: u32, now: Timestamp) {
         let Some(known) = self.peers.get_mut(peer) else { return };
+        known.refused_at = now;
         if known.status.have.get(piece)
             && known.refused.set(piece)
             && let Some(local) = &mut self.local
@@ -177,12 +181,14 @@ impl Known {
             None => now,
         };
         let progress_at = old.filter(|old| !old.moves_on_with(&status)).map_or(now, |old| old.progress_at);
+        let refused_at = old.map_or(now, |old| old.refused_at);
         let mut refused = Bitmap::new(status.have.len());
-        for piece in old.iter().flat_map(|old| old.refused.iter()).filter(|p| status.have.get(*p)) {
+        let lasting = old.filter(|old| now.since(old.refused_at) < REFUSAL);
+        for piece in lasting.iter().flat_map(|old| old.refused.iter()).filter(|p| status.have.get(*p)) {
             refused.set(piece);
         }
         let incomplete = lacks(&status.need, &status.have);
-        Known { status, near, lost: false, heard_at: now, lease_until, progress_at, refused, incomplete }
+        Known { status, near, lost: false, heard_at: now, lease_until, progress_at, refused, refused_at, incomplete }
     }
 
     /// Whether `new` shows a new piece, or a new reason to wait for one.

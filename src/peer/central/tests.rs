@@ -1,6 +1,6 @@
 use super::*;
 use crate::identity::Clock;
-use crate::peer::testing::{Nginx, Rogue, respond};
+use crate::peer::testing::{Nginx, Rogue, eventually, respond};
 use std::path::Path;
 
 fn central(url: Url) -> Central {
@@ -73,7 +73,9 @@ async fn https_is_judged_by_the_configured_ca() {
     let nginx = Nginx::https(root.path(), &crt, &key);
     let trusting = central_with(nginx.url(), Some(crt.clone())).unwrap();
     assert_eq!(range(&trusting, &name, 4, 4).await.unwrap(), bytes[4..8]);
-    assert!(nginx.requests()[0].contains("HTTP/2.0"), "{:?}", nginx.requests());
+    let logged = || async { nginx.requests().first().cloned() };
+    let line = eventually("the request in the log", logged).await;
+    assert!(line.contains("HTTP/2.0"), "{line}");
     let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     std::fs::write(&crt, other.cert.pem()).unwrap();
     let refused = range(&central_with(nginx.url(), Some(crt)).unwrap(), &name, 4, 4).await.unwrap_err();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tracing::{debug, warn};
+use tracing::{debug, trace, warn};
 
 /// Reports of transfers that wait to be handled; more hold the transfers back.
 pub const REPORTS_MAX: usize = 256;
@@ -251,6 +251,7 @@ impl Fetcher {
     }
 
     fn handle(&mut self, input: Input, now: Timestamp) {
+        trace!(?input);
         self.swarm.handle(input, now);
         while let Some(effect) = self.swarm.poll() {
             self.act(effect);
@@ -258,6 +259,7 @@ impl Fetcher {
     }
 
     fn act(&mut self, effect: Effect) {
+        trace!(?effect);
         match effect {
             Effect::FetchFromPeer { transfer, manifest, piece, peer } => {
                 self.start(transfer, manifest, Size { from_central: false, pieces: 1 }, |data, listing, reports| {

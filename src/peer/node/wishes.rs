@@ -206,7 +206,7 @@ impl Node {
         let Some(known) = self.wishes.known.get_mut(manifest) else { return };
         let Some(listing) = known.listing.clone() else { return };
         let mut need = Bitmap::new(listing.pieces());
-        let fits = |map: &Bitmap| map.len() == 0 || map.len() == listing.pieces();
+        let fits = |map: &Bitmap| [0, listing.pieces()].contains(&map.len());
         let misfits: Vec<ClientId> = known.needs.iter().filter(|(_, map)| !fits(map)).map(|(id, _)| *id).collect();
         misfits.iter().for_each(|id| drop(known.needs.remove(id)));
         known.needs.values().for_each(|map| need.union_with(map));

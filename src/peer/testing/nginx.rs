@@ -70,6 +70,13 @@ impl Nginx {
         std::fs::read_to_string(log).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
+    /// Waits until the log, which is written after the answers, says that `bytes` were sent for `folder`.
+    pub async fn sent(&self, folder: &str, bytes: u64) {
+        let what = format!("{bytes} bytes of {folder} in the log of {}", self.url());
+        super::eventually(&what, || async { (self.bytes_sent(folder) >= bytes).then_some(()) }).await;
+        assert_eq!(self.bytes_sent(folder), bytes, "{:?}", self.requests());
+    }
+
     /// Body bytes that it sent for files below `folder`, as its log says.
     pub fn bytes_sent(&self, folder: &str) -> u64 {
         let of_line = |line: &String| {

@@ -1,5 +1,6 @@
 //! Publishing into real repos, judged by ostree's and OpenSSL's own programs.
 
+mod devices;
 mod frames;
 mod harness;
 mod refusals;

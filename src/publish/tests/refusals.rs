@@ -1,7 +1,7 @@
 //! Bad input: what is said, whose fault it is, and that nothing half-made is left.
 
 use super::harness::{Bench, Entry, command, key, object_path, publish, tarball};
-use crate::publish::{Options, PublishError, Source};
+use crate::publish::{Options, PublishError, Source, Stage, run};
 use fullmetal_proto::wire::ObjectKind;
 use std::fs;
 use tar::EntryType;
@@ -166,4 +166,40 @@ fn sockets_and_names_that_are_no_text_are_refused() {
     let odd = bench.path("rootfs/etc").join(std::ffi::OsStr::from_bytes(b"\xff"));
     fs::write(&odd, b"").unwrap();
     assert!(publish(&options).unwrap_err().to_string().contains("not UTF-8"));
+}
+
+#[test]
+fn a_source_that_changes_meanwhile_is_told_and_can_be_published_afterwards() {
+    let bench = Bench::new();
+    let options = bench.options();
+    let mut changed = false;
+    let error = run(&options, &mut |stage, _, _| {
+        if stage == Stage::Writing && !changed {
+            changed = true;
+            for i in 0..40 {
+                fs::write(bench.path(&format!("rootfs/etc/conf{i}.txt")), format!("VALUE = {i}\n").repeat(200))
+                    .unwrap();
+            }
+        }
+    });
+    let error = error.unwrap_err();
+    assert!(matches!(&error, PublishError::Changed(path) if path.starts_with("/rootfs/etc/conf")), "{error}");
+    assert_eq!(bench.ostree(&["refs"]), "");
+    let published = publish(&options).unwrap();
+    bench.decode(&bench.manifest(&published.commit));
+    bench.ostree(&["fsck"]);
+}
+
+#[test]
+fn what_no_device_would_accept_is_not_framed() {
+    let bench = Bench::new();
+    bench.ostree(&["init", "--mode=archive"]);
+    let root = bench.rootfs();
+    let tree = format!("--tree=dir={}", root.display());
+    // A release number of another type: devices refuse the commit.
+    bench.ostree(&["commit", "-b", "odd", "--add-metadata-string=fullmetal.release=one", &tree]);
+    let options = Options { key: Some(key(1)), ..Options::new(bench.repo(), Source::Commit("odd".into())) };
+    let error = publish(&options).unwrap_err();
+    assert!(matches!(error, PublishError::Unfit { .. }) && !error.is_usage(), "{error}");
+    assert!(error.to_string().contains("fullmetal.release"), "{error}");
 }

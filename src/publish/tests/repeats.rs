@@ -1,6 +1,6 @@
 //! Publishing again, publishing the next release, and completing what a crash left undone.
 
-use super::harness::{Bench, noise, publish};
+use super::harness::{Bench, name, noise, publish};
 use crate::publish::Published;
 use std::fs;
 
@@ -98,5 +98,24 @@ fn whatever_a_crash_left_out_is_completed_by_the_next_publish() {
         let again = publish(&options).unwrap();
         assert_eq!((again.commit, again.unchanged), (whole.commit, false), "without {gone:?}");
         assert!(snapshot(&bench) == expected, "without {gone:?}");
+    }
+}
+
+#[test]
+fn publishers_of_one_repo_take_turns() {
+    let bench = Bench::new();
+    let first = bench.options();
+    let mut second = first.clone();
+    second.ref_name = Some(name("apps/other"));
+    std::thread::scope(|scope| {
+        for options in [&first, &second, &first, &second] {
+            scope.spawn(|| publish(options).unwrap());
+        }
+    });
+    bench.ostree(&["fsck"]);
+    for options in [&first, &second] {
+        let published = publish(options).unwrap();
+        assert!(published.unchanged);
+        bench.decode(&bench.manifest(&published.commit));
     }
 }

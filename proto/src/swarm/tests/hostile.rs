@@ -3,7 +3,7 @@
 use super::net::{Manner, Net};
 use super::{device, frames, manifest, set};
 use crate::swarm::limits::{BITMAP_BYTES_MAX, SEQ_MAX, TABLES_PER_NEIGHBOUR_MAX};
-use crate::swarm::{Effect, Input, Swarm};
+use crate::swarm::{Effect, Failure, Input, Swarm};
 use crate::wire::transfer::{PeerStatus, SwarmUpdate};
 use crate::{Bitmap, Digest, Timestamp};
 
@@ -86,6 +86,28 @@ fn a_peer_that_claims_to_have_all_and_gives_nothing_keeps_nobody_waiting() {
         assert!(net.copies() <= 1.02, "{} copies", net.copies());
         assert!(time < 120_000, "{time} ms");
     }
+}
+
+#[test]
+fn a_piece_that_was_not_there_is_asked_for_again_after_a_while_when_it_is_still_offered() {
+    let mut swarm = Swarm::new(device(0), false, 0, 1);
+    let (need, have) = (Bitmap::full(1), Bitmap::new(1));
+    swarm.handle(Input::Want { manifest: manifest(), frames: frames(1, MIB), need, have }, at(0));
+    swarm.handle(Input::Connected { peer: device(1) }, at(0));
+    let offer = |seq| Input::Update { from: device(1), update: update(vec![status(1, seq, Bitmap::full(1))]) };
+    swarm.handle(offer(1), at(0));
+    swarm.handle(Input::Wakeup, at(100));
+    let asked = effects(&mut swarm).into_iter().find_map(|e| match e {
+        Effect::FetchFromPeer { transfer, .. } => Some(transfer),
+        _ => None,
+    });
+    swarm.handle(Input::Failed { transfer: asked.unwrap(), why: Failure::NotHere }, at(200));
+    swarm.handle(offer(2), at(5_000));
+    swarm.handle(Input::Wakeup, at(6_000));
+    assert_eq!(fetches(&mut swarm), 0, "it was just not there");
+    swarm.handle(offer(3), at(11_000));
+    swarm.handle(Input::Wakeup, at(12_000));
+    assert_eq!(fetches(&mut swarm), 1, "it may have got it again");
 }
 
 #[test]

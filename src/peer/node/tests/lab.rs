@@ -41,6 +41,8 @@ pub struct Setup {
 
 impl Fleet {
     pub fn new() -> Self {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_thread_ids(true).try_init();
         let id: FleetId = format!("plant-{:08x}", getrandom::u32().unwrap()).parse().unwrap();
         let (ca_key, gateway_key) = (new_key(), new_key());
         let ca = issue_ca(&id, &ca_key).unwrap();

@@ -1,0 +1,61 @@
+//! From a commit to its pack and manifest.
+
+use super::central::Central;
+use super::closure;
+use super::commit::Commit;
+use super::error::PublishError;
+use super::manifest::{self, Placed};
+use super::options::Options;
+use super::run::Stage;
+use super::{earlier, frames, pack};
+use fullmetal_proto::Digest;
+use fullmetal_proto::wire::{ObjectId, ObjectKind};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What framing added.
+#[derive(Default)]
+pub(super) struct Added {
+    /// Length of the new pack.
+    pub bytes: u64,
+    /// Objects in it.
+    pub objects: usize,
+}
+
+/// Packs what no earlier pack has, then writes the manifest.
+pub(super) fn frame(
+    central: &Central,
+    options: &Options,
+    commit: Digest,
+    earlier_commits: &[Digest],
+    progress: &mut dyn FnMut(Stage, u64, u64),
+) -> Result<Added, PublishError> {
+    let mut members = vec![ObjectId { kind: ObjectKind::Commit, checksum: commit }];
+    members.extend(closure::of_commit(central, &Commit::load(central, commit)?)?);
+    let wanted: BTreeSet<ObjectId> = members.iter().copied().collect();
+    let mut placed = earlier::find(central, earlier_commits, &wanted)?;
+    let new: Vec<ObjectId> = members.iter().copied().filter(|id| !placed.contains_key(id)).collect();
+    let added = match new.is_empty() {
+        true => None,
+        false => Some(pack_new(central, options, &new, &mut placed, progress)?),
+    };
+    let manifest = manifest::assemble(commit, &placed, added.as_ref().map(|a| &a.pack));
+    manifest::write(central, &manifest)?;
+    Ok(added.map_or_else(Added::default, |a| Added { bytes: a.pack.length, objects: new.len() }))
+}
+
+fn pack_new(
+    central: &Central,
+    options: &Options,
+    new: &[ObjectId],
+    placed: &mut BTreeMap<ObjectId, Placed>,
+    progress: &mut dyn FnMut(Stage, u64, u64),
+) -> Result<pack::Packed, PublishError> {
+    let lengths = new.iter().map(|id| closure::checked_len(central, id)).collect::<Result<Vec<u64>, _>>()?;
+    let metadata = new.iter().take_while(|id| id.kind != ObjectKind::File).count();
+    let (first, files) = lengths.split_at(metadata);
+    let plan = frames::cut(&[first, files], options.frame_len);
+    let total = plan.raw_len();
+    let packed = pack::write(central, new, &plan, options.level, |done| progress(Stage::Packing, done, total))?;
+    placed.extend(new.iter().copied().zip(packed.places(&plan, &lengths)));
+    Ok(packed)
+}
