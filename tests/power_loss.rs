@@ -5,32 +5,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use fullmetal_sim::lab::{ActionState, Node, Process, Programs, Site, SiteOptions, wait_for};
+use fullmetal_sim::lab::{ActionState, Node, Process, Programs, Site, SiteOptions, SmallApp, wait_for};
 use std::collections::BTreeSet;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TRIES_MAX: u32 = 5;
 const BUDGET: Duration = Duration::from_secs(300);
-
-/// A root file system of fewer than 30 objects.
-fn tree(dir: &Path, release: u64) -> PathBuf {
-    let root = dir.join(format!("small-{release}"));
-    for sub in ["app", "bin", "www", "data", "proc", "sys", "dev", "tmp"] {
-        std::fs::create_dir_all(root.join(sub)).unwrap();
-    }
-    std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-    for tool in ["cat", "httpd", "sh", "wget"] {
-        symlink("busybox", root.join("bin").join(tool)).unwrap();
-    }
-    std::fs::write(root.join("www/index.html"), format!("release {release}\n")).unwrap();
-    let script = "#!/bin/sh\nexec httpd -f -p 127.0.0.1:$(cat /data/port) -h /www\n";
-    std::fs::write(root.join("app/run"), script).unwrap();
-    std::fs::set_permissions(root.join("app/run"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    root
-}
 
 struct Bench {
     site: Site,
@@ -51,7 +33,8 @@ impl Bench {
 
     fn publish_next(&mut self) {
         self.release += 1;
-        let published = self.site.publish_tree(&tree(self.dir.path(), self.release), self.release, 1).unwrap();
+        let tree = SmallApp::new(self.dir.path()).build(self.release).unwrap();
+        let published = self.site.publish_tree(&tree, self.release, 1).unwrap();
         let objects = published["objects"].as_u64().unwrap();
         assert!(objects < 30, "{objects} objects");
     }

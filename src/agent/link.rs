@@ -4,7 +4,6 @@ use super::Event;
 use crate::local::{Connection, LocalError};
 use fullmetal_proto::wire::local::{Client, FromPeer, ToPeer, VERSION};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,20 +11,17 @@ use tracing::{debug, warn};
 
 /// How long to wait before connecting again.
 const RETRY_MS: u64 = 300;
-/// How long to wait after we hung up ourselves.
-const PAUSE_MS: u64 = 5_000;
 
 /// Sends to the peer that is there now; messages to none are dropped, since a new one is told all again.
 #[derive(Clone)]
 pub struct Link {
     connection: Arc<Mutex<Option<Arc<Connection>>>>,
-    paused: Arc<AtomicBool>,
 }
 
 impl Link {
     /// Starts the thread that connects to `socket` and listens.
     pub fn start(socket: PathBuf, owner: Option<u32>, events: Sender<Event>) -> Self {
-        let link = Link { connection: Arc::default(), paused: Arc::default() };
+        let link = Link { connection: Arc::default() };
         let own = link.clone();
         std::thread::spawn(move || own.listen(&socket, owner, &events));
         link
@@ -41,31 +37,19 @@ impl Link {
         }
     }
 
-    /// Ends the connection; it is opened again after a pause, and all is said anew.
-    pub fn hang_up(&self) {
-        self.paused.store(true, Ordering::Relaxed);
-        if let Some(connection) = &*self.lock() {
-            connection.shutdown();
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Connection>>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn listen(&self, socket: &std::path::Path, owner: Option<u32>, events: &Sender<Event>) {
-        let mut said = false;
+        let mut said = String::new();
         loop {
-            match self.session(socket, owner, events) {
-                Ok(()) => said = false,
-                Err(error) if !said => {
-                    warn!(%error, "no peer yet");
-                    said = true;
-                }
-                Err(_) => {}
+            let trouble = self.session(socket, owner, events).err().map(|e| e.to_string()).unwrap_or_default();
+            if trouble != said && !trouble.is_empty() {
+                warn!(error = %trouble, "no peer");
             }
-            let pause = if self.paused.swap(false, Ordering::Relaxed) { PAUSE_MS } else { RETRY_MS };
-            std::thread::sleep(Duration::from_millis(pause));
+            said = trouble;
+            std::thread::sleep(Duration::from_millis(RETRY_MS));
         }
     }
 

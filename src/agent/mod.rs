@@ -4,6 +4,7 @@
 //! watches apps while they prove themselves. All of them tell this one through a single queue of events.
 
 mod apps;
+mod bundles;
 mod fetch;
 mod judge;
 mod link;
@@ -15,12 +16,13 @@ mod worker;
 
 use crate::config::Settings;
 use crate::host::{SupervisorHost, SupervisorOptions};
-use crate::identity::{Clock, FleetTrust, Identity, IdentityError, Usage};
+use crate::identity::{Clock, FleetTrust, Identity, Usage};
 use crate::journal::{DirectoryDisk, Journal};
 use crate::local::{Packet, read_descriptor};
 use crate::repo::LibostreeStore;
 use anyhow::Context as _;
 use fullmetal_proto::deploy::{Deploy, Effect, Input, Local, Now, Policy, State};
+use fullmetal_proto::wire::Hint;
 use fullmetal_proto::wire::local::{FromPeer, ToPeer};
 use fullmetal_proto::{Digest, Timestamp};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -50,6 +52,8 @@ struct Agent {
     journal: Journal<DirectoryDisk>,
     spool: spool::Spool,
     link: link::Link,
+    /// The newest announcement, when the disk could not take it.
+    postponed: Option<bundles::Postponed>,
     judging: Option<judge::Judging>,
     /// Parts of the judged bundle, by commit: what fetching needs.
     judged: judge::JudgedParts,
@@ -99,6 +103,7 @@ impl Agent {
             journal,
             spool,
             link,
+            postponed: None,
             judging: None,
             judged: judge::JudgedParts::default(),
             fetch: None,
@@ -132,16 +137,25 @@ impl Agent {
 
     fn serve(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
         loop {
-            let event = match self.machine.next_wakeup() {
+            let due = self.machine.next_wakeup().into_iter().chain(self.postponed.as_ref().map(|p| p.at)).min();
+            let event = match due {
                 None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => events.recv_timeout(at.since(self.now().steady).max(Duration::from_millis(1))),
             };
             match event {
                 Ok(event) => self.event(event)?,
-                Err(RecvTimeoutError::Timeout) => self.input(Input::Wakeup)?,
+                Err(RecvTimeoutError::Timeout) => self.wakeup()?,
                 Err(RecvTimeoutError::Disconnected) => anyhow::bail!("all threads of the agent ended"),
             }
         }
+    }
+
+    fn wakeup(&mut self) -> anyhow::Result<()> {
+        let now = self.now().steady;
+        if let Some(bundles::Postponed { hint, bytes, .. }) = self.postponed.take_if(|p| p.at <= now) {
+            self.announced(hint, bytes)?;
+        }
+        self.input(Input::Wakeup)
     }
 
     fn event(&mut self, event: Event) -> anyhow::Result<()> {
@@ -170,19 +184,10 @@ impl Agent {
 
     fn peer_says(&mut self, packet: Packet<FromPeer>) -> anyhow::Result<()> {
         match (packet.message, packet.descriptor) {
-            (FromPeer::Announcement(hint), Some(fd)) => {
-                let bytes = read_descriptor(&fd, u64::from(hint.length));
-                match bytes.map_err(anyhow::Error::from).and_then(|b| verify::announcement(self, &hint, &b)) {
-                    Ok(input) => return self.input(input),
-                    Err(error) => {
-                        warn!(error = %format!("{error:#}"), counter = hint.counter, "announcement refused");
-                        if error.is::<IdentityError>() {
-                            // Our disk failed, not the announcement: the peer tells it again on connect.
-                            self.link.hang_up();
-                        }
-                    }
-                }
-            }
+            (FromPeer::Announcement(hint), Some(fd)) => match read_descriptor(&fd, u64::from(hint.length)) {
+                Ok(bytes) => return self.announced(hint, bytes),
+                Err(error) => warn!(%error, counter = hint.counter, "announcement not read"),
+            },
             (FromPeer::Blob { sha256 }, Some(fd)) => return self.blob(sha256, Ok(fd)),
             (FromPeer::BlobFailed { sha256, reason }, _) => return self.blob(sha256, Err(reason)),
             (FromPeer::Receipt(bytes), _) => match verify::receipt(self, &bytes) {
@@ -195,6 +200,20 @@ impl Agent {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn announced(&mut self, hint: Hint, bytes: Vec<u8>) -> anyhow::Result<()> {
+        self.postponed = None;
+        match verify::announcement(self, &hint, &bytes) {
+            Ok(input) => return self.input(input),
+            Err(error) if error.is::<bundles::NotStored>() => {
+                warn!(error = format!("{error:#}"), counter = hint.counter, "announcement postponed");
+                let at = self.now().steady.after(bundles::RETRY);
+                self.postponed = Some(bundles::Postponed { at, hint, bytes });
+            }
+            Err(error) => warn!(%error, counter = hint.counter, "announcement refused"),
         }
         Ok(())
     }
@@ -261,8 +280,7 @@ impl Agent {
             Effect::Report { report, parts } => self.report(&report, parts)?,
             Effect::Prune { ticket, commits, manifests, bundles } => {
                 self.link.send(&ToPeer::Retain { manifests });
-                // Here, not on the worker: only this thread stores bundles, so none is removed as it arrives.
-                verify::keep_bundles(&self.settings.paths, &bundles);
+                bundles::prune(&self.settings.paths, &bundles);
                 self.worker.prune(ticket, commits);
             }
             Effect::Ignored { rank, why } => info!(epoch = rank.0, counter = rank.1, %why, "announcement not followed"),

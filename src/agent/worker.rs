@@ -174,7 +174,8 @@ impl Thread {
             Job::Switch(ticket, moves) => answer(ticket, Input::Switched { ticket }, self.apps.switch(&moves)),
             Job::Revert(ticket, moves) => answer(ticket, Input::Reverted { ticket }, self.apps.revert(&moves)),
             Job::Prune(ticket, commits) => {
-                answer(ticket, Input::Pruned { ticket }, self.apps.prune(&mut *self.store, &commits))
+                let pruned = self.apps.prune(&mut *self.store, &commits);
+                answer(ticket, Input::Pruned { ticket }, pruned)
             }
         })
     }

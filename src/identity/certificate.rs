@@ -116,7 +116,7 @@ pub fn verify_certificate(
 ) -> Result<Member, IdentityError> {
     let refuse = |problem: String| IdentityError::Certificate(problem);
     let der = CertificateDer::from(der);
-    let certificate = webpki::EndEntityCert::try_from(&der).map_err(|e| refuse(e.to_string()))?;
+    let certificate = webpki::EndEntityCert::try_from(&der).map_err(|e| refuse(told(&e)))?;
     let cas: Vec<CertificateDer<'_>> =
         trust.trust.device_ca.iter().map(|ca| CertificateDer::from(ca.as_slice())).collect();
     let anchors: Vec<_> = cas.iter().filter_map(|ca| webpki::anchor_from_trusted_cert(ca).ok()).collect();
@@ -124,7 +124,7 @@ pub fn verify_certificate(
     let algorithms = &[webpki::aws_lc_rs::ED25519];
     certificate
         .verify_for_usage(algorithms, &anchors, &[], time, usage.required(), None, None)
-        .map_err(|e| refuse(e.to_string()))?;
+        .map_err(|e| refuse(told(&e)))?;
     let spki = certificate.subject_public_key_info();
     let key = spki.strip_prefix(&SPKI_PREFIX[..]).and_then(|k| <[u8; 32]>::try_from(k).ok());
     let key = PublicKey(key.ok_or_else(|| refuse("its key is not ed25519".into()))?);
@@ -133,6 +133,24 @@ pub fn verify_certificate(
         return Err(refuse(format!("device {device} is revoked")));
     }
     Ok(Member { device, key })
+}
+
+/// What is wrong, for a person; webpki's own texts show its data structures.
+fn told(error: &webpki::Error) -> String {
+    use webpki::Error as E;
+    match error {
+        E::CertExpired { not_after, .. } => {
+            format!("it expired on {}; enroll the device again", Timestamp::from_secs(not_after.as_secs()))
+        }
+        E::CertNotValidYet { not_before, .. } => {
+            format!("it holds only from {} on; set the clock", Timestamp::from_secs(not_before.as_secs()))
+        }
+        E::UnknownIssuer | E::InvalidSignatureForPublicKey => "no device CA of this fleet issued it".to_owned(),
+        E::RequiredEkuNotFoundContext(_) => "its extended key usage is for something else".to_owned(),
+        E::BadDer | E::TrailingData(_) => "it is no X.509 certificate".to_owned(),
+        // The others are names of what is malformed.
+        other => format!("{other:?}").split([' ', '(', '{']).next().unwrap_or_default().to_owned(),
+    }
 }
 
 fn device_in_san(certificate: &webpki::EndEntityCert<'_>, fleet: &FleetId) -> Result<DeviceId, IdentityError> {

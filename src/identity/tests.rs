@@ -69,8 +69,8 @@ fn every_other_certificate_is_refused_with_its_reason() {
     let good = issue(&ours, &fleet(), &key, Usage::Peer);
     assert!(refused(&issue(&other, &fleet(), &key, Usage::Peer), &trusted, now(), Usage::Peer).contains("refused"));
     assert!(refused(&good, &trusted, Timestamp::from_secs(2_200_000_000), Usage::Peer).contains("xpired"));
-    assert!(refused(&good, &trusted, now(), Usage::Agent).contains("Key"));
-    assert!(refused(&issue(&ours, &fleet(), &key, Usage::Agent), &trusted, now(), Usage::Peer).contains("Key"));
+    assert!(refused(&good, &trusted, now(), Usage::Agent).contains("key usage"));
+    assert!(refused(&issue(&ours, &fleet(), &key, Usage::Agent), &trusted, now(), Usage::Peer).contains("key usage"));
     let elsewhere = issue(&ours, &"plant-8".parse().unwrap(), &key, Usage::Peer);
     assert!(refused(&elsewhere, &trusted, now(), Usage::Peer).contains("plant-8"));
     assert!(refused(b"nonsense", &trusted, now(), Usage::Peer).contains("refused"));

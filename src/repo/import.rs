@@ -36,7 +36,9 @@ pub enum ImportError<E> {
         sha256: Digest,
     },
     /// The frame is what the manifest names, but what is inside is not what the manifest says.
-    #[error("the manifest of {commit} lies about object {object}; publish it again")]
+    #[error(
+        "the manifest of {commit} lies about object {object}; remove the manifest at central and make it anew with `fullmetal publish --commit`"
+    )]
     Lie {
         /// The manifest's commit.
         commit: Digest,
@@ -47,7 +49,9 @@ pub enum ImportError<E> {
         source: Box<StoreError>,
     },
     /// The frame is what the manifest names, but does not decompress to what the manifest says.
-    #[error("the manifest of {commit} lies about frame {frame}: {why}; publish it again")]
+    #[error(
+        "the manifest of {commit} lies about frame {frame}: {why}; remove the manifest at central and make it anew with `fullmetal publish --commit`"
+    )]
     LieFrame {
         /// The manifest's commit.
         commit: Digest,

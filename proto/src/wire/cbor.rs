@@ -45,12 +45,29 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, Cb
     }
     let mut rest = bytes;
     let value: Value = ciborium::de::from_reader_with_recursion_limit(&mut rest, DEPTH_MAX)
-        .map_err(|e| CborError::Malformed(e.to_string()))?;
+        .map_err(|e| CborError::Malformed(told(e)))?;
     if !rest.is_empty() {
         return Err(CborError::Trailing(rest.len()));
     }
     refuse_duplicates(&value)?;
-    value.deserialized().map_err(|e| CborError::Shape(e.to_string()))
+    value.deserialized().map_err(|e| CborError::Shape(shape(e)))
+}
+
+/// What the decoder says, for a person; its own texts show its data structures.
+fn told(error: ciborium::de::Error<std::io::Error>) -> String {
+    use ciborium::de::Error;
+    match error {
+        Error::Io(_) => "it ends too early".to_owned(),
+        Error::Syntax(at) => format!("syntax error at byte {at}"),
+        Error::Semantic(Some(at), what) => format!("{what} at byte {at}"),
+        Error::Semantic(None, what) => what,
+        Error::RecursionLimitExceeded => format!("nested deeper than {DEPTH_MAX}"),
+    }
+}
+
+fn shape(error: ciborium::value::Error) -> String {
+    let ciborium::value::Error::Custom(what) = error;
+    what
 }
 
 fn refuse_duplicates(value: &Value) -> Result<(), CborError> {

@@ -9,6 +9,7 @@ mod node;
 mod process;
 mod programs;
 mod site;
+mod small;
 mod usage;
 
 pub use app::{DemoApp, Release};
@@ -17,7 +18,8 @@ pub use fleet::Fleet;
 pub use node::{ActionState, Node, NodeOptions};
 pub use process::{Process, interrupted, on_interrupt, wait_for};
 pub use programs::{Programs, output_of, pull_with_ostree};
-pub use site::{Site, SiteOptions};
+pub use site::{APP, APP_REF, Site, SiteOptions};
+pub use small::SmallApp;
 pub use usage::Usage;
 
 /// The user that peers run as: nobody else's, without a name.

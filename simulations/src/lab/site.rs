@@ -11,9 +11,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// The app and its ref.
+/// The app.
 pub const APP: &str = "web";
-const REF: &str = "apps/web/x86_64";
+/// Its ref.
+pub const APP_REF: &str = "apps/web/x86_64";
 /// The port of the app; each device has its own namespace.
 const PORT: &str = "8080";
 
@@ -123,17 +124,29 @@ impl Site {
 
     /// Publishes a root file system whose `/app/run` serves HTTP on the port in `/data/port`.
     pub fn publish_tree(&self, tree: &Path, number: u64, probation_s: u32) -> anyhow::Result<Value> {
+        self.publish_tree_with(tree, number, probation_s, &[])
+    }
+
+    /// The same with more options of `fullmetal publish`.
+    pub fn publish_tree_with(
+        &self,
+        tree: &Path,
+        number: u64,
+        probation_s: u32,
+        options: &[&str],
+    ) -> anyhow::Result<Value> {
         let health = r#"["/bin/sh","-c","wget -q -O /dev/null http://127.0.0.1:$(cat /data/port)/"]"#;
         let probation = probation_s.to_string();
-        let more = ["--name", APP, "--cmd", "/app/run", "--health", health, "--probation", &probation];
-        self.fleet.publish(tree, REF, number, &more)
+        let mut more = vec!["--name", APP, "--cmd", "/app/run", "--health", health, "--probation", &probation];
+        more.extend(options);
+        self.fleet.publish(tree, APP_REF, number, &more)
     }
 
     /// Bytes at central's WAN interface for a cold `ostree pull` by one host: one copy.
     pub fn one_copy(&self) -> anyhow::Result<u64> {
         let before = self.net.sent_by("central")?;
         let repo = self.dir.path().join(format!("probe-{}", self.decisions));
-        pull_with_ostree(&repo, &self.central.url(), REF, Some(&self.net.netns("probe")))?;
+        pull_with_ostree(&repo, &self.central.url(), APP_REF, Some(&self.net.netns("probe")))?;
         Ok(self.net.sent_by("central")? - before)
     }
 
@@ -142,7 +155,7 @@ impl Site {
         self.decisions += 1;
         let file = self.dir.path().join(format!("decision-{}.toml", self.decisions));
         let names: Vec<&str> = self.devices.iter().map(Node::name).collect();
-        std::fs::write(&file, format!("devices = {names:?}\nmode = \"now\"\n[[part]]\nref = \"{REF}\"\n"))?;
+        std::fs::write(&file, format!("devices = {names:?}\nmode = \"now\"\n[[part]]\nref = \"{APP_REF}\"\n"))?;
         self.gateway.gateway(&["deploy", &file.to_string_lossy()]).map(|_| ())
     }
 

@@ -71,7 +71,7 @@ pub enum CentralError {
         found: String,
     },
     /// The pack ends before the range.
-    #[error("{url} is shorter than its manifest says (byte {last} is missing); publish the commit again")]
+    #[error("{url} is shorter than its manifest says (byte {last} is missing)")]
     PackTooShort {
         /// What was asked.
         url: String,

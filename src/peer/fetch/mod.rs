@@ -186,7 +186,7 @@ impl Fetcher {
             What::Corrupt(piece) => {
                 let ended = self.running.remove(&transfer);
                 if let Some(ended) = ended.filter(|r| r.from_central) {
-                    let reason = format!("central has wrong bytes for frame {piece}; publish the commit again");
+                    let reason = self.wrong_at_central(&ended.manifest, piece);
                     self.complain(ended.manifest, reason);
                 }
                 self.handle(Input::Corrupt { transfer, piece }, now);
@@ -231,6 +231,17 @@ impl Fetcher {
     /// The newest lasting trouble with central or the cache.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.clone()
+    }
+
+    fn wrong_at_central(&self, manifest: &Digest, piece: u32) -> String {
+        let listing = self.wishes.get(manifest).map(|wish| &wish.listing);
+        let frame = listing.and_then(|listing| Some((listing, listing.frames.get(piece as usize)?)));
+        let pack = frame.and_then(|(listing, frame)| listing.packs.get(frame.pack as usize));
+        let pack = pack.copied().unwrap_or_default();
+        format!(
+            "central has wrong bytes for frame {piece} in pack {pack}; restore the pack from a backup, or remove it and \
+             publish with --recommit"
+        )
     }
 
     fn complain(&mut self, manifest: Digest, reason: String) {

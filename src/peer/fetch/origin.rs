@@ -36,7 +36,9 @@ pub(super) async fn fetch(data: Arc<Data>, listing: Arc<Listing>, run: Run, repo
             let _ = reports.send(Report { transfer, what: What::Corrupt(piece) }).await;
             return;
         }
-        Err(Ended::Central(e)) if e.is_missing() => (Failure::OriginMissing, e.to_string()),
+        Err(Ended::Central(e)) if e.is_missing() => {
+            (Failure::OriginMissing, format!("{e}; restore it from a backup, or publish with --recommit"))
+        }
         Err(Ended::Central(e)) => (Failure::OriginUnreachable, e.to_string()),
         Err(Ended::Cache(e)) => (Failure::OriginUnreachable, e.to_string()),
         Err(Ended::NoCentral) => {

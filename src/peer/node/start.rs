@@ -117,7 +117,9 @@ fn credentials(settings: &Settings) -> anyhow::Result<Credentials> {
     let trust = FleetTrust::load(&settings.paths).context("loading the fleet's trust")?;
     let clock = Clock::new();
     clock.raise(trust.trust.issued);
-    identity.check(&trust, &clock, Usage::Peer).context("checking our own certificate")?;
+    identity
+        .check(&trust, &clock, Usage::Peer)
+        .with_context(|| format!("{}", settings.paths.identity_dir().join("peer.crt").display()))?;
     Ok(Credentials { identity, trust: SharedTrust::new(trust), clock })
 }
 
