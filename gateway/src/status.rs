@@ -167,12 +167,7 @@ impl ProgressStatus {
     }
 
     fn note(&self) -> String {
-        let exit = match self.exit {
-            Some(ExitStatus::Code(code)) => format!(" (exit status {code})"),
-            Some(ExitStatus::Signal(signal)) => format!(" (signal {signal})"),
-            None => String::new(),
-        };
-        format!("{}{exit}", self.reason)
+        self.reason.clone()
     }
 }
 

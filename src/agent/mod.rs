@@ -77,7 +77,9 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 
 impl Agent {
     fn new(settings: Settings, events: Sender<Event>) -> anyhow::Result<Self> {
+        anyhow::ensure!(rustix::process::geteuid().is_root(), "the agent runs containers: start it as root");
         let trust = FleetTrust::load(&settings.paths)?;
+        settings.check_fleet(&trust.trust.fleet)?;
         let identity = Identity::load(&settings, Usage::Agent)?;
         let clock = Clock::new();
         clock.raise(trust.trust.issued);

@@ -3,7 +3,7 @@
 use super::{Context, UsageError, output};
 use anyhow::{Context as _, bail};
 use clap::Args;
-use fullmetal::config::Paths;
+use fullmetal::config::{Paths, Settings};
 use fullmetal::identity::{
     Clock, FleetTrust, Usage, load_key, new_key, save_certificate, save_key, verify_certificate, write_new,
 };
@@ -48,12 +48,21 @@ pub fn run(context: &Context, args: EnrollArgs) -> anyhow::Result<()> {
 
 fn request(paths: &Paths, args: &EnrollArgs, ids: (&FleetId, &DeviceId), out: &Path) -> anyhow::Result<()> {
     let dir = paths.identity_dir();
+    if out.exists() {
+        bail!("{} exists already; remove it or give another name to --request", out.display());
+    }
+    check_configured(paths, args, ids)?;
     std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
     let peer = own_key(&dir.join("peer.key"))?;
     let agent = own_key(&dir.join("agent.key"))?;
     if let Some(uid) = args.peer_uid {
         std::os::unix::fs::chown(dir.join("peer.key"), Some(uid), None)
             .with_context(|| format!("giving the peer's key to user {uid}"))?;
+        for dir in [paths.cache_dir(), paths.peer_run_dir()] {
+            std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+            std::os::unix::fs::chown(&dir, Some(uid), Some(uid))
+                .with_context(|| format!("giving {} to user {uid}", dir.display()))?;
+        }
     }
     if !paths.config_file().exists() {
         write_new(&paths.config_file(), first_configuration(args, ids).as_bytes(), 0o644)?;
@@ -63,6 +72,25 @@ fn request(paths: &Paths, args: &EnrollArgs, ids: (&FleetId, &DeviceId), out: &P
     let document = EnrolmentRequest { fleet, device, peer_key, agent_key };
     write_new(out, &seal(&document, &[&peer, &agent])?, 0o644)?;
     output::print(&format!("request of {} is in {}; answer it with `fullmetal keys certify`\n", ids.1, out.display()))
+}
+
+/// A configuration that is there already must not say something else than the request.
+fn check_configured(paths: &Paths, args: &EnrollArgs, (fleet, device): (&FleetId, &DeviceId)) -> anyhow::Result<()> {
+    let file = paths.config_file();
+    if !file.exists() {
+        return Ok(());
+    }
+    let settings = Settings::load(paths.clone())?;
+    let of = &settings.device;
+    let uid_differs = args.peer_uid.is_some() && args.peer_uid != settings.agent.peer_uid;
+    let hardware_differs = !args.hardware.is_empty() && args.hardware != of.hardware;
+    if of.id != *device || of.fleet != *fleet || hardware_differs || uid_differs {
+        let shown = file.display();
+        let problem =
+            format!("{shown} says {} of fleet {}, or another hardware or peer_uid; change it first", of.id, of.fleet);
+        return Err(UsageError(problem).into());
+    }
+    Ok(())
 }
 
 /// Enrolling again keeps the keys, so that a request can be made anew without losing an identity.

@@ -147,6 +147,20 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Whether the configuration names the fleet of the trust file that this device was enrolled with.
+    pub fn check_fleet(&self, enrolled: &FleetId) -> Result<(), ConfigError> {
+        if self.device.fleet == *enrolled {
+            return Ok(());
+        }
+        let problem = format!(
+            "is not fleet {enrolled}, which this device was enrolled in; see {}",
+            self.paths.config_file().display()
+        );
+        Err(ConfigError::Value { key: "[device] fleet", value: self.device.fleet.to_string(), problem })
+    }
+}
+
 fn value<T, E: std::fmt::Display>(key: &'static str, text: &str, parsed: Result<T, E>) -> Result<T, ConfigError> {
     parsed.map_err(|e| ConfigError::Value { key, value: text.to_owned(), problem: format!("is not usable: {e}") })
 }

@@ -47,7 +47,7 @@ pub trait Disk {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The disk did not do what it was asked for.
-    #[error("{action} {}: {source}; see whether the disk is full, read-only or failing", path.display())]
+    #[error("{action} {}: {source}; run as root; see whether the disk is full, read-only or failing", path.display())]
     Disk {
         /// What was tried.
         action: &'static str,

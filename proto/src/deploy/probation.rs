@@ -132,6 +132,8 @@ fn ended(part: &NewPart, status: ExitStatus, log: &[String]) -> Cause {
         ExitStatus::Code(code) => format!("ended with exit status {code}"),
         ExitStatus::Signal(signal) => format!("was ended by signal {signal}"),
     };
-    let cause = Cause::new(&format!("{} {} {how} during its probation", part.name, part.installed.version));
+    let last = log.last().map(|line| format!(": {line}")).unwrap_or_default();
+    let (name, version) = (&part.name, &part.installed.version);
+    let cause = Cause::new(&format!("{name} {version} {how} during its probation{last}"));
     Cause { exit: Some(status), ..cause.with_log(log) }
 }

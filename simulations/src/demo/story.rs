@@ -62,7 +62,11 @@ pub fn tell(fleet: &Fleet, app: &DemoApp) -> anyhow::Result<()> {
     stage.publish(app, Release::Two)?;
     stage.release(Release::Two, |d| if d == BROKEN { Expected::RollsBack } else { Expected::Runs })?;
     stage.late_device(&options)?;
-    stage.end()
+    stage.end()?;
+    stage.teller.chapter("Everything is being stopped");
+    let Stage { teller, .. } = stage.stop();
+    teller.chapter("All came out as told; everything is stopped and removed");
+    Ok(())
 }
 
 /// How a release ends on a device.
@@ -207,6 +211,19 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Ends all programs, every device at the same time.
+    fn stop(mut self) -> Self {
+        let devices = std::mem::take(&mut self.devices);
+        std::thread::scope(|scope| {
+            for device in devices.into_values() {
+                scope.spawn(move || drop(device));
+            }
+        });
+        self.gateway.end();
+        self.central.end();
+        self
+    }
+
     fn end(&mut self) -> anyhow::Result<()> {
         let mut rows = Vec::new();
         for (name, device) in &mut self.devices {
@@ -224,12 +241,13 @@ impl Stage<'_> {
         }
         table::print(&rows);
         let copies = self.sent as f64 / self.one_device as f64;
+        println!("  seconds: from each decision to its end; the last device's from its start");
         println!("\n  central sent {copies:.2} copies ({} for all, {} for one)", mb(self.sent), mb(self.one_device));
+        println!("  less than one, since frames compress many files together and `ostree pull` gets each by itself");
         let late = rows.iter().find(|r| r.device == LATE).map_or(0, |r| r.from_central);
         ensure!(late == 0, "{LATE} got {late} bytes from central, which was off");
         ensure!(copies < 1.2, "the fleet cost {copies:.2} copies of the uplink");
         ensure!(!interrupted(), "interrupted");
-        self.teller.chapter("All came out as told; everything is stopped and removed");
         Ok(())
     }
 }

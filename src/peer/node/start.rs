@@ -115,6 +115,7 @@ pub async fn run_until(settings: Settings, shutdown: impl Future<Output = ()>) -
 fn credentials(settings: &Settings) -> anyhow::Result<Credentials> {
     let identity = Identity::load(settings, Usage::Peer).context("loading the peer's identity")?;
     let trust = FleetTrust::load(&settings.paths).context("loading the fleet's trust")?;
+    settings.check_fleet(&trust.trust.fleet)?;
     let clock = Clock::new();
     clock.raise(trust.trust.issued);
     identity
