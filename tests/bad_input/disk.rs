@@ -1,6 +1,6 @@
 //! A disk that is too small, or full.
 
-use super::bench::{Bench, nothing_half_written};
+use super::bench::{Bench, LIMIT, nothing_half_written};
 use super::said::has;
 use fullmetal_sim::lab::{APP, output_of, wait_for};
 use std::path::{Path, PathBuf};
@@ -101,7 +101,11 @@ fn a_full_cache_is_told_and_goes_on_when_there_is_space() {
     bench.publish_with(3 << 20, &[]);
     let filler = disk.fill();
     bench.deploy();
-    std::thread::sleep(Duration::from_secs(3));
+    let told = wait_for("somebody to tell of the full cache", LIMIT, || {
+        let logs = ["peer", "agent"].map(|p| std::fs::read_to_string(bench.device().log(p)).unwrap_or_default());
+        Ok(logs.concat().lines().find(|l| l.contains("is full")).map(str::to_owned))
+    });
+    has(&told.unwrap(), &["var/cache/fullmetal", "free some space or lower peer.cache_bytes_max"]);
     bench.check();
     std::fs::remove_file(filler).unwrap();
     let release = bench.release;
