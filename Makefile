@@ -36,7 +36,7 @@ lint: tools
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	cargo deny --locked check bans licenses sources
-	! cargo tree --locked -p fullmetal-gateway -e normal --prefix none | grep -q '^ostree '
+	tree=$$(cargo tree --locked -p fullmetal-gateway -e normal --prefix none); ! grep -q '^ostree ' <<< "$$tree"
 
 test: build lint
 	@.ci/install-tools run

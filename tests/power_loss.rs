@@ -177,6 +177,9 @@ fn a_kill_at_any_call_that_touches_the_disk_ends_with_one_whole_version_and_one_
         println!("point {point} by release {}: {}", bench.release, if kill { "killed" } else { "missed" });
         hit += u64::from(kill);
     }
+    for action in 1..=bench.release {
+        assert_eq!(terminal_reports(&bench.site.gateway, action), 1, "terminal reports of action {action} in the end");
+    }
     println!("{hit} of {tried} kills hit, of {points} points, in {:.0} s", start.elapsed().as_secs_f64());
     assert_eq!(hit, tried, "points were missed");
 }

@@ -4,7 +4,7 @@ use crate::config::Paths;
 use crate::host::{App, AppHost, HostError, Phase};
 use crate::repo::ObjectStore;
 use anyhow::{Context as _, ensure};
-use fullmetal_proto::deploy::{Installed, Move, Record};
+use fullmetal_proto::deploy::{self, Installed, Move, Record};
 use fullmetal_proto::{AppName, Digest};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -25,7 +25,10 @@ impl Apps {
     }
 
     /// After a start of the agent: what is installed runs, what is not does not, what runs already is untouched.
-    pub fn adopt(&mut self, record: &Record, in_motion: &BTreeSet<AppName>) {
+    ///
+    /// Apps whose switch is under way are left to the machine.
+    pub fn adopt(&mut self, record: &Record) {
+        let in_motion = in_motion(record);
         for (name, app) in record.apps.iter().filter(|(name, _)| !in_motion.contains(*name)) {
             if let Err(error) = self.bring(name, &app.current) {
                 warn!(app = %name, error = %format!("{error:#}"), "app not started");
@@ -138,6 +141,15 @@ impl Apps {
     }
 }
 
+fn in_motion(record: &Record) -> BTreeSet<AppName> {
+    match &record.deployment {
+        Some(deployment) if deployment.phase != deploy::Phase::Staging => {
+            record.moves().into_iter().map(|m| m.name).collect()
+        }
+        _ => BTreeSet::new(),
+    }
+}
+
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
@@ -164,7 +176,8 @@ fn set_current(app_dir: &Path, commit: &Digest) -> anyhow::Result<()> {
     let link = app_dir.join("current");
     let target = commit.to_string();
     if fs::read_link(&link).is_ok_and(|t| t == Path::new(&target)) {
-        return Ok(());
+        // A predecessor may have been killed between the rename and this.
+        return sync_dir(app_dir);
     }
     let new = app_dir.join(".current-new");
     let context = || format!("pointing {} to {target}", link.display());
@@ -177,6 +190,7 @@ fn set_current(app_dir: &Path, commit: &Digest) -> anyhow::Result<()> {
     sync_dir(app_dir)
 }
 
-fn sync_dir(dir: &Path) -> anyhow::Result<()> {
+/// Makes the names in a directory durable.
+pub fn sync_dir(dir: &Path) -> anyhow::Result<()> {
     File::open(dir).and_then(|d| d.sync_all()).with_context(|| format!("syncing {}", dir.display()))
 }

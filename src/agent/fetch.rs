@@ -9,7 +9,6 @@ use fullmetal_proto::deploy::{Input, Ticket};
 use fullmetal_proto::wire::Manifest;
 use fullmetal_proto::wire::local::{FromPeer, ToPeer};
 use fullmetal_proto::{Bitmap, Digest};
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender};
 use tracing::{info, warn};
@@ -82,14 +81,12 @@ struct Part<'f, 'a> {
     manifest: &'f Manifest,
     have: Bitmap,
     bytes: (u64, u64),
-    /// Events that came while a frame was waited for.
-    later: VecDeque<FetchEvent>,
 }
 
 impl<'f, 'a> Part<'f, 'a> {
     fn new(fetch: &'f Fetch<'a>, wanted: &'f Wanted) -> Self {
         let have = Bitmap::new(wanted.manifest.frames.len() as u32);
-        Part { fetch, wanted, manifest: &wanted.manifest, have, bytes: (0, 0), later: VecDeque::new() }
+        Part { fetch, wanted, manifest: &wanted.manifest, have, bytes: (0, 0) }
     }
 
     fn run(mut self, store: &mut dyn ObjectStore) -> Result<(u64, u64), Stop> {
@@ -125,8 +122,13 @@ impl<'f, 'a> Part<'f, 'a> {
                 Err(ImportError::Read { frame, source }) => {
                     warn!(frame, error = %source, "frame not read");
                     self.have.clear(frame);
-                    if matches!(source, FrameGone::PeerIsBack) {
-                        self.start_over(import);
+                    match source {
+                        FrameGone::PeerIsBack => self.start_over(import),
+                        FrameGone::Unreadable(_) => {
+                            let sha256 = self.manifest.frames[frame as usize].sha256;
+                            self.fetch.link.send(&ToPeer::Corrupt { sha256 });
+                        }
+                        FrameGone::Evicted | FrameGone::Cancelled => {}
                     }
                 }
                 Err(ImportError::Frame { frame, sha256 }) => {
@@ -158,7 +160,7 @@ impl<'f, 'a> Part<'f, 'a> {
                 }
                 Ok(FetchEvent::PeerIsBack) => return Err(FrameGone::PeerIsBack),
                 Ok(FetchEvent::Cancel) | Err(_) => return Err(FrameGone::Cancelled),
-                Ok(event) => self.later.push_back(event),
+                Ok(FetchEvent::Peer(packet)) => self.heard(packet.message, manifest),
             }
         }
     }
@@ -170,11 +172,7 @@ impl<'f, 'a> Part<'f, 'a> {
     }
 
     fn wait(&mut self, import: &Import) -> Result<(), Stop> {
-        let event = match self.later.pop_front() {
-            Some(event) => event,
-            None => self.fetch.events.recv().map_err(|_| Stop::Cancelled)?,
-        };
-        match event {
+        match self.fetch.events.recv().map_err(|_| Stop::Cancelled)? {
             FetchEvent::Cancel => return Err(Stop::Cancelled),
             FetchEvent::PeerIsBack => self.start_over(import),
             FetchEvent::Peer(packet) => self.heard(packet.message, self.wanted.blob.sha256),

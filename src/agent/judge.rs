@@ -132,6 +132,7 @@ fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> 
     check_signed(agent, &part.ref_name, object, meta)?;
     check_bound(&part.ref_name, &commit)?;
     check_hardware(agent, part, &commit)?;
+    check_named(part, &commit)?;
     let manifest: Opened<Manifest> = open(blob(&part.manifest)).map_err(|e| format!("manifest: {e}"))?;
     let manifest = manifest.document;
     if manifest.commit != part.commit {
@@ -170,6 +171,14 @@ fn check_bound(ref_name: &RefName, commit: &Commit) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("commit is bound to {}, not to {ref_name}", refs.join(", ")))
+}
+
+/// Floors and data belong to a name: the gateway must not give a release another one than its builder did.
+fn check_named(part: &Part, commit: &Commit) -> Result<(), String> {
+    match &commit.metadata.name {
+        Some(name) if *name != part.name => Err(format!("commit is app {name}, not {}", part.name)),
+        _ => Ok(()),
+    }
 }
 
 fn check_hardware(agent: &Agent, part: &Part, commit: &Commit) -> Result<(), String> {

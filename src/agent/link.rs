@@ -12,6 +12,9 @@ use tracing::{debug, warn};
 /// How long to wait before connecting again.
 const RETRY_MS: u64 = 300;
 
+/// How long the peer may take to read a message.
+const SEND_LIMIT: Duration = Duration::from_secs(10);
+
 /// Sends to the peer that is there now; messages to none are dropped, since a new one is told all again.
 #[derive(Clone)]
 pub struct Link {
@@ -33,7 +36,9 @@ impl Link {
         if let Some(connection) = connection
             && let Err(error) = connection.send(message, None)
         {
+            // A hung peer must not hold up the apps: a new connection is told all again.
             debug!(%error, "the peer does not listen");
+            connection.shutdown();
         }
     }
 
@@ -56,6 +61,7 @@ impl Link {
     /// One connection, from open to close.
     fn session(&self, socket: &std::path::Path, owner: Option<u32>, events: &Sender<Event>) -> Result<(), LocalError> {
         let connection = Arc::new(Connection::connect(socket, owner)?);
+        connection.set_timeouts(Some(SEND_LIMIT), None)?;
         connection.send(&ToPeer::Hello { version: VERSION, client: Client::Agent }, None)?;
         *self.lock() = Some(connection.clone());
         let _ = events.send(Event::Connected);

@@ -21,7 +21,7 @@ use crate::journal::{DirectoryDisk, Journal};
 use crate::local::{Packet, read_descriptor};
 use crate::repo::LibostreeStore;
 use anyhow::Context as _;
-use fullmetal_proto::deploy::{Deploy, Effect, Input, Local, Now, Policy, State};
+use fullmetal_proto::deploy::{Deploy, Effect, Input, Local, Now, Policy, Record, State};
 use fullmetal_proto::wire::Hint;
 use fullmetal_proto::wire::local::{FromPeer, ToPeer};
 use fullmetal_proto::{Digest, Timestamp};
@@ -69,15 +69,46 @@ struct Agent {
 /// # Errors
 /// When the device's state cannot be used: the message says what, where and what to do.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
+    anyhow::ensure!(rustix::process::geteuid().is_root(), "the agent runs containers: start it as root");
+    let mut host = SupervisorOptions::new(settings.paths.root(), &settings.device.id).context("finding myself")?;
+    host.grace = settings.agent.stop_timeout;
+    let journal = Journal::open(&settings.paths.journal_dir())?;
+    let record = adopt(&settings, &journal, &host)?;
     let (sender, receiver) = channel();
-    let mut agent = Agent::new(settings, sender)?;
-    agent.start()?;
+    let mut agent = Agent::new(settings, journal, host, sender)?;
+    agent.start(record)?;
     agent.serve(&receiver)
 }
 
+/// Starts the apps before anything else can fail: what is in force runs, whatever becomes of this agent.
+fn adopt(
+    settings: &Settings,
+    journal: &Journal<DirectoryDisk>,
+    host: &SupervisorOptions,
+) -> anyhow::Result<Option<Box<Record>>> {
+    let mut apps = apps::Apps::new(settings.paths.clone(), Box::new(SupervisorHost::new(host.clone())));
+    match journal.load() {
+        Ok(record) => {
+            if let Some(record) = &record {
+                apps.adopt(record);
+            }
+            Ok(record.map(Box::new))
+        }
+        Err(error) => {
+            // Nothing new may be deployed.
+            apps.adopt_links();
+            Err(error.into())
+        }
+    }
+}
+
 impl Agent {
-    fn new(settings: Settings, events: Sender<Event>) -> anyhow::Result<Self> {
-        anyhow::ensure!(rustix::process::geteuid().is_root(), "the agent runs containers: start it as root");
+    fn new(
+        settings: Settings,
+        journal: Journal<DirectoryDisk>,
+        host: SupervisorOptions,
+        events: Sender<Event>,
+    ) -> anyhow::Result<Self> {
         let trust = FleetTrust::load(&settings.paths)?;
         settings.check_fleet(&trust.trust.fleet)?;
         let identity = Identity::load(&settings, Usage::Agent)?;
@@ -87,10 +118,7 @@ impl Agent {
             std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
         }
         let store = LibostreeStore::open_or_create(&settings.paths.repo()).context("opening the object store")?;
-        let journal = Journal::open(&settings.paths.journal_dir())?;
         let spool = spool::Spool::open(&settings.paths.reports_dir())?;
-        let mut host = SupervisorOptions::new(settings.paths.root(), &settings.device.id).context("finding myself")?;
-        host.grace = settings.agent.stop_timeout;
         let link = link::Link::start(settings.paths.peer_socket(), settings.agent.peer_uid, events.clone());
         let worker =
             worker::Worker::start(settings.paths.clone(), Box::new(store), host.clone(), link.clone(), events.clone());
@@ -121,20 +149,10 @@ impl Agent {
         Now { steady, trusted: self.clock.now() }
     }
 
-    /// Goes on from the journal; apps that nothing is changing are started first, whatever else fails.
-    fn start(&mut self) -> anyhow::Result<()> {
-        let record = match self.journal.load() {
-            Ok(record) => record,
-            Err(error) => {
-                // Nothing new may be deployed, but what was in force runs.
-                apps::Apps::new(self.settings.paths.clone(), Box::new(SupervisorHost::new(self.watch_host.clone())))
-                    .adopt_links();
-                return Err(error.into());
-            }
-        };
-        self.worker.adopt(record.as_ref());
+    /// Goes on from the journal.
+    fn start(&mut self, record: Option<Box<Record>>) -> anyhow::Result<()> {
         info!(device = %self.identity.device, known = record.is_some(), "agent started");
-        self.input(Input::Start { record: record.map(Box::new), local: Local::default() })
+        self.input(Input::Start { record, local: Local::default() })
     }
 
     fn serve(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
@@ -186,10 +204,12 @@ impl Agent {
 
     fn peer_says(&mut self, packet: Packet<FromPeer>) -> anyhow::Result<()> {
         match (packet.message, packet.descriptor) {
-            (FromPeer::Announcement(hint), Some(fd)) => match read_descriptor(&fd, u64::from(hint.length)) {
-                Ok(bytes) => return self.announced(hint, bytes),
-                Err(error) => warn!(%error, counter = hint.counter, "announcement not read"),
-            },
+            (FromPeer::Announcement(hint), Some(fd)) => {
+                match read_descriptor(&fd, verify::LEN_MAX.min(hint.length.into())) {
+                    Ok(bytes) => return self.announced(hint, bytes),
+                    Err(error) => warn!(%error, counter = hint.counter, "announcement not read"),
+                }
+            }
             (FromPeer::Blob { sha256 }, Some(fd)) => return self.blob(sha256, Ok(fd)),
             (FromPeer::BlobFailed { sha256, reason }, _) => return self.blob(sha256, Err(reason)),
             (FromPeer::Receipt(bytes), _) => match verify::receipt(self, &bytes) {

@@ -1,6 +1,7 @@
 //! Signed reports on disk until the gateway has them.
 
-use crate::identity::{Identity, IdentityError, write_new};
+use super::apps::sync_dir;
+use crate::identity::{Identity, write_new};
 use anyhow::Context as _;
 use fullmetal_proto::deploy::Outgoing;
 use fullmetal_proto::wire::{PartState, Report, seal};
@@ -32,6 +33,8 @@ impl Spool {
         let kind = if outgoing.state.is_terminal() { "end" } else { "way" };
         let path = self.dir.join(format!("{:020}.{kind}", outgoing.counter));
         if path.exists() {
+            // A predecessor may have been killed before its name was durable.
+            sync_dir(&self.dir)?;
             return Ok(None);
         }
         let report = Report {
@@ -54,7 +57,6 @@ impl Spool {
         let bytes = seal(&report, &[&identity.key]).context("making a report")?;
         match write_new(&path, &bytes, 0o600) {
             Ok(()) => {}
-            Err(IdentityError::File { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).context("spooling a report"),
         }
         self.thin_out();

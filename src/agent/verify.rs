@@ -4,7 +4,11 @@ use super::{Agent, bundles};
 use anyhow::{Context as _, bail, ensure};
 use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::{Input, Row};
+use fullmetal_proto::wire::envelope::envelope_len_max;
 use fullmetal_proto::wire::{Announcement, Hint, Opened, Receipt, open};
+
+/// The longest announcement in bytes, whatever a hint says.
+pub const LEN_MAX: u64 = envelope_len_max::<Announcement>() as u64;
 
 /// Judges an announcement and stores the bundle of our row.
 pub fn announcement(agent: &Agent, hint: &Hint, bytes: &[u8]) -> anyhow::Result<Input> {

@@ -9,10 +9,9 @@ use crate::host::{SupervisorHost, SupervisorOptions};
 use crate::local::Packet;
 use crate::repo::ObjectStore;
 use fullmetal_proto::Digest;
-use fullmetal_proto::deploy::{Input, Move, Phase, Record, Ticket};
+use fullmetal_proto::deploy::{Input, Move, Ticket};
 use fullmetal_proto::wire::local::FromPeer;
 use fullmetal_proto::wire::{BlobRef, Manifest};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -49,7 +48,6 @@ impl FetchHandle {
 }
 
 enum Job {
-    Adopt(Box<Record>),
     Space(Ticket, Vec<Wanted>),
     Fetch(Ticket, Vec<Wanted>, Receiver<FetchEvent>),
     Checkout(Ticket, Vec<Move>),
@@ -81,13 +79,6 @@ impl Worker {
 
     fn queue(&self, job: Job) {
         let _ = self.jobs.send(job);
-    }
-
-    /// Starts what should run and is not being changed by a deployment.
-    pub fn adopt(&self, record: Option<&Record>) {
-        if let Some(record) = record {
-            self.queue(Job::Adopt(Box::new(record.clone())));
-        }
     }
 
     /// See [`fullmetal_proto::deploy::Effect::CheckSpace`].
@@ -150,10 +141,6 @@ impl Thread {
 
     fn work(&mut self, job: Job) -> Option<Input> {
         Some(match job {
-            Job::Adopt(record) => {
-                self.apps.adopt(&record, &in_motion(&record));
-                return None;
-            }
             Job::Space(ticket, wanted) => {
                 let manifests: Vec<&Manifest> = wanted.iter().map(|w| &*w.manifest).collect();
                 match space::check(&self.paths, &*self.store, &manifests) {
@@ -185,15 +172,5 @@ fn answer(ticket: Ticket, done: Input, result: anyhow::Result<()>) -> Input {
     match result {
         Ok(()) => done,
         Err(error) => Input::Failed { ticket, retry: false, reason: format!("{error:#}") },
-    }
-}
-
-/// Apps whose switch is under way are left to the machine.
-fn in_motion(record: &Record) -> BTreeSet<fullmetal_proto::AppName> {
-    match &record.deployment {
-        Some(deployment) if deployment.phase != Phase::Staging => {
-            deployment.parts.iter().map(|p| p.name.clone()).collect()
-        }
-        _ => BTreeSet::new(),
     }
 }

@@ -9,6 +9,9 @@ use fullmetal_proto::wire::local::{Client, FromPeer, PeerReport, ToPeer, VERSION
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
+/// How long the peer may take to answer.
+const ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
+
 pub fn run(context: &Context) -> anyhow::Result<()> {
     let settings = context.settings()?;
     let record = journal::peek(&settings.paths.journal_dir())?.unwrap_or_default();
@@ -83,6 +86,7 @@ fn deployment_json(record: &Record) -> Value {
 
 fn ask_peer(socket: &std::path::Path) -> anyhow::Result<PeerReport> {
     let connection = Connection::connect(socket, None)?;
+    connection.set_timeouts(Some(ANSWER_LIMIT), Some(ANSWER_LIMIT))?;
     connection.send(&ToPeer::Hello { version: VERSION, client: Client::Observer }, None)?;
     connection.send(&ToPeer::Status, None)?;
     while let Some(packet) = connection.receive::<FromPeer>()? {

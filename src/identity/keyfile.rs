@@ -79,7 +79,10 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityErr
     let err = |source| IdentityError::File { action: "writing", path: path.to_owned(), source };
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
+    // Random, so that what a killed predecessor of the same process id left here is not taken for ours.
+    let mut tag = [0; 8];
+    getrandom::fill(&mut tag).expect("the system has randomness");
+    let temporary = dir.join(format!(".{name}.{}", hex::encode(tag)));
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(bytes)?;

@@ -22,6 +22,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What can go wrong on the local socket.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +133,13 @@ impl Connection {
                 other => return decode(other.map_err(std::io::Error::from)?),
             }
         }
+    }
+
+    /// Bounds every wait of [`Connection::send`] and [`Connection::receive`]; `None` waits for ever.
+    pub fn set_timeouts(&self, send: Option<Duration>, receive: Option<Duration>) -> Result<(), LocalError> {
+        use rustix::net::sockopt::{Timeout, set_socket_timeout};
+        set_socket_timeout(&self.fd, Timeout::Send, send).map_err(std::io::Error::from)?;
+        Ok(set_socket_timeout(&self.fd, Timeout::Recv, receive).map_err(std::io::Error::from)?)
     }
 
     /// Ends both directions; a thread blocked in [`Connection::receive`] gets `None`.

@@ -21,9 +21,9 @@ fn flag() -> &'static Arc<AtomicBool> {
     FLAG.get_or_init(Arc::default)
 }
 
-/// From now on SIGINT and SIGTERM do not end this program but make [`wait_for`] fail, so that all is cleaned up.
+/// From now on SIGINT, SIGTERM and SIGHUP do not end this program but make [`wait_for`] fail, so that all is cleaned up.
 pub fn on_interrupt() -> anyhow::Result<()> {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, flag().clone()).context("catching signals")?;
     }
     Ok(())
