@@ -13,7 +13,9 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 BIN := $(CARGO_TARGET_DIR)/release
 # Test programs that need root run through sudo unless we are root.
-export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
+ifneq ($(shell id -u),0)
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo --preserve-env
+endif
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=HOME)
 REAL := cargo test --release --locked
 
