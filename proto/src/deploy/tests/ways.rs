@@ -50,7 +50,7 @@ fn a_failing_app_takes_all_parts_back_and_the_report_has_its_last_words() {
         assert_eq!(world.current[&part.name], part.commit);
     }
     let end = world.spool.values().last().unwrap();
-    assert_eq!(end.cause.reason, "web 2 ended with exit status 7 during its probation");
+    assert_eq!(end.cause.reason, "web 2 ended with exit status 7 during its probation: last words");
     assert_eq!(end.cause.exit, Some(ExitStatus::Code(7)));
     assert_eq!(end.cause.log, ["last words"]);
     assert!(!world.imported.contains(&second.parts[0].commit), "the failed version was not pruned");
