@@ -6,8 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use fullmetal_sim::lab::{ActionState, Node, Process, Programs, Site, SiteOptions, SmallApp, wait_for};
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -18,12 +18,14 @@ struct Bench {
     site: Site,
     dir: tempfile::TempDir,
     release: u64,
+    /// How often the processes of the version that ran at a kill were seen to run on.
+    compared: u64,
 }
 
 impl Bench {
     fn new() -> Self {
         let site = Site::start(SiteOptions { devices: 1, devices_reach_wan: true, wan_mbit: None }).unwrap();
-        let mut bench = Bench { site, dir: tempfile::tempdir_in("/var/tmp").unwrap(), release: 0 };
+        let mut bench = Bench { site, dir: tempfile::tempdir_in("/var/tmp").unwrap(), release: 0, compared: 0 };
         bench.publish_next();
         bench.site.deploy().unwrap();
         bench.wait_for_end();
@@ -86,7 +88,7 @@ impl Bench {
     /// One deployment with a kill at `point`; gives whether it hit.
     fn kill_at(&mut self, point: u64) -> bool {
         self.publish_next();
-        let before = supervisors(&self.site.devices[0]);
+        let before = running(&self.site.devices[0]);
         let mut agent = self.trace(point);
         self.site.deploy().unwrap();
         let mut rest: Option<Instant> = None;
@@ -101,14 +103,30 @@ impl Bench {
         .unwrap();
         let hit = !agent.is_running();
         agent.end();
-        let after = supervisors(&self.site.devices[0]);
+        let after = running(&self.site.devices[0]);
         self.site.devices[0].start_agent().unwrap();
-        let end = self.wait_for_end();
+        let end = self.wait_untouched(point, &after);
         self.check(point, &end);
         self.site.devices[0].end_agent();
-        // The supervisor that is there after the kill is the old app's, or the new one's, and was not ended by it.
         assert!(hit || after != before, "point {point}: neither killed nor switched");
         hit
+    }
+
+    /// Waits for the end; as long as the version that ran at the kill runs, it is the very same processes: an app
+    /// never restarts because its agent did.
+    fn wait_untouched(&mut self, point: u64, at_kill: &BTreeMap<String, BTreeSet<ProcessId>>) -> ActionState {
+        wait_for("the end", LIMIT, || {
+            let device = &self.site.devices[0];
+            for (commit, processes) in running(device) {
+                let Some(before) = at_kill.get(&commit) else { continue };
+                assert!(before.is_subset(&processes), "point {point}: {before:?} became {processes:?}");
+                self.compared += 1;
+            }
+            let newest = self.site.gateway.newest_actions()?;
+            let state = newest.get(device.name()).filter(|a| a.has_ended() && a.action == self.release);
+            Ok(state.cloned())
+        })
+        .unwrap()
     }
 
     fn check(&self, point: u64, end: &ActionState) {
@@ -126,12 +144,46 @@ impl Bench {
     }
 }
 
-/// The processes that supervise the device's apps and are alive.
-fn supervisors(device: &Node) -> BTreeSet<u64> {
+/// Process id and start time (proc_pid_stat(5), fields 1 and 22).
+type ProcessId = (u64, u64);
+
+/// The supervisors of the device's running apps, each with the app's main process, by commit.
+fn running(device: &Node) -> BTreeMap<String, BTreeSet<ProcessId>> {
+    // Before the states: what is running after the look at the processes was so during it.
+    let all = processes();
     let apps = std::fs::read_dir(device.root().join("run/fullmetal/apps")).unwrap().flatten();
     let states = apps.filter_map(|e| std::fs::read(e.path().join("state.json")).ok());
-    let pids = states.filter_map(|s| serde_json::from_slice::<serde_json::Value>(&s).ok()?["supervisor"].as_u64());
-    pids.filter(|pid| Path::new(&format!("/proc/{pid}")).exists()).collect()
+    let states = states.filter_map(|s| serde_json::from_slice::<serde_json::Value>(&s).ok());
+    let with_processes = states.filter(|s| s["phase"] == "running").filter_map(|state| {
+        let supervisor = state["supervisor"].as_u64()?;
+        let family =
+            all.iter().filter(|p| p.pid == supervisor || (p.parent == supervisor && !p.name.starts_with("runc")));
+        let family: BTreeSet<ProcessId> = family.map(|p| (p.pid, p.start)).collect();
+        Some((state["commit"].as_str()?.to_owned(), family)).filter(|(_, f)| !f.is_empty())
+    });
+    with_processes.collect()
+}
+
+struct Proc {
+    pid: u64,
+    name: String,
+    parent: u64,
+    start: u64,
+}
+
+/// Every process of this machine.
+fn processes() -> Vec<Proc> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats = all.filter_map(|e| std::fs::read_to_string(e.path().join("stat")).ok());
+    let read = |stat: String| {
+        // The name is in parentheses and may hold blanks and parentheses.
+        let (pid, rest) = stat.split_once(" (")?;
+        let (name, rest) = rest.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let number = |i: usize| fields.get(i)?.parse().ok();
+        Some(Proc { pid: pid.parse().ok()?, name: name.to_owned(), parent: number(1)?, start: number(19)? })
+    };
+    stats.filter_map(read).collect()
 }
 
 /// How many terminal reports of an action the gateway has spooled.
@@ -181,5 +233,7 @@ fn a_kill_at_any_call_that_touches_the_disk_ends_with_one_whole_version_and_one_
         assert_eq!(terminal_reports(&bench.site.gateway, action), 1, "terminal reports of action {action} in the end");
     }
     println!("{hit} of {tried} kills hit, of {points} points, in {:.0} s", start.elapsed().as_secs_f64());
+    println!("the app that ran at the kill was seen to run on {} times", bench.compared);
     assert_eq!(hit, tried, "points were missed");
+    assert!(bench.compared >= tried, "the processes of the app were hardly ever looked at");
 }

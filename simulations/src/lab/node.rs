@@ -201,8 +201,7 @@ impl Node {
 
     /// Stops its apps, through their supervisors.
     fn end_apps(&self) {
-        let apps = fs::read_dir(self.root.join("run/fullmetal/apps"));
-        let pids: Vec<Pid> = apps.into_iter().flatten().flatten().filter_map(|e| self.supervisor(&e.path())).collect();
+        let pids = self.supervisors();
         for pid in &pids {
             let _ = kill_process(*pid, Signal::TERM);
         }
@@ -214,13 +213,21 @@ impl Node {
         }
     }
 
-    /// The process that supervises the app of this run directory, made sure to be one of this host.
-    fn supervisor(&self, run: &Path) -> Option<Pid> {
-        let state: Value = serde_json::from_slice(&fs::read(run.join("state.json")).ok()?).ok()?;
-        let pid = i32::try_from(state["supervisor"].as_i64()?).ok()?;
-        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let ours = String::from_utf8_lossy(&line).contains(&*self.root.to_string_lossy());
-        Pid::from_raw(pid).filter(|_| ours)
+    /// The processes that supervise this host's apps, by their command lines: one that has just been started has
+    /// left no record yet.
+    fn supervisors(&self) -> Vec<Pid> {
+        let root = self.root.as_os_str().as_encoded_bytes();
+        let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = pids.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+        let ours = |pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut args = line.split(|byte| *byte == 0);
+            let of_root = args
+                .clone()
+                .any(|arg| arg.strip_prefix(root).is_some_and(|rest| matches!(rest.first(), None | Some(b'/'))));
+            of_root && args.any(|arg| arg == b"supervise")
+        };
+        pids.filter(ours).filter_map(Pid::from_raw).collect()
     }
 }
 

@@ -61,6 +61,7 @@ impl Drop for Site {
 impl Site {
     /// Sets everything up and starts gateway and devices.
     pub fn start(options: SiteOptions) -> anyhow::Result<Self> {
+        super::on_interrupt()?;
         let dir = tempfile::Builder::new().prefix("fullmetal-site-").tempdir_in("/var/tmp")?;
         let fleet = Fleet::new(&Programs::find(None)?, dir.path(), "test-plant")?;
         std::fs::create_dir_all(fleet.repo())?;
