@@ -11,6 +11,8 @@ mod central;
 mod configuration;
 #[path = "bad_input/disk.rs"]
 mod disk;
+#[path = "bad_input/lost.rs"]
+mod lost;
 #[path = "bad_input/members.rs"]
 mod members;
 #[path = "bad_input/releases.rs"]

@@ -1,27 +1,41 @@
-//! Checkouts, `current` links and containers: brings apps to a version, and back.
+//! Containers and `current` links: brings apps to a version, and back, and sees to it that they run.
 
+use super::checkouts::{Checkouts, entries, file_name};
+use super::{current, durable};
 use crate::config::Paths;
-use crate::host::{App, AppHost, HostError, Phase};
+use crate::host::{App, AppHost, AppStatus, HostError, Phase};
 use crate::repo::ObjectStore;
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use fullmetal_proto::deploy::{self, Installed, Move, Record};
 use fullmetal_proto::{AppName, Digest};
-use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 use tracing::{info, warn};
+
+/// Opens the object store, from which damaged checkouts are made again.
+pub type OpenStore = Box<dyn Fn() -> anyhow::Result<Box<dyn ObjectStore>> + Send>;
 
 /// All apps of the device.
 pub struct Apps {
     paths: Paths,
     host: Box<dyn AppHost>,
+    checkouts: Checkouts,
+    store: OpenStore,
+    /// What was said last of each app that could not be looked after.
+    said: BTreeMap<AppName, String>,
+}
+
+/// Some parts are not as they were.
+#[derive(Debug)]
+pub struct NotReverted {
+    pub apps: Vec<AppName>,
+    /// Why, in one line.
+    pub reason: String,
 }
 
 impl Apps {
     /// Over the checkouts below `paths` and the containers of `host`.
-    pub fn new(paths: Paths, host: Box<dyn AppHost>) -> Self {
-        Apps { paths, host }
+    pub fn new(paths: Paths, host: Box<dyn AppHost>, checkouts: Checkouts, store: OpenStore) -> Self {
+        Apps { paths, host, checkouts, store, said: BTreeMap::new() }
     }
 
     /// After a start of the agent: what is installed runs, what is not does not, what runs already is untouched.
@@ -34,78 +48,113 @@ impl Apps {
                 warn!(app = %name, error = %format!("{error:#}"), "app not started");
             }
         }
-        for name in self.host.list().unwrap_or_default() {
-            if !record.apps.contains_key(&name) && !in_motion.contains(&name) {
-                info!(app = %name, "stopping what is not installed");
-                if let Err(error) = self.host.stop(&name) {
-                    warn!(app = %name, %error, "not stopped");
-                }
-            }
-        }
+        self.stop_strays(|name| record.apps.contains_key(name) || in_motion.contains(name));
     }
 
     /// When the journal cannot be read: every app runs what its `current` says.
     pub fn adopt_links(&mut self) {
         for dir in entries(&self.paths.apps_dir()).unwrap_or_default() {
-            let commit = fs::read_link(dir.join("current")).ok();
-            let commit = commit.and_then(|c| c.to_str()?.parse::<Digest>().ok());
-            let (Ok(name), Some(commit)) = (file_name(&dir).parse::<AppName>(), commit) else { continue };
-            if let Err(error) = self.host.start(&App { name, commit, job: false }) {
+            let Ok(name) = file_name(&dir).parse::<AppName>() else { continue };
+            let Some((commit, start)) = current::get(&dir).filter(|(_, start)| start.autostart) else { continue };
+            if let Err(error) = self.host.start(&App { name, commit, job: start.job }) {
                 warn!(%error, "app not started");
             }
         }
     }
 
-    /// Checks every new version out beside what runs.
-    pub fn check_out(&self, store: &dyn ObjectStore, moves: &[Move]) -> anyhow::Result<()> {
-        for m in moves {
-            let into = self.paths.checkout(&m.name, &m.new.commit);
-            let what = || format!("checking out {} {}", m.name, m.new.version);
-            store.checkout(&m.new.commit, &into).with_context(what)?;
-            let config = into.join("config.json");
-            ensure!(config.is_file(), "{} {} is no app: it has no config.json", m.name, m.new.version);
+    /// While nothing is in motion: what is installed runs, also when its supervisor was killed or it could not be
+    /// started before. Gives those that count as lost and are in place again.
+    pub fn look_after(&mut self, apps: &BTreeMap<AppName, deploy::App>) -> Vec<(AppName, Digest)> {
+        let mut back = Vec::new();
+        for (name, app) in apps {
+            let status = self.host.status(name);
+            if !app.lost && status.is_ok_and(|s| is_as_wished(s.as_ref(), &app.current)) {
+                self.said.remove(name);
+                continue;
+            }
+            match self.bring(name, &app.current) {
+                Ok(()) => {
+                    info!(app = %name, commit = %app.current.commit.short(), "app was not as it should be; it was set right");
+                    back.extend(app.lost.then(|| (name.clone(), app.current.commit)));
+                }
+                Err(error) => self.say(name, &format!("{error:#}")),
+            }
         }
-        Ok(())
+        self.stop_strays(|name| apps.contains_key(name));
+        back
+    }
+
+    fn say(&mut self, name: &AppName, error: &str) {
+        if self.said.insert(name.clone(), error.to_owned()).is_none_or(|before| before != error) {
+            warn!(app = %name, error, "app does not run as it should; it is tried again");
+        }
+    }
+
+    fn stop_strays(&mut self, is_known: impl Fn(&AppName) -> bool) {
+        for name in self.host.list().unwrap_or_default().into_iter().filter(|name| !is_known(name)) {
+            info!(app = %name, "stopping what is not installed");
+            if let Err(error) = self.host.stop(&name) {
+                warn!(app = %name, %error, "not stopped");
+            }
+        }
     }
 
     /// Brings every part to its new version.
     pub fn switch(&mut self, moves: &[Move]) -> anyhow::Result<()> {
         for m in moves {
-            let checkout = self.paths.checkout(&m.name, &m.new.commit);
-            ensure!(checkout.is_dir(), "{} is not there; deploy again", checkout.display());
             self.bring(&m.name, &m.new).with_context(|| format!("switching {} to {}", m.name, m.new.version))?;
         }
         Ok(())
     }
 
-    /// Brings every part back to its old version, or removes it where there was none.
-    pub fn revert(&mut self, moves: &[Move]) -> anyhow::Result<()> {
+    /// Brings every part back to its old version, or removes it where there was none; as many as can be.
+    pub fn revert(&mut self, moves: &[Move]) -> Result<(), NotReverted> {
+        let mut failed = NotReverted { apps: Vec::new(), reason: String::new() };
         for m in moves {
-            match &m.old {
+            let reverted = match &m.old {
                 Some(old) => {
-                    self.bring(&m.name, old).with_context(|| format!("bringing {} {} back", m.name, old.version))?;
+                    self.bring(&m.name, old).with_context(|| format!("bringing {} {} back", m.name, old.version))
                 }
-                None => self.remove(&m.name).with_context(|| format!("removing {}", m.name))?,
+                None => self.remove(&m.name).with_context(|| format!("removing {}", m.name)),
+            };
+            if let Err(error) = reverted {
+                let between = if failed.apps.is_empty() { "" } else { "; " };
+                failed.reason += &format!("{between}{error:#}");
+                failed.apps.push(m.name.clone());
             }
         }
-        Ok(())
+        if failed.apps.is_empty() { Ok(()) } else { Err(failed) }
     }
 
-    /// Stops any other version, sets `current`, starts this one. Idempotent.
+    /// Stops whatever else runs of it, sets `current`, starts this version as it is to be started. Idempotent.
     fn bring(&mut self, name: &AppName, version: &Installed) -> anyhow::Result<()> {
-        let running = self.host.status(name)?;
-        let live = |phase| !matches!(phase, Phase::Stopped);
-        if running.is_some_and(|s| s.commit != version.commit && live(s.phase)) {
+        let running = self.host.status(name)?.filter(|s| s.phase != Phase::Stopped);
+        if running.is_some_and(|s| !is_this(&s, version)) {
             self.host.stop(name)?;
         }
-        set_current(&self.paths.app_dir(name), &version.commit)?;
-        if !version.start.autostart {
-            return Ok(());
+        let dir = self.paths.app_dir(name);
+        durable::create_dir(&dir)?;
+        current::set(&dir, version)?;
+        if version.start.autostart {
+            return self.start(name, version);
         }
+        match self.checkouts.flaw(name, &version.commit) {
+            Some(_) => self.checkouts.make(&*(self.store)()?, name, &version.commit),
+            None => Ok(()),
+        }
+    }
+
+    fn start(&mut self, name: &AppName, version: &Installed) -> anyhow::Result<()> {
         let app = App { name: name.clone(), commit: version.commit, job: version.start.job };
         match self.host.start(&app) {
             Err(HostError::Occupied { .. }) => {
                 self.host.stop(name)?;
+                self.host.start(&app)?;
+            }
+            // Its checkout may be damaged or gone; if it is as it was published, a fresh one is refused again.
+            Err(refused @ HostError::Refused { .. }) => {
+                let again = (self.store)().and_then(|store| self.checkouts.make_again(&*store, name, &app.commit));
+                again.with_context(|| refused.to_string())?;
                 self.host.start(&app)?;
             }
             other => drop(other?),
@@ -115,29 +164,20 @@ impl Apps {
 
     fn remove(&mut self, name: &AppName) -> anyhow::Result<()> {
         self.host.stop(name)?;
-        let link = self.paths.current(name);
-        match fs::remove_file(&link) {
-            Ok(()) => sync_dir(&self.paths.app_dir(name)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e).with_context(|| format!("removing {}", link.display())),
-        }
+        durable::remove(&self.paths.current(name))
     }
+}
 
-    /// Removes checkouts and objects that nothing named here needs.
-    pub fn prune(&self, store: &mut dyn ObjectStore, commits: &[Digest]) -> anyhow::Result<()> {
-        let keep: BTreeSet<String> = commits.iter().map(Digest::to_string).collect();
-        for app in entries(&self.paths.apps_dir())? {
-            for checkout in entries(&app)?.into_iter().filter(|p| p.is_dir() && !p.is_symlink()) {
-                if !keep.contains(&file_name(&checkout)) {
-                    remove_tree(&checkout)?;
-                }
-            }
-            // Only an empty directory goes: an app without versions.
-            let _ = fs::remove_dir(&app);
-        }
-        let freed = store.prune(commits).context("pruning the store")?;
-        info!(freed, "pruned");
-        Ok(())
+/// Whether what is there of an app is this version, started as it is to be started.
+fn is_this(status: &AppStatus, version: &Installed) -> bool {
+    version.start.autostart && status.commit == version.commit && status.job == version.start.job
+}
+
+fn is_as_wished(status: Option<&AppStatus>, version: &Installed) -> bool {
+    match status {
+        Some(s) if version.start.autostart => is_this(s, version) && !matches!(s.phase, Phase::Lost | Phase::Stopped),
+        Some(s) => s.phase == Phase::Stopped,
+        None => !version.start.autostart,
     }
 }
 
@@ -148,49 +188,4 @@ fn in_motion(record: &Record) -> BTreeSet<AppName> {
         }
         _ => BTreeSet::new(),
     }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn entries(dir: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
-    match fs::read_dir(dir) {
-        Ok(entries) => Ok(entries.flatten().map(|e| e.path()).collect()),
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Vec::new()),
-        Err(e) => Err(e).with_context(|| format!("reading {}", dir.display())),
-    }
-}
-
-/// Renamed first: a half-removed checkout must not look like a whole one.
-fn remove_tree(path: &Path) -> anyhow::Result<()> {
-    let trash = path.with_file_name(format!(".trash-{}", file_name(path).trim_start_matches(".trash-")));
-    if trash != path {
-        fs::rename(path, &trash).with_context(|| format!("renaming {}", path.display()))?;
-    }
-    fs::remove_dir_all(&trash).with_context(|| format!("removing {}", trash.display()))
-}
-
-/// Makes `current` point to `commit`: a new link, renamed over the old one, synced.
-fn set_current(app_dir: &Path, commit: &Digest) -> anyhow::Result<()> {
-    let link = app_dir.join("current");
-    let target = commit.to_string();
-    if fs::read_link(&link).is_ok_and(|t| t == Path::new(&target)) {
-        // A predecessor may have been killed between the rename and this.
-        return sync_dir(app_dir);
-    }
-    let new = app_dir.join(".current-new");
-    let context = || format!("pointing {} to {target}", link.display());
-    match fs::remove_file(&new) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).with_context(context),
-        _ => {}
-    }
-    std::os::unix::fs::symlink(&target, &new).with_context(context)?;
-    fs::rename(&new, &link).with_context(context)?;
-    sync_dir(app_dir)
-}
-
-/// Makes the names in a directory durable.
-pub fn sync_dir(dir: &Path) -> anyhow::Result<()> {
-    File::open(dir).and_then(|d| d.sync_all()).with_context(|| format!("syncing {}", dir.display()))
 }

@@ -1,33 +1,51 @@
 //! The agent: drives [`fullmetal_proto::deploy`] on a device. Root, no network: a Unix socket to its peer.
 //!
-//! One thread decides (this one), one does slow work (store, containers), one listens to the peer, one
-//! watches apps while they prove themselves. All of them tell this one through a single queue of events.
+//! One thread decides (this one), one works on the object store, one on containers, one listens to the peer, and one
+//! for each app watches it while it proves itself. All of them tell this one through a single queue of events.
+//!
+//! Here: its start and its loop. [`effects`] does what the machine asks for, [`hearing`] takes what the peer says,
+//! [`keeping`] sees records and reports to the disk.
 
 mod apps;
 mod bundles;
+mod cached;
+mod checkouts;
+mod containers;
+mod current;
+mod durable;
+mod effects;
 mod fetch;
+mod hearing;
 mod judge;
+mod keeping;
 mod link;
+mod pace;
 mod space;
 mod spool;
+#[cfg(test)]
+mod tests;
+mod trouble;
 mod verify;
 mod watch;
 mod worker;
 
 use crate::config::Settings;
 use crate::host::{SupervisorHost, SupervisorOptions};
-use crate::identity::{Clock, FleetTrust, Identity, Usage};
+use crate::identity::{Clock, FleetTrust, Identity, SharedTrust, Usage};
 use crate::journal::{DirectoryDisk, Journal};
-use crate::local::{Packet, read_descriptor};
-use crate::repo::LibostreeStore;
+use crate::local::Packet;
+use crate::repo::{LibostreeStore, ObjectStore};
 use anyhow::Context as _;
-use fullmetal_proto::deploy::{Deploy, Effect, Input, Local, Now, Policy, Record, State};
-use fullmetal_proto::wire::Hint;
-use fullmetal_proto::wire::local::{FromPeer, ToPeer};
-use fullmetal_proto::{Digest, Timestamp};
+use fullmetal_proto::Timestamp;
+use fullmetal_proto::deploy::{Deploy, Input, Local, Now, Policy, Record};
+use fullmetal_proto::wire::local::FromPeer;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
+
+/// How often apps are looked after while nothing is in motion, and the trust file is looked at.
+const LOOK_AFTER: Duration = Duration::from_secs(30);
 
 /// What reaches the deciding thread.
 enum Event {
@@ -39,28 +57,37 @@ enum Event {
     Peer(Packet<FromPeer>),
     /// Work is done, or an app does something.
     Input(Input),
+    /// Something lasting is in the way, or is so no more.
+    Trouble(trouble::Kind, Option<String>),
 }
 
 /// All that the deciding thread owns.
 struct Agent {
     settings: Settings,
-    trust: FleetTrust,
+    shared_trust: SharedTrust,
+    /// The trust in force when it was last looked at.
+    trust: Arc<FleetTrust>,
     clock: Clock,
     identity: Identity,
     started: Instant,
     machine: Deploy,
     journal: Journal<DirectoryDisk>,
     spool: spool::Spool,
+    keeping: keeping::Keeping,
+    troubles: trouble::Troubles,
     link: link::Link,
     /// The newest announcement, when the disk could not take it.
     postponed: Option<bundles::Postponed>,
     judging: Option<judge::Judging>,
     /// Parts of the judged bundle, by commit: what fetching needs.
     judged: judge::JudgedParts,
+    /// The fetch, or the look at the peer's cache before it.
     fetch: Option<worker::FetchHandle>,
     worker: worker::Worker,
+    containers: containers::Containers,
+    look_after_at: Timestamp,
     watch: Option<watch::Watch>,
-    watch_host: SupervisorOptions,
+    host: SupervisorOptions,
     events: Sender<Event>,
 }
 
@@ -73,20 +100,31 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let mut host = SupervisorOptions::new(settings.paths.root(), &settings.device.id).context("finding myself")?;
     host.grace = settings.agent.stop_timeout;
     let journal = Journal::open(&settings.paths.journal_dir())?;
-    let record = adopt(&settings, &journal, &host)?;
+    let mut apps = apps(&settings, &host);
+    let record = adopt(&mut apps, &journal)?;
     let (sender, receiver) = channel();
-    let mut agent = Agent::new(settings, journal, host, sender)?;
-    agent.start(record)?;
+    let mut agent = Agent::new(settings, journal, (apps, host), sender)?;
+    agent.start(record);
     agent.serve(&receiver)
+}
+
+/// The store is opened only where a checkout is damaged, and by the thread that works on it.
+fn apps(settings: &Settings, host: &SupervisorOptions) -> (apps::Apps, checkouts::Checkouts) {
+    let checkouts = checkouts::Checkouts::new(settings.paths.clone());
+    let repo = settings.paths.repo();
+    let open = move || -> anyhow::Result<Box<dyn ObjectStore>> {
+        let store = LibostreeStore::open_or_create(&repo).context("opening the object store")?;
+        Ok(Box::new(store))
+    };
+    let host = Box::new(SupervisorHost::new(host.clone()));
+    (apps::Apps::new(settings.paths.clone(), host, checkouts.clone(), Box::new(open)), checkouts)
 }
 
 /// Starts the apps before anything else can fail: what is in force runs, whatever becomes of this agent.
 fn adopt(
-    settings: &Settings,
+    (apps, _): &mut (apps::Apps, checkouts::Checkouts),
     journal: &Journal<DirectoryDisk>,
-    host: &SupervisorOptions,
 ) -> anyhow::Result<Option<Box<Record>>> {
-    let mut apps = apps::Apps::new(settings.paths.clone(), Box::new(SupervisorHost::new(host.clone())));
     match journal.load() {
         Ok(record) => {
             if let Some(record) = &record {
@@ -106,40 +144,48 @@ impl Agent {
     fn new(
         settings: Settings,
         journal: Journal<DirectoryDisk>,
-        host: SupervisorOptions,
+        ((apps, checkouts), host): ((apps::Apps, checkouts::Checkouts), SupervisorOptions),
         events: Sender<Event>,
     ) -> anyhow::Result<Self> {
-        let trust = FleetTrust::load(&settings.paths)?;
+        let paths = settings.paths.clone();
+        let troubles = trouble::Troubles::new(paths.agent_trouble());
+        let shared_trust = SharedTrust::new(FleetTrust::load(&paths)?);
+        let trust = shared_trust.get();
         settings.check_fleet(&trust.trust.fleet)?;
         let identity = Identity::load(&settings, Usage::Agent)?;
         let clock = Clock::new();
         clock.raise(trust.trust.issued);
-        for dir in [settings.paths.state_dir(), settings.paths.apps_dir(), settings.paths.bundles_dir()] {
-            std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+        for dir in [paths.state_dir(), paths.apps_dir(), paths.bundles_dir()] {
+            durable::create_dir(&dir)?;
         }
-        let store = LibostreeStore::open_or_create(&settings.paths.repo()).context("opening the object store")?;
-        let spool = spool::Spool::open(&settings.paths.reports_dir())?;
-        let link = link::Link::start(settings.paths.peer_socket(), settings.agent.peer_uid, events.clone());
-        let worker =
-            worker::Worker::start(settings.paths.clone(), Box::new(store), host.clone(), link.clone(), events.clone());
-        let machine = Deploy::new(Policy { probation: settings.agent.probation });
+        let store = LibostreeStore::open_or_create(&paths.repo()).context("opening the object store")?;
+        let spool = spool::Spool::open(&paths.reports_dir())?;
+        let (socket, owner, device) = (paths.peer_socket(), settings.agent.peer_uid, settings.device.id.clone());
+        let link = link::Link::start(link::Expected { socket, owner, device }, events.clone());
+        let worker = worker::Worker::start(paths, Box::new(store), checkouts, link.clone(), events.clone());
+        let containers = containers::Containers::start(apps, host.clone(), events.clone());
         Ok(Agent {
+            machine: Deploy::new(Policy { probation: settings.agent.probation }),
             settings,
+            shared_trust,
             trust,
             clock,
             identity,
             started: Instant::now(),
-            machine,
             journal,
             spool,
+            keeping: keeping::Keeping::new(),
+            troubles,
             link,
             postponed: None,
             judging: None,
             judged: judge::JudgedParts::default(),
             fetch: None,
             worker,
+            containers,
+            look_after_at: Timestamp::ZERO.after(LOOK_AFTER),
             watch: None,
-            watch_host: host,
+            host,
             events,
         })
     }
@@ -150,203 +196,86 @@ impl Agent {
     }
 
     /// Goes on from the journal.
-    fn start(&mut self, record: Option<Box<Record>>) -> anyhow::Result<()> {
+    fn start(&mut self, record: Option<Box<Record>>) {
         info!(device = %self.identity.device, known = record.is_some(), "agent started");
-        self.input(Input::Start { record, local: Local::default() })
+        self.input(Input::Start { record, local: Local::default() });
     }
 
     fn serve(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
         loop {
-            let due = self.machine.next_wakeup().into_iter().chain(self.postponed.as_ref().map(|p| p.at)).min();
-            let event = match due {
-                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(at) => events.recv_timeout(at.since(self.now().steady).max(Duration::from_millis(1))),
-            };
-            match event {
-                Ok(event) => self.event(event)?,
-                Err(RecvTimeoutError::Timeout) => self.wakeup()?,
+            let wait = self.due().since(self.now().steady).max(Duration::from_millis(1));
+            match events.recv_timeout(wait) {
+                Ok(event) => self.event(event),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => anyhow::bail!("all threads of the agent ended"),
+            }
+            // Also between events: a busy queue must not hold up what is due.
+            if self.due() <= self.now().steady {
+                self.wakeup();
             }
         }
     }
 
-    fn wakeup(&mut self) -> anyhow::Result<()> {
-        let now = self.now().steady;
-        if let Some(bundles::Postponed { hint, bytes, .. }) = self.postponed.take_if(|p| p.at <= now) {
-            self.announced(hint, bytes)?;
-        }
-        self.input(Input::Wakeup)
+    fn due(&self) -> Timestamp {
+        let keeping = [&self.keeping.record_again, &self.keeping.reports_again, &self.keeping.resend];
+        let others = self.machine.next_wakeup().into_iter().chain(self.postponed.as_ref().map(|p| p.at));
+        let all = others.chain(keeping.into_iter().filter_map(|pace| pace.at()));
+        all.fold(self.look_after_at, Timestamp::min)
     }
 
-    fn event(&mut self, event: Event) -> anyhow::Result<()> {
+    fn wakeup(&mut self) {
+        let now = self.now().steady;
+        if let Some(bundles::Postponed { hint, bytes, .. }) = self.postponed.take_if(|p| p.at <= now) {
+            self.announced(hint, bytes);
+        }
+        if self.look_after_at <= now {
+            self.look_after_at = now.after(LOOK_AFTER);
+            self.look_after();
+        }
+        self.keep();
+        self.input(Input::Wakeup);
+    }
+
+    /// Apps in motion are the business of the switch and of the watch.
+    fn look_after(&mut self) {
+        self.refresh_trust();
+        if !self.machine.state().is_after_switch() {
+            self.containers.look_after(self.machine.record().apps.clone());
+        }
+    }
+
+    /// Before each judgement: what the files say by now counts.
+    fn refresh_trust(&mut self) {
+        if self.shared_trust.refresh(&self.settings.paths) {
+            self.trust = self.shared_trust.get();
+            self.clock.raise(self.trust.trust.issued);
+            // The announcement that it has was judged by the old trust, if it was judged at all.
+            self.link.reconnect();
+        }
+    }
+
+    fn event(&mut self, event: Event) {
         match event {
             Event::Connected => self.connected(),
             Event::Disconnected => warn!("the peer is gone; waiting for it"),
-            Event::Peer(packet) => return self.peer_says(packet),
-            Event::Input(input) => return self.input(input),
+            Event::Peer(packet) => self.peer_says(packet),
+            Event::Input(input) => self.input(input),
+            Event::Trouble(kind, trouble) => self.troubles.tell(kind, trouble),
         }
-        Ok(())
-    }
-
-    /// A peer that was started anew knows nothing of what we asked its predecessor.
-    fn connected(&mut self) {
-        self.link.send(&ToPeer::Retain { manifests: self.machine.manifests() });
-        if let Some(judging) = &self.judging {
-            judging.ask(&self.link);
-        }
-        if let Some(fetch) = &self.fetch {
-            fetch.tell(worker::FetchEvent::PeerIsBack);
-        }
-        for report in self.spool.pending() {
-            self.link.send(&ToPeer::Report(report.into()));
-        }
-    }
-
-    fn peer_says(&mut self, packet: Packet<FromPeer>) -> anyhow::Result<()> {
-        match (packet.message, packet.descriptor) {
-            (FromPeer::Announcement(hint), Some(fd)) => {
-                match read_descriptor(&fd, verify::LEN_MAX.min(hint.length.into())) {
-                    Ok(bytes) => return self.announced(hint, bytes),
-                    Err(error) => warn!(%error, counter = hint.counter, "announcement not read"),
-                }
-            }
-            (FromPeer::Blob { sha256 }, Some(fd)) => return self.blob(sha256, Ok(fd)),
-            (FromPeer::BlobFailed { sha256, reason }, _) => return self.blob(sha256, Err(reason)),
-            (FromPeer::Receipt(bytes), _) => match verify::receipt(self, &bytes) {
-                Ok(counter) => self.spool.received(counter),
-                Err(error) => warn!(%error, "receipt refused"),
-            },
-            (message @ (FromPeer::Have { .. } | FromPeer::Frame { .. } | FromPeer::WantFailed { .. }), fd) => {
-                if let Some(fetch) = &self.fetch {
-                    fetch.tell(worker::FetchEvent::Peer(Packet { message, descriptor: fd }));
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn announced(&mut self, hint: Hint, bytes: Vec<u8>) -> anyhow::Result<()> {
-        self.postponed = None;
-        match verify::announcement(self, &hint, &bytes) {
-            Ok(input) => return self.input(input),
-            Err(error) if error.is::<bundles::NotStored>() => {
-                warn!(error = format!("{error:#}"), counter = hint.counter, "announcement postponed");
-                let at = self.now().steady.after(bundles::RETRY);
-                self.postponed = Some(bundles::Postponed { at, hint, bytes });
-            }
-            Err(error) => warn!(%error, counter = hint.counter, "announcement refused"),
-        }
-        Ok(())
-    }
-
-    fn blob(&mut self, sha256: Digest, got: Result<std::os::fd::OwnedFd, String>) -> anyhow::Result<()> {
-        let Some(judging) = &mut self.judging else { return Ok(()) };
-        let Some(done) = judging.take(sha256, got, &self.link) else { return Ok(()) };
-        let ticket = judging.ticket;
-        let verdict = done.and_then(|blobs| judge::judge(self, &blobs));
-        self.judging = None;
-        let input = match verdict {
-            Ok((parts, judged)) => {
-                self.judged = judged;
-                Input::Judged { ticket, parts }
-            }
-            Err(judge::Verdict { retry, reason }) => Input::Failed { ticket, retry, reason },
-        };
-        self.input(input)
     }
 
     /// Hands one input to the machine and does all that it asks for.
-    fn input(&mut self, input: Input) -> anyhow::Result<()> {
+    fn input(&mut self, input: Input) {
         if let Err(error) = self.machine.handle(input, self.now()) {
             error!(%error, "the deployment machine refused an input");
         }
         while let Some(effect) = self.machine.poll() {
-            self.act(effect)?;
+            self.act(effect);
         }
         self.watch_if_needed();
-        Ok(())
-    }
-
-    fn act(&mut self, effect: Effect) -> anyhow::Result<()> {
-        match effect {
-            Effect::Persist { seq, record } => {
-                self.journal.save(&record)?;
-                if let Err(error) = self.machine.handle(Input::Persisted { seq }, self.now()) {
-                    error!(%error, "the deployment machine refused its own record");
-                }
-            }
-            Effect::Judge { ticket, action, bundle } => {
-                info!(action, bundle = %bundle.short(), "judging");
-                match judge::Judging::start(ticket, &self.settings.paths.bundle(&bundle)) {
-                    Ok(judging) => {
-                        judging.ask(&self.link);
-                        self.judging = Some(judging);
-                    }
-                    Err(judge::Verdict { retry, reason }) => self.later(Input::Failed { ticket, retry, reason }),
-                }
-            }
-            Effect::CheckSpace { ticket, moves, .. } => self.worker.check_space(ticket, &moves, &self.judged),
-            Effect::Fetch { ticket, moves, .. } => {
-                // Before the wish ends: what was fetched is served on to those who come later.
-                self.link.send(&ToPeer::Retain { manifests: self.machine.manifests() });
-                self.fetch = Some(self.worker.fetch(ticket, &moves, &self.judged));
-            }
-            Effect::Checkout { ticket, moves } => self.worker.checkout(ticket, moves),
-            Effect::Switch { ticket, moves } => self.worker.switch(ticket, moves),
-            Effect::Revert { ticket, moves } => {
-                self.watch = None;
-                self.worker.revert(ticket, moves);
-            }
-            Effect::Cancel { ticket } => self.cancel(ticket),
-            Effect::Report { report, parts } => self.report(&report, parts)?,
-            Effect::Prune { ticket, commits, manifests, bundles } => {
-                self.link.send(&ToPeer::Retain { manifests });
-                bundles::prune(&self.settings.paths, &bundles);
-                self.worker.prune(ticket, commits);
-            }
-            Effect::Ignored { rank, why } => info!(epoch = rank.0, counter = rank.1, %why, "announcement not followed"),
-        }
-        Ok(())
     }
 
     fn later(&self, input: Input) {
         let _ = self.events.send(Event::Input(input));
-    }
-
-    fn cancel(&mut self, ticket: fullmetal_proto::deploy::Ticket) {
-        if self.judging.as_ref().is_some_and(|j| j.ticket == ticket) {
-            self.judging = None;
-        }
-        if let Some(fetch) = self.fetch.take_if(|f| f.ticket == ticket) {
-            fetch.tell(worker::FetchEvent::Cancel);
-        }
-    }
-
-    fn report(
-        &mut self,
-        report: &fullmetal_proto::deploy::Outgoing,
-        parts: Vec<fullmetal_proto::wire::PartState>,
-    ) -> anyhow::Result<()> {
-        info!(action = report.action, state = ?report.state, reason = %report.cause.reason, "report");
-        let bytes = self.spool.add(&self.identity, report, parts)?;
-        if let Some(bytes) = bytes {
-            self.link.send(&ToPeer::Report(bytes.into()));
-        }
-        self.later(Input::Spooled { counter: report.counter });
-        Ok(())
-    }
-
-    /// Apps are watched from the switch to the end of the probation.
-    fn watch_if_needed(&mut self) {
-        match self.machine.state() {
-            State::Proving if self.watch.is_none() => {
-                let parts = self.machine.record().deployment.iter().flat_map(|d| d.parts.iter());
-                let apps = watch::watched(&self.settings.paths, parts);
-                self.watch = Some(watch::Watch::start(self.watch_host.clone(), apps, self.events.clone()));
-            }
-            State::Proving => {}
-            _ => self.watch = None,
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::config::Paths;
 use crate::repo::{ObjectStore, StoreError};
+use fullmetal_proto::Bitmap;
 use fullmetal_proto::wire::{Manifest, ObjectId};
 use rustix::fs::StatVfs;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,28 +22,43 @@ struct Need {
     inodes: u64,
 }
 
+/// What is to be fetched of one manifest, and those of its frames that are in the peer's cache already.
+pub type Part<'a> = (&'a Manifest, Option<&'a Bitmap>);
+
 /// Checks all parts together; `Err` has the figures for the operator.
-pub fn check(paths: &Paths, store: &dyn ObjectStore, manifests: &[&Manifest]) -> Result<(), String> {
+pub fn check(paths: &Paths, store: &dyn ObjectStore, parts: &[Part<'_>]) -> Result<(), String> {
     let repo = paths.repo();
     let stat = rustix::fs::statvfs(&repo).map_err(|e| format!("asking for space at {}: {e}", repo.display()))?;
-    let with_cache = same_disk(&repo, &paths.cache_dir());
+    judge(&need(parts, store, stat.f_frsize.max(1), shares_disk(paths))?, &stat, &repo)
+}
+
+/// Whether the peer's cache and the store share a disk, so that frames count.
+pub fn shares_disk(paths: &Paths) -> bool {
+    same_disk(&paths.repo(), &paths.cache_dir())
+}
+
+fn need(parts: &[Part<'_>], store: &dyn ObjectStore, block: u64, with_cache: bool) -> Result<Need, String> {
     let mut need = Need::default();
-    for manifest in manifests {
-        let more = need_of(manifest, store, stat.f_frsize.max(1), with_cache).map_err(|e| e.to_string())?;
+    for part in parts {
+        let more = need_of(part, store, block, with_cache).map_err(|e| e.to_string())?;
         need.bytes += more.bytes;
         need.inodes += more.inodes;
     }
-    judge(&need, &stat, &repo)
+    Ok(need)
 }
 
-fn need_of(manifest: &Manifest, store: &dyn ObjectStore, block: u64, with_cache: bool) -> Result<Need, StoreError> {
+fn need_of(part: &Part<'_>, store: &dyn ObjectStore, block: u64, with_cache: bool) -> Result<Need, StoreError> {
+    let (manifest, cached) = part;
     let ids: Vec<ObjectId> = manifest.objects.iter().map(|o| o.id).collect();
     let mut missing = store.missing(&ids)?;
     missing.sort_unstable();
     let is_missing = |id: &ObjectId| missing.binary_search(id).is_ok();
     let lengths = manifest.objects.iter().filter(|o| is_missing(&o.id)).map(|o| o.length);
     let bytes: u64 = lengths.map(|l| l.div_ceil(block).saturating_mul(block)).sum();
-    let frames = manifest.needed(is_missing);
+    let mut frames = manifest.needed(is_missing);
+    if let Some(cached) = cached {
+        frames = frames.minus(cached);
+    }
     let cache = if with_cache { manifest.frame_bytes(&frames) } else { 0 };
     Ok(Need { bytes: bytes.saturating_add(cache), inodes: missing.len() as u64 + u64::from(frames.count()) })
 }
@@ -80,5 +96,38 @@ fn same_disk(a: &Path, b: &Path) -> bool {
     match (std::fs::metadata(a), std::fs::metadata(b)) {
         (Ok(a), Ok(b)) => a.dev() == b.dev(),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo::MemoryStore;
+    use fullmetal_proto::Digest;
+    use fullmetal_proto::wire::{Frame, ObjectEntry, ObjectKind};
+
+    /// Three objects of 100 bytes, each in a frame of 1000.
+    fn manifest() -> Manifest {
+        let digest = |i: u32| Digest::of(&i.to_le_bytes());
+        let frame = |i| Frame { pack: 0, offset: 0, length: 1000, raw_length: 100, sha256: digest(i) };
+        let object = |i| {
+            let id = ObjectId { kind: ObjectKind::File, checksum: digest(i) };
+            ObjectEntry { id, frame: i, offset: 0, length: 100 }
+        };
+        let (frames, objects) = ((0..3).map(frame).collect(), (0..3).map(object).collect());
+        Manifest { commit: digest(9), packs: Vec::new(), frames, objects }
+    }
+
+    #[test]
+    fn frames_that_lie_in_the_cache_already_need_no_space() {
+        let (store, manifest) = (MemoryStore::new(), manifest());
+        let mut cached = Bitmap::new(3);
+        cached.set(0);
+        cached.set(2);
+        let need = |have, with_cache| need(&[(&manifest, have)], &store, 4096, with_cache).unwrap();
+        let objects = 3 * 4096;
+        assert_eq!(need(None, true), Need { bytes: objects + 3000, inodes: 6 });
+        assert_eq!(need(Some(&cached), true), Need { bytes: objects + 1000, inodes: 4 });
+        assert_eq!(need(Some(&cached), false).bytes, objects);
     }
 }

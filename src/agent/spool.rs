@@ -1,6 +1,6 @@
 //! Signed reports on disk until the gateway has them.
 
-use super::apps::sync_dir;
+use super::durable::{create_dir, sync_dir};
 use crate::identity::{Identity, write_new};
 use anyhow::Context as _;
 use fullmetal_proto::deploy::Outgoing;
@@ -19,7 +19,7 @@ pub struct Spool {
 impl Spool {
     /// Opens or makes the directory.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        create_dir(dir)?;
         Ok(Spool { dir: dir.to_owned() })
     }
 
@@ -66,6 +66,12 @@ impl Spool {
     /// All reports that wait, oldest first.
     pub fn pending(&self) -> Vec<Vec<u8>> {
         self.files().into_iter().filter_map(|(_, path)| std::fs::read(path).ok()).collect()
+    }
+
+    /// All terminal reports that wait, oldest first.
+    pub fn ends(&self) -> Vec<Vec<u8>> {
+        let ends = self.files().into_iter().filter(|(_, path)| path.extension().is_some_and(|e| e == "end"));
+        ends.filter_map(|(_, path)| std::fs::read(path).ok()).collect()
     }
 
     /// The gateway has all reports up to `counter`.

@@ -1,12 +1,13 @@
-//! Watches apps while a new version proves itself.
+//! Watches apps while a new version proves itself, each on a thread of its own: a health check that hangs holds up
+//! nobody else.
 
 use super::Event;
 use crate::config::Paths;
-use crate::host::{AppHost as _, AppStatus, Health, Phase, SupervisorHost, SupervisorOptions};
+use crate::host::{AppHost, AppStatus, Health, Phase};
 use fullmetal_proto::deploy::{AppEvent, Input, NewPart};
 use fullmetal_proto::ostree::Commit;
 use fullmetal_proto::wire::ExitStatus;
-use fullmetal_proto::{AppName, Digest};
+use fullmetal_proto::{AppName, Digest, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
@@ -56,7 +57,7 @@ fn health_of(paths: &Paths, commit: &Digest) -> Vec<String> {
     }
 }
 
-/// A watching thread; it ends when this is dropped.
+/// The watching threads; they end when this is dropped, one that waits for a health check after that.
 pub struct Watch {
     stop: Arc<AtomicBool>,
 }
@@ -68,27 +69,39 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    /// Watches `apps` and tells `events`.
-    pub fn start(options: SupervisorOptions, apps: Vec<Watched>, events: Sender<Event>) -> Self {
+    /// Watches `apps` and tells `events`; `started` is where the agent's steady clock begins.
+    pub fn start<H: AppHost + 'static>(
+        host: impl Fn() -> H,
+        apps: Vec<Watched>,
+        started: Instant,
+        events: &Sender<Event>,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        std::thread::spawn(move || {
-            let host = SupervisorHost::new(options);
-            let mut seen: Vec<Seen> = apps.into_iter().map(Seen::new).collect();
-            while !stopped.load(Ordering::Relaxed) {
-                for app in &mut seen {
-                    app.look(&host, &events);
+        for app in apps {
+            let (host, stopped) = (host(), stop.clone());
+            let mut seen = Seen::new(app, started, Teller { events: events.clone(), stopped: stop.clone() });
+            std::thread::spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    seen.look(&host);
+                    std::thread::sleep(Duration::from_millis(LOOK_MS));
                 }
-                std::thread::sleep(Duration::from_millis(LOOK_MS));
-            }
-        });
+            });
+        }
         Watch { stop }
     }
+}
+
+/// Tells the deciding thread, until the watch is over.
+struct Teller {
+    events: Sender<Event>,
+    stopped: Arc<AtomicBool>,
 }
 
 /// An app and what was told about it.
 struct Seen {
     app: Watched,
+    started: Instant,
+    teller: Teller,
     running: bool,
     /// Generation and restarts at the exit that was told last.
     exit: Option<(u64, u32)>,
@@ -96,25 +109,25 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(app: Watched) -> Self {
-        Seen { app, running: false, exit: None, next_check: Instant::now() }
+    fn new(app: Watched, started: Instant, teller: Teller) -> Self {
+        Seen { app, started, teller, running: false, exit: None, next_check: Instant::now() }
     }
 
-    fn look(&mut self, host: &SupervisorHost, events: &Sender<Event>) {
+    fn look(&mut self, host: &dyn AppHost) {
         let status = match host.status(&self.app.name) {
             Ok(Some(status)) if status.commit == self.app.commit => status,
             Ok(_) => return,
             Err(error) => return warn!(app = %self.app.name, %error, "app's record not readable"),
         };
         if let Some(event) = self.exit_event(&status) {
-            self.tell(events, event);
+            self.tell(event);
         }
         if status.phase == Phase::Running && !self.running {
-            self.tell(events, AppEvent::Running);
+            self.tell(AppEvent::Running);
         }
         self.running = status.phase == Phase::Running;
         if self.running && !self.app.health.is_empty() && self.next_check <= Instant::now() {
-            self.check(host, events);
+            self.check(host);
         }
     }
 
@@ -129,9 +142,10 @@ impl Seen {
         Some(AppEvent::Exited { status: status_code, log: status.log.clone() })
     }
 
-    fn check(&mut self, host: &SupervisorHost, events: &Sender<Event>) {
+    fn check(&mut self, host: &dyn AppHost) {
+        let began = Timestamp::ZERO.after(self.started.elapsed());
         let event = match host.health(&self.app.name, &self.app.health, HEALTH_LIMIT) {
-            Ok(Health::Healthy) => Some(AppEvent::Healthy),
+            Ok(Health::Healthy) => Some(AppEvent::Healthy { began }),
             Ok(Health::Unhealthy { exit, output }) => Some(unhealthy(&format!("it ended with {exit:?}"), &output)),
             Ok(Health::TimedOut { output }) => Some(unhealthy("it took too long", &output)),
             Ok(Health::NotRunning) => None,
@@ -139,17 +153,99 @@ impl Seen {
         };
         self.next_check = Instant::now() + HEALTH_INTERVAL;
         if let Some(event) = event {
-            self.tell(events, event);
+            self.tell(event);
         }
     }
 
-    fn tell(&self, events: &Sender<Event>, event: AppEvent) {
-        let (name, commit) = (self.app.name.clone(), self.app.commit);
-        let _ = events.send(Event::Input(Input::App { name, commit, event }));
+    fn tell(&self, event: AppEvent) {
+        if !self.teller.stopped.load(Ordering::Relaxed) {
+            let (name, commit) = (self.app.name.clone(), self.app.commit);
+            let _ = self.teller.events.send(Event::Input(Input::App { name, commit, event }));
+        }
     }
 }
 
 fn unhealthy(what: &str, output: &[String]) -> AppEvent {
     let last = output.last().map(|l| format!(": {l}")).unwrap_or_default();
     AppEvent::Unhealthy { reason: format!("health check: {what}{last}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{App, HostError, MemoryHost, Started};
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, channel};
+
+    /// A device whose health checks of one app hang until the test lets them go.
+    #[derive(Clone)]
+    struct Hanging {
+        host: MemoryHost,
+        name: AppName,
+        gate: Arc<Mutex<()>>,
+    }
+
+    impl AppHost for Hanging {
+        fn start(&mut self, app: &App) -> Result<Started, HostError> {
+            self.host.start(app)
+        }
+        fn stop(&mut self, name: &AppName) -> Result<(), HostError> {
+            self.host.stop(name)
+        }
+        fn status(&self, name: &AppName) -> Result<Option<AppStatus>, HostError> {
+            self.host.status(name)
+        }
+        fn health(&self, name: &AppName, argv: &[String], limit: Duration) -> Result<Health, HostError> {
+            if *name == self.name {
+                let _open = self.gate.lock().unwrap();
+                return Ok(Health::TimedOut { output: vec!["asking".into()] });
+            }
+            self.host.health(name, argv, limit)
+        }
+        fn list(&self) -> Result<Vec<AppName>, HostError> {
+            self.host.list()
+        }
+    }
+
+    fn app_events(events: &Receiver<Event>, name: &AppName, wanted: impl Fn(&AppEvent) -> bool) -> AppEvent {
+        let end = Instant::now() + Duration::from_secs(20);
+        while let Ok(event) = events.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            match event {
+                Event::Input(Input::App { name: of, event, .. }) if of == *name && wanted(&event) => return event,
+                _ => {}
+            }
+        }
+        panic!("{name} is not told of");
+    }
+
+    #[test]
+    fn a_check_that_hangs_holds_up_no_other_app_and_counts_when_it_is_over() {
+        let [hung, well] = ["hung", "well"].map(|n| n.parse::<AppName>().unwrap());
+        let gate = Arc::new(Mutex::new(()));
+        let mut host = Hanging { host: MemoryHost::new(), name: hung.clone(), gate: gate.clone() };
+        let commit = Digest::of(b"1");
+        for name in [&hung, &well] {
+            host.start(&App { name: name.clone(), commit, job: false }).unwrap();
+        }
+        let closed = gate.lock().unwrap();
+        let watched = |name: &AppName| Watched { name: name.clone(), commit, health: vec!["check".into()] };
+        let (sender, events) = channel();
+        let started = Instant::now();
+        let watch = Watch::start(|| host.clone(), vec![watched(&hung), watched(&well)], started, &sender);
+        let is_healthy = |event: &AppEvent| matches!(event, AppEvent::Healthy { .. });
+        let first = app_events(&events, &well, is_healthy);
+        let second = app_events(&events, &well, is_healthy);
+        match (first, second) {
+            (AppEvent::Healthy { began: first }, AppEvent::Healthy { began: second }) => {
+                assert!(second.since(first) >= HEALTH_INTERVAL && second <= Timestamp::ZERO.after(started.elapsed()));
+            }
+            other => panic!("{other:?}"),
+        }
+        host.host.exit(&well, ExitStatus::Code(5));
+        app_events(&events, &well, |event| matches!(event, AppEvent::Exited { status: ExitStatus::Code(5), .. }));
+        drop(closed);
+        let unhealthy = app_events(&events, &hung, |event| matches!(event, AppEvent::Unhealthy { .. }));
+        assert_eq!(unhealthy, AppEvent::Unhealthy { reason: "health check: it took too long: asking".into() });
+        drop(watch);
+    }
 }

@@ -1,19 +1,22 @@
-//! The thread for slow work: the object store and the containers, one job at a time, in order.
+//! The thread for the object store: one job at a time, in order.
 
-use super::apps::Apps;
+use super::cached::Unknown;
+use super::checkouts::Checkouts;
 use super::judge::JudgedParts;
 use super::link::Link;
-use super::{Event, fetch, space};
+use super::{Event, cached, fetch, space};
 use crate::config::Paths;
-use crate::host::{SupervisorHost, SupervisorOptions};
 use crate::local::Packet;
 use crate::repo::ObjectStore;
-use fullmetal_proto::Digest;
+use anyhow::Context as _;
 use fullmetal_proto::deploy::{Input, Move, Ticket};
 use fullmetal_proto::wire::local::FromPeer;
 use fullmetal_proto::wire::{BlobRef, Manifest};
+use fullmetal_proto::{Bitmap, Digest};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use tracing::warn;
 
 /// One part to fetch: its commit, its manifest by reference and decoded.
 #[derive(Clone)]
@@ -23,7 +26,7 @@ pub struct Wanted {
     pub manifest: Arc<Manifest>,
 }
 
-/// What a running fetch is told.
+/// What a running fetch, or a look at the peer's cache, is told.
 pub enum FetchEvent {
     /// Have, frame or trouble from the peer.
     Peer(Packet<FromPeer>),
@@ -48,11 +51,9 @@ impl FetchHandle {
 }
 
 enum Job {
-    Space(Ticket, Vec<Wanted>),
+    Space(Ticket, Vec<Wanted>, Receiver<FetchEvent>),
     Fetch(Ticket, Vec<Wanted>, Receiver<FetchEvent>),
     Checkout(Ticket, Vec<Move>),
-    Switch(Ticket, Vec<Move>),
-    Revert(Ticket, Vec<Move>),
     Prune(Ticket, Vec<Digest>),
 }
 
@@ -66,13 +67,12 @@ impl Worker {
     pub fn start(
         paths: Paths,
         store: Box<dyn ObjectStore>,
-        host: SupervisorOptions,
+        checkouts: Checkouts,
         link: Link,
         events: Sender<Event>,
     ) -> Self {
         let (jobs, receiver) = channel();
-        let apps = Apps::new(paths.clone(), Box::new(SupervisorHost::new(host)));
-        let mut thread = Thread { paths, store, apps, link, events };
+        let mut thread = Thread { paths, store, checkouts, link, events };
         std::thread::spawn(move || thread.run(&receiver));
         Worker { jobs }
     }
@@ -82,8 +82,10 @@ impl Worker {
     }
 
     /// See [`fullmetal_proto::deploy::Effect::CheckSpace`].
-    pub fn check_space(&self, ticket: Ticket, moves: &[Move], judged: &JudgedParts) {
-        self.queue(Job::Space(ticket, wanted(moves, judged)));
+    pub fn check_space(&self, ticket: Ticket, moves: &[Move], judged: &JudgedParts) -> FetchHandle {
+        let (events, receiver) = channel();
+        self.queue(Job::Space(ticket, wanted(moves, judged), receiver));
+        FetchHandle { ticket, events }
     }
 
     /// See [`fullmetal_proto::deploy::Effect::Fetch`].
@@ -96,16 +98,6 @@ impl Worker {
     /// See [`fullmetal_proto::deploy::Effect::Checkout`].
     pub fn checkout(&self, ticket: Ticket, moves: Vec<Move>) {
         self.queue(Job::Checkout(ticket, moves));
-    }
-
-    /// See [`fullmetal_proto::deploy::Effect::Switch`].
-    pub fn switch(&self, ticket: Ticket, moves: Vec<Move>) {
-        self.queue(Job::Switch(ticket, moves));
-    }
-
-    /// See [`fullmetal_proto::deploy::Effect::Revert`].
-    pub fn revert(&self, ticket: Ticket, moves: Vec<Move>) {
-        self.queue(Job::Revert(ticket, moves));
     }
 
     /// See [`fullmetal_proto::deploy::Effect::Prune`].
@@ -125,7 +117,7 @@ fn wanted(moves: &[Move], judged: &JudgedParts) -> Vec<Wanted> {
 struct Thread {
     paths: Paths,
     store: Box<dyn ObjectStore>,
-    apps: Apps,
+    checkouts: Checkouts,
     link: Link,
     events: Sender<Event>,
 }
@@ -141,13 +133,7 @@ impl Thread {
 
     fn work(&mut self, job: Job) -> Option<Input> {
         Some(match job {
-            Job::Space(ticket, wanted) => {
-                let manifests: Vec<&Manifest> = wanted.iter().map(|w| &*w.manifest).collect();
-                match space::check(&self.paths, &*self.store, &manifests) {
-                    Ok(()) => Input::Fits { ticket },
-                    Err(reason) => Input::Failed { ticket, retry: false, reason },
-                }
-            }
+            Job::Space(ticket, wanted, events) => self.space(ticket, &wanted, &events)?,
             Job::Fetch(ticket, wanted, events) => {
                 let fetch = fetch::Fetch::new(&self.link, &events, &self.events, ticket);
                 match fetch.run(&mut *self.store, &wanted)? {
@@ -155,20 +141,54 @@ impl Thread {
                     Err(reason) => Input::Failed { ticket, retry: false, reason },
                 }
             }
-            Job::Checkout(ticket, moves) => {
-                answer(ticket, Input::CheckedOut { ticket }, self.apps.check_out(&*self.store, &moves))
-            }
-            Job::Switch(ticket, moves) => answer(ticket, Input::Switched { ticket }, self.apps.switch(&moves)),
-            Job::Revert(ticket, moves) => answer(ticket, Input::Reverted { ticket }, self.apps.revert(&moves)),
+            Job::Checkout(ticket, moves) => answer(ticket, Input::CheckedOut { ticket }, self.check_out(&moves)),
             Job::Prune(ticket, commits) => {
-                let pruned = self.apps.prune(&mut *self.store, &commits);
+                let pruned = self.checkouts.prune(&mut *self.store, &commits);
+                if let Err(error) = &pruned {
+                    warn!(error = format!("{error:#}"), "not pruned");
+                }
                 answer(ticket, Input::Pruned { ticket }, pruned)
             }
         })
     }
+
+    /// Checks every new version out beside what runs.
+    fn check_out(&self, moves: &[Move]) -> anyhow::Result<()> {
+        moves.iter().try_for_each(|m| {
+            let made = self.checkouts.make(&*self.store, &m.name, &m.new.commit);
+            made.with_context(|| format!("checking out {} {}", m.name, m.new.version))
+        })
+    }
+
+    /// The peer is asked for what it has only where that makes a difference. `None` when it was cancelled.
+    fn space(&self, ticket: Ticket, wanted: &[Wanted], events: &Receiver<FetchEvent>) -> Option<Input> {
+        let check = |cached: &BTreeMap<Digest, Bitmap>| {
+            let part = |w: &'_ Wanted| (w.manifest.clone(), cached.get(&w.blob.sha256).cloned());
+            let parts: Vec<_> = wanted.iter().map(part).collect();
+            let parts: Vec<space::Part<'_>> = parts.iter().map(|(m, have)| (&**m, have.as_ref())).collect();
+            space::check(&self.paths, &*self.store, &parts)
+        };
+        let mut fits = check(&BTreeMap::new());
+        if fits.is_err() && space::shares_disk(&self.paths) {
+            match cached::frames(&self.link, events, wanted) {
+                Ok(cached) => fits = check(&cached),
+                Err(Unknown::Cancelled) => return None,
+                Err(Unknown::Silent) => {
+                    let reason = fits.err().unwrap_or_default();
+                    let reason = format!("{reason}, unless the peer has frames already: it does not say");
+                    return Some(Input::Failed { ticket, retry: true, reason });
+                }
+            }
+        }
+        Some(match fits {
+            Ok(()) => Input::Fits { ticket },
+            Err(reason) => Input::Failed { ticket, retry: false, reason },
+        })
+    }
 }
 
-fn answer(ticket: Ticket, done: Input, result: anyhow::Result<()>) -> Input {
+/// The answer to work that either is done or has failed for good.
+pub fn answer(ticket: Ticket, done: Input, result: anyhow::Result<()>) -> Input {
     match result {
         Ok(()) => done,
         Err(error) => Input::Failed { ticket, retry: false, reason: format!("{error:#}") },

@@ -19,10 +19,13 @@ pub fn run(context: &Context) -> anyhow::Result<()> {
     let host = SupervisorHost::new(options);
     let apps: Vec<Value> = record.apps.iter().map(|(name, app)| app_json(&host, name, app)).collect();
     let peer = ask_peer(&settings.paths.peer_socket());
+    let trouble = std::fs::read_to_string(settings.paths.agent_trouble()).unwrap_or_default();
+    let trouble: Vec<&str> = trouble.lines().collect();
     if context.json {
         return output::print_json(&json!({
             "device": settings.device.id, "fleet": settings.device.fleet, "apps": apps,
             "deployment": deployment_json(&record), "ended": ended_json(&record), "peer": peer.as_ref().ok(),
+            "trouble": trouble,
         }));
     }
     let mut text = format!("{} of fleet {}\n", settings.device.id, settings.device.fleet);
@@ -45,6 +48,9 @@ pub fn run(context: &Context) -> anyhow::Result<()> {
     for ended in record.ended.iter().rev().take(5) {
         let _ = writeln!(text, "  action {} ended: {:?}", ended.action, ended.state);
     }
+    for line in trouble {
+        let _ = writeln!(text, "  trouble: {line}");
+    }
     peer_text(&mut text, &peer);
     output::print(&text)
 }
@@ -57,6 +63,7 @@ fn app_json(host: &SupervisorHost, name: &fullmetal_proto::AppName, app: &fullme
     let status = host.status(name).ok().flatten();
     json!({
         "name": name, "version": app.current.version, "commit": app.current.commit, "floor": app.floor,
+        "lost": app.lost,
         "phase": status.as_ref().map(|s| s.phase), "since": status.as_ref().map(|s| s.since),
         "restarts": status.as_ref().map(|s| s.restarts), "last_exit": status.as_ref().and_then(|s| s.last_exit),
         "previous": app.previous.as_ref().map(|p| p.version.clone()),

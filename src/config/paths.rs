@@ -124,6 +124,11 @@ impl Paths {
         self.root.join("run/fullmetal")
     }
 
+    /// What keeps the agent from its work, a line each; empty when nothing does.
+    pub fn agent_trouble(&self) -> PathBuf {
+        self.run_dir().join("agent.trouble")
+    }
+
     /// The peer's directory for its socket.
     pub fn peer_run_dir(&self) -> PathBuf {
         self.run_dir().join("peer")

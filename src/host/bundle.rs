@@ -61,8 +61,14 @@ fn make_data(path: &Path, uid: u32, gid: u32) -> Result<(), HostError> {
         fs::create_dir_all(parent).map_err(HostError::io("making", parent))?;
     }
     match DirBuilder::new().mode(0o750).create(path) {
+        // What the app syncs in it must not be lost with the directory's own name.
+        Ok(()) => path
+            .ancestors()
+            .skip(1)
+            .take(2)
+            .try_for_each(|dir| File::open(dir).and_then(|d| d.sync_all()).map_err(HostError::io("syncing", dir)))?,
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(HostError::io("making", path)(e)),
-        _ => {}
+        Err(_) => {}
     }
     let found = fs::symlink_metadata(path).map_err(HostError::io("looking at", path))?;
     if !found.is_dir() {

@@ -81,11 +81,6 @@ impl Layout {
         self.run().join("container.pid")
     }
 
-    /// Where runc writes the id of a health command.
-    pub fn health_pid_file(&self) -> PathBuf {
-        self.run().join("health.pid")
-    }
-
     /// runc's state root (`runc --root`).
     pub fn runc_root(&self) -> PathBuf {
         self.paths.run_dir().join("runc").join(self.device.as_str())

@@ -97,6 +97,7 @@ impl AppHost for MemoryHost {
         let status = AppStatus {
             phase: if behaviour.exit.is_some() { Phase::Exited } else { Phase::Running },
             commit: app.commit,
+            job: app.job,
             generation,
             since: Timestamp::ZERO,
             restarts: 0,

@@ -116,6 +116,8 @@ pub struct AppStatus {
     pub phase: Phase,
     /// The commit it was started from.
     pub commit: Digest,
+    /// Whether it was started as a job.
+    pub job: bool,
     /// Rises with every start since the device booted; an adopted app keeps its number.
     pub generation: u64,
     /// When it came into this phase, by the device's clock.

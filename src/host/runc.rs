@@ -18,7 +18,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 #[derive(Debug, thiserror::Error)]
 pub enum RuncError {
     /// It could not be run at all.
-    #[error("running {} {act}: {source}; is runc installed?", program.display())]
+    #[error("running {} {act}: {source}; see that runc is installed and can be run (Debian: `apt-get install runc`, Yocto: \
+             `runc-opencontainers`): no app starts without it", program.display())]
     Spawn {
         /// Which program.
         program: PathBuf,
@@ -41,6 +42,15 @@ pub enum RuncError {
         /// Which command.
         act: &'static str,
     },
+}
+
+/// Whether `program` can be run and ends well when it is asked for its version.
+pub(super) fn check(program: &Path) -> Result<(), RuncError> {
+    let act = "--version";
+    let mut command = clean(program);
+    command.arg(act).stdout(Stdio::null()).stderr(Stdio::null());
+    let unspawned = |source| RuncError::Spawn { program: program.to_owned(), act, source };
+    finish(command.spawn().map_err(unspawned)?, act, &unspawned)
 }
 
 /// The runc of one container.
@@ -89,25 +99,12 @@ impl Runc {
     }
 
     /// Waits for a command.
-    pub(super) fn finish(&self, mut child: Child, act: &'static str) -> Result<(), RuncError> {
-        let deadline = Instant::now() + Duration::from_millis(COMMAND_MS_MAX);
-        loop {
-            match child.try_wait().map_err(|source| self.unspawned(act, source))? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(RuncError::Failed { act, status }),
-                None if Instant::now() > deadline => {
-                    child.kill().and_then(|()| child.wait()).map_err(|source| self.unspawned(act, source))?;
-                    return Err(RuncError::Hangs { act });
-                }
-                None => thread::sleep(Duration::from_millis(POLL_MS)),
-            }
-        }
+    pub(super) fn finish(&self, child: Child, act: &'static str) -> Result<(), RuncError> {
+        finish(child, act, &|source| self.unspawned(act, source))
     }
 
-    /// With a clean environment: `NOTIFY_SOCKET` would make runc 1.1 hold signals back.
     fn command(&self, act: &str) -> Command {
-        let mut command = Command::new(&self.program);
-        command.env_clear().env("PATH", PATH).current_dir("/").stdin(Stdio::null());
+        let mut command = clean(&self.program);
         command.arg("--root").arg(&self.root).arg(act);
         command
     }
@@ -118,5 +115,48 @@ impl Runc {
 
     fn unspawned(&self, act: &'static str, source: io::Error) -> RuncError {
         RuncError::Spawn { program: self.program.clone(), act, source }
+    }
+}
+
+/// With a clean environment: `NOTIFY_SOCKET` would make runc 1.1 hold signals back.
+fn clean(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", PATH).current_dir("/").stdin(Stdio::null());
+    command
+}
+
+fn finish(mut child: Child, act: &'static str, unspawned: &dyn Fn(io::Error) -> RuncError) -> Result<(), RuncError> {
+    let deadline = Instant::now() + Duration::from_millis(COMMAND_MS_MAX);
+    loop {
+        match child.try_wait().map_err(unspawned)? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(RuncError::Failed { act, status }),
+            None if Instant::now() > deadline => {
+                child.kill().and_then(|()| child.wait()).map_err(unspawned)?;
+                return Err(RuncError::Hangs { act });
+            }
+            None => thread::sleep(Duration::from_millis(POLL_MS)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_missing_or_broken_runtime_is_told_with_what_to_install() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("runc");
+        let told = check(&program).unwrap_err().to_string();
+        assert!(told.contains(program.to_str().unwrap()) && told.contains("apt-get install runc"), "{told}");
+        std::fs::write(&program, "#!/bin/sh\nexit 3\n").unwrap();
+        let told = check(&program).unwrap_err().to_string();
+        assert!(told.contains("Permission denied") && told.contains("can be run"), "{told}");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let told = check(&program).unwrap_err().to_string();
+        assert_eq!(told, "runc --version ended with exit status: 3");
+        check(Path::new("true")).unwrap();
     }
 }

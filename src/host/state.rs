@@ -80,6 +80,7 @@ impl State {
         AppStatus {
             phase: if supervised || ended { self.phase } else { Phase::Lost },
             commit: self.commit,
+            job: self.job,
             generation: self.generation,
             since: Timestamp::from_millis(self.since_ms),
             restarts: self.restarts,

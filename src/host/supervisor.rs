@@ -4,7 +4,7 @@ use super::lock::Lock;
 use super::runc::{POLL_MS, Runc};
 use super::state::State;
 use super::{App, AppHost, AppStatus, Health, HostError, Layout, Phase, RuncError, Started};
-use super::{bundle, generation, health};
+use super::{bundle, generation, health, runc};
 use fullmetal_proto::{AppName, DeviceId};
 use rustix::process::{Signal, kill_process};
 use std::fs::{self, File};
@@ -48,6 +48,14 @@ impl SupervisorOptions {
             runc: "runc".into(),
             grace: Duration::from_secs(10),
         })
+    }
+
+    /// Whether the container runtime is there and can be run.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to install.
+    pub fn check_runtime(&self) -> Result<(), RuncError> {
+        runc::check(&self.runc)
     }
 }
 
@@ -201,7 +209,11 @@ impl AppHost for SupervisorHost {
             return Ok(Health::NotRunning);
         }
         let layout = self.layout(name);
-        health::ask(&self.runc(&layout), argv, &layout.health_pid_file(), limit)
+        let run = layout.run();
+        // Of its own: a check that is slow to end may overlap with the first one of the next watch.
+        let pid_file = tempfile::Builder::new().prefix("health-").suffix(".pid").tempfile_in(&run);
+        let pid_file = pid_file.map_err(HostError::io("making a file in", &run))?;
+        health::ask(&self.runc(&layout), argv, pid_file.path(), limit)
     }
 
     fn list(&self) -> Result<Vec<AppName>, HostError> {

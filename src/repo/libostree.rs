@@ -172,16 +172,20 @@ impl LibostreeStore {
     /// leaves unreachable objects, never a commit with holes.
     fn drop_commits(&self, keep: &[Digest]) -> Result<(), StoreError> {
         let none = gio::Cancellable::NONE;
-        for commit in keep.iter().filter(|c| matches!(self.has(&commit_id(c)), Ok(true))) {
-            let checksum = commit.to_string();
-            self.repo
-                .set_ref_immediate(None, &keep_ref(&checksum), Some(&checksum), none)
-                .map_err(self.failed("keeping a commit"))?;
-        }
         let refs = self
             .repo
             .list_refs_ext(Some(KEEP_PREFIX), RepoListRefsExtFlags::NONE, none)
             .map_err(self.failed("listing refs"))?;
+        for commit in keep.iter().filter(|c| matches!(self.has(&commit_id(c)), Ok(true))) {
+            let checksum = commit.to_string();
+            // A full disk takes no new file, and is what a prune is to free.
+            if refs.get(&keep_ref(&checksum)).is_some_and(|kept| *kept == checksum) {
+                continue;
+            }
+            self.repo
+                .set_ref_immediate(None, &keep_ref(&checksum), Some(&checksum), none)
+                .map_err(self.failed("keeping a commit"))?;
+        }
         let unwanted = |checksum: &String| !keep.iter().any(|k| k.to_string() == *checksum);
         for name in refs.iter().filter(|(_, checksum)| unwanted(checksum)).map(|(name, _)| name) {
             self.repo.set_ref_immediate(None, name, None, none).map_err(self.failed("dropping a ref"))?;

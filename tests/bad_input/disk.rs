@@ -65,9 +65,42 @@ fn a_disk_that_is_too_small_is_told_before_the_first_byte_and_a_full_one_ends_no
     let log = std::fs::read_to_string(bench.device().log("agent")).unwrap();
     let told = log.lines().find(|l| l.contains("announcement postponed")).unwrap();
     has(told, &["var/lib/fullmetal/bundles", "No space left", "make space", "tried again every 10 s"]);
+    // The record of a start finds no space either; the agent lives on and tries again.
+    let device = &mut bench.site.devices[0];
+    device.end_agent();
+    device.start_agent().unwrap();
+    let trouble = wait_for("trouble in the status", LIMIT, || {
+        bench.site.devices[0].check()?;
+        let status = bench.device().status()?;
+        Ok(status["trouble"].as_array().and_then(|t| t.first()?.as_str().map(str::to_owned)))
+    });
+    has(&trouble.unwrap(), &["var/lib/fullmetal", "No space left", "tried again"]);
+    bench.check();
     std::fs::remove_file(filler).unwrap();
     let release = bench.release;
     bench.succeeds(release);
+    let told = || bench.device().status().map(|s| s["trouble"].as_array().is_some_and(Vec::is_empty).then_some(()));
+    wait_for("the trouble to end", LIMIT, told).unwrap();
+    nothing_half_written(bench.device());
+}
+
+#[test]
+fn leftovers_that_fill_the_disk_go_at_the_next_start() {
+    let mut bench = Bench::bare(1);
+    let disk = on_small_disk(&mut bench, 128);
+    bench.publish();
+    bench.deploys();
+    let device = &mut bench.site.devices[0];
+    device.end_agent();
+    let left = disk.at.join("apps").join(APP).join("ab".repeat(32));
+    std::fs::create_dir_all(&left).unwrap();
+    let filler = disk.fill();
+    std::fs::rename(filler, left.join("file")).unwrap();
+    device.start_agent().unwrap();
+    wait_for("the leftovers to go", LIMIT, || Ok((!left.exists()).then_some(()))).unwrap();
+    bench.check();
+    bench.publish();
+    bench.deploys();
     nothing_half_written(bench.device());
 }
 

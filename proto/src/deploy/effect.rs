@@ -11,8 +11,9 @@ use crate::{AppName, Digest};
 /// already is left as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Write the record to the journal, durably, then [`Input::Persisted`](super::Input::Persisted). When
-    /// that fails the agent must end: nothing else comes out of the machine until it is answered.
+    /// Write the record to the journal, durably, then [`Input::Persisted`](super::Input::Persisted). When that
+    /// fails it is tried again until it succeeds, or until there is a newer one, which stands for all before: what
+    /// relies on it waits, and what runs goes on.
     Persist {
         /// Rises with each.
         seq: u64,
@@ -59,7 +60,7 @@ pub enum Effect {
     },
     /// Bring every part to its new version: stop the old app unless it is the new one already, rename
     /// `current`, start the new one if it is to be started. One that runs already is left alone, one that
-    /// ended since this boot is not started again. Answered by [`Input::Switched`](super::Input::Switched) or
+    /// ended since this boot is not started again, unless it is to be started otherwise than before. Answered by [`Input::Switched`](super::Input::Switched) or
     /// [`Input::Failed`](super::Input::Failed), also when the checkout is not there. From then on
     /// [`Input::App`](super::Input::App), beginning with what is true already.
     Switch {
@@ -69,8 +70,9 @@ pub enum Effect {
         moves: Vec<Move>,
     },
     /// Bring every part back to its old version, or remove it where there was none; parts that never moved
-    /// stay as they are. Answered by [`Input::Reverted`](super::Input::Reverted) or
-    /// [`Input::Failed`](super::Input::Failed).
+    /// stay as they are. One that fails keeps none of the others back. A version whose checkout is damaged or gone is
+    /// checked out again. Answered by [`Input::Reverted`](super::Input::Reverted) or
+    /// [`Input::NotReverted`](super::Input::NotReverted).
     Revert {
         /// Goes into the answer.
         ticket: Ticket,
@@ -91,7 +93,8 @@ pub enum Effect {
         parts: Vec<PartState>,
     },
     /// Remove what is not named here from the store, the checkouts and the kept bundles. Answered by
-    /// [`Input::Pruned`](super::Input::Pruned) or [`Input::Failed`](super::Input::Failed); nothing starts before.
+    /// [`Input::Pruned`](super::Input::Pruned) or [`Input::Failed`](super::Input::Failed). May come before a record:
+    /// it takes nothing that an older one needs, so that a full disk can free itself.
     Prune {
         /// Goes into the answer.
         ticket: Ticket,

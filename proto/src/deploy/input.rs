@@ -32,6 +32,8 @@ pub enum Input {
         /// What local people say now.
         local: Local,
     },
+    /// The disk did not take a record or a report, which is tried again: once, when such trouble begins.
+    Unwritten,
     /// A verified announcement: signed by the gateway role, for this fleet. May be handed in as often as it
     /// arrives. The adapter has stored the bundle's envelope under its hash before.
     Announced {
@@ -90,6 +92,15 @@ pub enum Input {
         /// The effect's ticket.
         ticket: Ticket,
     },
+    /// Answers [`Effect::Revert`](super::Effect::Revert) instead: some parts could not be brought back.
+    NotReverted {
+        /// The effect's ticket.
+        ticket: Ticket,
+        /// Those that are not as they were before; all others are.
+        apps: Vec<AppName>,
+        /// What, where, what to do; in one line.
+        reason: String,
+    },
     /// Answers [`Effect::Prune`](super::Effect::Prune).
     Pruned {
         /// The effect's ticket.
@@ -100,12 +111,13 @@ pub enum Input {
         /// The effect's ticket.
         ticket: Ticket,
         /// The same work may succeed later: central or a neighbour is out of reach. Otherwise it is final.
-        /// A failed switch is always rolled back, a failed revert always tried again, whatever this says.
+        /// A failed switch is always rolled back, whatever this says; of a failed revert nothing is known then.
         retry: bool,
         /// What, where, what to do; in one line.
         reason: String,
     },
-    /// What an app does; while a new version switches or proves itself.
+    /// What an app does while a new version switches or proves itself. Also that one runs which could not be
+    /// brought back and meanwhile was.
     App {
         /// The app.
         name: AppName,
@@ -178,7 +190,10 @@ pub enum AppEvent {
     /// Its main process runs.
     Running,
     /// Its health check is content.
-    Healthy,
+    Healthy {
+        /// When this check began, on the steady clock.
+        began: Timestamp,
+    },
     /// Its health check is not. Before the first [`AppEvent::Healthy`] it has until the end of the
     /// probation; after it, this is a failure.
     Unhealthy {

@@ -48,6 +48,15 @@ pub const RETRY_MIN: Duration = Duration::from_secs(5);
 /// The longest wait before failed work is tried again.
 pub const RETRY_MAX: Duration = Duration::from_secs(300);
 
+/// How often a roll back is tried before the device goes on without the versions that cannot be brought back. With
+/// the waits between them the last try comes after 75 seconds.
+pub const REVERT_TRIES_MAX: u32 = 5;
+/// How long after the end of a probation a health check may still be waited for that began after it.
+pub const LAST_CHECK_MAX: Duration = Duration::from_secs(60);
+
+/// The ticket of work whose answer nobody waits for.
+const NOBODY: Ticket = Ticket(0);
+
 /// What the device's configuration says about deployments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -112,6 +121,8 @@ pub struct Deploy {
     progress_from: Timestamp,
     deferred: Option<Announced>,
     queue: Queue,
+    /// The disk takes no records or reports at the moment.
+    unwritten: bool,
 }
 
 /// Failed work that is tried again.
@@ -144,6 +155,7 @@ impl Deploy {
             progress_from: Timestamp::ZERO,
             deferred: None,
             queue: Queue::default(),
+            unwritten: false,
         }
     }
 
@@ -168,7 +180,7 @@ impl Deploy {
     /// When [`Input::Wakeup`] is due, on the steady clock.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let retry = self.retry.and_then(|r| r.at);
-        let probation = if self.state == State::Proving { self.watch.deadline() } else { None };
+        let probation = if self.state == State::Proving { self.watch.wakeup() } else { None };
         retry.into_iter().chain(probation).min()
     }
 
@@ -203,11 +215,18 @@ impl Deploy {
     fn dispatch(&mut self, input: Input, now: Now) -> Result<(), DeployError> {
         match input {
             Input::Start { .. } => Err(DeployError::StartedTwice),
-            Input::Persisted { seq } => self.queue.persisted(seq),
+            Input::Persisted { seq } => {
+                self.unwritten = false;
+                self.queue.persisted(seq)
+            }
+            Input::Unwritten => {
+                self.unwritten();
+                Ok(())
+            }
             Input::Announced { rank, expires, row } => self.announced(Announced { rank, expires, row }, now),
             Input::Spooled { counter } => self.spooled(counter, now),
             Input::App { name, commit, event } => {
-                self.app(&name, commit, event);
+                self.app(&name, commit, event, now);
                 Ok(())
             }
             Input::Local(local) => {
@@ -229,6 +248,7 @@ impl Deploy {
             | Input::CheckedOut { ticket }
             | Input::Switched { ticket }
             | Input::Reverted { ticket }
+            | Input::NotReverted { ticket, .. }
             | Input::Pruned { ticket }
             | Input::Failed { ticket, .. } => *ticket,
             _ => return Ok(()),
@@ -247,6 +267,7 @@ impl Deploy {
             Input::CheckedOut { .. } => self.checked_out(now),
             Input::Switched { .. } => self.switched(now),
             Input::Reverted { .. } => self.reverted(now),
+            Input::NotReverted { apps, reason, .. } => self.not_reverted(apps, &reason, now),
             Input::Pruned { .. } => self.go(Event::Pruned),
             Input::Failed { retry, reason, .. } => self.failed(retry, reason, now),
             _ => Ok(()),
@@ -283,7 +304,7 @@ impl Deploy {
             retry.at = None;
         }
         let effect = match self.state {
-            State::Pruning => Some(self.prune()),
+            State::Pruning => Some(self.prune(self.ticket, false)),
             State::Switching => {
                 self.watch = Watch::default();
                 self.deployment_work()
@@ -314,10 +335,24 @@ impl Deploy {
         }
     }
 
-    fn prune(&self) -> Effect {
+    /// The disk takes no record or report. What is not needed may be what fills it, and goes at once; a deployment that
+    /// fetches does so when it fails.
+    fn unwritten(&mut self) {
+        self.unwritten = true;
+        if self.state != State::Fetching {
+            let fetched = self.state.is_after_switch() || matches!(self.state, State::CheckingOut | State::Staged);
+            self.queue.emit_first(self.prune(NOBODY, fetched));
+        }
+    }
+
+    /// Keeps what is in force and before it, and on demand what the deployment under way brings.
+    fn prune(&self, ticket: Ticket, coming: bool) -> Effect {
         let versions = |a: &App| [Some(a.current.commit), a.previous.as_ref().map(|p| p.commit)];
-        let commits = self.record.apps.values().flat_map(versions).flatten().collect();
-        let bundles = self.record.next.iter().map(|w| w.bundle).collect();
-        Effect::Prune { ticket: self.ticket, commits, manifests: self.manifests(), bundles }
+        let parts = self.record.deployment.iter().filter(|_| coming).flat_map(|d| &d.parts);
+        let commits = self.record.apps.values().flat_map(versions).flatten();
+        let commits = commits.chain(parts.map(|p| p.installed.commit)).collect();
+        let under_way = self.record.deployment.iter().map(|d| d.wish.bundle);
+        let bundles = self.record.next.iter().map(|w| w.bundle).chain(under_way).collect();
+        Effect::Prune { ticket, commits, manifests: self.manifests(), bundles }
     }
 }

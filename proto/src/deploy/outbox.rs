@@ -66,6 +66,7 @@ impl Deploy {
     pub(super) fn spooled(&mut self, counter: u64, now: Now) -> Result<(), DeployError> {
         let Some(index) = self.record.outbox.iter().position(|o| o.counter == counter) else { return Ok(()) };
         let report = self.record.outbox.remove(index);
+        self.unwritten = false;
         if report.state.is_terminal() {
             self.queue.change();
         }

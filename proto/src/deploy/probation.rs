@@ -1,5 +1,6 @@
 //! What is known of the apps that a deployment brought, and what follows from it.
 
+use super::LAST_CHECK_MAX;
 use super::input::AppEvent;
 use super::record::{Cause, NewPart};
 use crate::wire::report::ExitStatus;
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub(super) struct Watch {
     apps: BTreeMap<AppName, Seen>,
     deadline: Option<Timestamp>,
+    wakeup: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -25,7 +27,8 @@ struct Seen {
 enum Health {
     #[default]
     Unknown,
-    Good,
+    /// By the newest check, which began then.
+    Good(Timestamp),
     /// Not yet good.
     Poor(String),
     /// Was good.
@@ -49,11 +52,17 @@ impl Watch {
     /// The time counts from here.
     pub fn begin(&mut self, now: Timestamp, probation: Duration) {
         self.deadline = Some(now.after(probation));
+        self.wakeup = self.deadline;
     }
 
-    /// When the time is over.
-    pub fn deadline(&self) -> Option<Timestamp> {
-        self.deadline
+    /// When to judge again, whatever happens before.
+    pub fn wakeup(&self) -> Option<Timestamp> {
+        self.wakeup
+    }
+
+    /// There is no verdict yet: after the deadline the last checks are waited for.
+    pub fn wait_on(&mut self, now: Timestamp) {
+        self.wakeup = self.deadline.map(|at| if at <= now { at.after(LAST_CHECK_MAX) } else { at });
     }
 
     /// Notes what an app does.
@@ -61,12 +70,12 @@ impl Watch {
         let seen = self.apps.entry(name.clone()).or_default();
         match event {
             AppEvent::Running => seen.running = true,
-            AppEvent::Healthy if matches!(seen.health, Health::Lost(_)) => {}
-            AppEvent::Healthy => seen.health = Health::Good,
+            AppEvent::Healthy { .. } if matches!(seen.health, Health::Lost(_)) => {}
+            AppEvent::Healthy { began } => seen.health = Health::Good(began),
             AppEvent::Unhealthy { reason } => {
                 seen.health = match seen.health {
                     Health::Unknown | Health::Poor(_) => Health::Poor(reason),
-                    Health::Good | Health::Lost(_) => Health::Lost(reason),
+                    Health::Good(_) | Health::Lost(_) => Health::Lost(reason),
                 }
             }
             AppEvent::Exited { status, log } => {
@@ -77,10 +86,10 @@ impl Watch {
 
     /// What follows for all `parts` together: the first failure, else proven when nothing is open.
     pub fn judge<'a>(&self, parts: impl Iterator<Item = &'a NewPart>, now: Timestamp) -> Judgement {
-        let over = self.deadline.is_some_and(|d| d <= now);
+        let over = self.deadline.filter(|d| *d <= now);
         let mut all = Judgement::Settled;
         for part in parts {
-            match self.judge_part(part, over) {
+            match self.judge_part(part, over, now) {
                 Judgement::Broken(cause) => return Judgement::Broken(cause),
                 Judgement::Open => all = Judgement::Open,
                 Judgement::Well if all == Judgement::Settled => all = Judgement::Well,
@@ -88,13 +97,14 @@ impl Watch {
             }
         }
         match all {
-            Judgement::Well if !over => Judgement::Open,
+            Judgement::Well if over.is_none() => Judgement::Open,
             Judgement::Well => Judgement::Settled,
             other => other,
         }
     }
 
-    fn judge_part(&self, part: &NewPart, over: bool) -> Judgement {
+    /// `over`: when the time was over, if it is.
+    fn judge_part(&self, part: &NewPart, over: Option<Timestamp>, now: Timestamp) -> Judgement {
         let start = &part.installed.start;
         if !start.autostart {
             return Judgement::Settled;
@@ -104,22 +114,26 @@ impl Watch {
         match &seen.exit {
             Some((ExitStatus::Code(0), _)) if start.job => Judgement::Settled,
             Some((status, log)) => Judgement::Broken(ended(part, *status, log)),
-            None if start.job && over => broken(part, "is a job and had not ended when its time was over"),
+            None if start.job && over.is_some() => broken(part, "is a job and had not ended when its time was over"),
             None if start.job => Judgement::Open,
-            None => judge_service(part, seen, over),
+            None => judge_service(part, seen, over, now),
         }
     }
 }
 
-fn judge_service(part: &NewPart, seen: &Seen, over: bool) -> Judgement {
+/// What has a health check is proven by one that began when the time was over and ended well: one that was under way
+/// then may hang, and one that had ended says nothing about the end of the time.
+fn judge_service(part: &NewPart, seen: &Seen, over: Option<Timestamp>, now: Timestamp) -> Judgement {
+    let too_late = over.is_some_and(|at| at.after(LAST_CHECK_MAX) <= now);
+    let is_last = |began: &Timestamp| over.is_some_and(|at| at <= *began);
     match &seen.health {
         Health::Lost(reason) => broken(part, &format!("became unhealthy: {reason}")),
-        Health::Poor(reason) if over => broken(part, &format!("was never healthy: {reason}")),
-        Health::Unknown if over && part.health => broken(part, "has a health check that said nothing"),
-        _ if over && !seen.running => broken(part, "did not start"),
-        Health::Poor(_) => Judgement::Open,
-        Health::Unknown if part.health => Judgement::Open,
-        Health::Unknown | Health::Good => Judgement::Well,
+        Health::Poor(reason) if over.is_some() => broken(part, &format!("was never healthy: {reason}")),
+        _ if over.is_some() && !seen.running => broken(part, "did not start"),
+        _ if !part.health => Judgement::Well,
+        Health::Good(began) if over.is_none() || is_last(began) => Judgement::Well,
+        _ if too_late => broken(part, "has a health check that said nothing when its time was over"),
+        _ => Judgement::Open,
     }
 }
 

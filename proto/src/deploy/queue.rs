@@ -22,6 +22,11 @@ impl Queue {
         self.staged.push(effect);
     }
 
+    /// Puts an effect before the record of this input: only for what is right whichever record is durable.
+    pub fn emit_first(&mut self, effect: Effect) {
+        self.ready.push_back(effect);
+    }
+
     /// The record changed in a way that must be durable before anything else happens.
     pub fn change(&mut self) {
         self.changed = true;

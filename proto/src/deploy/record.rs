@@ -51,6 +51,9 @@ pub struct App {
     /// The lowest release that may still be installed.
     #[serde(rename = "f", default)]
     pub floor: u64,
+    /// A roll back to `current` was given up, so that nothing of it need be in place.
+    #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
 }
 
 /// One version of one app.
@@ -280,7 +283,7 @@ impl Record {
             version: app.current.version.clone(),
             commit: app.current.commit,
         };
-        self.apps.iter().map(state).collect()
+        self.apps.iter().filter(|(_, app)| !app.lost).map(state).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::input::Candidate;
 use super::outbox::OUTBOX_MAX;
-use super::record::{Cause, Installed, NewPart, RECORD_LEN_MAX, Record};
+use super::record::{App, Cause, Installed, NewPart, RECORD_LEN_MAX, Record};
 use super::{
     Deploy, DeployError, Event, Move, Now, PROBATION_MAX, PROGRESS_INTERVAL, RETRY_MAX, RETRY_MIN, Retry, State,
 };
@@ -108,13 +108,12 @@ impl Deploy {
             State::Switching => self.roll_back(Cause::new(&reason)),
             State::Pruning => self.go(Event::Pruned),
             State::RollingBack => {
-                self.try_again_later(now);
-                self.report_stuck_revert(&reason, now);
-                Ok(())
+                let all = self.record.moves().into_iter().map(|m| m.name).collect();
+                self.not_reverted(all, &reason, now)
             }
             _ if retry => {
                 self.state.on(Event::Refused)?;
-                self.try_again_later(now);
+                let _ = self.try_again_later(now);
                 self.report_progress(&reason, now);
                 Ok(())
             }
@@ -122,17 +121,13 @@ impl Deploy {
         }
     }
 
-    fn try_again_later(&mut self, now: Now) {
+    /// Gives how often it has failed by now.
+    pub(super) fn try_again_later(&mut self, now: Now) -> u32 {
         self.ticket.0 += 1;
         let failures = self.retry.map_or(0, |r| r.failures);
         let wait = RETRY_MIN.saturating_mul(1 << failures.min(10)).min(RETRY_MAX);
         self.retry = Some(Retry { at: Some(now.steady.after(wait)), failures: failures + 1 });
-    }
-
-    fn report_stuck_revert(&mut self, reason: &str, now: Now) {
-        if self.retry.is_some_and(|r| r.failures == 1) {
-            self.remark(ReportState::Proving, &format!("rolling back, does not succeed yet: {reason}"), now);
-        }
+        failures + 1
     }
 }
 
@@ -145,9 +140,10 @@ impl From<Candidate> for NewPart {
 }
 
 impl NewPart {
-    /// Whether it is what `installed` is, but for its labels.
-    fn is_in_force(&self, installed: &Installed) -> bool {
-        installed.commit == self.installed.commit && installed.start == self.installed.start
+    /// Whether it is what `app` is, but for its labels.
+    fn is_in_force(&self, app: &App) -> bool {
+        let Installed { commit, start, .. } = &app.current;
+        !app.lost && *commit == self.installed.commit && *start == self.installed.start
     }
 }
 
@@ -155,19 +151,17 @@ impl Record {
     /// The parts of the deployment under way that are not in force, with what they replace.
     pub fn moves(&self) -> Vec<Move> {
         let moved = |part: &NewPart| {
-            let Move { name, old, new } = Move {
-                name: part.name.clone(),
-                old: self.apps.get(&part.name).map(|a| a.current.clone()),
-                new: part.installed.clone(),
-            };
-            if old.as_ref().is_some_and(|o| part.is_in_force(o)) { None } else { Some(Move { name, old, new }) }
+            let app = self.apps.get(&part.name);
+            let old = app.map(|a| a.current.clone());
+            let new = Move { name: part.name.clone(), old, new: part.installed.clone() };
+            if app.is_some_and(|a| part.is_in_force(a)) { None } else { Some(new) }
         };
         self.deployment.iter().flat_map(|d| d.parts.iter().filter_map(moved)).collect()
     }
 
     /// The parts of the deployment under way that are not in force.
     pub(super) fn watched(&self) -> impl Iterator<Item = &NewPart> {
-        let in_force = |p: &NewPart| self.apps.get(&p.name).is_some_and(|a| p.is_in_force(&a.current));
+        let in_force = |p: &NewPart| self.apps.get(&p.name).is_some_and(|a| p.is_in_force(a));
         self.deployment.iter().flat_map(|d| &d.parts).filter(move |p| !in_force(p))
     }
 
@@ -179,7 +173,7 @@ impl Record {
             match self.apps.get_mut(&part.name) {
                 Some(app) => app.replace(new, part.floor),
                 None => {
-                    let app = super::App { current: new, previous: None, floor: part.floor };
+                    let app = App { current: new, previous: None, floor: part.floor, lost: false };
                     self.apps.insert(part.name.clone(), app);
                 }
             }
@@ -187,11 +181,12 @@ impl Record {
     }
 }
 
-impl super::App {
+impl App {
     fn replace(&mut self, new: Installed, floor: u64) {
         self.floor = self.floor.max(floor);
         let old = std::mem::replace(&mut self.current, new);
-        if old.commit != self.current.commit {
+        let lost = std::mem::take(&mut self.lost);
+        if old.commit != self.current.commit && !lost {
             self.previous = Some(old);
         }
     }

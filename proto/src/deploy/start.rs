@@ -9,9 +9,13 @@ impl Deploy {
         self.record = record.map_or_else(|| first_record(now), |r| *r);
         self.local = local;
         self.give_out_again();
-        self.inventory(now);
         let found = self.found();
-        self.go(found)
+        self.go(found)?;
+        // What the record that was read suffices for waits for no new one, which a full disk does not take: leftovers go,
+        // an old version comes back. Only an interruption must be counted before the switch goes on.
+        self.queue.flush(&self.record);
+        self.inventory(now);
+        Ok(())
     }
 
     /// What the record says was under way; counts the interruption of a switch or probation before it goes on.

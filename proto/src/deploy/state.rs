@@ -69,6 +69,8 @@ pub enum Event {
     Broken,
     /// The old versions are in place.
     Reverted,
+    /// Some of the old versions cannot be brought back.
+    GivenUp,
     /// The bundle does not hold, does not fit, or cannot be had: final.
     Refused,
     /// The gateway no longer wishes it.
@@ -112,6 +114,7 @@ pub const TABLE: &[(State, Event, State)] = {
         (Proving, Proven, Reporting),
         (Proving, Broken, RollingBack),
         (RollingBack, Reverted, Reporting),
+        (RollingBack, GivenUp, Reporting),
         (Reporting, Spooled, Pruning),
         (Pruning, Pruned, Idle),
     ]

@@ -2,9 +2,9 @@
 
 use super::input::AppEvent;
 use super::probation::Judgement;
-use super::record::{Cause, Phase};
+use super::record::{App, Cause, Phase};
 use super::staging::probation;
-use super::{Deploy, DeployError, Event, Now, State};
+use super::{Deploy, DeployError, Event, Move, Now, REVERT_TRIES_MAX, State};
 use crate::wire::report::ReportState;
 use crate::{AppName, Digest};
 
@@ -33,18 +33,32 @@ impl Deploy {
         Ok(())
     }
 
-    /// Notes what one of the new apps does; anything else is not this deployment's business.
-    pub(super) fn app(&mut self, name: &AppName, commit: Digest, event: AppEvent) {
+    /// Notes what one of the new apps does, or that a lost one is back; anything else is nobody's business.
+    pub(super) fn app(&mut self, name: &AppName, commit: Digest, event: AppEvent, now: Now) {
+        if !self.state.is_after_switch() && event == AppEvent::Running {
+            self.is_back(name, commit, now);
+        }
         let watched = self.record.watched().any(|p| p.name == *name && p.installed.commit == commit);
         if watched && matches!(self.state, State::Switching | State::Proving) {
             self.watch.note(name, event);
         }
     }
 
+    fn is_back(&mut self, name: &AppName, commit: Digest, now: Now) {
+        let lost = |app: &&mut App| app.lost && app.current.commit == commit;
+        let Some(app) = self.record.apps.get_mut(name).filter(lost) else { return };
+        app.lost = false;
+        self.queue.change();
+        self.inventory(now);
+    }
+
     /// Keeps what is proven, rolls back what is not.
     pub(super) fn conclude(&mut self, now: Now) -> Result<(), DeployError> {
         match self.watch.judge(self.record.watched(), now.steady) {
-            Judgement::Open | Judgement::Well => Ok(()),
+            Judgement::Open | Judgement::Well => {
+                self.watch.wait_on(now.steady);
+                Ok(())
+            }
             Judgement::Broken(cause) => self.roll_back(cause),
             Judgement::Settled => {
                 self.record.keep();
@@ -62,12 +76,42 @@ impl Deploy {
 
     /// The old versions are in place.
     pub(super) fn reverted(&mut self, now: Now) -> Result<(), DeployError> {
-        let phase = self.record.deployment.as_mut().map(|d| &mut d.phase);
-        let cause = match phase {
+        self.note_lost(&[]);
+        self.end(Event::Reverted, ReportState::Failed, self.cause(), now)
+    }
+
+    /// Some old versions are not in place: again later, but not for ever. Then they count as lost until the next
+    /// deployment puts something in their place, and the device goes on with what it has.
+    pub(super) fn not_reverted(&mut self, apps: Vec<AppName>, reason: &str, now: Now) -> Result<(), DeployError> {
+        self.state.on(Event::GivenUp)?;
+        let failures = self.try_again_later(now);
+        if failures == 1 {
+            self.remark(ReportState::Proving, &format!("rolling back, does not succeed yet: {reason}"), now);
+        }
+        if failures < REVERT_TRIES_MAX {
+            return Ok(());
+        }
+        self.note_lost(&apps);
+        let cause = self.cause();
+        let why = Cause::new(&format!("{}; and was not rolled back, tried {failures} times: {reason}", cause.reason));
+        self.end(Event::GivenUp, ReportState::Failed, Cause { reason: why.reason, ..cause }, now)
+    }
+
+    /// Of all that the roll back under way touched, only `apps` are not in place.
+    fn note_lost(&mut self, apps: &[AppName]) {
+        for Move { name, .. } in self.record.moves() {
+            if let Some(app) = self.record.apps.get_mut(&name) {
+                app.lost = apps.contains(&name);
+            }
+        }
+    }
+
+    /// Why the roll back under way began.
+    fn cause(&self) -> Cause {
+        match self.record.deployment.as_ref().map(|d| &d.phase) {
             Some(Phase::RollingBack { cause }) => cause.clone(),
             _ => Cause::default(),
-        };
-        self.end(Event::Reverted, ReportState::Failed, cause, now)
+        }
     }
 
     pub(super) fn set_phase(&mut self, phase: Phase) {

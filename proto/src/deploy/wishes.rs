@@ -2,7 +2,7 @@
 
 use super::outbox::UNSPOOLED_ENDS_MAX;
 use super::record::{Cause, Deployment, Phase, Wish};
-use super::{Announced, Deploy, DeployError, Effect, Event, Ignored, Now, Obstacle, Row, State};
+use super::{Announced, Deploy, DeployError, Effect, Event, Ignored, NOBODY, Now, Obstacle, Row, State};
 use crate::wire::announcement::Mode;
 use crate::wire::report::ReportState;
 
@@ -76,7 +76,7 @@ impl Deploy {
     /// Drops the deployment under way if its switch is not journalled; else says that it is too late.
     fn withdraw(&mut self, now: Now) -> Result<(), DeployError> {
         if self.state.is_before_switch() {
-            self.queue.emit(Effect::Cancel { ticket: self.ticket });
+            self.queue.emit_first(Effect::Cancel { ticket: self.ticket });
             return self.end(Event::Withdrawn, ReportState::Withdrawn, Cause::default(), now);
         }
         let Some(deployment) = &mut self.record.deployment else { return Ok(()) };
@@ -127,6 +127,10 @@ impl Deploy {
     pub(super) fn end(&mut self, event: Event, state: ReportState, cause: Cause, now: Now) -> Result<(), DeployError> {
         let Some(wish) = self.record.deployment.as_ref().map(|d| d.wish.clone()) else { return Ok(()) };
         self.state.on(event)?;
+        if self.unwritten {
+            // What it brought may be what fills the disk, and the record of its end needs space.
+            self.queue.emit_first(self.prune(NOBODY, false));
+        }
         self.report_end(&wish, state, cause, now);
         self.record.deployment = None;
         self.go(event)

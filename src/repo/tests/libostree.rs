@@ -99,6 +99,19 @@ fn a_full_disk_has_its_own_error() {
 }
 
 #[test]
+fn a_prune_writes_no_ref_that_is_there_since_a_full_disk_takes_none() {
+    let (fixture, dir) = (Fixture::new(1), tempfile::tempdir().unwrap());
+    let path = dir.path().join("repo");
+    let mut store = LibostreeStore::open_or_create(&path).unwrap();
+    fixture.install(&mut store);
+    let inode = || fs::metadata(path.join("refs/heads/fullmetal/keep").join(fixture.commit.to_string())).unwrap().ino();
+    let before = inode();
+    store.prune(&[fixture.commit]).unwrap();
+    assert_eq!(inode(), before, "it was written anew");
+    fsck(&path);
+}
+
+#[test]
 fn a_repository_of_another_mode_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     run("ostree", &["init", "--mode=archive", &format!("--repo={}", dir.path().display())]);

@@ -20,8 +20,12 @@ fn check_end(world: &World, bundles: &BTreeMap<u64, Script>) {
             expected.extend(bundles[&action].parts.iter().map(|p| (p.name.clone(), p.commit)));
         }
     }
+    for (name, _) in world.durable().apps.iter().filter(|(_, app)| app.lost) {
+        assert!(bundles.values().any(|b| b.revert == Luck::Bad && b.parts.iter().any(|p| p.name == *name)));
+        expected.remove(name);
+    }
     assert_eq!(world.current, expected, "neither old nor new");
-    let recorded: BTreeMap<_, _> = world.durable().apps.into_iter().map(|(n, a)| (n, a.current.commit)).collect();
+    let recorded: BTreeMap<_, _> = world.durable().parts().into_iter().map(|p| (p.name, p.commit)).collect();
     assert_eq!(recorded, expected, "the record does not say what is in force");
     for action in &world.noted {
         assert_eq!(ends.get(action), Some(&1), "ends of action {action}: {:?}", world.ends());
@@ -94,6 +98,22 @@ fn a_release_whose_switch_fails_is_rolled_back_with_a_crash_at_every_boundary() 
 }
 
 #[test]
+fn a_roll_back_that_never_succeeds_is_given_up_with_a_crash_at_every_boundary() {
+    let change: fn(&mut World, &mut Script) = |_, s| (s.behaviours[1], s.revert) = (Behaviour::Exits(1), Luck::Bad);
+    crash_everywhere(change, ReportState::Failed);
+    let (world, ..) = two_releases(&[], change);
+    assert!(world.durable().apps[&name("db")].lost, "the fault did bite");
+}
+
+#[test]
+fn a_release_that_fills_the_disk_is_removed_and_reported_with_a_crash_at_every_boundary() {
+    let change: fn(&mut World, &mut Script) = |_, s| s.checkout = Luck::Full;
+    crash_everywhere(change, ReportState::Failed);
+    let (world, ..) = two_releases(&[], change);
+    assert!(world.filled > 0 && !world.full, "the fault did bite");
+}
+
+#[test]
 fn a_refused_release_is_reported_once_with_a_crash_at_every_boundary() {
     crash_everywhere(|_, s| s.space = Luck::Bad, ReportState::Failed);
 }
@@ -127,7 +147,7 @@ fn option(range: std::ops::Range<u64>) -> impl Strategy<Value = Option<u64>> {
 }
 
 fn luck() -> impl Strategy<Value = Luck> {
-    prop_oneof![8 => Just(Luck::Good), 2 => Just(Luck::Once), 1 => Just(Luck::Bad)]
+    prop_oneof![8 => Just(Luck::Good), 2 => Just(Luck::Once), 1 => Just(Luck::Bad), 1 => Just(Luck::Full)]
 }
 
 fn behaviour() -> impl Strategy<Value = Behaviour> {
@@ -151,7 +171,7 @@ fn script() -> impl Strategy<Value = Script> {
         let mut script = Script::new(&version.to_string(), &apps);
         (script.judge, script.space, script.fetch) = (l.0, l.1, l.2);
         (script.checkout, script.switch) = (l.3, l.4);
-        script.revert = if l.5 == Luck::Bad { Luck::Once } else { l.5 };
+        script.revert = l.5;
         script
     })
 }
@@ -180,6 +200,15 @@ fn play(world: &mut World, act: Act, counter: &mut u64, bundles: &BTreeMap<u64, 
     }
 }
 
+/// Settles; whenever the disk is full, somebody makes space.
+fn settle_with_space(world: &mut World) {
+    world.settle();
+    while world.full {
+        world.full = false;
+        world.settle();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -195,10 +224,10 @@ proptest! {
             play(&mut world, act, &mut counter, &bundles);
         }
         world.set_local(Local::default());
-        world.settle();
+        settle_with_space(&mut world);
         counter += 1;
         world.announce((1, counter), None);
-        world.settle();
+        settle_with_space(&mut world);
         prop_assert_eq!(world.machine.state(), State::Idle);
         check_end(&world, &bundles);
     }

@@ -44,6 +44,7 @@ switching    Switched      -> proving
 proving      Proven        -> reporting
              Broken        -> rolling-back
 rolling-back Reverted      -> reporting
+             GivenUp       -> reporting
 reporting    Spooled       -> pruning
 pruning      Pruned        -> idle
 ";
@@ -61,8 +62,8 @@ fn every_move_occurs_once_and_everything_else_is_an_error() {
 }
 
 #[test]
-fn once_the_switch_is_journalled_the_only_ends_are_proof_and_revert() {
+fn once_the_switch_is_journalled_the_only_ends_are_proof_and_revert_or_that_revert_is_given_up() {
     let ends = TABLE.iter().filter(|(from, _, to)| from.is_after_switch() && *to == State::Reporting);
     let events: Vec<_> = ends.map(|(_, event, _)| *event).collect();
-    assert_eq!(events, [Event::Proven, Event::Reverted]);
+    assert_eq!(events, [Event::Proven, Event::Reverted, Event::GivenUp]);
 }

@@ -24,27 +24,57 @@ fn sick() -> AppEvent {
     AppEvent::Unhealthy { reason: "no answer".into() }
 }
 
+fn healthy(began_secs: u64) -> AppEvent {
+    AppEvent::Healthy { began: Timestamp::from_secs(began_secs) }
+}
+
 fn exit(status: ExitStatus) -> AppEvent {
     AppEvent::Exited { status, log: Vec::new() }
 }
 
 #[test]
 fn a_service_is_proven_by_running_and_good_health_to_the_end() {
-    use AppEvent::{Healthy, Running};
+    use AppEvent::Running;
     assert_eq!(judge(Behaviour::Runs, &[Running], 29), "Open");
     assert_eq!(judge(Behaviour::Runs, &[Running], 30), "Settled");
-    assert_eq!(judge(Behaviour::Healthy, &[Running, sick(), Healthy], 29), "Open");
-    assert_eq!(judge(Behaviour::Healthy, &[Running, sick(), Healthy], 30), "Settled");
+    assert_eq!(judge(Behaviour::Healthy, &[Running, sick(), healthy(29)], 29), "Open");
+    assert_eq!(judge(Behaviour::Healthy, &[Running, sick(), healthy(30)], 30), "Settled");
+}
+
+#[test]
+fn the_last_health_check_begins_when_the_time_is_over_and_its_end_is_waited_for() {
+    use AppEvent::Running;
+    let web = Behaviour::Healthy;
+    let well = [Running, healthy(28), healthy(29)];
+    assert_eq!(judge(web, &well, 30), "Open", "the next one may be under way and hang");
+    assert_eq!(judge(web, &well, 89), "Open");
+    let silent = "web 1 has a health check that said nothing when its time was over";
+    assert_eq!(judge(web, &well, 90), silent);
+    assert_eq!(judge(web, &[Running], 89), "Open");
+    assert_eq!(judge(web, &[Running], 90), silent);
+    let hung = [Running, healthy(29), AppEvent::Unhealthy { reason: "it took too long".into() }];
+    assert_eq!(judge(web, &hung, 40), "web 1 became unhealthy: it took too long");
+    assert_eq!(judge(web, &[Running, healthy(29), healthy(31)], 41), "Settled");
+}
+
+#[test]
+fn the_watch_wakes_at_the_end_and_once_more_for_the_last_checks() {
+    let mut watch = Watch::default();
+    watch.begin(Timestamp::ZERO, Duration::from_secs(30));
+    assert_eq!(watch.wakeup(), Some(Timestamp::from_secs(30)));
+    watch.wait_on(Timestamp::from_secs(29));
+    assert_eq!(watch.wakeup(), Some(Timestamp::from_secs(30)));
+    watch.wait_on(Timestamp::from_secs(31));
+    assert_eq!(watch.wakeup(), Some(Timestamp::from_secs(90)));
 }
 
 #[test]
 fn a_service_fails_when_it_ends_loses_its_health_or_never_had_it() {
-    use AppEvent::{Healthy, Running};
+    use AppEvent::Running;
     let web = Behaviour::Healthy;
-    assert_eq!(judge(web, &[Running, Healthy, sick(), Healthy], 1), "web 1 became unhealthy: no answer");
+    assert_eq!(judge(web, &[Running, healthy(0), sick(), healthy(1)], 1), "web 1 became unhealthy: no answer");
     assert_eq!(judge(web, &[Running, sick()], 29), "Open");
     assert_eq!(judge(web, &[Running, sick()], 30), "web 1 was never healthy: no answer");
-    assert_eq!(judge(web, &[Running], 30), "web 1 has a health check that said nothing");
     assert_eq!(judge(Behaviour::Runs, &[], 30), "web 1 did not start");
     let killed = exit(ExitStatus::Signal(9));
     let again = [Running, killed, Running];

@@ -46,7 +46,7 @@ fn sample(phase: Phase) -> Record {
     };
     let mut record = Record::default();
     (record.rank, record.next_counter) = (Some((1, 5)), 7);
-    record.apps.insert(name("web"), App { current: old.clone(), previous: Some(old), floor: 3 });
+    record.apps.insert(name("web"), App { current: old.clone(), previous: Some(old), floor: 3, lost: false });
     record.deployment = Some(deployment);
     record.next = Some(wish(10));
     record.outbox.push(report);

@@ -83,9 +83,9 @@ fn an_interrupted_probation_starts_again_twice_and_then_rolls_back() {
 fn a_restart_that_never_gets_as_far_as_the_switch_counts_too() {
     let (mut world, _, _) = stopped_in(State::Proving, Behaviour::Runs);
     for _ in 0..=RESTARTS_MAX {
-        world.trace.push("down");
+        let before = world.durable();
         world.crash();
-        while world.trace.last() != Some(&"persist") || world.is_writing() {
+        while world.durable() == before {
             assert!(world.step());
         }
     }
@@ -104,6 +104,20 @@ fn an_interrupted_roll_back_goes_on_and_keeps_its_cause() {
     let end = world.spool.values().rfind(|o| o.action == 2).unwrap();
     assert!(end.cause.reason.contains("exit status 9") && end.cause.log == ["last words"]);
     assert_eq!(world.current[&name("web")], first.parts[0].commit);
+}
+
+#[test]
+fn a_full_disk_does_not_keep_the_old_version_from_coming_back() {
+    let (mut world, first, second) = stopped_in(State::RollingBack, Behaviour::Exits(9));
+    assert_eq!(world.current[&name("web")], second.parts[0].commit);
+    world.full = true;
+    world.crash();
+    while world.current[&name("web")] != first.parts[0].commit {
+        assert!(world.full && world.step());
+    }
+    world.full = false;
+    world.settle();
+    assert_eq!(world.ends(), [(1, ReportState::Succeeded), (2, ReportState::Failed)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::deploy::{AppEvent, Candidate};
 use crate::wire::bundle::{PartKind, StartOptions};
 use crate::wire::report::ExitStatus;
-use crate::{AppName, Digest};
+use crate::{AppName, Digest, Timestamp};
 
 /// How a work effect comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Luck {
     /// Fails the first time, to be tried again.
     Once,
     Bad,
+    /// Fails because the disk is full.
+    Full,
 }
 
 /// What an app does once it is started.
@@ -86,12 +88,13 @@ impl Behaviour {
     /// What it does right after its start.
     pub fn events(self) -> Vec<AppEvent> {
         let exited = |code| AppEvent::Exited { status: ExitStatus::Code(code), log: vec!["last words".into()] };
+        let healthy = AppEvent::Healthy { began: Timestamp::ZERO };
         let unhealthy = AppEvent::Unhealthy { reason: "no answer".into() };
         match self {
             Behaviour::Runs => vec![AppEvent::Running],
-            Behaviour::Healthy => vec![AppEvent::Running, unhealthy, AppEvent::Healthy],
+            Behaviour::Healthy => vec![AppEvent::Running, unhealthy, healthy],
             Behaviour::NeverHealthy => vec![AppEvent::Running, unhealthy],
-            Behaviour::LosesHealth => vec![AppEvent::Running, AppEvent::Healthy, unhealthy],
+            Behaviour::LosesHealth => vec![AppEvent::Running, healthy, unhealthy],
             Behaviour::Exits(code) => vec![AppEvent::Running, exited(code)],
             Behaviour::JobDone => vec![AppEvent::Running, exited(0)],
             Behaviour::JobFails => vec![AppEvent::Running, exited(3)],

@@ -1,6 +1,7 @@
 //! Single ways through the machine, without crashes.
 
 use super::world::*;
+use crate::Digest;
 use crate::deploy::*;
 use crate::wire::announcement::Mode;
 use crate::wire::report::{ExitStatus, ReportState};
@@ -74,6 +75,82 @@ fn a_switch_that_fails_half_way_is_reverted() {
     assert!(world.current.is_empty());
     let stuck = world.spool.values().find(|o| o.cause.reason.starts_with("rolling back"));
     assert_eq!(stuck.unwrap().cause.reason, "rolling back, does not succeed yet: revert not yet");
+}
+
+#[test]
+fn a_roll_back_that_is_given_up_ends_the_action_and_the_next_deployment_repairs_what_is_lost() {
+    let first = Script::new("1", &[("web", Behaviour::Runs), ("db", Behaviour::Runs)]);
+    let mut world = deployed(&first);
+    let mut second = Script::new("2", &[("db", Behaviour::Runs), ("web", Behaviour::Exits(7))]);
+    second.revert = Luck::Bad;
+    let row = world.row(2, &second, Mode::Now);
+    world.announce((1, 2), Some(row));
+    world.settle();
+    let end = world.spool.values().last().unwrap().clone();
+    assert_eq!((end.action, end.state, end.cause.exit), (2, ReportState::Failed, Some(ExitStatus::Code(7))));
+    let reason = "web 2 ended with exit status 7 during its probation: last words; and was not rolled back, tried 5 \
+                  times: revert not yet";
+    assert_eq!((end.cause.reason.as_str(), end.cause.log.len()), (reason, 1));
+    assert_eq!(world.machine.state(), State::Idle);
+    let parts: Vec<_> = world.durable().parts().into_iter().map(|p| p.name).collect();
+    assert_eq!(parts, [name("db")], "the lost one is not told as in force");
+    assert_eq!(world.durable().apps[&name("web")].current.version, "1");
+
+    // The very version that was lost is no less work than another.
+    let row = world.row(3, &first, Mode::Now);
+    world.announce((1, 3), Some(row));
+    world.settle();
+    assert_eq!(world.ends().last(), Some(&(3, ReportState::Succeeded)));
+    assert_eq!(world.current[&name("web")], first.parts[0].commit);
+    assert_eq!(world.durable().parts().len(), 2);
+}
+
+#[test]
+fn a_lost_app_that_runs_again_is_in_force_again() {
+    let first = Script::new("1", &[("web", Behaviour::Runs)]);
+    let mut world = deployed(&first);
+    let second = Script { revert: Luck::Bad, ..Script::new("2", &[("web", Behaviour::Exits(7))]) };
+    let row = world.row(2, &second, Mode::Now);
+    world.announce((1, 2), Some(row));
+    world.settle();
+    let running = |commit| Input::App { name: name("web"), commit, event: AppEvent::Running };
+    world.give(running(second.parts[0].commit));
+    world.run();
+    assert!(world.durable().parts().is_empty());
+    world.give(running(first.parts[0].commit));
+    world.run();
+    assert_eq!(world.durable().parts()[0].version, "1");
+    assert_eq!(world.spool.values().last().unwrap().state, ReportState::Inventory);
+}
+
+#[test]
+fn leftovers_go_before_the_first_record_of_a_start() {
+    let mut world = World::new();
+    assert!(matches!(world.effects[0], Effect::Prune { .. }), "{:?}", world.effects);
+    world.run();
+    world.imported.insert(Digest::of(b"left by a crash"));
+    world.full = true;
+    world.crash();
+    world.settle();
+    assert!(!world.full && !world.is_writing());
+    assert_eq!(world.machine.state(), State::Idle);
+}
+
+#[test]
+fn leftovers_go_at_a_start_whose_last_report_finds_no_space() {
+    let mut world = World::new();
+    let row = world.row(1, &Script::new("1", &[("web", Behaviour::Exits(1))]), Mode::Now);
+    world.announce((1, 1), Some(row));
+    while world.machine.state() != State::Reporting || world.is_writing() {
+        if !world.step() {
+            world.pass(Duration::from_secs(1));
+        }
+    }
+    assert!(!world.imported.is_empty());
+    world.full = true;
+    world.crash();
+    world.settle();
+    assert_eq!((world.full, world.ends()), (false, vec![(1, ReportState::Failed)]));
 }
 
 #[test]

@@ -18,6 +18,13 @@ pub struct World {
     pub spool: BTreeMap<u64, Outgoing>,
     /// While there is one, reports wait here instead of reaching the spool.
     pub stuck: Option<Vec<Outgoing>>,
+    /// The disk takes neither records nor reports until something is removed from it.
+    pub full: bool,
+    /// How often it filled up.
+    pub filled: u32,
+    /// The machine was told so.
+    told: bool,
+    unspooled: VecDeque<Outgoing>,
     pub imported: BTreeSet<Digest>,
     pub current: BTreeMap<AppName, Digest>,
     pub scripts: BTreeMap<Digest, Script>,
@@ -46,6 +53,10 @@ impl World {
             writing: VecDeque::new(),
             spool: BTreeMap::new(),
             stuck: None,
+            full: false,
+            filled: 0,
+            told: false,
+            unspooled: VecDeque::new(),
             imported: BTreeSet::new(),
             current: BTreeMap::new(),
             scripts: BTreeMap::new(),
@@ -70,6 +81,8 @@ impl World {
         self.effects.clear();
         self.inbox.clear();
         self.writing.clear();
+        self.unspooled.clear();
+        self.told = false;
         self.boot();
         self.inbox.extend(self.newest.clone());
     }
@@ -110,6 +123,19 @@ impl World {
         self.now.steady = self.now.steady.after(time);
         self.now.trusted = self.now.trusted.after(time);
         self.give(Input::Wakeup);
+        if self.machine.state() == State::Proving {
+            self.check_health();
+        }
+    }
+
+    /// A health check of every healthy app begins now and ends at once.
+    fn check_health(&mut self) {
+        let script = &self.scripts[&self.bundle()];
+        let event = AppEvent::Healthy { began: self.now.steady };
+        let healthy = script.parts.iter().zip(&script.behaviours).filter(|(_, b)| **b == Behaviour::Healthy);
+        let input =
+            |part: &Candidate| Input::App { name: part.name.clone(), commit: part.commit, event: event.clone() };
+        self.inbox.extend(healthy.map(|(part, _)| input(part)));
     }
 
     pub fn set_local(&mut self, local: Local) {
@@ -125,6 +151,19 @@ impl World {
         }
         if let Some(effect) = self.effects.pop_front() {
             self.act(effect);
+            return true;
+        }
+        if self.full {
+            let told = std::mem::replace(&mut self.told, true);
+            let something_waits = !self.writing.is_empty() || !self.unspooled.is_empty();
+            let tell = !told && something_waits;
+            self.told = told || tell;
+            self.inbox.extend(tell.then_some(Input::Unwritten));
+            return tell;
+        }
+        self.told = false;
+        if let Some(report) = self.unspooled.pop_front() {
+            self.spool(report);
             return true;
         }
         let written = self.writing.pop_front();
@@ -202,7 +241,9 @@ impl World {
             Effect::Revert { ticket, moves } => self.revert(ticket, moves),
             Effect::Report { report, .. } => self.spool(*report),
             Effect::Prune { ticket, commits, .. } => {
+                let before = self.imported.len();
                 self.imported.retain(|c| commits.contains(c));
+                self.full &= self.imported.len() == before;
                 self.inbox.push_back(Input::Pruned { ticket });
             }
             Effect::Cancel { .. } => {}
@@ -243,6 +284,10 @@ impl World {
 
     fn answer(&mut self, ticket: Ticket, bundle: Digest, work: &'static str, luck: fn(&Script) -> Luck, good: Input) {
         let input = match self.scripts.get(&bundle).map_or(Luck::Good, luck) {
+            Luck::Full => {
+                (self.full, self.filled) = (true, self.filled + 1);
+                Input::Failed { ticket, retry: false, reason: "no space left on device".into() }
+            }
             Luck::Bad => Input::Failed { ticket, retry: false, reason: format!("{work} failed") },
             Luck::Once if self.failed_once.insert((bundle, work)) => {
                 Input::Failed { ticket, retry: true, reason: format!("{work} not yet") }
@@ -278,16 +323,36 @@ impl World {
         let commit = |m: &Move| m.old.as_ref().map(|o| o.commit);
         let open = moves.iter().find(|m| self.current.get(&m.name).copied() != commit(m)).cloned();
         let Some(m) = open else {
-            return self.answer(ticket, bundle, "revert", |s| s.revert, Input::Reverted { ticket });
+            return self.reverted(ticket, bundle, moves);
         };
         match commit(&m) {
-            Some(old) => self.current.insert(m.name, old),
+            Some(old) => {
+                assert!(self.imported.contains(&old), "back to what is not there");
+                self.current.insert(m.name, old)
+            }
             None => self.current.remove(&m.name),
         };
         self.effects.push_front(Effect::Revert { ticket, moves });
     }
 
+    /// When it is bad, one of the parts cannot be brought back.
+    fn reverted(&mut self, ticket: Ticket, bundle: Digest, moves: Vec<Move>) {
+        let luck = self.scripts.get(&bundle).map_or(Luck::Good, |s| s.revert);
+        if luck == Luck::Good || luck == Luck::Once && !self.failed_once.insert((bundle, "revert")) {
+            return self.inbox.push_back(Input::Reverted { ticket });
+        }
+        let apps: Vec<AppName> = moves.iter().take(1).map(|m| m.name.clone()).collect();
+        if luck == Luck::Bad {
+            self.current.retain(|name, _| !apps.contains(name));
+        }
+        let reason = "revert not yet".to_owned();
+        self.inbox.push_back(Input::NotReverted { ticket, apps, reason });
+    }
+
     pub fn spool(&mut self, report: Outgoing) {
+        if self.full {
+            return self.unspooled.push_back(report);
+        }
         if let Some(stuck) = &mut self.stuck {
             return stuck.push(report);
         }

@@ -1,0 +1,68 @@
+//! Asks the peer which frames lie in its cache, without fetching any.
+
+use super::link::Link;
+use super::worker::{FetchEvent, Wanted};
+use fullmetal_proto::wire::local::{FromPeer, ToPeer};
+use fullmetal_proto::{Bitmap, Digest};
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// How long the peer may take to say what it has.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// Why it is not known.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Nobody wants to know any more.
+    Cancelled,
+    /// The peer does not say.
+    Silent,
+}
+
+/// The frames of each manifest that the peer has, by the manifest's digest.
+pub fn frames(
+    link: &Link,
+    events: &Receiver<FetchEvent>,
+    wanted: &[Wanted],
+) -> Result<BTreeMap<Digest, Bitmap>, Unknown> {
+    let answers = ask(link, events, wanted, Instant::now() + ANSWER_MAX);
+    for part in wanted {
+        link.send(&ToPeer::Unwant { manifest: part.blob.sha256 });
+    }
+    answers
+}
+
+fn ask(
+    link: &Link,
+    events: &Receiver<FetchEvent>,
+    wanted: &[Wanted],
+    end: Instant,
+) -> Result<BTreeMap<Digest, Bitmap>, Unknown> {
+    let frames_of: BTreeMap<Digest, u32> =
+        wanted.iter().map(|w| (w.blob.sha256, w.manifest.frames.len() as u32)).collect();
+    let mut answers = BTreeMap::new();
+    want_nothing(link, wanted);
+    while answers.len() < frames_of.len() {
+        match events.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(FetchEvent::Peer(packet)) => match packet.message {
+                FromPeer::Have { manifest, have, .. } if frames_of.get(&manifest) == Some(&have.len()) => {
+                    answers.insert(manifest, have);
+                }
+                _ => {}
+            },
+            Ok(FetchEvent::PeerIsBack) => want_nothing(link, wanted),
+            Ok(FetchEvent::Cancel) | Err(RecvTimeoutError::Disconnected) => return Err(Unknown::Cancelled),
+            Err(RecvTimeoutError::Timeout) => return Err(Unknown::Silent),
+        }
+    }
+    Ok(answers)
+}
+
+/// A wish for no frame is answered with what there is.
+fn want_nothing(link: &Link, wanted: &[Wanted]) {
+    for part in wanted {
+        let need = Bitmap::new(part.manifest.frames.len() as u32);
+        link.send(&ToPeer::Want { manifest: part.blob.clone(), commit: part.commit, need });
+    }
+}

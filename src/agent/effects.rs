@@ -1,0 +1,71 @@
+//! What the machine asks for.
+
+use super::{Agent, bundles, judge, watch, worker};
+use crate::host::SupervisorHost;
+use fullmetal_proto::deploy::{Effect, Input, State, Ticket};
+use fullmetal_proto::wire::local::ToPeer;
+use tracing::info;
+
+impl Agent {
+    /// Does it, or has it done by the thread whose work it is.
+    pub(super) fn act(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist { seq, record } => self.persist(seq, record),
+            Effect::Judge { ticket, action, bundle } => {
+                info!(action, bundle = %bundle.short(), "judging");
+                match judge::Judging::start(ticket, &self.settings.paths.bundle(&bundle)) {
+                    Ok(judging) => {
+                        judging.ask(&self.link);
+                        self.judging = Some(judging);
+                    }
+                    Err(judge::Verdict { retry, reason }) => self.later(Input::Failed { ticket, retry, reason }),
+                }
+            }
+            Effect::CheckSpace { ticket, moves, .. } => {
+                // The peer must not drop what it has of it before it is fetched, and after that serves it on.
+                self.link.send(&ToPeer::Retain { manifests: self.machine.manifests() });
+                self.fetch = Some(self.worker.check_space(ticket, &moves, &self.judged));
+            }
+            Effect::Fetch { ticket, moves, .. } => {
+                self.fetch = Some(self.worker.fetch(ticket, &moves, &self.judged));
+            }
+            Effect::Checkout { ticket, moves } => self.worker.checkout(ticket, moves),
+            Effect::Switch { ticket, moves } => self.containers.switch(ticket, moves),
+            Effect::Revert { ticket, moves } => {
+                self.watch = None;
+                self.containers.revert(ticket, moves);
+            }
+            Effect::Cancel { ticket } => self.cancel(ticket),
+            Effect::Report { report, parts } => self.report(report, parts),
+            Effect::Prune { ticket, commits, manifests, bundles } => {
+                self.link.send(&ToPeer::Retain { manifests });
+                bundles::prune(&self.settings.paths, &bundles);
+                self.worker.prune(ticket, commits);
+            }
+            Effect::Ignored { rank, why } => info!(epoch = rank.0, counter = rank.1, %why, "announcement not followed"),
+        }
+    }
+
+    fn cancel(&mut self, ticket: Ticket) {
+        if self.judging.as_ref().is_some_and(|j| j.ticket == ticket) {
+            self.judging = None;
+        }
+        if let Some(fetch) = self.fetch.take_if(|f| f.ticket == ticket) {
+            fetch.tell(worker::FetchEvent::Cancel);
+        }
+    }
+
+    /// Apps are watched from the switch to the end of the probation.
+    pub(super) fn watch_if_needed(&mut self) {
+        match self.machine.state() {
+            State::Proving if self.watch.is_none() => {
+                let parts = self.machine.record().deployment.iter().flat_map(|d| d.parts.iter());
+                let apps = watch::watched(&self.settings.paths, parts);
+                let host = || SupervisorHost::new(self.host.clone());
+                self.watch = Some(watch::Watch::start(host, apps, self.started, &self.events));
+            }
+            State::Proving => {}
+            _ => self.watch = None,
+        }
+    }
+}

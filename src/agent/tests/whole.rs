@@ -1,0 +1,198 @@
+//! A whole agent with its journal and spool on a disk that refuses, and with a trust file that changes.
+
+use crate::agent::pace::Pace;
+use crate::agent::{Agent, Event, LOOK_AFTER, apps};
+use crate::config::{Paths, Settings};
+use crate::host::SupervisorOptions;
+use crate::identity::{Usage, issue_ca, issue_member, new_key, save_certificate, save_key};
+use crate::journal::{Journal, NEXT_NAME, peek};
+use crate::local::Listener;
+use fullmetal_proto::Timestamp;
+use fullmetal_proto::deploy::{Cause, Input, Local, Outgoing, State};
+use fullmetal_proto::wire::local::{FromPeer, ToPeer, VERSION};
+use fullmetal_proto::wire::trust::Role;
+use fullmetal_proto::wire::{BuildKey, PublicKey, ReportState, SigningKey, Trust, seal};
+use std::fs;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+struct Bench {
+    agent: Agent,
+    events: Receiver<Event>,
+    root_key: SigningKey,
+    trust: Trust,
+    paths: Paths,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        fs::create_dir_all(paths.identity_dir()).unwrap();
+        fs::write(paths.config_file(), "[device]\nid = \"press-1\"\nfleet = \"plant-7\"\n").unwrap();
+        let root_key = new_key();
+        let trust = enroll(&paths, &root_key);
+        let settings = Settings::load(paths.clone()).unwrap();
+        let host = SupervisorOptions::new(paths.root(), &settings.device.id).unwrap();
+        let journal = Journal::open(&paths.journal_dir()).unwrap();
+        let (sender, events) = channel();
+        let of = (apps(&settings, &host), host);
+        let agent = Agent::new(settings, journal, of, sender).unwrap();
+        Bench { agent, events, root_key, trust, paths, _dir: dir }
+    }
+
+    /// Takes events and does what is due, as the agent's loop does, until `done`.
+    fn run_until(&mut self, what: &str, done: impl Fn(&Agent) -> bool) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !done(&self.agent) {
+            assert!(Instant::now() < end, "not in time: {what}");
+            if let Ok(event) = self.events.recv_timeout(Duration::from_millis(20)) {
+                self.agent.event(event);
+            }
+            if self.agent.due() <= self.agent.now().steady {
+                self.agent.wakeup();
+            }
+        }
+    }
+
+    fn trouble(&self) -> String {
+        fs::read_to_string(self.paths.agent_trouble()).unwrap()
+    }
+}
+
+/// Keys, certificates and trust file of a device whose fleet has one key for everything.
+fn enroll(paths: &Paths, key: &SigningKey) -> Trust {
+    let (fleet, device) = ("plant-7".parse().unwrap(), "press-1".parse().unwrap());
+    let ca = issue_ca(&fleet, key).unwrap();
+    let now = Timestamp::from_secs(1_795_528_440);
+    let own = new_key();
+    let ids = (&fleet, &device);
+    let certificate = issue_member((&ca, key), ids, &PublicKey::of(&own), Usage::Agent, now).unwrap();
+    save_key(&paths.identity_dir().join("agent.key"), &own).unwrap();
+    save_certificate(&paths.identity_dir().join("agent.crt"), &certificate).unwrap();
+    let role = Role { keys: vec![PublicKey::of(key)], threshold: 1 };
+    let trust = Trust {
+        fleet,
+        version: 1,
+        issued: now,
+        expires: Timestamp::MAX,
+        root: role.clone(),
+        build: vec![BuildKey { key: PublicKey::of(key), refs: vec!["*".into()] }],
+        build_threshold: 1,
+        gateway: role,
+        epoch: 1,
+        device_ca: vec![ca.into()],
+        unsigned_refs: Vec::new(),
+    };
+    fs::write(paths.trust_file(), seal(&trust, &[key]).unwrap()).unwrap();
+    trust
+}
+
+#[test]
+fn a_disk_that_takes_no_record_or_report_ends_nothing_and_both_follow_when_it_does() {
+    let mut bench = Bench::new();
+    // No file can be written under the name of a directory, nor into one that is a file.
+    let next = bench.paths.journal_dir().join(NEXT_NAME);
+    fs::create_dir(&next).unwrap();
+    bench.agent.input(Input::Start { record: None, local: Local::default() });
+    bench.run_until("the prune, which waits for no record", |agent| agent.machine.state() == State::Idle);
+    assert!(peek(&bench.paths.journal_dir()).unwrap().is_none(), "the fault does not bite");
+    let told = bench.trouble();
+    assert!(told.contains("record.new") && told.contains("disk is full") && told.contains("tried again"), "{told}");
+    let waits = bench.agent.keeping.record_again.at().unwrap();
+    assert!(waits <= bench.agent.now().steady.after(Duration::from_secs(60)));
+
+    let reports = bench.paths.reports_dir();
+    fs::remove_dir(&reports).unwrap();
+    fs::write(&reports, "").unwrap();
+    fs::remove_dir(&next).unwrap();
+    bench.run_until("the record", |agent| agent.keeping.record_again.at().is_none());
+    assert_eq!(peek(&bench.paths.journal_dir()).unwrap().unwrap().outbox.len(), 1);
+    let told = bench.trouble();
+    assert!(!told.contains("record.new") && told.contains("kept in memory"), "{told}");
+
+    fs::remove_file(&reports).unwrap();
+    fs::create_dir(&reports).unwrap();
+    bench.run_until("the report", |agent| agent.machine.record().outbox.is_empty());
+    assert_eq!(fs::read_dir(&reports).unwrap().count(), 1);
+    assert!(!bench.trouble().contains("report"), "{}", bench.trouble());
+}
+
+#[test]
+fn a_newer_trust_file_is_taken_up_while_the_agent_runs() {
+    let mut bench = Bench::new();
+    bench.agent.input(Input::Start { record: None, local: Local::default() });
+    let second = Trust { version: 2, epoch: 2, ..bench.trust.clone() };
+    let stranger = new_key();
+    for (key, version) in [(&stranger, 1), (&bench.root_key.clone(), 2)] {
+        let new = bench.paths.root().join("new");
+        fs::write(&new, seal(&second, &[key]).unwrap()).unwrap();
+        fs::rename(&new, bench.paths.trust_file()).unwrap();
+        bench.agent.refresh_trust();
+        assert_eq!(bench.agent.trust.trust.version, version);
+    }
+}
+
+fn ended(counter: u64) -> Outgoing {
+    Outgoing {
+        counter,
+        action: 7,
+        bundle: None,
+        state: ReportState::Failed,
+        cause: Cause::default(),
+        bytes_from_peers: 0,
+        bytes_from_central: 0,
+        elapsed_ms: 0,
+        at: Timestamp::ZERO,
+    }
+}
+
+#[test]
+fn an_end_is_sent_again_to_the_same_peer_until_its_receipt() {
+    let mut bench = Bench::new();
+    fs::create_dir_all(bench.paths.peer_run_dir()).unwrap();
+    let listener = Listener::bind(&bench.paths.peer_socket()).unwrap();
+    let (sender, reports) = channel();
+    std::thread::spawn(move || {
+        let connection = listener.accept().unwrap();
+        connection.send(&FromPeer::Hello { version: VERSION, device: "press-1".parse().unwrap() }, None).unwrap();
+        while let Ok(Some(packet)) = connection.receive::<ToPeer>() {
+            if let ToPeer::Report(bytes) = packet.message {
+                sender.send(bytes).unwrap();
+            }
+        }
+    });
+    let next = |reports: &Receiver<_>| reports.recv_timeout(Duration::from_secs(20)).unwrap();
+    bench.agent.input(Input::Start { record: None, local: Local::default() });
+    bench.run_until("a connection", |agent| agent.keeping.resend.at().is_some());
+    let inventory = next(&reports);
+    bench.agent.report(Box::new(ended(1_000)), Vec::new());
+    let first = next(&reports);
+    assert!(first != inventory);
+    let wait = bench.agent.keeping.resend.at().unwrap().since(bench.agent.now().steady);
+    assert!(wait > Duration::from_secs(50) && wait <= Duration::from_secs(60), "{wait:?}");
+    for _ in 0..2 {
+        bench.agent.keeping.resend = Pace::new(Duration::ZERO, Duration::ZERO);
+        bench.agent.keeping.resend.start(bench.agent.now().steady);
+        bench.agent.wakeup();
+        assert!(next(&reports) == first, "ends alone are sent again");
+        assert!(bench.agent.keeping.resend.at().is_some(), "and again");
+    }
+    bench.agent.spool.received(1_000);
+    bench.agent.wakeup();
+    assert!(bench.agent.keeping.resend.at().is_none() && reports.try_recv().is_err());
+}
+
+#[test]
+fn apps_are_looked_after_at_a_steady_pace() {
+    let mut bench = Bench::new();
+    bench.agent.input(Input::Start { record: None, local: Local::default() });
+    bench.run_until("rest", |agent| agent.machine.state() == State::Idle);
+    let first = bench.agent.look_after_at;
+    assert!(bench.agent.due() <= first && first <= Timestamp::ZERO.after(LOOK_AFTER));
+    bench.agent.look_after_at = bench.agent.now().steady;
+    bench.agent.wakeup();
+    let next = bench.agent.look_after_at.since(bench.agent.now().steady);
+    assert!(next <= LOOK_AFTER && next + Duration::from_secs(1) >= LOOK_AFTER, "{next:?}");
+}
