@@ -179,6 +179,7 @@ pub fn report(device: &str, counter: u64, action: u64, bundle: Option<Digest>, c
         fleet: fleet(),
         device: device.parse().unwrap(),
         counter,
+        oldest: 1,
         action,
         bundle,
         state: if action == 0 { ReportState::Inventory } else { ReportState::Succeeded },

@@ -17,6 +17,7 @@ fn report(fleet: &Fleet, peer: &Peer, counter: u64, (key, certificate): &(Signin
         fleet: fleet.id.clone(),
         device: peer.device(),
         counter,
+        oldest: 0,
         action: 0,
         bundle: None,
         state: ReportState::Inventory,
