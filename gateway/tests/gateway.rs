@@ -96,6 +96,18 @@ fn what_devices_would_refuse_is_refused_at_once_with_what_to_do() {
 }
 
 #[test]
+fn a_commit_of_other_tools_that_the_fleet_signed_is_announced_without_a_binding() {
+    let mut site = Site::new();
+    site.start();
+    let foreign = commit(&[], "1", &[]);
+    site.put(&foreign, None, true);
+    site.deploy_web("[\"a\"]").expect(1, &["signed by 0 of the 1 build keys"]);
+    site.put(&foreign, Some(commitmeta(&foreign, &site.build)), true);
+    site.deploy_web("[\"a\"]").expect(0, &[]);
+    assert_eq!(announcements(&site).len(), 1);
+}
+
+#[test]
 fn with_central_out_of_reach_an_action_waits_and_says_so() {
     let mut site = Site::new();
     site.publish("1");
