@@ -157,7 +157,9 @@ fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> 
 fn refusal(part: &Part, why: &CommitRefusal) -> String {
     let commit = part.commit;
     match why {
-        CommitRefusal::Unsigned(_) => format!("commit {commit} {why}; sign it with `fullmetal publish --commit {commit}`"),
+        CommitRefusal::Unsigned(_) => {
+            format!("commit {commit} {why}; sign it with `fullmetal publish --commit {commit}`")
+        }
         _ => format!("commit {commit} {why}"),
     }
 }

@@ -47,14 +47,6 @@ pub enum DaemonError {
         "the trust file wants {0} gateway signatures, this gateway has one key; set the threshold of the gateway role to 1"
     )]
     Threshold(u16),
-    /// The device's configuration is of another fleet.
-    #[error("[device] fleet is {configured}, the trust file is of fleet {trusted}")]
-    Fleet {
-        /// In the configuration.
-        configured: fullmetal_proto::FleetId,
-        /// In the trust file.
-        trusted: fullmetal_proto::FleetId,
-    },
     /// State or spool.
     #[error("{0}")]
     Disk(#[from] DiskError),
@@ -178,10 +170,7 @@ fn connect(settings: &Settings, trust: &SharedTrust, events: &Sender<Event>) -> 
 
 /// The signing key, when the fleet follows it.
 fn usable_key(settings: &Settings, trust: &FleetTrust) -> Result<SigningKey, DaemonError> {
-    if settings.device.fleet != trust.trust.fleet {
-        let (configured, trusted) = (settings.device.fleet.clone(), trust.trust.fleet.clone());
-        return Err(DaemonError::Fleet { configured, trusted });
-    }
+    settings.check_fleet(&trust.trust.fleet)?;
     if trust.trust.gateway.threshold > 1 {
         return Err(DaemonError::Threshold(trust.trust.gateway.threshold));
     }

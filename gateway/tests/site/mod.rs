@@ -73,8 +73,14 @@ impl Site {
     }
 
     pub fn start_settling(&mut self, secs: &str) {
+        let command = self.command(&["run", "--settle", secs]);
+        self.start_as(command);
+    }
+
+    /// Starts the gateway by a command of the test's.
+    pub fn start_as(&mut self, mut command: Command) {
         let before = self.peer.with(|s| s.hellos);
-        let child = self.command(&["run", "--settle", secs]).stderr(Stdio::inherit()).spawn().unwrap();
+        let child = command.stderr(Stdio::inherit()).spawn().unwrap();
         self.gateways.push(child);
         self.peer.wait("the gateway", |s| (s.hellos > before).then_some(()));
         let socket = self.path("run/fullmetal/gateway.sock");
@@ -204,7 +210,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         let text = |b: Vec<u8>| String::from_utf8(b).unwrap();
         Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
     }

@@ -77,6 +77,9 @@ impl Dispatch {
         let before = known.seen.base();
         known.seen.insert(report.counter);
         known.oldest = known.oldest.max(report.oldest);
+        // It was alive when it said so, however long the report was carried.
+        let made = report.at.min(self.now);
+        known.heard = known.heard.max(Some(made).filter(|at| *at > Timestamp::ZERO));
         let says_parts = report.state == ReportState::Inventory || !report.parts.is_empty();
         if says_parts && report.counter >= known.parts_counter {
             known.parts_counter = report.counter;

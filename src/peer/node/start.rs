@@ -143,7 +143,8 @@ fn listener(settings: &Settings) -> anyhow::Result<AsyncListener> {
 
 fn policy(settings: &Settings) -> Policy {
     let own_uid = rustix::process::getuid().as_raw();
-    Policy { device: settings.device.id.clone(), own_uid, gateway_uid: settings.peer.client_uid }
+    let observer_idle = Duration::from_millis(socket::IDLE_MS_MAX);
+    Policy { device: settings.device.id.clone(), own_uid, gateway_uid: settings.peer.client_uid, observer_idle }
 }
 
 fn seed() -> anyhow::Result<u64> {

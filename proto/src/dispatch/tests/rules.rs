@@ -353,6 +353,20 @@ fn a_device_that_starts_afresh_counts_from_its_clock_and_soon_gets_receipts() {
 }
 
 #[test]
+fn a_device_was_heard_when_it_made_its_newest_report_but_not_in_the_future() {
+    let mut w = World::settled();
+    let at =
+        |counter, secs| Report { at: Timestamp::from_secs(secs), ..report(0, counter, 0, 1, ReportState::Inventory) };
+    let heard = |w: &World| w.core.state().devices[&device(0)].heard;
+    w.send(at(2, 999_900));
+    assert_eq!(heard(&w), Some(Timestamp::from_secs(999_900)));
+    w.send(at(1, 999_000));
+    assert_eq!(heard(&w), Some(Timestamp::from_secs(999_900)), "an older one that came late");
+    w.send(at(3, 9_000_000));
+    assert_eq!(heard(&w), Some(w.now));
+}
+
+#[test]
 fn a_report_of_another_bundle_or_device_changes_no_action() {
     let mut w = World::settled();
     w.ask(1, wish(&[0], 1));
