@@ -5,7 +5,7 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, Keypair
 use fullmetal_proto::wire::SigningKey;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -66,12 +66,19 @@ pub fn load_certificate(path: &Path) -> Result<Vec<u8>, IdentityError> {
 }
 
 pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    read_at_most(path, FILE_LEN_MAX)
+}
+
+/// The file's bytes; more than `len_max` of them is an error.
+pub(super) fn read_at_most(path: &Path, len_max: u64) -> Result<Vec<u8>, IdentityError> {
     let err = |source| IdentityError::File { action: "reading", path: path.to_owned(), source };
-    let len = std::fs::metadata(path).map_err(err)?.len();
-    if len > FILE_LEN_MAX {
-        return Err(err(std::io::Error::other(format!("{len} bytes are over the limit of {FILE_LEN_MAX}"))));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(err)?;
+    file.take(len_max + 1).read_to_end(&mut bytes).map_err(err)?;
+    if bytes.len() as u64 > len_max {
+        return Err(err(std::io::Error::other(format!("it is over the limit of {len_max} bytes"))));
     }
-    std::fs::read(path).map_err(err)
+    Ok(bytes)
 }
 
 /// Creates `path` whole, synced and named in its directory, or not at all; an existing file is an error.

@@ -1,8 +1,10 @@
 use super::*;
+use crate::config::Paths;
 use fullmetal_proto::wire::trust::Role;
-use fullmetal_proto::wire::{BuildKey, Revocations, Trust};
+use fullmetal_proto::wire::{BuildKey, Document, Revocations, Trust, seal};
 use fullmetal_proto::{DeviceId, FleetId, Timestamp};
 use serde_bytes::ByteBuf;
+use std::path::Path;
 
 fn now() -> Timestamp {
     Timestamp::from_secs(1_795_528_440)
@@ -114,4 +116,108 @@ fn openssl_reads_our_keys_and_certificates() {
     assert_eq!(openssl(&["x509", "-in", "c", "-noout", "-pubkey"]), of_key);
     assert!(openssl(&["verify", "-CAfile", "ca", "c"]).contains("OK"));
     assert!(openssl(&["x509", "-in", "c", "-noout", "-text"]).contains("URI:urn:fullmetal:plant-7:device:press-1"));
+}
+
+/// A trust file and a revocation list on disk, as an operator replaces them.
+struct Files {
+    dir: tempfile::TempDir,
+    paths: Paths,
+}
+
+impl Files {
+    fn new(first: &Trust, key: &SigningKey) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        std::fs::create_dir_all(paths.trust_file().parent().unwrap()).unwrap();
+        let files = Files { dir, paths };
+        files.put(&files.paths.trust_file(), first, &[key]);
+        files
+    }
+
+    /// As `install` and `mv` do it: a new file takes the old one's name.
+    fn put<D: Document>(&self, path: &Path, document: &D, keys: &[&SigningKey]) {
+        let new = self.dir.path().join("new");
+        std::fs::write(&new, seal(document, keys).unwrap()).unwrap();
+        std::fs::rename(&new, path).unwrap();
+    }
+
+    fn load(&self) -> SharedTrust {
+        SharedTrust::new(FleetTrust::load(&self.paths).unwrap())
+    }
+}
+
+fn revoking(version: u64, names: &[&str]) -> Revocations {
+    let devices = names.iter().map(|n| n.parse().unwrap()).collect();
+    Revocations { version, devices, ..Revocations::none(&fleet()) }
+}
+
+#[test]
+fn a_newer_trust_file_counts_at_once_when_both_root_roles_signed_it() {
+    let (ca, new_root) = (ca(), new_key());
+    let first = trust(&ca).trust;
+    let files = Files::new(&first, &ca.key);
+    let shared = files.load();
+    assert!(!shared.refresh(&files.paths), "nothing changed");
+    let root = Role { keys: vec![PublicKey::of(&new_root)], threshold: 1 };
+    let second = Trust { version: 2, epoch: 2, root, ..first.clone() };
+    let place = files.paths.trust_file();
+    for (document, keys) in [
+        (&second, vec![&ca.key]),
+        (&second, vec![&new_root]),
+        (&Trust { version: 3, ..second.clone() }, vec![&ca.key, &new_root]),
+        (&Trust { epoch: 9, ..first.clone() }, vec![&ca.key]),
+    ] {
+        files.put(&place, document, &keys);
+        assert!(!shared.refresh(&files.paths));
+        assert_eq!(shared.get().trust, first, "{document:?} signed by {} keys", keys.len());
+    }
+    std::fs::write(&place, "half of a file").unwrap();
+    assert!(!shared.refresh(&files.paths));
+    std::fs::remove_file(&place).unwrap();
+    assert!(!shared.refresh(&files.paths));
+    assert_eq!(shared.get().trust, first);
+
+    files.put(&place, &second, &[&ca.key, &new_root]);
+    assert!(shared.refresh(&files.paths));
+    assert_eq!(shared.get().trust, second);
+    assert!(!shared.refresh(&files.paths), "told once");
+}
+
+#[test]
+fn a_longer_revocation_list_counts_at_once_and_no_entry_comes_back() {
+    let (ca, stranger) = (ca(), new_key());
+    let files = Files::new(&trust(&ca).trust, &ca.key);
+    let shared = files.load();
+    let place = files.paths.revocations_file();
+    let revoked = |name: &str| shared.get().revoked.has_device(&name.parse().unwrap());
+
+    files.put(&place, &revoking(1, &["press-1"]), &[&stranger]);
+    assert!(!shared.refresh(&files.paths) && !revoked("press-1"));
+    files.put(&place, &revoking(1, &["press-1"]), &[&ca.key]);
+    assert!(shared.refresh(&files.paths) && revoked("press-1"));
+    files.put(&place, &revoking(2, &["press-2"]), &[&ca.key]);
+    assert!(!shared.refresh(&files.paths) && revoked("press-1") && !revoked("press-2"));
+    std::fs::remove_file(&place).unwrap();
+    assert!(!shared.refresh(&files.paths) && revoked("press-1"));
+    let many: Vec<String> = (1..=9_000).map(|n| format!("press-{n}")).collect();
+    files.put(&place, &revoking(3, &many.iter().map(String::as_str).collect::<Vec<_>>()), &[&ca.key]);
+    assert!(std::fs::metadata(&place).unwrap().len() > 64 << 10);
+    assert!(shared.refresh(&files.paths) && revoked("press-9000"));
+}
+
+#[test]
+fn a_new_root_and_its_revocation_list_are_taken_up_together() {
+    let (ca, new_root) = (ca(), new_key());
+    let first = trust(&ca).trust;
+    let files = Files::new(&first, &ca.key);
+    let shared = files.load();
+    let root = Role { keys: vec![PublicKey::of(&new_root)], threshold: 1 };
+    let mut list = revoking(1, &[]);
+    list.keys.insert(PublicKey::of(&ca.key).id());
+    // The list comes first and is not believed yet; it is looked at again when the trust file follows.
+    files.put(&files.paths.revocations_file(), &list, &[&new_root]);
+    assert!(!shared.refresh(&files.paths));
+    files.put(&files.paths.trust_file(), &Trust { version: 2, root, ..first }, &[&ca.key, &new_root]);
+    assert!(shared.refresh(&files.paths));
+    assert_eq!((shared.get().trust.version, shared.get().revoked.clone()), (2, list));
 }
