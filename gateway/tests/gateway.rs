@@ -6,7 +6,7 @@ mod site;
 
 use fullmetal::identity::{Usage, issue_ca, issue_member, new_key, save_key};
 use fullmetal_proto::wire::local::{CentralObject, FromPeer, ToPeer};
-use fullmetal_proto::wire::{Announcement, Hint, Mode, PublicKey, open, seal};
+use fullmetal_proto::wire::{Announcement, Hint, Mode, PublicKey, Revocations, Trust, open, seal};
 use fullmetal_proto::{Bitmap, Digest};
 use site::{REF, Site, commit, commitmeta, fleet, manifest, now, report, sealed};
 use std::fs::Permissions;
@@ -249,6 +249,37 @@ fn a_gateway_that_cannot_work_says_why_and_ends() {
     site.run(&["run"]).expect(2, &["fullmetal.toml: line 1", "gatewya"]);
     assert_eq!(site.run(&["deploy"]).code, 2);
     site.run(&["deploy", "/nowhere.toml"]).expect(2, &["reading /nowhere.toml"]);
+}
+
+#[test]
+fn a_running_gateway_follows_a_newer_trust_file_and_ends_when_its_key_is_revoked() {
+    let mut site = Site::new();
+    site.publish("1");
+    site.start();
+    site.deploy_web("[\"press-1\"]").expect(0, &[]);
+    let next = Trust { version: 2, epoch: 2, ..site.trust() };
+    site.install("trust", &next);
+    site.peer.wait("an announcement of the new epoch", |s| {
+        let newest = open::<Announcement>(s.announced.last()?).unwrap().document;
+        (newest.rank() == (2, 1) && newest.rows.len() == 1).then_some(())
+    });
+    let (report_key, certificate) = site.agent("press-1", Usage::Agent);
+    let mut revoked = Revocations { version: 1, ..Revocations::none(&fleet()) };
+    revoked.devices.insert("press-1".parse().unwrap());
+    site.install("revocations", &revoked);
+    let mut counter = 0;
+    let refused = || site.status()["trouble"].as_str().unwrap().contains("revoked");
+    while !refused() {
+        assert!(counter < 600, "a revoked device's reports are still taken");
+        counter += 1;
+        let envelope = seal(&report("press-1", counter, 0, None, &certificate), &[&report_key]).unwrap();
+        site.peer.report(envelope);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    revoked.version = 2;
+    revoked.keys.insert(PublicKey::of(&site.gateway).id());
+    site.install("revocations", &revoked);
+    assert_eq!(site.ended(), 2);
 }
 
 /// Runs a command as a user who has nothing to do with the gateway.

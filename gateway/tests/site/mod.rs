@@ -8,8 +8,8 @@ pub use peer::{Peer, sealed};
 use fullmetal::identity::{Usage, issue_ca, issue_member, new_key, save_key};
 use fullmetal_proto::wire::local::CentralObject;
 use fullmetal_proto::wire::{
-    BuildKey, Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Pack, PublicKey, Report, ReportState, SigningKey,
-    Trust, seal, trust::Role,
+    BuildKey, Document, Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Pack, PublicKey, Report, ReportState,
+    SigningKey, Trust, open, seal, trust::Role,
 };
 use fullmetal_proto::{DeviceId, Digest, FleetId, Timestamp};
 use serde_bytes::ByteBuf;
@@ -21,6 +21,7 @@ pub const REF: &str = "apps/web/x86_64";
 pub struct Site {
     pub dir: tempfile::TempDir,
     pub peer: Peer,
+    pub root: SigningKey,
     pub build: SigningKey,
     pub gateway: SigningKey,
     pub ca: (Vec<u8>, SigningKey),
@@ -60,7 +61,25 @@ impl Site {
         std::fs::write(etc.join("fullmetal.toml"), "[device]\nid = \"gateway\"\nfleet = \"plant\"\n").unwrap();
         save_key(&etc.join("gateway.key"), &gateway).unwrap();
         let peer = Peer::start(&dir.path().join("run/fullmetal/peer/peer.sock"));
-        Site { dir, peer, build, gateway, ca: (ca, ca_key), gateways: vec![] }
+        Site { dir, peer, root, build, gateway, ca: (ca, ca_key), gateways: vec![] }
+    }
+
+    /// Puts a document where the gateway finds it, signed by the root role, as an operator does.
+    pub fn install<D: Document>(&self, name: &str, document: &D) {
+        let place = self.path("etc/fullmetal").join(name);
+        let new = place.with_extension("new");
+        std::fs::write(&new, seal(document, &[&self.root]).unwrap()).unwrap();
+        std::fs::rename(new, place).unwrap();
+    }
+
+    /// The trust file in force.
+    pub fn trust(&self) -> Trust {
+        open(&std::fs::read(self.path("etc/fullmetal/trust")).unwrap()).unwrap().document
+    }
+
+    /// Waits until the gateway has ended by itself; its exit status.
+    pub fn ended(&mut self) -> i32 {
+        self.gateways.pop().unwrap().wait().unwrap().code().unwrap()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -90,6 +90,7 @@ impl Dispatch {
             Input::Withdraw { ticket, action } => self.withdraw(ticket, action),
             Input::Resume { ticket } => self.resume(ticket),
             Input::Highest(newest) => self.learn(newest),
+            Input::Epoch(epoch) => self.config.epoch = self.config.epoch.max(epoch),
             Input::Connected => self.connect(),
             Input::Disconnected => self.connected = false,
             Input::Heard(list) => self.heard(list),

@@ -5,6 +5,7 @@ use super::answers::{Answers, FINISHED_MAX};
 use super::carrier::Carrier;
 use super::clients::Clients;
 use super::notes::Notes;
+use super::trust::Watch;
 use super::wishes::Wishes;
 use super::{Inbox, Node};
 use crate::config::Settings;
@@ -92,6 +93,7 @@ pub async fn run_until(settings: Settings, shutdown: impl Future<Output = ()>) -
         answers: Answers::new(finished),
         notes: notes.clone(),
         sync_at: None,
+        trust: Watch::new(settings.paths.clone()),
         data,
     };
     node.restore_announcement().context("restoring the newest announcement")?;

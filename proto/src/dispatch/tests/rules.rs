@@ -250,6 +250,21 @@ fn a_newer_role_than_our_trust_file_knows_stops_it() {
 }
 
 #[test]
+fn a_newer_trust_file_has_the_same_wishes_announced_in_its_epoch_at_once() {
+    let mut w = World::settled();
+    w.give(Input::Epoch(2));
+    assert!(w.newest.is_none(), "there is nothing to say");
+    let mut w = World::settled();
+    w.ask(1, wish(&[0], 1));
+    w.give(Input::Epoch(2));
+    assert_eq!((w.newest.as_ref().unwrap().rank(), w.row(0)), ((2, 1), Some((1, Mode::Now))));
+    w.give(Input::Epoch(2));
+    w.give(Input::Epoch(1));
+    w.ask(2, wish(&[1], 1));
+    assert_eq!(w.newest.as_ref().unwrap().rank(), (2, 2));
+}
+
+#[test]
 fn a_new_epoch_starts_its_counter_anew_even_after_the_last_number() {
     let mut w = World::new();
     w.give(Input::Connected);
