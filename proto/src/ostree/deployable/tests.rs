@@ -90,13 +90,15 @@ enum Said {
 }
 use Said::{Elsewhere, Unsigned, Yes};
 
+/// Wanted ref, binding, metadata of ours, signer, what is said.
+type Case<'a> = (&'a str, &'a [&'a str], bool, Option<u8>, Said);
+
 const SIGNED: Option<u8> = Some(2);
 const BY_A_STRANGER: Option<u8> = Some(4);
 
 #[test]
 fn a_commit_is_deployed_under_the_refs_that_its_builder_and_the_trust_file_allow() {
-    // Wanted ref, binding, metadata of ours, signer, what is said.
-    let table: &[(&str, &[&str], bool, Option<u8>, Said)] = &[
+    let table: &[Case<'_>] = &[
         ("apps/web", &["apps/web"], true, SIGNED, Yes),
         ("apps/web", &["apps/shop", "apps/web"], true, SIGNED, Yes),
         ("apps/web", &["apps/web"], false, SIGNED, Yes),
