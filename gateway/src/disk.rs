@@ -3,6 +3,7 @@
 //! Every file is written beside its place, synced, renamed, and its directory synced: under its name it is
 //! either absent or whole.
 
+use crate::durable::{beside, make_dirs, parent, sync_dir};
 use fullmetal_proto::DeviceId;
 use fullmetal_proto::dispatch::{State, StateError};
 use fullmetal_proto::wire::{Report, open};
@@ -50,7 +51,7 @@ impl Disk {
     /// Takes the directory, making it when it is not there.
     pub fn open(dir: &Path) -> Result<Self, DiskError> {
         let spool = dir.join("spool");
-        std::fs::create_dir_all(&spool).map_err(io("making", &spool))?;
+        make_dirs(&spool).map_err(io("making", &spool))?;
         let path = dir.join("lock");
         let lock = File::create(&path).map_err(io("opening", &path))?;
         match lock.try_lock() {
@@ -124,15 +125,13 @@ fn io<'a>(action: &'static str, path: &'a Path) -> impl Fn(std::io::Error) -> Di
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
+    let new = beside(path, ".new");
     let mut file = File::create(&new).map_err(io("writing", &new))?;
     file.write_all(bytes).map_err(io("writing", &new))?;
     file.sync_all().map_err(io("syncing", &new))?;
     std::fs::rename(&new, path).map_err(io("renaming", &new))?;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    File::open(dir).and_then(|d| d.sync_all()).map_err(io("syncing", dir))
+    let dir = parent(path);
+    sync_dir(dir).map_err(io("syncing", dir))
 }
 
 #[cfg(test)]

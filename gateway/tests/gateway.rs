@@ -6,9 +6,13 @@ mod site;
 
 use fullmetal::identity::{Usage, issue_ca, issue_member, new_key, save_key};
 use fullmetal_proto::wire::local::{CentralObject, FromPeer, ToPeer};
-use fullmetal_proto::wire::{Announcement, Hint, Mode, PublicKey, open, seal};
+use fullmetal_proto::wire::{Announcement, Hint, Mode, PublicKey, Revocations, Trust, open, seal};
 use fullmetal_proto::{Bitmap, Digest};
 use site::{REF, Site, commit, commitmeta, fleet, manifest, now, report, sealed};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 
 fn announcements(site: &Site) -> Vec<Announcement> {
     site.peer.with(|s| s.announced.iter().map(|b| open::<Announcement>(b).unwrap().document).collect())
@@ -54,10 +58,7 @@ fn a_decision_is_announced_and_what_devices_report_is_kept_and_acknowledged() {
     assert_eq!((&device["state"], &device["bytes_from_peers"]), (&"succeeded".into(), &700.into()));
     assert!(status["devices"]["press-2"]["heard_s"].as_u64().unwrap() >= 3);
     let text = site.run(&["status"]).out;
-    assert!(
-        text.contains("the gateway runs; announcement 1.1") && text.contains("1 not heard of, 1 succeeded"),
-        "{text}"
-    );
+    assert!(text.contains("the gateway runs; announcement 1.1") && text.contains("1 announced, 1 succeeded"), "{text}");
     let reports = site.audit().iter().filter(|l| l.get("report").is_some()).count();
     assert_eq!(reports, 1, "a report that comes twice counts once");
 }
@@ -96,6 +97,18 @@ fn what_devices_would_refuse_is_refused_at_once_with_what_to_do() {
 }
 
 #[test]
+fn a_commit_of_other_tools_that_the_fleet_signed_is_announced_without_a_binding() {
+    let mut site = Site::new();
+    site.start();
+    let foreign = commit(&[], "1", &[]);
+    site.put(&foreign, None, true);
+    site.deploy_web("[\"a\"]").expect(1, &["signed by 0 of the 1 build keys"]);
+    site.put(&foreign, Some(commitmeta(&foreign, &site.build)), true);
+    site.deploy_web("[\"a\"]").expect(0, &[]);
+    assert_eq!(announcements(&site).len(), 1);
+}
+
+#[test]
 fn with_central_out_of_reach_an_action_waits_and_says_so() {
     let mut site = Site::new();
     site.publish("1");
@@ -104,7 +117,7 @@ fn with_central_out_of_reach_an_action_waits_and_says_so() {
     let words = ["action 1: nothing is announced yet", "central is out of reach", "withdraw 1"];
     site.deploy_web("[\"press-1\"]").expect(1, &words);
     assert!(announcements(&site).is_empty());
-    assert!(site.run(&["status"]).out.contains("pending: central is out of reach: connection refused"));
+    assert!(site.run(&["status"]).out.contains("\n    central is out of reach: connection refused\n"));
     site.kill();
     site.peer.with(|s| s.central_down = false);
     site.start();
@@ -231,9 +244,90 @@ fn a_gateway_that_cannot_work_says_why_and_ends() {
     site.run(&["run"]).expect(2, &["is not in the gateway role of trust file version 1"]);
     let config = site.path("etc/fullmetal/fullmetal.toml");
     std::fs::write(&config, "[device]\nid = \"gateway\"\nfleet = \"other\"\n").unwrap();
-    site.run(&["run"]).expect(2, &["[device] fleet is other, the trust file is of fleet plant"]);
+    site.run(&["run"]).expect(2, &["[device] fleet = \"other\" is not fleet plant", "fullmetal.toml"]);
     std::fs::write(&config, "[gatewya]\n").unwrap();
     site.run(&["run"]).expect(2, &["fullmetal.toml: line 1", "gatewya"]);
     assert_eq!(site.run(&["deploy"]).code, 2);
     site.run(&["deploy", "/nowhere.toml"]).expect(2, &["reading /nowhere.toml"]);
+}
+
+#[test]
+fn a_running_gateway_follows_a_newer_trust_file_and_ends_when_its_key_is_revoked() {
+    let mut site = Site::new();
+    site.publish("1");
+    site.start();
+    site.deploy_web("[\"press-1\"]").expect(0, &[]);
+    let next = Trust { version: 2, epoch: 2, ..site.trust() };
+    site.install("trust", &next);
+    site.peer.wait("an announcement of the new epoch", |s| {
+        let newest = open::<Announcement>(s.announced.last()?).unwrap().document;
+        (newest.rank() == (2, 1) && newest.rows.len() == 1).then_some(())
+    });
+    let (report_key, certificate) = site.agent("press-1", Usage::Agent);
+    let mut revoked = Revocations { version: 1, ..Revocations::none(&fleet()) };
+    revoked.devices.insert("press-1".parse().unwrap());
+    site.install("revocations", &revoked);
+    let mut counter = 0;
+    let refused = || site.status()["trouble"].as_str().unwrap().contains("revoked");
+    while !refused() {
+        assert!(counter < 600, "a revoked device's reports are still taken");
+        counter += 1;
+        let envelope = seal(&report("press-1", counter, 0, None, &certificate), &[&report_key]).unwrap();
+        site.peer.report(envelope);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    revoked.version = 2;
+    revoked.keys.insert(PublicKey::of(&site.gateway).id());
+    site.install("revocations", &revoked);
+    assert_eq!(site.ended(), 2);
+}
+
+/// Runs a command as a user who has nothing to do with the gateway.
+fn as_nobody(site: &Site, args: &[&str]) -> site::Ran {
+    let copy = site.path("fullmetal-gateway");
+    std::fs::copy(env!("CARGO_BIN_EXE_fullmetal-gateway"), &copy).unwrap();
+    let mut command = Command::new(&copy);
+    command.arg("--root").arg(site.dir.path()).args(args).uid(65_534).gid(65_534).stdin(Stdio::null());
+    site::Ran::of(command.output().unwrap())
+}
+
+#[test]
+fn a_user_who_may_not_use_the_gateway_is_told_who_may() {
+    let mut site = Site::new();
+    site.start();
+    let open = |path: &std::path::Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    open(site.dir.path(), 0o755);
+    for args in [&["status"][..], &["withdraw", "1"]] {
+        as_nobody(&site, args).expect(1, &["refused: user 65534 may not use this gateway; become root"]);
+    }
+    open(&site.path("run/fullmetal"), 0o700);
+    as_nobody(&site, &["status"]).expect(1, &["connecting to", "gateway.sock: Permission denied", "become root"]);
+    open(&site.path("run/fullmetal"), 0o755);
+}
+
+/// A name is durable when the directory that holds it was synced after it was made.
+#[test]
+fn what_a_gateway_makes_at_its_first_start_survives_a_power_cut() {
+    let mut site = Site::new();
+    let log = site.path("strace");
+    let mut traced = Command::new("strace");
+    traced.args(["-D", "-f", "-y", "-qq", "-e", "trace=openat,mkdir,mkdirat,fsync,fdatasync", "-o"]).arg(&log);
+    traced
+        .arg(env!("CARGO_BIN_EXE_fullmetal-gateway"))
+        .arg("--root")
+        .arg(site.dir.path())
+        .args(["run", "--settle", "0"]);
+    site.start_as(traced);
+    site.kill();
+    let dir = site.path("var/lib/fullmetal/gateway");
+    let calls = std::fs::read_to_string(&log).unwrap();
+    let calls: Vec<&str> = calls.lines().filter(|line| !line.contains("= -1")).collect();
+    for (made, how) in [("gateway", "mkdir"), ("spool", "mkdir"), ("audit.jsonl", "O_CREAT")] {
+        let path = if made == "gateway" { dir.clone() } else { dir.join(made) };
+        let quoted = format!("\"{}\"", path.display());
+        let at = calls.iter().position(|line| line.contains(&quoted) && line.contains(how)).expect(made);
+        let synced = format!("<{}>)", path.parent().unwrap().display());
+        let after = calls[at..].iter().any(|line| line.contains("fsync(") && line.contains(&synced));
+        assert!(after, "{made} is not durable: {calls:#?}");
+    }
 }

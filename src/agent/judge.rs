@@ -4,11 +4,11 @@ use super::Agent;
 use super::link::Link;
 use crate::identity::Usage;
 use crate::local::read_descriptor;
+use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::{Candidate, Ticket};
-use fullmetal_proto::ostree::{Commit, signatures};
+use fullmetal_proto::ostree::{Commit, CommitRefusal, Deployable};
 use fullmetal_proto::wire::local::{CentralObject, ToPeer};
 use fullmetal_proto::wire::{BlobRef, Bundle, Manifest, Opened, Part, open};
-use fullmetal_proto::{Digest, RefName};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -127,12 +127,12 @@ pub fn judge(agent: &Agent, blobs: &Blobs) -> Result<(Vec<Candidate>, JudgedPart
 fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> Result<(Candidate, Manifest), String> {
     let blob = |blob: &BlobRef| bytes.get(&blob.sha256).map(Vec::as_slice).unwrap_or_default();
     let object = blob(&part.commit_object);
-    let commit = Commit::parse(object).map_err(|e| format!("commit {}: {e}", part.commit))?;
     let meta = part.commit_meta.as_ref().map(blob).unwrap_or_default();
-    check_signed(agent, &part.ref_name, object, meta)?;
-    check_bound(&part.ref_name, &commit)?;
+    let (trust, revoked) = (&agent.trust.trust, &agent.trust.revoked);
+    let rule = Deployable { trust, revoked, ref_name: &part.ref_name };
+    let judged = rule.judge(object, meta).and_then(|commit| commit.check_name(&part.name).map(|()| commit));
+    let commit = judged.map_err(|e| refusal(part, &e))?;
     check_hardware(agent, part, &commit)?;
-    check_named(part, &commit)?;
     let manifest: Opened<Manifest> = open(blob(&part.manifest)).map_err(|e| format!("manifest: {e}"))?;
     let manifest = manifest.document;
     if manifest.commit != part.commit {
@@ -154,30 +154,13 @@ fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> 
     Ok((candidate, manifest))
 }
 
-fn check_signed(agent: &Agent, ref_name: &RefName, commit: &[u8], meta: &[u8]) -> Result<(), String> {
-    let trust = &agent.trust;
-    let signed = trust.trust.check_commit(ref_name, commit, &signatures(meta), &trust.revoked);
-    match signed {
-        Err(_) if trust.trust.allows_unsigned(ref_name) => Ok(()),
-        Err(e) => Err(format!("commit is {e}; sign it with `fullmetal publish --commit`")),
-        Ok(()) => Ok(()),
-    }
-}
-
-/// A signed commit must not appear under a ref that its builder did not mean. A foreign one may be unbound.
-fn check_bound(ref_name: &RefName, commit: &Commit) -> Result<(), String> {
-    let refs = &commit.metadata.refs;
-    if refs.is_empty() || refs.iter().any(|r| r == ref_name.as_str()) {
-        return Ok(());
-    }
-    Err(format!("commit is bound to {}, not to {ref_name}", refs.join(", ")))
-}
-
-/// Floors and data belong to a name: the gateway must not give a release another one than its builder did.
-fn check_named(part: &Part, commit: &Commit) -> Result<(), String> {
-    match &commit.metadata.name {
-        Some(name) if *name != part.name => Err(format!("commit is app {name}, not {}", part.name)),
-        _ => Ok(()),
+fn refusal(part: &Part, why: &CommitRefusal) -> String {
+    let commit = part.commit;
+    match why {
+        CommitRefusal::Unsigned(_) => {
+            format!("commit {commit} {why}; sign it with `fullmetal publish --commit {commit}`")
+        }
+        _ => format!("commit {commit} {why}"),
     }
 }
 

@@ -41,6 +41,7 @@ impl Spool {
             fleet: identity.fleet.clone(),
             device: identity.device.clone(),
             counter: outgoing.counter,
+            oldest: self.files().first().map_or(outgoing.counter, |(first, _)| outgoing.counter.min(*first)),
             action: outgoing.action,
             bundle: outgoing.bundle,
             state: outgoing.state,

@@ -39,6 +39,19 @@ impl AsyncConnection {
         let receive = || receive_bytes(self.inner.as_fd()).map_err(std::io::Error::from);
         decode(self.inner.async_io(Interest::READABLE, receive).await?)
     }
+
+    /// Waits for one packet and drops it; false when the other side has closed.
+    pub(super) async fn receive_any(&self) -> Result<bool, LocalError> {
+        let receive = || receive_bytes(self.inner.as_fd()).map_err(std::io::Error::from);
+        let (bytes, _) = self.inner.async_io(Interest::READABLE, receive).await?;
+        Ok(!bytes.is_empty())
+    }
+
+    /// Says no more; what was said can still be read.
+    pub(super) fn shutdown_write(&self) -> Result<(), LocalError> {
+        let shut = rustix::net::shutdown(self.inner.as_fd(), rustix::net::Shutdown::Write);
+        Ok(shut.map_err(std::io::Error::from)?)
+    }
 }
 
 /// A [`Listener`] on a tokio runtime.

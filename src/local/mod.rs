@@ -6,6 +6,7 @@
 mod asynchronous;
 mod descriptor;
 mod listener;
+mod refusal;
 
 pub use asynchronous::{AsyncConnection, AsyncListener};
 pub use descriptor::{read_descriptor, sealed_descriptor};
@@ -28,7 +29,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// The socket could not be made, bound or reached.
-    #[error("{action} {path}: {source}; is the other program running?", path = .path.display())]
+    #[error("{action} {path}: {source}; {}", hint(.path, .source), path = .path.display())]
     Socket {
         /// What was tried.
         action: &'static str,
@@ -36,6 +37,12 @@ pub enum LocalError {
         path: PathBuf,
         /// The system's word.
         source: std::io::Error,
+    },
+    /// The other side turned us away.
+    #[error("refused: {reason}")]
+    Refused {
+        /// Its words.
+        reason: String,
     },
     /// Sending or receiving failed; the connection is of no more use.
     #[error("local socket: {0}")]
@@ -202,8 +209,28 @@ fn decode<M: DeserializeOwned>(
     if bytes.is_empty() {
         return Ok(None);
     }
-    let message = cbor::from_slice(&bytes, PACKET_LEN_MAX)?;
-    Ok(Some(Packet { message, descriptor }))
+    match cbor::from_slice(&bytes, PACKET_LEN_MAX) {
+        Ok(message) => Ok(Some(Packet { message, descriptor })),
+        Err(error) => Err(refusal::reason(&bytes).map_or(error.into(), |reason| LocalError::Refused { reason })),
+    }
+}
+
+/// What to do about a socket that cannot be reached or bound.
+fn hint(path: &Path, error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => match owner(path) {
+            Some((place, uid)) if uid != 0 => format!("become root or user {uid}, who owns {}", place.display()),
+            _ => "become root".into(),
+        },
+        std::io::ErrorKind::AddrInUse => "another program listens there; end it first".into(),
+        _ => "is the other program running?".into(),
+    }
+}
+
+/// The nearest of the path and the directories above it that can be looked at, and whose it is.
+fn owner(path: &Path) -> Option<(&Path, u32)> {
+    use std::os::unix::fs::MetadataExt as _;
+    path.ancestors().find_map(|place| Some((place, std::fs::metadata(place).ok()?.uid())))
 }
 
 #[cfg(test)]
@@ -238,6 +265,19 @@ mod tests {
         assert!(matches!(read_descriptor(&fd, 99), Err(LocalError::DescriptorTooLong { max: 99 })));
         let (read, _write) = rustix::pipe::pipe().unwrap();
         assert!(matches!(read_descriptor(&read, 99), Err(LocalError::Io(_))));
+    }
+
+    #[test]
+    fn who_may_not_reach_a_socket_learns_who_may() {
+        let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let dir = tempfile::tempdir().unwrap();
+        let error = LocalError::Socket { action: "connecting to", path: dir.path().join("x/s.sock"), source: denied() };
+        let own = rustix::process::getuid().as_raw();
+        let owner = format!(" or user {own}, who owns {}", dir.path().display());
+        let expected = format!("; become root{}", if own == 0 { "" } else { &owner });
+        assert!(error.to_string().ends_with(&expected), "{error}");
+        let missing = Connection::connect(&dir.path().join("s.sock"), None).unwrap_err();
+        assert!(missing.to_string().ends_with("is the other program running?"), "{missing}");
     }
 
     #[test]

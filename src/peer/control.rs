@@ -1,7 +1,9 @@
 //! Length-prefixed CBOR messages on quinn streams: a big-endian u32, then that many bytes.
 
 use fullmetal_proto::wire::cbor::{self, CborError};
-use fullmetal_proto::wire::transfer::{CONTROL_LEN_MAX, Control, PEERS_MAX, STATUSES_MAX, STOCK_MAX};
+use fullmetal_proto::wire::transfer::{
+    CONTROL_ITEMS_MAX, CONTROL_LEN_MAX, Control, PEERS_MAX, STATUSES_MAX, STOCK_MAX,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
@@ -69,7 +71,7 @@ where
     if read < len {
         return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
     }
-    Ok(cbor::from_slice(&body, max)?)
+    Ok(cbor::from_slice_of_items(&body, max, CONTROL_ITEMS_MAX)?)
 }
 
 /// Reads one control message and checks the limits of its lists.

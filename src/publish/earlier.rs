@@ -82,7 +82,7 @@ fn history(central: &Central, starts: &[Digest]) -> Result<Vec<Digest>, PublishE
 
 /// The place of `entry`, if its frames lie one after another in one pack, as publish writes them.
 fn place(manifest: &Manifest, entry: &ObjectEntry) -> Option<Placed> {
-    let (first, last) = manifest.frames_of(entry).into_inner();
+    let (first, last) = manifest.starts().frames_of(entry).into_inner();
     let frames = manifest.frames.get(first as usize..=last as usize)?;
     let joined = |a: &Frame, b: &Frame| a.pack == b.pack && a.offset + u64::from(a.length) == b.offset;
     if !frames.iter().zip(&frames[1..]).all(|(a, b)| joined(a, b)) {

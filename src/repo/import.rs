@@ -2,7 +2,7 @@
 
 use super::{ObjectStore, StoreError};
 use frames::FrameReader;
-use fullmetal_proto::wire::{Frame, Manifest, ObjectEntry, ObjectId, ObjectKind};
+use fullmetal_proto::wire::{Frame, FrameStarts, Manifest, ObjectEntry, ObjectId, ObjectKind};
 use fullmetal_proto::{Bitmap, Digest};
 use std::io::Read;
 use std::ops::RangeInclusive;
@@ -88,8 +88,7 @@ pub struct Progress {
 pub struct Import {
     commit: Digest,
     frames: Vec<Frame>,
-    /// Where each frame starts when all frames' raw bytes are one stream.
-    starts: Vec<u64>,
+    starts: FrameStarts,
     /// What was missing, in the order of its bytes.
     wanted: Vec<Wanted>,
     progress: Progress,
@@ -135,12 +134,7 @@ impl Stage {
 impl Import {
     /// An import of `missing`, which [`ObjectStore::missing`] answered for the manifest's objects.
     pub fn new(manifest: &Manifest, missing: &[ObjectId]) -> Self {
-        let mut starts = Vec::with_capacity(manifest.frames.len());
-        let mut end = 0u64;
-        for frame in &manifest.frames {
-            starts.push(end);
-            end += u64::from(frame.raw_length);
-        }
+        let starts = manifest.starts();
         let mut missing = missing.to_vec();
         missing.sort_unstable();
         let mut wanted: Vec<Wanted> = manifest
@@ -289,11 +283,10 @@ impl Import {
 }
 
 impl Wanted {
-    fn new(entry: &ObjectEntry, starts: &[u64]) -> Self {
-        let start = starts[entry.frame as usize] + u64::from(entry.offset);
-        let end = start.saturating_add(entry.length);
-        let last = starts.partition_point(|frame| *frame < end).saturating_sub(1) as u32;
-        Wanted { id: entry.id, start, length: entry.length, first: entry.frame, last, done: false }
+    fn new(entry: &ObjectEntry, starts: &FrameStarts) -> Self {
+        let (first, last) = starts.frames_of(entry).into_inner();
+        let start = starts.stream(entry).map_or(0, |(start, _)| start);
+        Wanted { id: entry.id, start, length: entry.length, first, last, done: false }
     }
 
     fn is_due(&self, stage: Stage) -> bool {

@@ -52,7 +52,7 @@ fn a_device_refuses_what_a_fooled_gateway_announces() {
         bench.publish_signed_by(key.as_deref());
         let release = bench.release.to_string();
         bench.deploy();
-        bench.fails(&["web", &release, "signed by 0 of the 1 build keys", "sign it with `fullmetal publish --commit`"]);
+        bench.fails(&["web", &release, "signed by 0 of the 1 build keys", "sign it with `fullmetal publish --commit"]);
     }
     nothing_half_written(bench.device());
     bench.publish();

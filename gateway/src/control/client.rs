@@ -36,13 +36,21 @@ pub enum ControlError {
     Answer(#[from] CborError),
 }
 
+/// Who may not even look for the gateway's socket cannot say that it does not run.
+fn unreachable(error: LocalError) -> ControlError {
+    match &error {
+        LocalError::Socket { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => error.into(),
+        _ => ControlError::NotRunning(error),
+    }
+}
+
 /// Asks the running gateway. A `Deploy` comes with its wish; the status is there when it was asked for.
 pub fn ask(
     socket: &Path,
     request: &Request,
     wish: Option<&Wish>,
 ) -> Result<(Response, Option<Box<Status>>), ControlError> {
-    let connection = Connection::connect(socket, None).map_err(ControlError::NotRunning)?;
+    let connection = Connection::connect(socket, None).map_err(unreachable)?;
     let descriptor = wish.map(|w| sealed_descriptor(&cbor::to_vec(w))).transpose()?;
     connection.send(request, descriptor.as_ref().map(|d| d.as_fd()))?;
     let (sender, receiver) = mpsc::channel();

@@ -9,9 +9,14 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
 
-/// Connections that are served at once; more wait.
+/// Connections of root and our own user that are served at once.
 const CLIENTS_MAX: usize = 32;
+/// Connections of others that are told at once that they may not.
+const STRANGERS_MAX: usize = 8;
+/// How long a command may take to ask, and to take its answer.
+const TALK: Duration = Duration::from_secs(10);
 
 /// A request on its way to the core, with the way back.
 #[derive(Debug)]
@@ -34,20 +39,26 @@ impl Server {
     /// Binds `socket` and serves it; requests go to `events`.
     pub fn start<E: From<Asked> + Send + 'static>(socket: &Path, events: Sender<E>) -> Result<(), LocalError> {
         let listener = Listener::bind(socket)?;
-        let slots = Arc::new(());
+        let (clients, strangers) = (Arc::new(()), Arc::new(()));
         std::thread::spawn(move || {
             loop {
                 let Ok(connection) = listener.accept() else {
-                    std::thread::sleep(std::time::Duration::from_millis(100));
+                    std::thread::sleep(Duration::from_millis(100));
                     continue;
                 };
-                if Arc::strong_count(&slots) > CLIENTS_MAX {
-                    let _ = connection.send(&Response::Denied("too many requests at once; ask again".into()), None);
+                let Ok(uid) = connection.other_uid() else { continue };
+                let (slots, max) = if may_ask(uid) { (&clients, CLIENTS_MAX) } else { (&strangers, STRANGERS_MAX) };
+                let (events, slot) = (events.clone(), slots.clone());
+                let full = Arc::strong_count(slots) > max + 1;
+                if full && !may_ask(uid) {
                     continue;
                 }
-                let (events, slot) = (events.clone(), slots.clone());
                 std::thread::spawn(move || {
-                    if let Err(error) = serve(&connection, &events) {
+                    let served = match refusal(uid, full) {
+                        Some(reason) => connection.refuse(&reason),
+                        None => serve(connection, &events),
+                    };
+                    if let Err(error) = served {
                         tracing::debug!(%error, "a command's connection");
                     }
                     drop(slot);
@@ -58,12 +69,21 @@ impl Server {
     }
 }
 
-fn serve<E: From<Asked>>(connection: &Connection, events: &Sender<E>) -> Result<(), LocalError> {
-    let (asking, own) = (connection.other_uid()?, rustix::process::getuid().as_raw());
-    if asking != 0 && asking != own {
-        let reason = format!("user {asking} may not use this gateway; become root or user {own}");
-        return connection.send(&Response::Denied(reason), None);
+fn may_ask(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::getuid().as_raw()
+}
+
+/// Why the user is not served.
+fn refusal(uid: u32, full: bool) -> Option<String> {
+    let own = rustix::process::getuid().as_raw();
+    if !may_ask(uid) {
+        return Some(format!("user {uid} may not use this gateway; become root or user {own}"));
     }
+    full.then(|| "too many requests at once; ask again".into())
+}
+
+fn serve<E: From<Asked>>(connection: Connection, events: &Sender<E>) -> Result<(), LocalError> {
+    connection.set_timeouts(Some(TALK), Some(TALK))?;
     let Some(packet) = connection.receive::<Request>()? else { return Ok(()) };
     let (response, descriptor) = answer(packet, events)?;
     connection.send(&response, descriptor.as_ref().map(|d| d.as_fd()))

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 /// How long trouble is shown that did not come again.
 const TROUBLE: Duration = Duration::from_secs(600);
-/// The longest sleep of the core's thread.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// The longest sleep of the core's thread: trust file and revocation list are looked at whenever it wakes.
+const SLEEP_MAX: Duration = Duration::from_secs(3);
 
 /// Why the gateway ends.
 #[derive(Debug, thiserror::Error)]
@@ -47,14 +47,6 @@ pub enum DaemonError {
         "the trust file wants {0} gateway signatures, this gateway has one key; set the threshold of the gateway role to 1"
     )]
     Threshold(u16),
-    /// The device's configuration is of another fleet.
-    #[error("[device] fleet is {configured}, the trust file is of fleet {trusted}")]
-    Fleet {
-        /// In the configuration.
-        configured: fullmetal_proto::FleetId,
-        /// In the trust file.
-        trusted: fullmetal_proto::FleetId,
-    },
     /// State or spool.
     #[error("{0}")]
     Disk(#[from] DiskError),
@@ -102,6 +94,7 @@ struct Daemon {
     core: Dispatch,
     fleet: fullmetal_proto::FleetId,
     key: SigningKey,
+    settings: Settings,
     trust: SharedTrust,
     clock: Clock,
     /// The last time handed to the core, and when; it runs on even when the system clock stands or jumps back.
@@ -154,6 +147,7 @@ pub fn run(settings: &Settings, settle: Duration) -> Result<(), DaemonError> {
         core,
         fleet,
         key,
+        settings: settings.clone(),
         trust,
         clock,
         last,
@@ -178,10 +172,7 @@ fn connect(settings: &Settings, trust: &SharedTrust, events: &Sender<Event>) -> 
 
 /// The signing key, when the fleet follows it.
 fn usable_key(settings: &Settings, trust: &FleetTrust) -> Result<SigningKey, DaemonError> {
-    if settings.device.fleet != trust.trust.fleet {
-        let (configured, trusted) = (settings.device.fleet.clone(), trust.trust.fleet.clone());
-        return Err(DaemonError::Fleet { configured, trusted });
-    }
+    settings.check_fleet(&trust.trust.fleet)?;
     if trust.trust.gateway.threshold > 1 {
         return Err(DaemonError::Threshold(trust.trust.gateway.threshold));
     }
@@ -198,6 +189,7 @@ impl Daemon {
     fn work(mut self, inbox: &Receiver<Event>) -> Result<(), DaemonError> {
         self.carry_out()?;
         loop {
+            self.look_at_trust()?;
             let now = self.now();
             let sleep = self.core.next_wakeup().map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX);
             match inbox.recv_timeout(sleep) {
@@ -208,6 +200,17 @@ impl Daemon {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
+    }
+
+    /// Takes up a newer trust file or revocation list. Who is no gateway any more ends.
+    fn look_at_trust(&mut self) -> Result<(), DaemonError> {
+        if !self.trust.refresh(&self.settings.paths) {
+            return Ok(());
+        }
+        let trust = self.trust.get();
+        self.key = usable_key(&self.settings, &trust)?;
+        self.clock.raise(trust.trust.issued);
+        self.give(Input::Epoch(trust.trust.epoch))
     }
 
     /// Trusted time that never stands still and never goes back.

@@ -7,9 +7,9 @@ pub use central::{Central, LinkCentral, Resolution, Resolver};
 use crate::link::CentralError;
 use fullmetal::identity::FleetTrust;
 use fullmetal_proto::dispatch::PartWish;
-use fullmetal_proto::ostree::{Commit, CommitMetadata, OstreeError, signatures};
+use fullmetal_proto::ostree::{CommitMetadata, CommitRefusal, Deployable};
 use fullmetal_proto::wire::local::CentralObject;
-use fullmetal_proto::wire::{BlobRef, Bundle, Manifest, OpenError, Part, PartKind, Refusal, open};
+use fullmetal_proto::wire::{BlobRef, Bundle, Manifest, OpenError, Part, PartKind, open};
 use fullmetal_proto::{AppName, Digest, RefName};
 
 /// Why a bundle cannot be made.
@@ -35,33 +35,13 @@ pub enum ResolveError {
     /// Central gave something else.
     #[error("central's object of commit {0} has another hash: the repo is damaged")]
     WrongHash(Digest),
-    /// Not a commit object.
-    #[error("commit {commit}: {source}")]
+    /// Devices would refuse it.
+    #[error("commit {commit} {source}{}", hint(.source, *.commit))]
     Commit {
         /// Which commit.
         commit: Digest,
         /// Why.
-        source: OstreeError,
-    },
-    /// Made for another ref.
-    #[error("commit {commit} is bound to {bound}, not to ref {ref_name}")]
-    NotBound {
-        /// The wanted ref.
-        ref_name: RefName,
-        /// Which commit.
-        commit: Digest,
-        /// What it is bound to.
-        bound: String,
-    },
-    /// No build key that the fleet trusts for this ref signed it.
-    #[error("commit {commit} of {ref_name}: {source}; sign it with `fullmetal publish --commit {commit}`")]
-    Unsigned {
-        /// Of which ref.
-        ref_name: RefName,
-        /// Which commit.
-        commit: Digest,
-        /// What is missing.
-        source: Refusal,
+        source: CommitRefusal,
     },
     /// It was never framed.
     #[error("commit {commit} of {ref_name} has no manifest; publish it with `fullmetal publish --commit {commit}`")]
@@ -92,6 +72,15 @@ pub enum ResolveError {
     NoName(RefName),
 }
 
+/// What to do about a commit that may not be deployed.
+fn hint(why: &CommitRefusal, commit: Digest) -> String {
+    match why {
+        CommitRefusal::Unsigned(_) => format!("; sign it with `fullmetal publish --commit {commit}`"),
+        CommitRefusal::OtherName { .. } => "; leave `name` out of the decision".into(),
+        CommitRefusal::NotBound { .. } | CommitRefusal::Malformed(_) => String::new(),
+    }
+}
+
 impl ResolveError {
     /// Whether it may work later without anybody changing the decision.
     pub fn may_pass(&self) -> bool {
@@ -116,13 +105,17 @@ fn part(central: &mut dyn Central, trust: &FleetTrust, wish: &PartWish) -> Resul
     if Digest::of(&object) != commit {
         return Err(ResolveError::WrongHash(commit));
     }
-    let metadata = Commit::parse(&object).map_err(|source| ResolveError::Commit { commit, source })?.metadata;
     let meta = get(central, CentralObject::CommitMeta(commit))?;
-    check_commit(trust, ref_name, (commit, &object), &metadata, meta.as_deref())?;
+    let rule = Deployable { trust: &trust.trust, revoked: &trust.revoked, ref_name };
+    let refused = |source| ResolveError::Commit { commit, source };
+    let judged = rule.judge(&object, meta.as_deref().unwrap_or_default()).map_err(refused)?;
+    let name = name(wish, &judged.metadata)?;
+    judged.check_name(&name).map_err(refused)?;
+    let metadata = judged.metadata;
     let manifest = manifest(central, ref_name, commit)?;
     Ok(Part {
         kind: PartKind::App,
-        name: name(wish, &metadata)?,
+        name,
         version: wish.version.clone().or(metadata.version).unwrap_or_else(|| commit.short()),
         ref_name: ref_name.clone(),
         commit,
@@ -148,28 +141,6 @@ fn resolve_ref(central: &mut dyn Central, ref_name: &RefName) -> Result<Digest, 
     let bytes = bytes.ok_or_else(|| ResolveError::NoRef(ref_name.clone()))?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     text.trim_end().parse().map_err(|_| ResolveError::BadRef(ref_name.clone()))
-}
-
-/// The binding and the build signatures, as every device will check them.
-fn check_commit(
-    trust: &FleetTrust,
-    ref_name: &RefName,
-    (commit, object): (Digest, &[u8]),
-    metadata: &CommitMetadata,
-    meta: Option<&[u8]>,
-) -> Result<(), ResolveError> {
-    let unsigned_allowed = trust.trust.allows_unsigned(ref_name);
-    let bound = metadata.refs.iter().any(|r| r == ref_name.as_str());
-    let unbound_allowed = unsigned_allowed && metadata.refs.is_empty();
-    if !bound && !unbound_allowed {
-        let bound = if metadata.refs.is_empty() { "no ref".to_owned() } else { metadata.refs.join(", ") };
-        return Err(ResolveError::NotBound { ref_name: ref_name.clone(), commit, bound });
-    }
-    let signatures = meta.map(signatures).unwrap_or_default();
-    match trust.trust.check_commit(ref_name, object, &signatures, &trust.revoked) {
-        Err(source) if !unsigned_allowed => Err(ResolveError::Unsigned { ref_name: ref_name.clone(), commit, source }),
-        _ => Ok(()),
-    }
 }
 
 fn manifest(central: &mut dyn Central, ref_name: &RefName, commit: Digest) -> Result<BlobRef, ResolveError> {

@@ -8,8 +8,8 @@ pub use peer::{Peer, sealed};
 use fullmetal::identity::{Usage, issue_ca, issue_member, new_key, save_key};
 use fullmetal_proto::wire::local::CentralObject;
 use fullmetal_proto::wire::{
-    BuildKey, Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Pack, PublicKey, Report, ReportState, SigningKey,
-    Trust, seal, trust::Role,
+    BuildKey, Document, Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Pack, PublicKey, Report, ReportState,
+    SigningKey, Trust, open, seal, trust::Role,
 };
 use fullmetal_proto::{DeviceId, Digest, FleetId, Timestamp};
 use serde_bytes::ByteBuf;
@@ -21,6 +21,7 @@ pub const REF: &str = "apps/web/x86_64";
 pub struct Site {
     pub dir: tempfile::TempDir,
     pub peer: Peer,
+    pub root: SigningKey,
     pub build: SigningKey,
     pub gateway: SigningKey,
     pub ca: (Vec<u8>, SigningKey),
@@ -60,7 +61,25 @@ impl Site {
         std::fs::write(etc.join("fullmetal.toml"), "[device]\nid = \"gateway\"\nfleet = \"plant\"\n").unwrap();
         save_key(&etc.join("gateway.key"), &gateway).unwrap();
         let peer = Peer::start(&dir.path().join("run/fullmetal/peer/peer.sock"));
-        Site { dir, peer, build, gateway, ca: (ca, ca_key), gateways: vec![] }
+        Site { dir, peer, root, build, gateway, ca: (ca, ca_key), gateways: vec![] }
+    }
+
+    /// Puts a document where the gateway finds it, signed by the root role, as an operator does.
+    pub fn install<D: Document>(&self, name: &str, document: &D) {
+        let place = self.path("etc/fullmetal").join(name);
+        let new = place.with_extension("new");
+        std::fs::write(&new, seal(document, &[&self.root]).unwrap()).unwrap();
+        std::fs::rename(new, place).unwrap();
+    }
+
+    /// The trust file in force.
+    pub fn trust(&self) -> Trust {
+        open(&std::fs::read(self.path("etc/fullmetal/trust")).unwrap()).unwrap().document
+    }
+
+    /// Waits until the gateway has ended by itself; its exit status.
+    pub fn ended(&mut self) -> i32 {
+        self.gateways.pop().unwrap().wait().unwrap().code().unwrap()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -73,8 +92,14 @@ impl Site {
     }
 
     pub fn start_settling(&mut self, secs: &str) {
+        let command = self.command(&["run", "--settle", secs]);
+        self.start_as(command);
+    }
+
+    /// Starts the gateway by a command of the test's.
+    pub fn start_as(&mut self, mut command: Command) {
         let before = self.peer.with(|s| s.hellos);
-        let child = self.command(&["run", "--settle", secs]).stderr(Stdio::inherit()).spawn().unwrap();
+        let child = command.stderr(Stdio::inherit()).spawn().unwrap();
         self.gateways.push(child);
         self.peer.wait("the gateway", |s| (s.hellos > before).then_some(()));
         let socket = self.path("run/fullmetal/gateway.sock");
@@ -179,6 +204,7 @@ pub fn report(device: &str, counter: u64, action: u64, bundle: Option<Digest>, c
         fleet: fleet(),
         device: device.parse().unwrap(),
         counter,
+        oldest: 1,
         action,
         bundle,
         state: if action == 0 { ReportState::Inventory } else { ReportState::Succeeded },
@@ -203,7 +229,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         let text = |b: Vec<u8>| String::from_utf8(b).unwrap();
         Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
     }

@@ -65,10 +65,16 @@ impl Dispatch {
 
     pub(super) fn announce_if_due(&mut self) {
         let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= self.now);
-        if self.may_act() && (due(self.compose_at) || due(self.refresh_at())) {
+        if self.may_act() && (due(self.compose_at) || due(self.refresh_at()) || self.is_of_old_epoch()) {
             self.compose_at = None;
             self.announce();
         }
+    }
+
+    /// Nobody follows an announcement of an older generation of the gateway role than the trust file's.
+    fn is_of_old_epoch(&self) -> bool {
+        let newest = self.state.announced.as_ref();
+        !self.state.rows.is_empty() && newest.is_some_and(|a| a.rank.0 < self.config.epoch)
     }
 
     fn next_rank(&self) -> Result<(u64, u64), Alarm> {

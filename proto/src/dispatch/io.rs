@@ -122,6 +122,8 @@ pub enum Input {
     },
     /// The peer has this announcement; its signature and fleet were verified.
     Highest(Newest),
+    /// A newer trust file names this generation of the gateway role.
+    Epoch(u64),
     /// The peer is there.
     Connected,
     /// The peer is gone.

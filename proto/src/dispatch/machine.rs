@@ -30,7 +30,7 @@ pub struct Dispatch {
     pub(super) retry_at: BTreeMap<u64, Timestamp>,
     /// Reports on their way to the disk.
     pub(super) spooling: BTreeMap<(DeviceId, u64), Report>,
-    /// When the gap below a device's newest report is given up.
+    /// When counters are given up that a device said to keep no more.
     pub(super) gaps: BTreeMap<DeviceId, Timestamp>,
     pub(super) receipts_at: BTreeMap<DeviceId, Timestamp>,
     /// Devices whose receipt waits for the peer.
@@ -90,6 +90,7 @@ impl Dispatch {
             Input::Withdraw { ticket, action } => self.withdraw(ticket, action),
             Input::Resume { ticket } => self.resume(ticket),
             Input::Highest(newest) => self.learn(newest),
+            Input::Epoch(epoch) => self.config.epoch = self.config.epoch.max(epoch),
             Input::Connected => self.connect(),
             Input::Disconnected => self.connected = false,
             Input::Heard(list) => self.heard(list),

@@ -5,7 +5,8 @@
 //! * **Queries** ([`Dispatch::state`], [`Dispatch::is_settled`], [`Dispatch::is_connected`]) change nothing.
 //!
 //! Invariants: a counter is durable before its announcement leaves and never goes back. A report is
-//! durable before its receipt leaves. What was answered to a person is durable. After a crash at any
+//! durable before its receipt leaves, and a receipt covers a report that never arrived only if the device said that
+//! it no longer keeps it. What was answered to a person is durable. After a crash at any
 //! effect the restored core does what is left to do; consumers see a repeated [`Effect::Feedback`] or
 //! [`Effect::Audit`] only under the key of the first.
 //!

@@ -11,12 +11,8 @@ use std::time::Duration;
 const SPOOL_MAX: usize = 100_000;
 /// Devices that are remembered.
 const DEVICES_MAX: usize = 20_000;
-/// How long a missing report is waited for before the receipt passes over it.
-const GAP: Duration = Duration::from_secs(60);
-/// A device counts from the time of its installation: a larger gap is a fresh start, not lost reports.
-const GAP_LEN_MAX: u64 = 1000;
-/// How long to wait before a fresh start is taken for one: reports overtake one another on their way.
-const FRESH_START: Duration = Duration::from_secs(5);
+/// How long a report is still waited for of which its device said that it no longer keeps it: a neighbour may carry it.
+const GRACE: Duration = Duration::from_secs(5);
 /// A receipt for a report that comes again is repeated this often at most.
 const RECEIPT_AGAIN: Duration = Duration::from_secs(10);
 
@@ -49,6 +45,9 @@ impl Dispatch {
         if self.spooling.contains_key(&key) || self.spooled_count() >= SPOOL_MAX || !self.admit(&key.0) {
             return;
         }
+        if !self.has_room(&key) {
+            return self.receipt_again(key.0);
+        }
         let (device, counter) = key.clone();
         self.spooling.insert(key, report);
         self.out.push_back(Effect::Spool { device, counter, envelope });
@@ -56,6 +55,11 @@ impl Dispatch {
 
     fn has_seen(&self, key: &(DeviceId, u64)) -> bool {
         self.state.devices.get(&key.0).is_some_and(|d| d.seen.contains(key.1))
+    }
+
+    fn has_room(&self, (device, counter): &(DeviceId, u64)) -> bool {
+        let on_the_way = self.spooling.range((device.clone(), 0)..=(device.clone(), u64::MAX)).count();
+        self.state.devices.get(device).is_none_or(|d| d.seen.has_room(*counter, on_the_way))
     }
 
     pub(super) fn spooled(&mut self, device: DeviceId, counter: u64) {
@@ -72,6 +76,10 @@ impl Dispatch {
         let known = self.state.devices.entry(device.clone()).or_default();
         let before = known.seen.base();
         known.seen.insert(report.counter);
+        known.oldest = known.oldest.max(report.oldest);
+        // It was alive when it said so, however long the report was carried.
+        let made = report.at.min(self.now);
+        known.heard = known.heard.max(Some(made).filter(|at| *at > Timestamp::ZERO));
         let says_parts = report.state == ReportState::Inventory || !report.parts.is_empty();
         if says_parts && report.counter >= known.parts_counter {
             known.parts_counter = report.counter;
@@ -95,14 +103,12 @@ impl Dispatch {
         }
     }
 
+    /// Counters that are missing are waited for, however long, unless their device said that it has them no more.
     fn watch_gap(&mut self, device: &DeviceId) {
-        let gap = self.state.devices.get(device).filter(|d| d.seen.has_gap()).map(|d| d.seen.gap());
-        match gap {
-            Some(length) => {
-                let wait = if length > GAP_LEN_MAX { FRESH_START } else { GAP };
-                self.gaps.entry(device.clone()).or_insert(self.now.after(wait));
-            }
-            None => drop(self.gaps.remove(device)),
+        if self.state.devices.get(device).is_some_and(|d| d.seen.waits_below(d.oldest)) {
+            self.gaps.entry(device.clone()).or_insert(self.now.after(GRACE));
+        } else {
+            self.gaps.remove(device);
         }
     }
 
@@ -111,11 +117,10 @@ impl Dispatch {
         for device in due {
             self.gaps.remove(&device);
             if let Some(known) = self.state.devices.get_mut(&device) {
-                known.seen.give_up_gap();
+                known.seen.give_up_below(known.oldest);
                 let base = known.seen.base();
-                self.receipt(device.clone(), base);
+                self.receipt(device, base);
             }
-            self.watch_gap(&device);
             self.touch_lazily();
         }
     }

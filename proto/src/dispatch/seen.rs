@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The most separate runs that are remembered; beyond it the lowest gap is given up.
+/// The most separate runs that are remembered. What would make one more is not taken before the gaps below are
+/// filled: the device sends it again.
 const RUNS_MAX: usize = 64;
 
 /// The counters that arrived, as runs, and up to where nothing is waited for any more.
@@ -10,7 +11,7 @@ const RUNS_MAX: usize = 64;
 pub struct Seen {
     /// First and last of each run, rising, never touching.
     runs: Vec<(u64, u64)>,
-    /// All up to this arrived or were given up.
+    /// All up to this arrived or will never come.
     base: u64,
 }
 
@@ -25,15 +26,11 @@ impl Seen {
         self.base
     }
 
-    /// Whether a counter above [`Seen::base`] arrived before all those below it.
-    pub fn has_gap(&self) -> bool {
-        self.runs.last().is_some_and(|(_, last)| *last > self.base)
-    }
-
-    /// How many counters are missing before the next that arrived above [`Seen::base`].
-    pub fn gap(&self) -> u64 {
-        let next = self.runs.iter().map(|(first, _)| *first).find(|first| *first > self.base);
-        next.map_or(0, |first| first - self.base - 1)
+    /// Whether there is room to remember the counter, with `more` others on their way to the disk. There always
+    /// is for the lowest one that is missing, so that no gap keeps itself open.
+    pub fn has_room(&self, counter: u64, more: usize) -> bool {
+        let above = self.runs.iter().filter(|(_, last)| *last > self.base).count();
+        counter <= self.base.saturating_add(1) || above + more < RUNS_MAX
     }
 
     /// Adds a counter; false when it was there.
@@ -45,20 +42,17 @@ impl Seen {
         self.runs.insert(at, (counter, counter));
         self.join();
         self.advance();
-        if self.runs.len() > RUNS_MAX {
-            let (_, last) = self.runs.remove(0);
-            self.runs[0].0 = 0;
-            self.base = self.base.max(last);
-            self.advance();
-        }
         true
     }
 
-    /// Stops waiting for what lies between [`Seen::base`] and the next counter that arrived.
-    pub fn give_up_gap(&mut self) {
-        if let Some((first, _)) = self.runs.iter().find(|(first, _)| *first > self.base) {
-            self.base = first - 1;
-        }
+    /// Whether something below `oldest` is still waited for.
+    pub fn waits_below(&self, oldest: u64) -> bool {
+        self.base.saturating_add(1) < oldest
+    }
+
+    /// Stops waiting for everything below `oldest`; it still counts if it comes.
+    pub fn give_up_below(&mut self, oldest: u64) {
+        self.base = self.base.max(oldest.saturating_sub(1));
         self.advance();
     }
 
@@ -72,11 +66,16 @@ impl Seen {
         });
     }
 
+    /// Raises the base over what arrived, and forgets the lowest gaps below it when there are many.
     fn advance(&mut self) {
         for (first, last) in &self.runs {
             if *first <= self.base.saturating_add(1) {
                 self.base = self.base.max(*last);
             }
+        }
+        while self.runs.len() > RUNS_MAX && self.runs[1].1 <= self.base {
+            self.runs[1].0 = self.runs[0].0;
+            self.runs.remove(0);
         }
     }
 }
@@ -95,7 +94,7 @@ mod tests {
                 prop_assert_eq!(seen.insert(c), set.insert(c));
                 let base = (1..).take_while(|c| set.contains(c)).last().unwrap_or(0);
                 prop_assert_eq!(seen.base(), base);
-                prop_assert_eq!(seen.has_gap(), set.iter().any(|c| *c > base));
+                prop_assert_eq!(seen.waits_below(base + 2), true);
             }
             for c in 0..90 {
                 prop_assert_eq!(seen.contains(c), set.contains(&c));
@@ -108,22 +107,36 @@ mod tests {
         let mut seen = Seen::default();
         seen.insert(7);
         seen.insert(8);
-        assert_eq!((seen.base(), seen.has_gap(), seen.gap()), (0, true, 6));
-        seen.give_up_gap();
-        assert_eq!((seen.base(), seen.has_gap(), seen.gap()), (8, false, 0));
+        assert_eq!((seen.base(), seen.waits_below(5)), (0, true));
+        seen.give_up_below(5);
+        assert_eq!((seen.base(), seen.waits_below(5), seen.waits_below(6)), (4, false, true));
+        seen.give_up_below(7);
+        assert_eq!(seen.base(), 8);
         assert!(seen.insert(3) && !seen.insert(3));
         assert_eq!(seen.base(), 8);
     }
 
     #[test]
-    fn it_stays_small_whatever_arrives() {
+    fn it_stays_small_and_gives_up_nothing_whatever_arrives() {
         let mut seen = Seen::default();
-        for i in 0..1000 {
-            seen.insert(10 + 2 * i);
+        let mut refused = 0;
+        for counter in (0..1000).map(|i| 10 + 2 * i).chain([u64::MAX]) {
+            if seen.has_room(counter, 0) {
+                seen.insert(counter);
+            } else {
+                refused += 1;
+            }
         }
-        assert!(seen.runs.len() <= RUNS_MAX);
-        assert!(seen.insert(u64::MAX) && seen.has_gap());
-        seen.give_up_gap();
-        assert!(!seen.insert(u64::MAX));
+        assert_eq!((seen.runs.len(), seen.base(), refused), (RUNS_MAX, 0, 1001 - RUNS_MAX));
+        assert!(!seen.has_room(9, 0) && seen.has_room(1, 0), "the lowest that is missing always has room");
+        assert!((1..=9).all(|counter| seen.insert(counter)));
+        assert_eq!(seen.base(), 10);
+        assert!(seen.has_room(11, RUNS_MAX) && !seen.has_room(13, 1));
+        for at in 0..1000 {
+            seen.give_up_below(1_000 * at + 1);
+            seen.insert(1_000 * at + 500);
+        }
+        assert!(seen.runs.len() <= RUNS_MAX + 1);
+        assert!(seen.insert(u64::MAX) && !seen.insert(u64::MAX));
     }
 }

@@ -249,6 +249,9 @@ pub struct Device {
     pub heard: Option<Timestamp>,
     /// Which of its reports arrived.
     pub seen: Seen,
+    /// The highest [`Report::oldest`] of its reports: what is below and missing is not kept by it any more.
+    #[serde(default)]
+    pub oldest: u64,
     /// Counter of the report that `parts` is from.
     pub parts_counter: u64,
     /// What it runs, by its newest report that says so.

@@ -6,6 +6,7 @@
 
 mod commit;
 mod content;
+mod deployable;
 mod gvariant;
 mod signatures;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod walk;
 
 pub use commit::{Commit, CommitMetadata};
 pub use content::{ContentHeader, Xattr, content_head_len};
+pub use deployable::{CommitRefusal, Deployable};
 pub use signatures::signatures;
 pub use tree::{DirEntry, DirMeta, DirTree, FileEntry};
 pub use walk::{WalkError, closure};

@@ -17,6 +17,12 @@ pub enum CborError {
         /// The limit.
         max: usize,
     },
+    /// More items than the format allows.
+    #[error("over the limit of {max} items")]
+    TooMany {
+        /// The limit.
+        max: usize,
+    },
     /// Not well-formed CBOR, or nested too deep.
     #[error("not well-formed CBOR: {0}")]
     Malformed(String),
@@ -51,6 +57,40 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, Cb
     }
     refuse_duplicates(&value)?;
     value.deserialized().map_err(|e| CborError::Shape(shape(e)))
+}
+
+/// As [`from_slice`], for messages that come often: at most `items_max` items, since each takes far more memory
+/// than the byte that it may be on the wire.
+pub fn from_slice_of_items<T: DeserializeOwned>(bytes: &[u8], max: usize, items_max: usize) -> Result<T, CborError> {
+    if bytes.len() <= max && has_more_items(bytes, items_max) {
+        return Err(CborError::TooMany { max: items_max });
+    }
+    from_slice(bytes, max)
+}
+
+/// Counts heads; what is malformed ends the count and is left to the decoder.
+fn has_more_items(bytes: &[u8], max: usize) -> bool {
+    let (mut at, mut items) = (0usize, 0usize);
+    while let Some(head) = bytes.get(at) {
+        items += 1;
+        if items > max {
+            return true;
+        }
+        let width = match head & 0x1f {
+            24 => 1,
+            25 => 2,
+            26 => 4,
+            27 => 8,
+            _ => 0,
+        };
+        let Some(argument) = bytes.get(at + 1..at + 1 + width) else { return false };
+        let small = u64::from(head & 0x1f) * u64::from(width == 0 && head & 0x1f < 24);
+        let value = argument.iter().fold(small, |value, byte| value << 8 | u64::from(*byte));
+        let is_text = matches!(head >> 5, 2 | 3) && head & 0x1f != 31;
+        let content = if is_text { usize::try_from(value).unwrap_or(usize::MAX) } else { 0 };
+        at = (at + 1 + width).saturating_add(content);
+    }
+    false
 }
 
 /// What the decoder says, for a person; its own texts show its data structures.

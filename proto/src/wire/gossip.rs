@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 /// The longest gossip message in bytes.
 pub const HINT_LEN_MAX: usize = 1024;
 
-/// That an announcement exists. A hint from a peer is no proof: the body is pulled and verified.
+/// That an announcement exists. A hint from a peer is no proof: the body is pulled and verified. One of a length that no
+/// announcement has is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "Claim")]
 pub struct Hint {
     /// Generation of the gateway role.
     pub epoch: u64,
@@ -20,6 +22,26 @@ pub struct Hint {
     pub digest: Digest,
     /// Bytes of its envelope.
     pub length: u32,
+}
+
+/// A hint as it came.
+#[derive(Deserialize)]
+struct Claim {
+    epoch: u64,
+    counter: u64,
+    digest: Digest,
+    length: u32,
+}
+
+impl TryFrom<Claim> for Hint {
+    type Error = &'static str;
+
+    fn try_from(Claim { epoch, counter, digest, length }: Claim) -> Result<Self, Self::Error> {
+        if length == 0 || length as usize > envelope_len_max::<Announcement>() {
+            return Err("no announcement has the length that the hint says");
+        }
+        Ok(Hint { epoch, counter, digest, length })
+    }
 }
 
 impl Hint {
@@ -38,9 +60,6 @@ impl Hint {
         let (version, hint): (u16, Hint) = cbor::from_slice(bytes, HINT_LEN_MAX)?;
         if version != 1 {
             return Err(CborError::Shape(format!("hint format {version} is unknown")));
-        }
-        if hint.length as usize > envelope_len_max::<Announcement>() {
-            return Err(CborError::Shape("announcement longer than allowed".into()));
         }
         Ok(hint)
     }

@@ -4,6 +4,7 @@
 //! them be read in place.
 
 use super::envelope::{Document, DocumentError, Kind};
+use super::starts::FrameStarts;
 use crate::{Bitmap, Digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -122,24 +123,26 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The frames that the stream of `entry` touches, first to last inclusive.
-    ///
-    /// The document's check has made sure that they exist.
-    pub fn frames_of(&self, entry: &ObjectEntry) -> std::ops::RangeInclusive<u32> {
-        let mut last = entry.frame;
-        let mut end = u64::from(entry.offset) + entry.length;
-        while end > u64::from(self.frames[last as usize].raw_length) {
-            end -= u64::from(self.frames[last as usize].raw_length);
-            last += 1;
-        }
-        entry.frame..=last
+    /// Where frames and objects lie; made anew each time.
+    pub fn starts(&self) -> FrameStarts {
+        FrameStarts::of(&self.frames)
     }
 
     /// The frames needed for the objects for which `missing` says true.
     pub fn needed(&self, mut missing: impl FnMut(&ObjectId) -> bool) -> Bitmap {
-        let mut need = Bitmap::new(self.frames.len() as u32);
+        let (starts, count) = (self.starts(), self.frames.len());
+        // How many more wanted objects begin at a frame than ended before it: many may span the same frames.
+        let mut change = vec![0i64; count + 1];
         for entry in self.objects.iter().filter(|e| missing(&e.id)) {
-            for frame in self.frames_of(entry) {
+            let (first, last) = starts.frames_of(entry).into_inner();
+            change[(first as usize).min(count)] += 1;
+            change[(last as usize + 1).min(count)] -= 1;
+        }
+        let mut need = Bitmap::new(count as u32);
+        let mut open = 0;
+        for (frame, change) in (0u32..).zip(&change) {
+            open += change;
+            if open > 0 {
                 need.set(frame);
             }
         }
@@ -164,7 +167,8 @@ impl Document for Manifest {
             return DocumentError::err("frames", "too many frames");
         }
         self.frames.iter().try_for_each(|f| self.check_frame(f))?;
-        self.objects.iter().try_for_each(|o| self.check_object(o))?;
+        let starts = self.starts();
+        self.objects.iter().try_for_each(|o| self.check_object(o, &starts))?;
         let mut ids: Vec<ObjectId> = self.objects.iter().map(|o| o.id).collect();
         ids.sort_unstable();
         if ids.windows(2).any(|w| w[0] == w[1]) {
@@ -194,21 +198,15 @@ impl Manifest {
         Ok(())
     }
 
-    fn check_object(&self, entry: &ObjectEntry) -> Result<(), DocumentError> {
+    fn check_object(&self, entry: &ObjectEntry, starts: &FrameStarts) -> Result<(), DocumentError> {
         let Some(first) = self.frames.get(entry.frame as usize) else {
             return DocumentError::err("objects", "frame index out of range");
         };
         if entry.offset >= first.raw_length || entry.length == 0 {
             return DocumentError::err("objects", "an object is empty or starts past its frame's end");
         }
-        let mut left = entry.length.saturating_sub(u64::from(first.raw_length - entry.offset));
-        let mut next = entry.frame as usize + 1;
-        while left > 0 {
-            let Some(frame) = self.frames.get(next) else {
-                return DocumentError::err("objects", "an object runs over the last frame");
-            };
-            left = left.saturating_sub(u64::from(frame.raw_length));
-            next += 1;
+        if starts.stream(entry).is_none() {
+            return DocumentError::err("objects", "an object runs over the last frame");
         }
         Ok(())
     }

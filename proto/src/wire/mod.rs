@@ -13,6 +13,7 @@ pub mod local;
 pub mod manifest;
 pub mod report;
 pub mod revocation;
+pub mod starts;
 #[cfg(test)]
 mod tests;
 pub mod transfer;
@@ -28,4 +29,5 @@ pub use keys::{KeyId, PublicKey, SigningKey};
 pub use manifest::{Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Pack};
 pub use report::{ExitStatus, PartState, Receipt, Report, ReportState};
 pub use revocation::Revocations;
+pub use starts::FrameStarts;
 pub use trust::{BuildKey, Refusal, Trust};

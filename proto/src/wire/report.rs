@@ -78,6 +78,10 @@ pub struct Report {
     pub device: DeviceId,
     /// Rises with every report of the device, over restarts too.
     pub counter: u64,
+    /// The lowest counter of a report that the device still keeps for the gateway, this one included: what is
+    /// below and has not arrived will never come again. 0: not said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub oldest: u64,
     /// The action of the row; 0 with [`ReportState::Inventory`].
     pub action: u64,
     /// The bundle's hash; absent with [`ReportState::Inventory`].
@@ -130,11 +134,22 @@ impl Document for Report {
         if (self.state == ReportState::Inventory) != (self.action == 0) {
             return DocumentError::err("action", "an inventory has none, everything else has one");
         }
+        if self.oldest > self.counter {
+            return DocumentError::err("oldest", "is above the report's own counter");
+        }
         Ok(())
     }
 }
 
-/// The gateway has all reports of `device` up to `counter`; carriers may drop them.
+/// serde hands over a reference.
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// The gateway has all reports of `device` up to `counter` that there still are; carriers may drop them.
+///
+/// A counter that never arrived is covered only when a later report's [`Report::oldest`] is above it: the device
+/// itself said that it no longer keeps that one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// Fleet of the device.

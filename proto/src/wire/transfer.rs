@@ -8,7 +8,9 @@ use super::bundle::CHUNK_LEN;
 use super::gossip::Hint;
 use super::manifest::FRAME_LEN_MAX;
 use crate::{Bitmap, DeviceId, Digest};
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 
 /// ALPN protocol name; its number is the major.
 pub const ALPN: &[u8] = b"fullmetal/1";
@@ -22,8 +24,12 @@ pub const REQUEST_LEN_MAX: usize = 256;
 pub const STOCK_MAX: usize = 8192;
 /// The most peers in one [`Control::Peers`].
 pub const PEERS_MAX: usize = 16;
+/// The most CBOR items in one control message: what bounds the memory that decoding takes.
+pub const CONTROL_ITEMS_MAX: usize = 128 << 10;
 /// The most statuses in one [`SwarmUpdate`].
 pub const STATUSES_MAX: usize = 256;
+/// Bytes to which the maps of one [`SwarmUpdate`] may unfold: on the wire their trailing zeros are cut off.
+pub const MAPS_LEN_MAX: usize = 1 << 20;
 
 /// The first message of each side on the control stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +94,34 @@ pub struct SwarmUpdate {
     /// How many frames it has.
     pub pieces: u32,
     /// The sender's own status and newer ones that it heard; each replaces older ones of the same peer.
+    #[serde(deserialize_with = "statuses")]
     pub statuses: Vec<PeerStatus>,
+}
+
+/// Stops at the first status that makes the update too large, before the rest of them is unfolded.
+fn statuses<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<PeerStatus>, D::Error> {
+    struct Statuses;
+    impl<'de> Visitor<'de> for Statuses {
+        type Value = Vec<PeerStatus>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {STATUSES_MAX} statuses whose maps take at most {MAPS_LEN_MAX} bytes")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let (mut list, mut unfolded) = (Vec::new(), 0);
+            while let Some(status) = seq.next_element::<PeerStatus>()? {
+                let maps = [&status.have, &status.need, &status.claims];
+                unfolded += maps.iter().map(|map| map.len().div_ceil(8) as usize).sum::<usize>();
+                list.push(status);
+                if list.len() > STATUSES_MAX || unfolded > MAPS_LEN_MAX {
+                    return Err(de::Error::invalid_length(list.len(), &self));
+                }
+            }
+            Ok(list)
+        }
+    }
+    d.deserialize_seq(Statuses)
 }
 
 /// What one peer has, needs and fetches of a manifest.

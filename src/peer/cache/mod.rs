@@ -75,6 +75,21 @@ pub enum CacheError {
         /// The cache directory.
         path: PathBuf,
     },
+    /// Files that we make there would be of no use to the user whose it is.
+    #[error(
+        "cache {} belongs to user {owner}, this peer runs as user {own}: run it as user {owner}, or give the directory to \
+         user {own} (`chown -R {own} {}`)",
+        path.display(),
+        path.display()
+    )]
+    Owner {
+        /// The cache directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        own: u32,
+    },
     /// The operating system refused.
     #[error("{what} {}: {source}", path.display())]
     Io {
@@ -140,6 +155,7 @@ impl Cache {
     ///
     /// Unfinished files of an earlier run and files that cannot be content go away.
     pub fn open(dir: &Path, bytes_max: u64) -> Result<Self, CacheError> {
+        check_owner(dir, rustix::process::geteuid().as_raw())?;
         for folder in [TEMPORARY, Shelf::Frames.folder(), Shelf::Blobs.folder()] {
             let path = dir.join(folder);
             fs::create_dir_all(&path).map_err(|e| CacheError::io("making", &path, e))?;
@@ -281,6 +297,17 @@ impl Cache {
         let (file, path) = made.map_err(|e| CacheError::io("making a file in", &dir, e))?.into_parts();
         let path = path.keep().map_err(|e| CacheError::io("making a file in", &dir, e.error))?;
         Ok((file, path))
+    }
+}
+
+/// A peer that root starts by mistake must leave no files that the peer's own user cannot use.
+fn check_owner(dir: &Path, own: u32) -> Result<(), CacheError> {
+    use std::os::unix::fs::MetadataExt as _;
+    match fs::metadata(dir) {
+        Ok(found) if found.uid() != own => Err(CacheError::Owner { path: dir.to_owned(), owner: found.uid(), own }),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(CacheError::io("looking at", dir, e)),
     }
 }
 

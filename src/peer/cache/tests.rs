@@ -142,3 +142,19 @@ fn notes_are_replaced_whole() {
     assert_eq!(cache.read_note("newest").unwrap().unwrap(), b"two");
     assert_eq!(temporaries(dir.path()), 0);
 }
+
+#[test]
+fn a_peer_that_another_user_starts_leaves_nothing_in_the_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = rustix::process::geteuid().as_raw();
+    assert!(check_owner(dir.path(), own).is_ok());
+    assert!(check_owner(&dir.path().join("absent"), own + 1).is_ok());
+    let error = check_owner(dir.path(), own + 1).unwrap_err().to_string();
+    assert!(error.contains(&format!("belongs to user {own}, this peer runs as user {}", own + 1)), "{error}");
+    assert!(error.contains(&format!("`chown -R {} ", own + 1)), "{error}");
+    if own == 0 {
+        std::os::unix::fs::chown(dir.path(), Some(65_534), None).unwrap();
+        assert!(matches!(Cache::open(dir.path(), 1 << 20), Err(CacheError::Owner { owner: 65_534, own: 0, .. })));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

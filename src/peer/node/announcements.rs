@@ -10,7 +10,7 @@ use crate::peer::transfer::blob::pull_from;
 use bytes::Bytes;
 use fullmetal_proto::announce::newest::{Effect, Input, Newest};
 use fullmetal_proto::wire::envelope::envelope_len_max;
-use fullmetal_proto::wire::local::FromPeer;
+use fullmetal_proto::wire::local::{Client, FromPeer};
 use fullmetal_proto::wire::transfer::Control;
 use fullmetal_proto::wire::{Announcement, Hint};
 use fullmetal_proto::{DeviceId, Digest};
@@ -24,9 +24,10 @@ const NOTE: &str = "newest";
 /// The core and what the verified announcements name.
 pub(super) struct Announcements {
     pub core: Newest,
-    /// Verified but not yet accepted or refused by the core, and the newest.
+    /// Verified but not yet accepted or refused by the core, the newest, and the one that contradicts it.
     verified: Vec<Verified>,
-    alarm: bool,
+    /// A verified announcement of the newest one's rank that says something else.
+    conflict: Option<Hint>,
 }
 
 /// What became of a body.
@@ -39,7 +40,7 @@ pub(super) enum Judged {
 
 impl Announcements {
     pub fn new(seed: u64) -> Self {
-        Announcements { core: Newest::new(seed), verified: Vec::new(), alarm: false }
+        Announcements { core: Newest::new(seed), verified: Vec::new(), conflict: None }
     }
 
     /// What the announcement needs in the cache.
@@ -49,7 +50,7 @@ impl Announcements {
 
     pub fn trouble(&self) -> Option<String> {
         let text = "two gateways announced different things under one counter; stop one and announce again";
-        self.alarm.then(|| text.to_owned())
+        self.conflict.map(|_| text.to_owned())
     }
 }
 
@@ -73,8 +74,11 @@ impl Node {
             Effect::Refuse(hint) => self.membership.refuse(hint),
             Effect::Accept(hint) => self.accept(hint),
             Effect::Alarm { ours, theirs } => {
-                self.announcements.alarm = true;
                 error!(?ours, ?theirs, "two announcements of one rank: is a second gateway running?");
+                self.announcements.conflict = Some(theirs);
+                for id in self.clients.ids() {
+                    self.tell_conflict(id);
+                }
             }
         }
     }
@@ -122,8 +126,8 @@ impl Node {
                 self.announcements.verified.push(verified);
                 self.announcements.core.handle(Input::Verified { hint }, now);
                 self.drain();
-                let newest = self.announcements.core.newest().map(|hint| hint.digest);
-                self.announcements.verified.retain(|v| Some(v.hint.digest) == newest);
+                let kept = [self.announcements.core.newest().copied(), self.announcements.conflict];
+                self.announcements.verified.retain(|v| kept.contains(&Some(v.hint)));
                 self.keep();
             }
             Judged::Bad(digest, error) => {
@@ -140,7 +144,7 @@ impl Node {
 
     fn accept(&mut self, hint: Hint) {
         info!(epoch = hint.epoch, counter = hint.counter, "announcement");
-        self.announcements.alarm = false;
+        self.announcements.conflict = None;
         self.keep();
         self.notes.write(NOTE, hint.encode());
         self.notes.flush_now();
@@ -152,8 +156,25 @@ impl Node {
     /// Hands the newest announcement to a client.
     pub(super) fn tell_announcement(&mut self, client: ClientId) {
         let Some(hint) = self.announcements.core.newest().copied() else { return };
+        self.hand_over(client, hint);
+        self.tell_conflict(client);
+    }
+
+    /// Hands a gateway what contradicts the newest announcement. Whichever of the two it made, it sees one that it did
+    /// not make, and stops acting.
+    fn tell_conflict(&mut self, client: ClientId) {
+        if self.clients.kind(client) == Some(Client::Gateway)
+            && let Some(theirs) = self.announcements.conflict
+        {
+            self.hand_over(client, theirs);
+        }
+    }
+
+    fn hand_over(&mut self, client: ClientId, hint: Hint) {
         let file = self.data.cache.open_read(Key::blob(hint.digest), u64::from(hint.length));
-        let Some(file) = file else { return warn!("the newest announcement is gone from the cache") };
+        let Some(file) = file else {
+            return warn!(announcement = %hint.digest.short(), "an announcement is gone from the cache");
+        };
         self.clients.send(client, Reply::Message(FromPeer::Announcement(hint), Some(file.into())));
     }
 }

@@ -11,6 +11,7 @@ mod notes;
 mod start;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod verify;
 mod wishes;
 
@@ -59,6 +60,7 @@ struct Node {
     answers: Answers,
     notes: Notes,
     sync_at: Option<Timestamp>,
+    trust: trust::Watch,
 }
 
 /// What the node listens to.
@@ -113,7 +115,7 @@ impl Node {
             self.carrier.core.next_wakeup(),
             self.liveness.next_wakeup(),
         ];
-        let own = [self.wishes.next_wakeup(), self.clients.heard_at(), self.sync_at];
+        let own = [self.wishes.next_wakeup(), self.clients.heard_at(), self.sync_at, self.trust.next()];
         cores.into_iter().chain(own).flatten().min()
     }
 
@@ -137,6 +139,9 @@ impl Node {
         }
         if due(self.clients.heard_at()) {
             self.tell_heard(now);
+        }
+        if due(self.trust.next()) {
+            self.look_at_trust(now);
         }
         if due(self.sync_at) {
             self.sync_at = None;

@@ -5,6 +5,7 @@ use super::answers::{Answers, FINISHED_MAX};
 use super::carrier::Carrier;
 use super::clients::Clients;
 use super::notes::Notes;
+use super::trust::Watch;
 use super::wishes::Wishes;
 use super::{Inbox, Node};
 use crate::config::Settings;
@@ -92,6 +93,7 @@ pub async fn run_until(settings: Settings, shutdown: impl Future<Output = ()>) -
         answers: Answers::new(finished),
         notes: notes.clone(),
         sync_at: None,
+        trust: Watch::new(settings.paths.clone()),
         data,
     };
     node.restore_announcement().context("restoring the newest announcement")?;
@@ -143,7 +145,8 @@ fn listener(settings: &Settings) -> anyhow::Result<AsyncListener> {
 
 fn policy(settings: &Settings) -> Policy {
     let own_uid = rustix::process::getuid().as_raw();
-    Policy { device: settings.device.id.clone(), own_uid, gateway_uid: settings.peer.client_uid }
+    let observer_idle = Duration::from_millis(socket::IDLE_MS_MAX);
+    Policy { device: settings.device.id.clone(), own_uid, gateway_uid: settings.peer.client_uid, observer_idle }
 }
 
 fn seed() -> anyhow::Result<u64> {

@@ -2,7 +2,7 @@
 
 use crate::local::AsyncConnection;
 use crate::peer::cache::{Cache, Key};
-use fullmetal_proto::wire::local::FromPeer;
+use fullmetal_proto::wire::local::{Client, FromPeer};
 use serde_bytes::ByteBuf;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -14,6 +14,8 @@ use tracing::debug;
 
 /// Messages that may wait for one client. Those that can be many are small: they name bytes in the cache.
 pub const QUEUE_MAX: usize = 20_000;
+/// Messages that may wait for an observer.
+const OBSERVER_QUEUE_MAX: usize = 8;
 /// How long a client may take for one message.
 const SEND_MS_MAX: u64 = 30_000;
 
@@ -56,8 +58,8 @@ pub(super) struct Writer {
     queue: mpsc::Receiver<Reply>,
 }
 
-pub(super) fn outbox(connection: Arc<AsyncConnection>) -> (Outbox, Writer) {
-    let (sender, queue) = mpsc::channel(QUEUE_MAX);
+pub(super) fn outbox(connection: Arc<AsyncConnection>, client: Client) -> (Outbox, Writer) {
+    let (sender, queue) = mpsc::channel(if client == Client::Observer { OBSERVER_QUEUE_MAX } else { QUEUE_MAX });
     (Outbox { queue: sender }, Writer { connection, queue })
 }
 

@@ -3,25 +3,29 @@
 //! What a message means is for the node; here it is judged only who may say it.
 
 mod client;
+mod places;
+#[cfg(test)]
+mod tests;
 
 pub use client::{Outbox, OutboxFull, Reply};
 
 use crate::local::{AsyncConnection, AsyncListener};
 use fullmetal_proto::DeviceId;
 use fullmetal_proto::wire::local::{Client, FromPeer, ToPeer, VERSION};
+use places::Places;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-/// Clients at once.
-pub const CLIENTS_MAX: usize = 32;
 /// Messages of all clients that wait for the node; more hold the clients back.
 pub const EVENTS_MAX: usize = 64;
 /// How long a client may take to say Hello.
 const HELLO_MS_MAX: u64 = 5_000;
+/// How long an observer may ask nothing before its place goes to another.
+pub const IDLE_MS_MAX: u64 = 10_000;
 
 /// Names a connection of a client.
 pub type ClientId = u64;
@@ -63,9 +67,16 @@ pub struct Policy {
     pub own_uid: u32,
     /// The user of a gateway, besides root and our own.
     pub gateway_uid: Option<u32>,
+    /// How long an observer may ask nothing: [`IDLE_MS_MAX`].
+    pub observer_idle: Duration,
 }
 
 impl Policy {
+    /// Whether the user is one of those who run this device.
+    fn is_ours(&self, uid: u32) -> bool {
+        self.admits(Client::Gateway, uid)
+    }
+
     fn admits(&self, client: Client, uid: u32) -> bool {
         let own = uid == 0 || uid == self.own_uid;
         match client {
@@ -93,21 +104,16 @@ fn may_say(client: Client, message: &ToPeer) -> bool {
 
 /// Serves `listener` until the receiver of `events` is gone.
 pub async fn listen(listener: AsyncListener, policy: Policy, events: mpsc::Sender<SocketEvent>) {
-    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+    let places = Places::new();
     let mut next: ClientId = 0;
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         let connection = tokio::select! {
             () = events.closed() => return,
             accepted = listener.accept() => accepted,
         };
         next += 1;
-        let (id, policy, events) = (next, policy.clone(), events.clone());
         match connection {
-            Ok(connection) => drop(tokio::spawn(async move {
-                attend(id, connection, policy, events).await;
-                drop(place);
-            })),
+            Ok(connection) => admit(next, connection, &places, &policy, &events),
             Err(error) => {
                 warn!(%error, "accepting a local client");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -116,80 +122,121 @@ pub async fn listen(listener: AsyncListener, policy: Policy, events: mpsc::Sende
     }
 }
 
-async fn attend(id: ClientId, connection: AsyncConnection, policy: Policy, events: mpsc::Sender<SocketEvent>) {
-    let Some(client) = greet(&connection, &policy).await else { return };
+/// Gives the connection to a task of its own if there is a place for it.
+fn admit(
+    id: ClientId,
+    connection: AsyncConnection,
+    places: &Places,
+    policy: &Policy,
+    events: &mpsc::Sender<SocketEvent>,
+) {
+    let Ok(uid) = connection.other_uid() else { return };
+    let Some(greeting) = places.greeting(policy, uid) else {
+        return turn_away(connection, places, "too many connections to this peer; ask again later".into());
+    };
+    let (places, policy, events) = (places.clone(), policy.clone(), events.clone());
+    drop(tokio::spawn(async move {
+        let client = match greet(&connection, &policy, uid).await {
+            Ok(client) => client,
+            Err(reason) => return turn_away(connection, &places, reason),
+        };
+        let Some(_place) = places.role(&policy, uid, client) else {
+            let reason = format!("too many clients of the kind {client:?} at this peer; ask again later");
+            return turn_away(connection, &places, reason);
+        };
+        drop(greeting);
+        attend(id, connection, client, policy, events).await;
+    }));
+}
+
+fn turn_away(connection: AsyncConnection, places: &Places, reason: String) {
+    if reason.is_empty() {
+        return;
+    }
+    debug!(reason, "local client turned away");
+    let Some(place) = places.refusal() else { return };
+    drop(tokio::spawn(async move {
+        connection.refuse(&reason).await;
+        drop(place);
+    }));
+}
+
+async fn attend(
+    id: ClientId,
+    connection: AsyncConnection,
+    client: Client,
+    Policy { device, observer_idle, .. }: Policy,
+    events: mpsc::Sender<SocketEvent>,
+) {
+    let idle = if client == Client::Observer { observer_idle } else { Duration::MAX };
+    if connection.send(&FromPeer::Hello { version: VERSION, device }, None).await.is_err() {
+        return;
+    }
     let connection = Arc::new(connection);
-    let (outbox, writer) = client::outbox(connection.clone());
+    let (outbox, writer) = client::outbox(connection.clone(), client);
     if events.send(SocketEvent::Opened { id, client, outbox }).await.is_err() {
         return;
     }
     tokio::select! {
-        () = read(id, client, &connection, &events) => {}
+        () = read((id, client), &connection, idle, &events) => {}
         () = writer.run() => {}
     }
     let _ = events.send(SocketEvent::Closed { id }).await;
 }
 
-async fn greet(connection: &AsyncConnection, policy: &Policy) -> Option<Client> {
-    let hello = timeout(Duration::from_millis(HELLO_MS_MAX), connection.receive()).await.ok()?.ok()??;
-    let ToPeer::Hello { version, client } = hello.message else { return None };
-    let uid = connection.other_uid().ok()?;
+/// Who it is; or why it may not be that, empty when it left or said nothing.
+async fn greet(connection: &AsyncConnection, policy: &Policy, uid: u32) -> Result<Client, String> {
+    let hello = timeout(Duration::from_millis(HELLO_MS_MAX), connection.receive::<ToPeer>()).await;
+    let hello = match hello {
+        Err(_) => return Err(format!("no Hello within {} s", HELLO_MS_MAX / 1000)),
+        Ok(Ok(Some(packet))) => packet.message,
+        Ok(Ok(None) | Err(_)) => return Err(String::new()),
+    };
+    let ToPeer::Hello { version, client } = hello else { return Err("the first message must be Hello".into()) };
     if !policy.admits(client, uid) {
         warn!(uid, ?client, "local client refused: this user may not be that (peer.client_uid)");
-        return None;
+        return Err(refusal(policy, client, uid));
     }
-    let device = policy.device.clone();
-    connection.send(&FromPeer::Hello { version: VERSION, device }, None).await.ok()?;
     if version != VERSION {
         warn!(version, ours = VERSION, ?client, "local client speaks another version; update both programs");
-        return None;
+        return Err(format!("the peer speaks version {VERSION}, the client {version}: update both programs"));
     }
-    Some(client)
+    Ok(client)
 }
 
-async fn read(id: ClientId, kind: Client, connection: &AsyncConnection, events: &mpsc::Sender<SocketEvent>) {
+fn refusal(policy: &Policy, client: Client, uid: u32) -> String {
+    let own = policy.own_uid;
+    match (client, policy.gateway_uid) {
+        (Client::Gateway, Some(gateway)) => {
+            format!("user {uid} may not be this peer's gateway: root, user {own} and user {gateway} may")
+        }
+        (Client::Gateway, None) => format!(
+            "user {uid} may not be this peer's gateway: root and user {own} may; `client_uid = {uid}` in [peer] allows it"
+        ),
+        _ => format!("user {uid} may not be this peer's agent: root and user {own} may"),
+    }
+}
+
+async fn read(
+    (id, kind): (ClientId, Client),
+    connection: &AsyncConnection,
+    idle: Duration,
+    events: &mpsc::Sender<SocketEvent>,
+) {
     loop {
-        match connection.receive::<ToPeer>().await {
+        let Ok(received) = timeout(idle, connection.receive::<ToPeer>()).await else {
+            return debug!("an observer that asks nothing");
+        };
+        match received {
             Ok(Some(packet)) if may_say(kind, &packet.message) => {
                 let event = SocketEvent::Message { id, message: packet.message, descriptor: packet.descriptor };
                 if events.send(event).await.is_err() {
                     return;
                 }
             }
-            Ok(Some(_)) => {
-                warn!(client = ?kind, "local client said what it may not say");
-                return;
-            }
+            Ok(Some(_)) => return warn!(client = ?kind, "local client said what it may not say"),
             Ok(None) => return,
-            Err(error) => {
-                debug!(client = ?kind, %error, "local client");
-                return;
-            }
+            Err(error) => return debug!(client = ?kind, %error, "local client"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_are_what_they_may_be() {
-        let policy = Policy { device: "press-1".parse().unwrap(), own_uid: 990, gateway_uid: Some(991) };
-        let may = |client| [0, 990, 991, 1000].map(|uid| policy.admits(client, uid));
-        assert_eq!(may(Client::Agent), [true, true, false, false]);
-        assert_eq!(may(Client::Gateway), [true, true, true, false]);
-        assert_eq!(may(Client::Observer), [true; 4]);
-    }
-
-    #[test]
-    fn observers_only_ask_how_it_is_going() {
-        let manifest = fullmetal_proto::Digest::default();
-        let fetching = ToPeer::Unwant { manifest };
-        let deciding = ToPeer::Receipt(Default::default());
-        let says = |client| [&ToPeer::Status, &fetching, &deciding].map(|message| may_say(client, message));
-        assert_eq!(says(Client::Observer), [true, false, false]);
-        assert_eq!(says(Client::Agent), [true, true, false]);
-        assert_eq!(says(Client::Gateway), [true, true, true]);
     }
 }

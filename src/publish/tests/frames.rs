@@ -15,7 +15,7 @@ fn objects_from_frames_make_a_repo_that_passes_fsck() {
     let manifest = bench.manifest(&published.commit);
     assert_eq!(manifest.objects.len(), published.objects);
     let large = manifest.objects.iter().find(|o| o.length > 300_000).unwrap();
-    assert!(manifest.frames_of(large).count() >= 5, "it spans frames");
+    assert!(manifest.starts().frames_of(large).count() >= 5, "it spans frames");
     let objects = bench.decode(&manifest);
     let device = bench.path("device");
     command("ostree", &["init", "--mode=bare-user", &format!("--repo={}", device.display())]);
@@ -52,7 +52,8 @@ fn metadata_lies_first_in_frames_of_its_own() {
     let manifest = bench.manifest(&published.commit);
     assert_eq!(manifest.objects[0].id.kind, ObjectKind::Commit);
     let is_file = |o: &&wire::ObjectEntry| o.id.kind == ObjectKind::File;
-    let last_metadata = manifest.objects.iter().filter(|o| !is_file(o)).map(|o| *manifest.frames_of(o).end()).max();
+    let last_metadata =
+        manifest.objects.iter().filter(|o| !is_file(o)).map(|o| *manifest.starts().frames_of(o).end()).max();
     let first_file = manifest.objects.iter().filter(is_file).map(|o| o.frame).min();
     assert!(last_metadata < first_file);
     assert!(manifest.objects.is_sorted_by_key(|o| o.id.kind == ObjectKind::File));

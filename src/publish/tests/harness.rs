@@ -97,7 +97,7 @@ impl Bench {
             .objects
             .iter()
             .map(|o| {
-                let (first, last) = manifest.frames_of(o).into_inner();
+                let (first, last) = manifest.starts().frames_of(o).into_inner();
                 let raw = frames[first as usize..=last as usize].concat();
                 let stream = raw[o.offset as usize..][..o.length as usize].to_vec();
                 assert_eq!(Digest::of(&stream), o.id.checksum, "{}", o.id);

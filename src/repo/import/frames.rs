@@ -2,7 +2,7 @@
 
 use super::ImportError;
 use fullmetal_proto::Digest;
-use fullmetal_proto::wire::Frame;
+use fullmetal_proto::wire::{Frame, FrameStarts};
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use zstd::bulk::Decompressor;
@@ -13,7 +13,7 @@ use zstd::bulk::Decompressor;
 pub(super) struct FrameReader<'a, E> {
     commit: Digest,
     frames: &'a [Frame],
-    starts: &'a [u64],
+    starts: &'a FrameStarts,
     coming: RangeInclusive<u32>,
     read: &'a mut dyn FnMut(u32) -> Result<Vec<u8>, E>,
     raw: Vec<u8>,
@@ -29,11 +29,11 @@ impl<'a, E> FrameReader<'a, E> {
     pub(super) fn new(
         commit: Digest,
         frames: &'a [Frame],
-        starts: &'a [u64],
+        starts: &'a FrameStarts,
         run: RangeInclusive<u32>,
         read: &'a mut dyn FnMut(u32) -> Result<Vec<u8>, E>,
     ) -> Self {
-        let base = starts.get(*run.start() as usize).copied().unwrap_or(0);
+        let base = starts.frame(*run.start()).unwrap_or(0);
         FrameReader { commit, frames, starts, coming: run, read, raw: Vec::new(), base, used: 0, failure: None }
     }
 
@@ -64,7 +64,7 @@ impl<'a, E> FrameReader<'a, E> {
         if packed.len() != frame.length as usize || Digest::of(&packed) != frame.sha256 {
             return Err(ImportError::Frame { frame: index, sha256: frame.sha256 });
         }
-        self.base = self.starts[index as usize];
+        self.base = self.starts.frame(index).unwrap_or(0);
         self.used = 0;
         unpack(&packed, &mut self.raw, frame.raw_length).map_err(|e| self.lie(index, e.to_string()))?;
         Ok(true)

@@ -2,7 +2,8 @@
 //!
 //! Reports are named by (device, counter), receipts by device: the one with the highest counter counts and
 //! drops all reports up to it. What a peer holds it offers as `Control::Stock` on connect, what is new soon
-//! after ([`NEWS_MS`]), and everything again to one neighbour every [`EXCHANGE_MS`]. What a neighbour offers
+//! after ([`NEWS_MS`]), and everything again to one neighbour every [`EXCHANGE_MS`]. A gateway that is attached is
+//! handed again then what has no receipt yet: it may have had no room. What a neighbour offers
 //! and is missing is pulled; the adapter verifies the body and says [`Input::Verified`].
 
 mod stock;
@@ -21,7 +22,7 @@ use wants::Wants;
 
 /// Milliseconds that news wait for company before neighbours are told.
 pub const NEWS_MS: u64 = 200;
-/// Milliseconds between two full exchanges, each with one neighbour.
+/// Milliseconds between two full exchanges, each with one neighbour and the gateway.
 pub const EXCHANGE_MS: u64 = 300_000;
 
 /// Who is at the client's end of the local socket.
@@ -148,7 +149,7 @@ impl Carried {
                 self.wants.forget(&peer);
             }
             Input::Stock { from, items } => self.offered(&from, items, now),
-            Input::Attached(client) => self.attached(client),
+            Input::Attached(client) => self.attached(client, now),
             Input::Detached(client) => self.clients.retain(|c| *c != client),
             Input::Verified(item) => self.verified(item, now),
             Input::Refused { digest } => self.wants.refused(&digest),
@@ -187,10 +188,17 @@ impl Carried {
         self.exchange_at.get_or_insert(now.after(Duration::from_millis(EXCHANGE_MS)));
     }
 
-    fn attached(&mut self, client: Client) {
+    fn attached(&mut self, client: Client, now: Timestamp) {
         if !self.clients.contains(&client) {
             self.clients.push(client);
         }
+        if client == Client::Gateway {
+            self.exchange_at.get_or_insert(now.after(Duration::from_millis(EXCHANGE_MS)));
+        }
+        self.deliver_all(client);
+    }
+
+    fn deliver_all(&mut self, client: Client) {
         let all: Vec<StockItem> = self.stock.items().cloned().collect();
         all.into_iter().for_each(|item| self.deliver(client, item));
     }
@@ -260,7 +268,11 @@ impl Carried {
         }
         if self.exchange_at.is_some_and(|at| at <= now) {
             let next = now.after(Duration::from_millis(EXCHANGE_MS));
-            self.exchange_at = (!self.neighbours.is_empty()).then_some(next);
+            let gateway = self.clients.contains(&Client::Gateway);
+            self.exchange_at = (gateway || !self.neighbours.is_empty()).then_some(next);
+            if gateway {
+                self.deliver_all(Client::Gateway);
+            }
             let one = self.neighbours.iter().nth(self.draw.below(self.neighbours.len())).cloned();
             let all: Vec<StockItem> = self.stock.items().cloned().collect();
             one.into_iter().for_each(|peer| self.send(&peer, all.clone()));

@@ -4,9 +4,10 @@ use crate::wire::transfer::StockItem;
 use crate::{DeviceId, Digest};
 use std::collections::BTreeMap;
 
-/// The most reports of one device; its lowest counter gives way.
+/// The most reports of one device; the one in the middle gives way. The highest say how the device is; the lowest are
+/// what a receipt waits for, and without one the device sends what gave way for ever.
 pub const REPORTS_PER_DEVICE_MAX: usize = 16;
-/// The most reports; the device with most of them loses its lowest.
+/// The most reports; the device with most of them loses the one in its middle.
 pub const REPORTS_MAX: usize = 4096;
 /// The most receipts: one a device.
 pub const RECEIPTS_MAX: usize = 10_000;
@@ -48,8 +49,9 @@ impl Stock {
             return self.receipts.len() < RECEIPTS_MAX || self.receipts.contains_key(&item.device);
         }
         let Some(of_device) = self.reports.get(&item.device) else { return true };
-        let lowest = of_device.keys().next().is_none_or(|lowest| item.counter > *lowest);
-        !of_device.contains_key(&item.counter) && (of_device.len() < REPORTS_PER_DEVICE_MAX || lowest)
+        let lower = of_device.range(..item.counter).count();
+        let gives_way = of_device.len() >= REPORTS_PER_DEVICE_MAX && lower == middle(of_device.len() + 1);
+        !of_device.contains_key(&item.counter) && !gives_way
     }
 
     /// Takes a verified item and gives the digests that it replaces; `None`: it is not taken.
@@ -65,12 +67,12 @@ impl Stock {
         self.len += 1;
         let over = of_device.len() > REPORTS_PER_DEVICE_MAX;
         if over {
-            return Some(self.remove_lowest(&item.device).into_iter().collect());
+            return Some(self.remove_middle(&item.device).into_iter().collect());
         }
         if self.len > REPORTS_MAX {
             let fullest =
                 self.reports.iter().max_by_key(|(_, reports)| reports.len()).map(|(device, _)| device.clone());
-            return Some(fullest.and_then(|device| self.remove_lowest(&device)).into_iter().collect());
+            return Some(fullest.and_then(|device| self.remove_middle(&device)).into_iter().collect());
         }
         Some(Vec::new())
     }
@@ -90,13 +92,19 @@ impl Stock {
         dropped
     }
 
-    fn remove_lowest(&mut self, device: &DeviceId) -> Option<Digest> {
+    fn remove_middle(&mut self, device: &DeviceId) -> Option<Digest> {
         let reports = self.reports.get_mut(device)?;
-        let (_, lowest) = reports.pop_first()?;
+        let counter = *reports.keys().nth(middle(reports.len()))?;
+        let removed = reports.remove(&counter)?;
         self.len -= 1;
         if reports.is_empty() {
             self.reports.remove(device);
         }
-        Some(lowest.digest)
+        Some(removed.digest)
     }
+}
+
+/// Which of `len` reports in the order of their counters gives way.
+fn middle(len: usize) -> usize {
+    len / 2
 }

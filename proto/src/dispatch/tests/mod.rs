@@ -51,6 +51,7 @@ pub(super) fn report(i: usize, counter: u64, action: u64, release: u8, state: Re
         fleet: "plant".parse().unwrap(),
         device: device(i),
         counter,
+        oldest: 1,
         action,
         bundle: Some(Digest::of(&sealed)),
         state,

@@ -1,6 +1,8 @@
 use super::samples;
+use crate::wire::local::{PACKET_LEN_MAX, ToPeer};
+use crate::wire::transfer::*;
 use crate::wire::*;
-use crate::{Digest, Timestamp};
+use crate::{Bitmap, Digest, Timestamp};
 
 fn problem<D: Document>(document: &D) -> String {
     seal(document, &[]).unwrap_err().to_string()
@@ -53,8 +55,8 @@ fn a_manifest_cannot_point_outside_its_packs_and_frames() {
 #[test]
 fn an_object_that_spans_frames_needs_all_of_them() {
     let manifest = samples::manifest();
-    assert_eq!(manifest.frames_of(&manifest.objects[2]), 0..=1);
-    assert_eq!(manifest.frames_of(&manifest.objects[1]), 0..=0);
+    assert_eq!(manifest.starts().frames_of(&manifest.objects[2]), 0..=1);
+    assert_eq!(manifest.starts().frames_of(&manifest.objects[1]), 0..=0);
     let need = manifest.needed(|id| id.kind == ObjectKind::DirTree);
     assert_eq!(need.iter().collect::<Vec<_>>(), [0]);
     assert_eq!(manifest.frame_bytes(&need), 50);
@@ -97,4 +99,93 @@ fn another_kind_and_a_newer_major_are_refused_by_name() {
     envelope.major = 2;
     let newer = open::<Receipt>(&envelope.encode()).unwrap_err().to_string();
     assert!(newer.contains("too old for receipt format 2"), "{newer}");
+}
+
+/// With a walk over the frames for each object this takes minutes.
+#[test]
+fn many_objects_over_many_frames_are_checked_and_planned_in_a_moment() {
+    let mut manifest = samples::manifest();
+    let frame = Frame { pack: 0, offset: 0, length: 1, raw_length: 1, sha256: Digest::of(b"frame") };
+    let frames = 200_000u32;
+    manifest.frames = vec![frame; frames as usize];
+    manifest.objects.truncate(1);
+    manifest.objects[0] = ObjectEntry { length: u64::from(frames), offset: 0, ..manifest.objects[0] };
+    for i in 1..100_000u32 {
+        let id = ObjectId { kind: ObjectKind::File, checksum: Digest::of(&i.to_be_bytes()) };
+        manifest.objects.push(ObjectEntry { id, frame: i, offset: 0, length: u64::from(frames - i) });
+    }
+    let begun = std::time::Instant::now();
+    assert_eq!(Document::check(&manifest), Ok(()));
+    assert!(manifest.needed(|_| true).is_full());
+    let tail = manifest.needed(|id| id.checksum == Digest::of(&99_999u32.to_be_bytes()));
+    assert_eq!((tail.iter().next(), tail.count()), (Some(99_999), frames - 99_999));
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    manifest.objects[5].length += 1;
+    assert!(problem(&manifest).contains("runs over the last frame"));
+    manifest.objects[5].length = u64::MAX;
+    assert!(problem(&manifest).contains("runs over the last frame"));
+}
+
+/// The update as it travels, whatever its limits.
+fn update(statuses: usize, pieces: u32) -> Vec<u8> {
+    let map = || Bitmap::new(pieces);
+    let status = |i: usize| PeerStatus {
+        peer: format!("p{i}").parse().unwrap(),
+        seq: 1,
+        origin: true,
+        weight: 1,
+        have: map(),
+        need: map(),
+        claims: map(),
+        lease_ms: 0,
+    };
+    let statuses = (0..statuses).map(status).collect();
+    cbor::to_vec(&Control::Swarm(SwarmUpdate { manifest: Digest::of(b"m"), pieces, statuses }))
+}
+
+#[test]
+fn a_short_update_that_unfolds_to_much_is_refused_before_it_does() {
+    let decode = |bytes: &[u8]| cbor::from_slice::<Control>(bytes, CONTROL_LEN_MAX);
+    assert!(decode(&update(2, Bitmap::LEN_MAX)).is_ok());
+    assert!(decode(&update(STATUSES_MAX, 10_000)).is_ok());
+    let hostile = update(200, Bitmap::LEN_MAX);
+    assert!(hostile.len() < 20_000, "{} bytes that would unfold to 75 MiB", hostile.len());
+    assert!(decode(&hostile).unwrap_err().to_string().contains("1048576 bytes"));
+    assert!(decode(&update(STATUSES_MAX + 1, 8)).is_err());
+}
+
+#[test]
+fn a_control_message_of_countless_items_is_refused_before_it_is_decoded() {
+    let decode = |bytes: &[u8]| cbor::from_slice_of_items::<Control>(bytes, CONTROL_LEN_MAX, CONTROL_ITEMS_MAX);
+    let longest: Vec<StockItem> = (0..STOCK_MAX)
+        .map(|i| StockItem {
+            digest: Digest::of(&i.to_be_bytes()),
+            length: 1,
+            device: "p".parse().unwrap(),
+            counter: 1,
+            receipt: true,
+        })
+        .collect();
+    let bytes = cbor::to_vec(&Control::Stock(longest));
+    assert!(cbor::from_slice_of_items::<Control>(&bytes, bytes.len(), CONTROL_ITEMS_MAX).is_ok(), "the longest list");
+    let many = [&[0x9a, 0, 7, 0xff, 0][..], &vec![0; 0x7ff00]].concat();
+    assert_eq!(decode(&many), Err(CborError::TooMany { max: CONTROL_ITEMS_MAX }));
+    let text = [&[0x5a, 0, 7, 0xff, 0][..], &vec![0; 0x7ff00]].concat();
+    assert!(matches!(decode(&text), Err(CborError::Shape(_))), "the bytes of a string are no items");
+    for cut in [&[0x5b][..], &[0x7b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0], &[0x5f], &[0xff]] {
+        assert!(decode(cut).is_err());
+    }
+}
+
+#[test]
+fn a_hint_of_an_impossible_length_is_refused_wherever_it_comes_from() {
+    let hint = |length| Hint { epoch: 1, counter: 2, digest: Digest::of(b"a"), length };
+    let longest = envelope::envelope_len_max::<Announcement>() as u32;
+    for (length, good) in [(1, true), (longest, true), (longest + 1, false), (u32::MAX, false), (0, false)] {
+        let control = cbor::to_vec(&Control::Hint(hint(length)));
+        assert_eq!(cbor::from_slice::<Control>(&control, CONTROL_LEN_MAX).is_ok(), good, "{length}");
+        let local = cbor::to_vec(&ToPeer::Announce(hint(length)));
+        assert_eq!(cbor::from_slice::<ToPeer>(&local, PACKET_LEN_MAX).is_ok(), good, "{length}");
+        assert_eq!(Hint::decode(&hint(length).encode()).is_ok(), good, "{length}");
+    }
 }

@@ -85,7 +85,7 @@ proptest! {
         manifest.objects.truncate(1);
         manifest.objects[0].length = total;
         let opened = open::<Manifest>(&seal(&manifest, &[]).unwrap()).unwrap();
-        prop_assert_eq!(opened.document.frames_of(&manifest.objects[0]), 0..=frames - 1);
+        prop_assert_eq!(opened.document.starts().frames_of(&manifest.objects[0]), 0..=frames - 1);
         prop_assert_eq!(opened.document, manifest);
     }
 }

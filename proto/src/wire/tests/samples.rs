@@ -99,6 +99,7 @@ pub fn report() -> Report {
         fleet: "plant-7".parse().unwrap(),
         device: "press-1".parse().unwrap(),
         counter: 3,
+        oldest: 0,
         action: 41,
         bundle: Some(Digest::of(b"bundle")),
         state: ReportState::Failed,

@@ -17,6 +17,7 @@ fn report(fleet: &Fleet, peer: &Peer, counter: u64, (key, certificate): &(Signin
         fleet: fleet.id.clone(),
         device: peer.device(),
         counter,
+        oldest: 0,
         action: 0,
         bundle: None,
         state: ReportState::Inventory,
@@ -33,7 +34,7 @@ fn report(fleet: &Fleet, peer: &Peer, counter: u64, (key, certificate): &(Signin
     seal(&report, &[key]).unwrap()
 }
 
-async fn announce(gateway: &Caller, bytes: &[u8], counter: u64) {
+pub async fn announce(gateway: &Caller, bytes: &[u8], counter: u64) {
     let hint = Release::hint(bytes, counter);
     gateway.say_with(ToPeer::Announce(hint), sealed_descriptor(bytes).unwrap()).await;
 }

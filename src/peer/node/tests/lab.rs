@@ -83,6 +83,11 @@ impl Fleet {
         crate::identity::FleetTrust { trust, revoked }
     }
 
+    /// The root role's key.
+    pub fn root_key(&self) -> SigningKey {
+        self.ca_key.clone()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

@@ -1,11 +1,12 @@
 //! How the gateway and its fleet are: one shape for people, scripts and the command's socket.
 
+mod text;
+
 use fullmetal_proto::dispatch::{Action, Alarm, Device, Dispatch, Label, Phase, Progress, State};
 use fullmetal_proto::wire::{ExitStatus, Mode, PartState, ReportState};
 use fullmetal_proto::{DeviceId, FleetId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 /// Everything that `fullmetal-gateway status --json` prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,114 +154,4 @@ fn progress_status(p: &Progress) -> ProgressStatus {
         elapsed_ms: p.elapsed_ms,
         replaced_by: p.replaced_by,
     }
-}
-
-impl ProgressStatus {
-    /// One or two words.
-    pub fn word(&self) -> String {
-        match (self.state, self.replaced_by) {
-            (Some(state), _) if state.is_terminal() => word(&state),
-            (_, Some(newer)) => format!("replaced by {newer}"),
-            (Some(state), None) => word(&state),
-            (None, None) => "not heard of".into(),
-        }
-    }
-
-    fn note(&self) -> String {
-        self.reason.clone()
-    }
-}
-
-/// The name that a value has in JSON.
-fn word(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "fleet {}: {}", self.fleet, self.headline())?;
-        if !self.alarm_text.is_empty() {
-            writeln!(f, "ALARM: {}", self.alarm_text)?;
-        }
-        if !self.trouble.is_empty() {
-            writeln!(f, "trouble: {}", self.trouble)?;
-        }
-        let devices = self.devices.iter().map(|(id, d)| d.cells(id));
-        table(f, ["DEVICE", "HEARD", "RUNS", "ACTION", "STATE", "NOTE"], devices.collect())?;
-        let actions = self.actions.iter().rev().map(|(n, a)| a.cells(*n));
-        table(f, ["ACTION", "DECIDED", "MODE", "PHASE", "PARTS", "DEVICES"], actions.collect())
-    }
-}
-
-impl Status {
-    fn headline(&self) -> String {
-        let way = match (self.running, self.connected, self.settled) {
-            (false, ..) => "the gateway does not run; this is what it kept",
-            (true, false, _) => "the gateway has no connection to its peer",
-            (true, true, false) => "the gateway listens for the newest announcement",
-            (true, true, true) => "the gateway runs",
-        };
-        let mut text = way.to_owned();
-        match self.expires {
-            Some(at) => {
-                let _ = write!(text, "; announcement {}.{} holds until {at}", self.rank.0, self.rank.1);
-            }
-            None => text.push_str("; nothing announced yet"),
-        }
-        let _ = write!(text, "; {} reports to deliver", self.spooled);
-        text
-    }
-}
-
-impl DeviceStatus {
-    fn cells(&self, id: &DeviceId) -> [String; 6] {
-        let heard = self.heard_s.map_or("never".into(), |s| format!("{s} s ago"));
-        let runs: Vec<String> = self.parts.iter().map(|p| format!("{} {}", p.name, p.version)).collect();
-        let action = self.action.map_or("-".into(), |n| n.to_string());
-        let state = self.progress.as_ref().map_or("-".into(), ProgressStatus::word);
-        let note = self.progress.as_ref().map(ProgressStatus::note).unwrap_or_default();
-        let runs = if runs.is_empty() { "-".into() } else { runs.join(", ") };
-        [id.to_string(), heard, runs, action, state, note]
-    }
-}
-
-impl ActionStatus {
-    fn cells(&self, number: u64) -> [String; 6] {
-        let phase = match &self.phase {
-            Phase::Pending { reason } if reason.is_empty() => "pending".to_owned(),
-            Phase::Pending { reason } => format!("pending: {reason}"),
-            Phase::Refused { reason } => format!("refused: {reason}"),
-            other => word(other),
-        };
-        let parts: Vec<String> = self.parts.iter().map(|p| format!("{} {}", p.name, p.version)).collect();
-        [number.to_string(), self.at.to_string(), word(&self.mode), phase, parts.join(", "), self.tally()]
-    }
-
-    fn tally(&self) -> String {
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for progress in self.devices.values() {
-            *counts.entry(progress.word()).or_default() += 1;
-        }
-        let counts: Vec<String> = counts.into_iter().map(|(word, n)| format!("{n} {word}")).collect();
-        counts.join(", ")
-    }
-}
-
-/// Columns as wide as their longest cell, but for the last.
-fn table(f: &mut std::fmt::Formatter<'_>, head: [&str; 6], rows: Vec<[String; 6]>) -> std::fmt::Result {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let head = head.map(str::to_owned);
-    let width = |i: usize| rows.iter().chain([&head]).map(|r: &[String; 6]| r[i].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..6).map(width).collect();
-    writeln!(f)?;
-    for row in [&head].into_iter().chain(&rows) {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(line, "{cell:<width$}  ");
-        }
-        writeln!(f, "{}", line.trim_end())?;
-    }
-    Ok(())
 }

@@ -1,0 +1,79 @@
+//! The one rule by which gateway and agent judge whether a commit may be deployed.
+//!
+//! * It carries signatures of enough build keys that the trust file allows for the ref, or the trust file allows the
+//!   ref unsigned commits.
+//! * If its builder bound it to refs (`ostree.ref-binding`), the wanted one is among them. A commit of other tools need
+//!   not be bound: it has no release either, and only the order of announcements keeps an old one from coming back.
+//! * If its builder named its app, the part has that name: floors and data belong to a name.
+
+#[cfg(test)]
+mod tests;
+
+use super::{Commit, OstreeError, signatures};
+use crate::wire::{Refusal, Revocations, Trust};
+use crate::{AppName, RefName};
+
+/// Why a commit may not be deployed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitRefusal {
+    /// Not a commit object.
+    #[error("is not acceptable: {0}")]
+    Malformed(#[from] OstreeError),
+    /// Made for other refs.
+    #[error("is bound to {}, not to ref {ref_name}", .bound.join(", "))]
+    NotBound {
+        /// The wanted ref.
+        ref_name: RefName,
+        /// What it is bound to.
+        bound: Vec<String>,
+    },
+    /// Not signed by build keys that the fleet trusts for the ref, and the ref must be.
+    #[error("is {0}")]
+    Unsigned(#[from] Refusal),
+    /// Made for another app.
+    #[error("is app {made_for}, not {wanted}")]
+    OtherName {
+        /// What its builder called it.
+        made_for: AppName,
+        /// The part's name.
+        wanted: AppName,
+    },
+}
+
+/// A commit of `ref_name` from outside, and who is believed.
+#[derive(Clone, Copy, Debug)]
+pub struct Deployable<'a> {
+    /// The trust file in force.
+    pub trust: &'a Trust,
+    /// Who is believed no more.
+    pub revoked: &'a Revocations,
+    /// The ref under which it is wanted.
+    pub ref_name: &'a RefName,
+}
+
+impl Deployable<'_> {
+    /// Judges a commit object with its `.commitmeta` (empty when there is none) by everything but its name.
+    pub fn judge(&self, object: &[u8], commitmeta: &[u8]) -> Result<Commit, CommitRefusal> {
+        let commit = Commit::parse(object)?;
+        let bound = &commit.metadata.refs;
+        if !bound.is_empty() && !bound.iter().any(|r| r == self.ref_name.as_str()) {
+            return Err(CommitRefusal::NotBound { ref_name: self.ref_name.clone(), bound: bound.clone() });
+        }
+        if !self.trust.allows_unsigned(self.ref_name) {
+            self.trust.check_commit(self.ref_name, object, &signatures(commitmeta), self.revoked)?;
+        }
+        Ok(commit)
+    }
+}
+
+impl Commit {
+    /// Whether its builder called it something else than `wanted`.
+    pub fn check_name(&self, wanted: &AppName) -> Result<(), CommitRefusal> {
+        match &self.metadata.name {
+            Some(made_for) if made_for != wanted => {
+                Err(CommitRefusal::OtherName { made_for: made_for.clone(), wanted: wanted.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
