@@ -1,12 +1,10 @@
 //! Keys as PKCS#8 PEM (RFC 8410) and certificates as PEM, readable by OpenSSL.
 
 use super::IdentityError;
+use crate::durable::{self, Existing};
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes, spki::der::pem::LineEnding};
 use fullmetal_proto::wire::SigningKey;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 /// The longest key or certificate file in bytes.
@@ -74,24 +72,7 @@ pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, IdentityError> {
     std::fs::read(path).map_err(err)
 }
 
-/// Creates `path` whole, synced and named in its directory, or not at all; an existing file is an error.
+/// Creates `path` durably and whole, or not at all; an existing file is an error.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {
-    let err = |source| IdentityError::File { action: "writing", path: path.to_owned(), source };
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Random, so that what a killed predecessor of the same process id left here is not taken for ours.
-    let mut tag = [0; 8];
-    getrandom::fill(&mut tag).expect("the system has randomness");
-    let temporary = dir.join(format!(".{name}.{}", hex::encode(tag)));
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        // A hard link fails on an existing name, where a rename would replace it.
-        std::fs::hard_link(&temporary, path)?;
-        std::fs::File::open(dir)?.sync_all()
-    };
-    let written = write();
-    let _ = std::fs::remove_file(&temporary);
-    written.map_err(err)
+    Ok(durable::write(path, bytes, mode, Existing::Refused)?)
 }

@@ -19,6 +19,7 @@ pub use trust::{FleetTrust, SharedTrust};
 mod tests;
 
 use crate::config::Settings;
+use crate::durable::DurableError;
 use fullmetal_proto::wire::{OpenError, PublicKey, Refusal, SigningKey};
 use fullmetal_proto::{DeviceId, FleetId};
 use std::path::PathBuf;
@@ -68,6 +69,12 @@ pub enum IdentityError {
     /// Making a certificate failed.
     #[error("making a certificate: {0}")]
     Issue(String),
+}
+
+impl From<DurableError> for IdentityError {
+    fn from(DurableError { action, path, source }: DurableError) -> Self {
+        IdentityError::File { action, path, source }
+    }
 }
 
 /// A member of a fleet: what a verified certificate says.

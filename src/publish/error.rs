@@ -1,6 +1,7 @@
 //! Why a release could not be published.
 
 use super::sign::KeyError;
+use crate::durable::DurableError;
 use fullmetal_proto::ostree::OstreeError;
 use fullmetal_proto::wire::{ObjectId, OpenError};
 use fullmetal_proto::{Digest, RefName};
@@ -111,6 +112,9 @@ pub enum PublishError {
         #[source]
         error: io::Error,
     },
+    /// A file could not be made durable.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
     /// libostree refused.
     #[error("{doing}: {error}")]
     Ostree {

@@ -11,7 +11,6 @@ mod bundle_config;
 mod central;
 mod closure;
 mod commit;
-mod durable;
 mod earlier;
 mod error;
 mod frames;
