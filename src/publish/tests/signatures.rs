@@ -1,6 +1,6 @@
 //! Commit signatures, judged by OpenSSL over the bytes of the `.commit` file.
 
-use super::harness::{Bench, command, key, name, object_path, publish};
+use super::harness::{Bench, command, key, name, object_path, publish, tarball};
 use crate::publish::{Options, Source, read_key};
 use ed25519_dalek::pkcs8::EncodePublicKey;
 use fullmetal_proto::wire::ObjectKind;
@@ -33,7 +33,11 @@ fn verified_by_openssl(bench: &Bench, seed: u8, message: &std::path::Path, signa
 #[test]
 fn openssl_verifies_the_signature_over_the_commit_file() {
     let bench = Bench::new();
-    let published = publish(&bench.options()).unwrap();
+    tarball(&bench.path("root.tar"), &[("bin/su", tar::EntryType::Regular, b"#!/bin/true\n", "")]);
+    let mut options = bench.options_of(bench.path("root.tar"));
+    // Same time and owners everywhere: `ostree show` prints a signature that ends in a zero byte, one in 16, as text.
+    options.timestamp = Some(1_795_528_440);
+    let published = publish(&options).unwrap();
     assert_eq!(published.signatures, 1);
     let found = signatures(&bench, "apps/web");
     assert_eq!(found.len(), 1);
@@ -55,7 +59,8 @@ fn a_commit_that_something_else_made_is_signed_and_framed_as_it_is() {
     let bench = Bench::new();
     let tree = format!("--tree=dir={}", bench.rootfs().display());
     bench.ostree(&["init", "--mode=archive"]);
-    let foreign = bench.ostree(&["commit", "-b", "os/press", &tree]).trim().to_owned();
+    let same = ["--timestamp=2026-11-24 13:54:00 +0000", "--owner-uid=0", "--owner-gid=0"];
+    let foreign = bench.ostree(&[&["commit", "-b", "os/press", &tree], &same[..]].concat()).trim().to_owned();
     let mut options = Options::new(bench.repo(), Source::Commit(foreign.clone()));
     options.frame_len = 64 << 10;
     options.key = Some(key(1));
