@@ -3,6 +3,7 @@
 #[cfg(feature = "store")]
 pub mod agent;
 pub mod config;
+pub mod console;
 pub mod durable;
 pub mod host;
 pub mod identity;

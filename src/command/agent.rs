@@ -1,8 +1,9 @@
 //! `fullmetal agent`: the daemon.
 
 use super::Context;
+use fullmetal::console;
 
 pub fn run(context: &Context) -> anyhow::Result<()> {
-    super::output::log_to_stderr("info");
+    console::log_to_stderr();
     fullmetal::agent::run(context.settings()?)
 }

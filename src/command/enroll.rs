@@ -1,9 +1,10 @@
 //! `fullmetal enroll`: a device's keys and request, and the taking of the answer.
 
-use super::{Context, UsageError, output};
+use super::Context;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fullmetal::config::{Paths, Settings};
+use fullmetal::console::{self, UsageError};
 use fullmetal::identity::{
     Clock, FleetTrust, Usage, load_key, new_key, save_certificate, save_key, verify_certificate, write_new,
 };
@@ -71,7 +72,7 @@ fn request(paths: &Paths, args: &EnrollArgs, ids: (&FleetId, &DeviceId), out: &P
     let (peer_key, agent_key) = (PublicKey::of(&peer), PublicKey::of(&agent));
     let document = EnrolmentRequest { fleet, device, peer_key, agent_key };
     write_new(out, &seal(&document, &[&peer, &agent])?, 0o644)?;
-    output::print(&format!("request of {} is in {}; answer it with `fullmetal keys certify`\n", ids.1, out.display()))
+    console::print(&format!("request of {} is in {}; answer it with `fullmetal keys certify`\n", ids.1, out.display()))
 }
 
 /// A configuration that is there already must not say something else than the request.
@@ -140,7 +141,7 @@ fn take_answer(paths: &Paths, path: &Path) -> anyhow::Result<()> {
     if !paths.trust_file().exists() {
         write_new(&paths.trust_file(), &answer.trust, 0o644)?;
     }
-    output::print(&format!("{} is a member of fleet {}\n", answer.device, answer.fleet))
+    console::print(&format!("{} is a member of fleet {}\n", answer.device, answer.fleet))
 }
 
 fn remove_old(file: &Path) -> anyhow::Result<()> {

@@ -4,9 +4,10 @@ mod describe;
 mod json;
 mod verdict;
 
-use super::{Context, output};
+use super::Context;
 use anyhow::{Context as _, bail};
 use clap::Args;
+use fullmetal::console;
 use fullmetal::identity::{Clock, FleetTrust};
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::{
@@ -81,7 +82,7 @@ impl Show<'_> {
         let opened: Opened<D> = open(self.bytes).with_context(|| self.shown.to_owned())?;
         let verdict = D::verdict(&opened, self.judge);
         if self.context.json {
-            return output::print_json(&serde_json::json!({
+            return console::print_json(&serde_json::json!({
                 "kind": D::KIND, "major": opened.envelope.major, "sha256": opened.digest,
                 "signed_by": opened.envelope.signatures.iter().map(|s| s.key).collect::<Vec<_>>(),
                 "holds": verdict.is_ok(), "why_not": verdict.err(), "document": json::of_cbor(&opened.envelope.body),
@@ -97,7 +98,7 @@ impl Show<'_> {
             Ok(why) => line(&mut text, "holds now", &format!("yes: {why}")),
             Err(why) => line(&mut text, "holds now", &format!("no: {why}")),
         }
-        output::print(&text)
+        console::print(&text)
     }
 }
 

@@ -1,8 +1,9 @@
 //! `fullmetal keys`: the fleet's keys and the certificates of its devices.
 
-use super::{Context, UsageError, output};
+use super::Context;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
+use fullmetal::console::{self, UsageError};
 use fullmetal::identity::{
     Clock, FleetTrust, Usage, issue_ca, issue_member, load_certificate, load_key, new_key, save_certificate, save_key,
     write_new,
@@ -107,9 +108,9 @@ fn generate(context: &Context, args: GenerateArgs) -> anyhow::Result<()> {
             "fleet": trust.fleet, "directory": args.out, "root": PublicKey::of(&root).id(),
             "build": PublicKey::of(&build).id(), "gateway": PublicKey::of(&gateway).id(), "expires": trust.expires,
         });
-        return output::print_json(&ids);
+        return console::print_json(&ids);
     }
-    output::print(&format!(
+    console::print(&format!(
         "Keys of fleet {} are in {dir}:\n  \
          root.key       signs trust files and revocations; keep it offline\n  \
          device-ca.key  certifies devices (`fullmetal keys certify`); keep it offline\n  \
@@ -157,7 +158,7 @@ fn certify(args: &CertifyArgs) -> anyhow::Result<()> {
         trust: ByteBuf::from(std::fs::read(&trust_path).context("reading the trust file")?),
     };
     write_new(&args.out, &seal(&answer, &[])?, 0o644)?;
-    output::print(&format!(
+    console::print(&format!(
         "{} is certified for fleet {}; give {} to `fullmetal enroll --answer` there\n",
         request.device,
         request.fleet,
@@ -187,7 +188,7 @@ fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
     write_new(&args.out, &seal(&list, &[&root])?, 0o644)?;
     let count = list.devices.len() + list.keys.len();
     let shown = args.out.display();
-    output::print(&format!("revocation list version {} with {count} entries is in {shown}\n", list.version))
+    console::print(&format!("revocation list version {} with {count} entries is in {shown}\n", list.version))
 }
 
 fn read_request(path: &Path) -> anyhow::Result<EnrolmentRequest> {

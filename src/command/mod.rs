@@ -6,7 +6,6 @@ mod agent;
 mod enroll;
 mod inspect;
 mod keys;
-mod output;
 mod peer;
 mod publish;
 mod status;
@@ -14,6 +13,8 @@ mod supervise;
 
 use clap::{Parser, Subcommand};
 use fullmetal::config::{ConfigError, Paths, Settings};
+use fullmetal::console;
+use fullmetal::peer::central::CentralError;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,11 +54,6 @@ enum Command {
     Supervise(supervise::SuperviseCommand),
 }
 
-/// The caller used the command in a way that cannot work; exit status 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct UsageError(String);
-
 /// What every command gets to know.
 struct Context {
     paths: Paths,
@@ -84,5 +80,8 @@ pub fn main() -> ExitCode {
         Command::Publish(args) => publish::run(&context, *args),
         Command::Supervise(args) => supervise::run(&context, args),
     };
-    output::exit(result)
+    // The configured address and CA file of central.
+    console::exit("fullmetal", result, |e| {
+        matches!(e.downcast_ref(), Some(CentralError::Ca { .. } | CentralError::NoCa | CentralError::Scheme { .. }))
+    })
 }

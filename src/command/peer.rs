@@ -1,12 +1,17 @@
 //! `fullmetal peer`: the daemon.
 
-use super::{Context, output};
+use super::Context;
 use anyhow::Context as _;
-use fullmetal::peer;
+use fullmetal::config::unknown_interfaces;
+use fullmetal::{console, peer};
 
 pub fn run(context: &Context) -> anyhow::Result<()> {
-    output::log_to_stderr("info");
+    console::log_to_stderr();
     let settings = context.settings()?;
+    if let Some((unknown, existing)) = unknown_interfaces(&settings.peer) {
+        let (unknown, existing) = (unknown.join(", "), existing.join(", "));
+        tracing::warn!(%unknown, %existing, "[peer] interfaces names what does not exist now; nobody is found there");
+    }
     let runtime = peer::runtime().context("starting the runtime")?;
     runtime.block_on(peer::run(settings))
 }

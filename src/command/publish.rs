@@ -1,7 +1,8 @@
 //! `fullmetal publish`: a directory, tarball or commit into a signed, framed release of a central repo.
 
-use super::{Context, UsageError, output};
+use super::Context;
 use clap::{ArgGroup, Args};
+use fullmetal::console::{self, UsageError};
 use fullmetal::publish::{
     FRAME_LEN_DEFAULT, LEVEL_DEFAULT, Options, PublishError, Published, ReleaseInfo, Source, Stage, parse_argv,
     parse_size, read_key, run as publish,
@@ -73,7 +74,7 @@ pub fn run(context: &Context, args: PublishArgs) -> anyhow::Result<()> {
     let result = publish(&options, &mut |stage, done, total| progress.show(stage, done, total));
     progress.clear();
     let published = result.map_err(told_apart)?;
-    if context.json { output::print_json(&published) } else { output::print(&describe(&published)) }
+    if context.json { console::print_json(&published) } else { console::print(&describe(&published)) }
 }
 
 /// Usage errors get the exit status of such.

@@ -1,6 +1,7 @@
 //! `fullmetal status`: what runs on this device, what is under way, how its peer is doing.
 
-use super::{Context, output};
+use super::Context;
+use fullmetal::console;
 use fullmetal::host::{AppHost as _, SupervisorHost, SupervisorOptions};
 use fullmetal::journal;
 use fullmetal::local::Connection;
@@ -20,7 +21,7 @@ pub fn run(context: &Context) -> anyhow::Result<()> {
     let apps: Vec<Value> = record.apps.iter().map(|(name, app)| app_json(&host, name, app)).collect();
     let peer = ask_peer(&settings.paths.peer_socket());
     if context.json {
-        return output::print_json(&json!({
+        return console::print_json(&json!({
             "device": settings.device.id, "fleet": settings.device.fleet, "apps": apps,
             "deployment": deployment_json(&record), "ended": ended_json(&record), "peer": peer.as_ref().ok(),
         }));
@@ -46,7 +47,7 @@ pub fn run(context: &Context) -> anyhow::Result<()> {
         let _ = writeln!(text, "  action {} ended: {:?}", ended.action, ended.state);
     }
     peer_text(&mut text, &peer);
-    output::print(&text)
+    console::print(&text)
 }
 
 fn field<'a>(value: &'a Value, key: &str) -> &'a str {

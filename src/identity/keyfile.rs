@@ -1,6 +1,6 @@
 //! Keys as PKCS#8 PEM (RFC 8410) and certificates as PEM, readable by OpenSSL.
 
-use super::IdentityError;
+use super::{IdentityError, READING};
 use crate::durable::{self, Existing};
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes, spki::der::pem::LineEnding};
 use fullmetal_proto::wire::SigningKey;
@@ -64,7 +64,7 @@ pub fn load_certificate(path: &Path) -> Result<Vec<u8>, IdentityError> {
 }
 
 pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, IdentityError> {
-    let err = |source| IdentityError::File { action: "reading", path: path.to_owned(), source };
+    let err = |source| IdentityError::File { action: READING, path: path.to_owned(), source };
     let len = std::fs::metadata(path).map_err(err)?.len();
     if len > FILE_LEN_MAX {
         return Err(err(std::io::Error::other(format!("{len} bytes are over the limit of {FILE_LEN_MAX}"))));

@@ -77,6 +77,20 @@ impl From<DurableError> for IdentityError {
     }
 }
 
+impl IdentityError {
+    /// Whether what is installed is wrong, rather than what happened when something was made or written.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            IdentityError::File { action, .. } => *action == READING,
+            IdentityError::Issue(_) => false,
+            _ => true,
+        }
+    }
+}
+
+/// The action of a file that is there or should be.
+const READING: &str = "reading";
+
 /// A member of a fleet: what a verified certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
