@@ -19,6 +19,7 @@ mod manifest;
 mod members;
 mod options;
 mod pack;
+mod program;
 mod run;
 mod sign;
 mod source;

@@ -143,6 +143,11 @@ pub fn parse_argv(option: &'static str, text: &str) -> Result<Vec<String>, Publi
     } else {
         text.split_whitespace().map(str::to_owned).collect()
     };
+    if !text.trim_start().starts_with('[') && argv.iter().any(|w| w.starts_with(['\'', '"'])) {
+        let problem =
+            r#"quotes are no shell's here; where a word has blanks give a JSON array: '["sh", "-c", "echo hello"]'"#;
+        return Err(PublishError::option(option, problem));
+    }
     if argv.first().is_none_or(String::is_empty) {
         return Err(PublishError::option(option, "names no program"));
     }
@@ -179,7 +184,7 @@ mod tests {
     fn commands_are_words_or_a_json_array() {
         assert_eq!(parse_argv("--cmd", " httpd  -f ").unwrap(), ["httpd", "-f"]);
         assert_eq!(parse_argv("--cmd", r#"["sh","-c","echo a b"]"#).unwrap(), ["sh", "-c", "echo a b"]);
-        for bad in ["", "  ", "[]", "[1]", "[\"\"]", "[\"a\\u0000\"]"] {
+        for bad in ["", "  ", "sh -c 'echo a'", "[]", "[1]", "[\"\"]", "[\"a\\u0000\"]"] {
             assert!(parse_argv("--cmd", bad).unwrap_err().is_usage(), "{bad}");
         }
     }

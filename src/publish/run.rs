@@ -1,12 +1,13 @@
 //! `publish` from beginning to end.
 
+use super::bundle_config::{self, Commands};
 use super::central::Central;
 use super::commit::{self, Commit};
 use super::error::{Doing, PublishError, on};
 use super::manifest;
 use super::options::{Options, Source};
 use super::tree::{self, Tree};
-use super::{bundle_config, framing, sign, source, tarball, writer};
+use super::{framing, sign, source, tarball, writer};
 use fullmetal_proto::wire::{Manifest, Opened};
 use fullmetal_proto::{Digest, RefName, Timestamp};
 use serde::Serialize;
@@ -65,7 +66,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(Stage, u64, u64)) -> Resu
     let (central, release) = match &options.source {
         Source::Tree { path, cmd } => {
             progress(Stage::Reading, 0, 0);
-            let tree = read_source(path, cmd, &options.repo)?;
+            let tree = read_source(path, Commands { cmd, health: &options.info.health }, &options.repo)?;
             let central = Central::open_or_create(&options.repo)?;
             let release = publish_tree(&central, options, &tree, progress)?;
             (central, release)
@@ -153,16 +154,16 @@ fn describe(central: &Central, opened: &Opened<Manifest>, manifest_bytes: u64) -
     })
 }
 
-fn read_source(path: &Path, cmd: &[String], repo: &Path) -> Result<Tree, PublishError> {
+fn read_source(path: &Path, run: Commands<'_>, repo: &Path) -> Result<Tree, PublishError> {
     let path = path.canonicalize().doing(|| on("opening", path))?;
     if !path.is_dir() {
-        return tree::hash(&bundle_config::bundle(tarball::read_tarball(&path)?, cmd, &path)?);
+        return tree::hash(&bundle_config::bundle(tarball::read_tarball(&path)?, run, &path)?);
     }
     let inside = |dir: &Path| dir.canonicalize().is_ok_and(|dir| dir.starts_with(&path));
     if repo.ancestors().find(|dir| dir.exists()).is_some_and(inside) {
         return Err(PublishError::RepoInSource(repo.to_owned()));
     }
-    tree::hash(&bundle_config::bundle(source::read_dir(&path)?, cmd, &path)?)
+    tree::hash(&bundle_config::bundle(source::read_dir(&path)?, run, &path)?)
 }
 
 fn publish_tree(
