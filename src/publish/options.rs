@@ -1,6 +1,7 @@
 //! What to publish, where, and as what.
 
 use super::error::PublishError;
+use super::signer::Judge;
 use fullmetal_proto::wire::SigningKey;
 use fullmetal_proto::{AppName, HardwareId, RefName};
 use std::path::PathBuf;
@@ -68,6 +69,10 @@ pub struct Options {
     pub info: ReleaseInfo,
     /// Signs the commit; none leaves it unsigned (devices take it only where the trust file allows that).
     pub key: Option<SigningKey>,
+    /// Judges the key before anything is written, when there is a trust file to judge by.
+    pub judge: Option<Judge>,
+    /// Whether a ref may go to another tree under a release number that is not higher.
+    pub allow_lower_release: bool,
     /// Raw bytes of a frame.
     pub frame_len: u32,
     /// zstd level.
@@ -81,7 +86,18 @@ impl Options {
     pub fn new(repo: impl Into<PathBuf>, source: Source) -> Self {
         let (frame_len, level) = (FRAME_LEN_DEFAULT, LEVEL_DEFAULT);
         let info = ReleaseInfo::default();
-        Options { repo: repo.into(), source, ref_name: None, info, key: None, frame_len, level, timestamp: None }
+        Options {
+            repo: repo.into(),
+            source,
+            ref_name: None,
+            info,
+            key: None,
+            judge: None,
+            allow_lower_release: false,
+            frame_len,
+            level,
+            timestamp: None,
+        }
     }
 
     /// Refuses what cannot be meant, before anything is read or written.

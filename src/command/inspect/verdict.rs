@@ -21,21 +21,8 @@ fn say(refusal: Refusal) -> String {
 
 /// A key's place in the trust file, for people.
 pub fn name_of(key: &KeyId, trust: Option<&FleetTrust>) -> String {
-    let Some(FleetTrust { trust, revoked }) = trust else { return key.to_string() };
-    let mut roles = Vec::new();
-    let has = |keys: &[fullmetal_proto::wire::PublicKey]| keys.iter().any(|k| k.id() == *key);
-    if has(&trust.root.keys) {
-        roles.push("root");
-    }
-    if has(&trust.gateway.keys) {
-        roles.push("gateway");
-    }
-    if trust.build.iter().any(|b| b.key.id() == *key) {
-        roles.push("build");
-    }
-    if revoked.has_key(key) {
-        roles.push("revoked");
-    }
+    let Some(trust) = trust else { return key.to_string() };
+    let roles = trust.roles(key);
     if roles.is_empty() { format!("{key} (no role)") } else { format!("{key} ({})", roles.join(", ")) }
 }
 
