@@ -1,9 +1,9 @@
 //! `fullmetal agent`: the daemon.
 
-use super::Context;
+use fullmetal::config::{Paths, Settings};
 use fullmetal::console;
 
-pub fn run(context: &Context) -> anyhow::Result<()> {
+pub fn run(paths: Paths) -> anyhow::Result<()> {
     console::log_to_stderr();
-    fullmetal::agent::run(context.settings()?)
+    fullmetal::agent::run(Settings::load(paths)?)
 }

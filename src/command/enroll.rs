@@ -1,6 +1,5 @@
 //! `fullmetal enroll`: a device's keys and request, and the taking of the answer.
 
-use super::Context;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fullmetal::config::{Paths, Settings};
@@ -39,10 +38,10 @@ pub struct EnrollArgs {
     answer: Option<PathBuf>,
 }
 
-pub fn run(context: &Context, args: EnrollArgs) -> anyhow::Result<()> {
+pub fn run(paths: &Paths, args: EnrollArgs) -> anyhow::Result<()> {
     match (&args.answer, &args.fleet, &args.device, &args.request) {
-        (Some(answer), ..) => take_answer(&context.paths, answer),
-        (None, Some(fleet), Some(device), Some(out)) => request(&context.paths, &args, (fleet, device), out),
+        (Some(answer), ..) => take_answer(paths, answer),
+        (None, Some(fleet), Some(device), Some(out)) => request(paths, &args, (fleet, device), out),
         _ => Err(UsageError("give --fleet, --device and --request, or --answer".into()).into()),
     }
 }

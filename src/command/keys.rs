@@ -1,6 +1,6 @@
 //! `fullmetal keys`: the fleet's keys and the certificates of its devices.
 
-use super::Context;
+use super::options::{Before, Printing};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use fullmetal::console::{self, UsageError};
@@ -20,7 +20,7 @@ use std::time::Duration;
 #[derive(Subcommand)]
 pub enum KeysCommand {
     /// Make root, build, gateway and device-CA keys and trust file version 1.
-    Generate(GenerateArgs),
+    Generate(Printing<GenerateArgs>),
     /// Answer a device's enrolment request with its two certificates.
     Certify(CertifyArgs),
     /// Write a longer revocation list; devices read it from etc/fullmetal/revocations.
@@ -77,15 +77,15 @@ pub struct RevokeArgs {
     out: PathBuf,
 }
 
-pub fn run(context: &Context, command: KeysCommand) -> anyhow::Result<()> {
+pub fn run(command: KeysCommand, before: &Before) -> anyhow::Result<()> {
     match command {
-        KeysCommand::Generate(args) => generate(context, args),
+        KeysCommand::Generate(printing) => generate(printing.json(before), printing.args),
         KeysCommand::Certify(args) => certify(&args),
         KeysCommand::Revoke(args) => revoke(args),
     }
 }
 
-fn generate(context: &Context, args: GenerateArgs) -> anyhow::Result<()> {
+fn generate(json: bool, args: GenerateArgs) -> anyhow::Result<()> {
     if args.days == 0 || args.days > 36_500 {
         return Err(UsageError(format!("--days {} must be between 1 and 36500", args.days)).into());
     }
@@ -103,7 +103,7 @@ fn generate(context: &Context, args: GenerateArgs) -> anyhow::Result<()> {
     save_certificate(&args.out.join("device-ca.crt"), &certificate)?;
     write_new(&args.out.join("trust"), &envelope, 0o644)?;
     let dir = args.out.display();
-    if context.json {
+    if json {
         let ids = serde_json::json!({
             "fleet": trust.fleet, "directory": args.out, "root": PublicKey::of(&root).id(),
             "build": PublicKey::of(&build).id(), "gateway": PublicKey::of(&gateway).id(), "expires": trust.expires,

@@ -1,13 +1,12 @@
 //! `fullmetal peer`: the daemon.
 
-use super::Context;
 use anyhow::Context as _;
-use fullmetal::config::unknown_interfaces;
+use fullmetal::config::{Paths, Settings, unknown_interfaces};
 use fullmetal::{console, peer};
 
-pub fn run(context: &Context) -> anyhow::Result<()> {
+pub fn run(paths: Paths) -> anyhow::Result<()> {
     console::log_to_stderr();
-    let settings = context.settings()?;
+    let settings = Settings::load(paths)?;
     if let Some((unknown, existing)) = unknown_interfaces(&settings.peer) {
         let (unknown, existing) = (unknown.join(", "), existing.join(", "));
         tracing::warn!(%unknown, %existing, "[peer] interfaces names what does not exist now; nobody is found there");

@@ -1,6 +1,5 @@
 //! `fullmetal publish`: a directory, tarball or commit into a signed, framed release of a central repo.
 
-use super::Context;
 use clap::{ArgGroup, Args};
 use fullmetal::console::{self, UsageError};
 use fullmetal::identity::FleetTrust;
@@ -76,7 +75,7 @@ pub struct PublishArgs {
     level: i32,
 }
 
-pub fn run(context: &Context, args: PublishArgs) -> anyhow::Result<()> {
+pub fn run(json: bool, args: PublishArgs) -> anyhow::Result<()> {
     let judge = judge(&args)?;
     let mut options = options(args).map_err(told_apart)?;
     options.judge = judge;
@@ -84,11 +83,7 @@ pub fn run(context: &Context, args: PublishArgs) -> anyhow::Result<()> {
     let result = publish(&options, &mut |stage, done, total| progress.show(stage, done, total));
     progress.clear();
     let published = result.map_err(told_apart)?;
-    if context.json {
-        console::print_json(&published)
-    } else {
-        console::print(&describe(&published, options.judge.as_ref()))
-    }
+    if json { console::print_json(&published) } else { console::print(&describe(&published, options.judge.as_ref())) }
 }
 
 fn judge(args: &PublishArgs) -> anyhow::Result<Option<Judge>> {
