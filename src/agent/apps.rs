@@ -1,6 +1,7 @@
 //! Checkouts, `current` links and containers: brings apps to a version, and back.
 
 use crate::config::Paths;
+use crate::durable;
 use crate::host::{App, AppHost, HostError, Phase};
 use crate::repo::ObjectStore;
 use anyhow::{Context as _, ensure};
@@ -30,6 +31,10 @@ impl Apps {
     pub fn adopt(&mut self, record: &Record) {
         let in_motion = in_motion(record);
         for (name, app) in record.apps.iter().filter(|(name, _)| !in_motion.contains(*name)) {
+            if self.paths.stopped(name).exists() {
+                info!(app = %name, "stopped by hand, not started");
+                continue;
+            }
             if let Err(error) = self.bring(name, &app.current) {
                 warn!(app = %name, error = %format!("{error:#}"), "app not started");
             }
@@ -50,6 +55,9 @@ impl Apps {
             let commit = fs::read_link(dir.join("current")).ok();
             let commit = commit.and_then(|c| c.to_str()?.parse::<Digest>().ok());
             let (Ok(name), Some(commit)) = (file_name(&dir).parse::<AppName>(), commit) else { continue };
+            if self.paths.stopped(&name).exists() {
+                continue;
+            }
             if let Err(error) = self.host.start(&App { name, commit, job: false }) {
                 warn!(%error, "app not started");
             }
@@ -73,6 +81,7 @@ impl Apps {
         for m in moves {
             let checkout = self.paths.checkout(&m.name, &m.new.commit);
             ensure!(checkout.is_dir(), "{} is not there; deploy again", checkout.display());
+            durable::remove(&self.paths.stopped(&m.name))?;
             self.bring(&m.name, &m.new).with_context(|| format!("switching {} to {}", m.name, m.new.version))?;
         }
         Ok(())

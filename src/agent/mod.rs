@@ -14,6 +14,9 @@ mod verify;
 mod watch;
 mod worker;
 
+pub use spool::ended_reports;
+pub use watch::elapsed as probation_elapsed;
+
 use crate::config::Settings;
 use crate::host::{SupervisorHost, SupervisorOptions};
 use crate::identity::{Clock, FleetTrust, Identity, Usage};
@@ -341,9 +344,10 @@ impl Agent {
     fn watch_if_needed(&mut self) {
         match self.machine.state() {
             State::Proving if self.watch.is_none() => {
-                let parts = self.machine.record().deployment.iter().flat_map(|d| d.parts.iter());
-                let apps = watch::watched(&self.settings.paths, parts);
-                self.watch = Some(watch::Watch::start(self.watch_host.clone(), apps, self.events.clone()));
+                let deployment = self.machine.record().deployment.as_ref();
+                let apps = watch::watched(&self.settings.paths, deployment.iter().flat_map(|d| d.parts.iter()));
+                let note = watch::Note::leave(&self.settings.paths, deployment.map_or(0, |d| d.wish.action));
+                self.watch = Some(watch::Watch::start(self.watch_host.clone(), apps, self.events.clone(), note));
             }
             State::Proving => {}
             _ => self.watch = None,
