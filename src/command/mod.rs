@@ -3,6 +3,7 @@
 //! Exit status 2 is for usage and configuration, 1 for failure.
 
 mod agent;
+mod app;
 mod enroll;
 mod inspect;
 mod keys;
@@ -46,6 +47,9 @@ enum Command {
     Agent(OnDevice<Nothing>),
     /// Show what runs on this device, what is under way, and how the last actions ended.
     Status(OnDevice<Printing<Nothing>>),
+    /// Stop and start single apps by hand.
+    #[command(subcommand)]
+    App(app::AppCommand),
     /// Show a document, key, certificate or commit to a person: what it says, who signed it, whether it holds now.
     Inspect(OnDevice<Printing<inspect::InspectArgs>>),
     /// Turn a directory, a tarball or a commit into a signed, framed release of a central repo.
@@ -77,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Peer(on_device) => peer::run(on_device.paths(&before)),
         Command::Agent(on_device) => agent::run(on_device.paths(&before)),
         Command::Status(on_device) => status::run(&on(on_device.paths(&before), on_device.args.json(&before))),
+        Command::App(command) => app::run(command, &before),
         Command::Inspect(on_device) => {
             let context = on(on_device.paths(&before), on_device.args.json(&before));
             inspect::run(&context, &on_device.args.args)
