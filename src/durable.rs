@@ -133,6 +133,13 @@ pub fn make_dir(dir: &Path, mode: u32) -> Result<(), DurableError> {
     Ok(())
 }
 
+/// Gives the finished directory `from` the name `to` beside it, where nothing but an empty directory may be.
+pub fn place_dir(from: &Path, to: &Path) -> Result<(), DurableError> {
+    sync_dir(from)?;
+    fs::rename(from, to).map_err(DurableError::of("making", to))?;
+    sync_dir(parent(to))
+}
+
 /// Makes the names in a directory durable.
 pub fn sync_dir(dir: &Path) -> Result<(), DurableError> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(DurableError::of("syncing", dir))
@@ -252,6 +259,20 @@ mod tests {
         fs::write(deep.join("file"), b"").unwrap();
         let error = make_dir(&deep.join("file"), 0o755).unwrap_err().to_string();
         assert!(error.contains("a/b/file"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_takes_the_place_of_an_empty_one_and_of_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (new, out) = (dir.path().join(".new"), dir.path().join("out"));
+        for _ in 0..2 {
+            fs::create_dir(&new).unwrap();
+            fs::write(new.join("file"), b"x").unwrap();
+            let placed = place_dir(&new, &out);
+            assert_eq!(placed.is_ok(), !new.exists());
+            assert_eq!(names(&out), ["file"]);
+        }
+        assert!(new.exists(), "the second did not take the place of the first");
     }
 
     #[test]

@@ -35,27 +35,43 @@ pub fn save_key(path: &Path, key: &SigningKey) -> Result<(), IdentityError> {
 
 /// Reads a key.
 pub fn load_key(path: &Path) -> Result<SigningKey, IdentityError> {
+    key_of_pem(path, &read_bounded(path)?)
+}
+
+/// The key in the bytes of a file; `path` is for messages.
+pub fn key_of_pem(path: &Path, bytes: &[u8]) -> Result<SigningKey, IdentityError> {
     let bad = |problem: String| IdentityError::Content {
         path: path.to_owned(),
         expected: "ed25519 private key (PKCS#8 PEM)",
         problem,
     };
-    let bytes = read_bounded(path)?;
-    let text = String::from_utf8(bytes).map_err(|_| bad("not text".into()))?;
-    SigningKey::from_pkcs8_pem(&text).map_err(|e| bad(e.to_string()))
+    let text = std::str::from_utf8(bytes).map_err(|_| bad("not text".into()))?;
+    SigningKey::from_pkcs8_pem(text).map_err(|e| bad(e.to_string()))
 }
 
 /// Writes a certificate as PEM, never over an existing file.
 pub fn save_certificate(path: &Path, der: &[u8]) -> Result<(), IdentityError> {
-    let pem = ed25519_dalek::pkcs8::spki::der::pem::encode_string("CERTIFICATE", LineEnding::LF, der)
-        .map_err(|e| IdentityError::Issue(e.to_string()))?;
-    write_new(path, pem.as_bytes(), 0o644)
+    write_new(path, certificate_pem(der)?.as_bytes(), 0o644)
+}
+
+/// The same in the place of an older one.
+pub fn replace_certificate(path: &Path, der: &[u8]) -> Result<(), IdentityError> {
+    Ok(durable::write(path, certificate_pem(der)?.as_bytes(), 0o644, Existing::Replaced)?)
+}
+
+fn certificate_pem(der: &[u8]) -> Result<String, IdentityError> {
+    ed25519_dalek::pkcs8::spki::der::pem::encode_string("CERTIFICATE", LineEnding::LF, der)
+        .map_err(|e| IdentityError::Issue(e.to_string()))
 }
 
 /// Reads a PEM certificate, giving DER.
 pub fn load_certificate(path: &Path) -> Result<Vec<u8>, IdentityError> {
-    let bytes = read_bounded(path)?;
-    let der = CertificateDer::from_pem_slice(&bytes).map_err(|e| IdentityError::Content {
+    certificate_of_pem(path, &read_bounded(path)?)
+}
+
+/// The certificate in the bytes of a file; `path` is for messages.
+pub fn certificate_of_pem(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, IdentityError> {
+    let der = CertificateDer::from_pem_slice(bytes).map_err(|e| IdentityError::Content {
         path: path.to_owned(),
         expected: "X.509 certificate (PEM)",
         problem: e.to_string(),

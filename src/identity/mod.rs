@@ -9,9 +9,12 @@ mod keyfile;
 mod tls;
 mod trust;
 
-pub use certificate::{Usage, issue_ca, issue_member, verify_certificate};
+pub use certificate::{Usage, issue_ca, issue_member, read_certificate, verify_certificate};
 pub use clock::Clock;
-pub use keyfile::{load_certificate, load_key, new_key, pkcs8_der, save_certificate, save_key, write_new};
+pub use keyfile::{
+    certificate_of_pem, key_of_pem, load_certificate, load_key, new_key, pkcs8_der, replace_certificate,
+    save_certificate, save_key, write_new,
+};
 pub use tls::{TlsError, client_config, crypto_provider, member_of, server_config};
 pub use trust::{FleetTrust, SharedTrust};
 
