@@ -5,7 +5,7 @@ use clap::Args;
 use fullmetal::config::{Paths, Settings};
 use fullmetal::console::{self, UsageError};
 use fullmetal::identity::{
-    Clock, FleetTrust, Usage, load_key, new_key, save_certificate, save_key, verify_certificate, write_new,
+    Clock, FleetTrust, Usage, load_key, new_key, replace_certificate, save_key, verify_certificate, write_new,
 };
 use fullmetal_proto::wire::{
     EnrolmentAnswer, EnrolmentRequest, Opened, PublicKey, Revocations, SigningKey, Trust, open, seal,
@@ -50,6 +50,10 @@ fn request(paths: &Paths, args: &EnrollArgs, ids: (&FleetId, &DeviceId), out: &P
     let dir = paths.identity_dir();
     if out.exists() {
         bail!("{} exists already; remove it or give another name to --request", out.display());
+    }
+    let into = out.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if let Some(into) = into.filter(|dir| !dir.is_dir()) {
+        return Err(UsageError(format!("--request: there is no directory {}; make it first", into.display())).into());
     }
     check_configured(paths, args, ids)?;
     std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
@@ -116,36 +120,59 @@ fn take_answer(paths: &Paths, path: &Path) -> anyhow::Result<()> {
     let bytes = std::fs::read(path).with_context(|| format!("reading {shown}"))?;
     let answer: Opened<EnrolmentAnswer> = open(&bytes).with_context(|| format!("{shown}"))?;
     let answer = answer.document;
+    check_expected(paths, &answer, path)?;
     let trust: Opened<Trust> = open(&answer.trust).with_context(|| format!("trust file in {shown}"))?;
     Trust::check_self_signed(&trust).with_context(|| format!("trust file in {shown}"))?;
     let revoked = Revocations::none(&trust.document.fleet);
-    let fleet_trust = FleetTrust { trust: trust.document, revoked };
-    let dir = paths.identity_dir();
-    let certificates =
-        [(Usage::Peer, "peer", &answer.peer_certificate), (Usage::Agent, "agent", &answer.agent_certificate)];
-    for (usage, name, der) in certificates {
-        let member = verify_certificate(der, &fleet_trust, Clock::new().now(), usage)
+    check_certificates(paths, &answer, &FleetTrust { trust: trust.document, revoked }, path)?;
+    if paths.trust_file().exists() {
+        // The trust in force decides; the answer cannot bring another.
+        let ours = FleetTrust::load(paths)?;
+        let place = paths.trust_file();
+        check_certificates(paths, &answer, &ours, path).with_context(|| {
+            format!("{} is in force here; to join another fleet move it away first", place.display())
+        })?;
+    } else {
+        write_new(&paths.trust_file(), &answer.trust, 0o644)?;
+    }
+    for (_, name, der) in certificates(&answer) {
+        replace_certificate(&paths.identity_dir().join(format!("{name}.crt")), der)?;
+    }
+    console::print(&format!("{} is a member of fleet {}\n", answer.device, answer.fleet))
+}
+
+/// The answer is for whom the configuration says, and there is a request that it answers.
+fn check_expected(paths: &Paths, answer: &EnrolmentAnswer, path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    let first = "make a request first: fullmetal enroll --fleet F --device D --request FILE";
+    if !paths.identity_dir().join("peer.key").exists() {
+        let root = paths.root().display();
+        return Err(UsageError(format!("this device ({root}) has no keys that {shown} could certify; {first}")).into());
+    }
+    let of = Settings::load(paths.clone())?.device;
+    if of.id != answer.device || of.fleet != answer.fleet {
+        let theirs = format!("{} of fleet {}", answer.device, answer.fleet);
+        let problem =
+            format!("{shown} is for {theirs}, this device is {} of fleet {}; take its own answer", of.id, of.fleet);
+        return Err(UsageError(problem).into());
+    }
+    Ok(())
+}
+
+fn certificates(answer: &EnrolmentAnswer) -> [(Usage, &'static str, &[u8]); 2] {
+    [(Usage::Peer, "peer", &answer.peer_certificate), (Usage::Agent, "agent", &answer.agent_certificate)]
+}
+
+fn check_certificates(paths: &Paths, answer: &EnrolmentAnswer, trust: &FleetTrust, path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    for (usage, name, der) in certificates(answer) {
+        let member = verify_certificate(der, trust, Clock::new().now(), usage)
             .with_context(|| format!("{name} certificate in {shown}"))?;
-        if member.key != PublicKey::of(&load_key(&dir.join(format!("{name}.key")))?) {
+        if member.key != PublicKey::of(&load_key(&paths.identity_dir().join(format!("{name}.key")))?) {
             bail!(
                 "{shown} certifies another {name} key than this device has; make a new request with `fullmetal enroll`"
             );
         }
     }
-    for (_, name, der) in certificates {
-        let file = dir.join(format!("{name}.crt"));
-        remove_old(&file)?;
-        save_certificate(&file, der)?;
-    }
-    if !paths.trust_file().exists() {
-        write_new(&paths.trust_file(), &answer.trust, 0o644)?;
-    }
-    console::print(&format!("{} is a member of fleet {}\n", answer.device, answer.fleet))
-}
-
-fn remove_old(file: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context(format!("replacing {}", file.display())),
-        _ => Ok(()),
-    }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use super::options::{Before, Printing};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use fullmetal::console::{self, UsageError};
+use fullmetal::durable;
 use fullmetal::identity::{
     Clock, FleetTrust, Usage, issue_ca, issue_member, load_certificate, load_key, new_key, save_certificate, save_key,
     write_new,
@@ -14,6 +15,7 @@ use fullmetal_proto::wire::{
 };
 use fullmetal_proto::{DeviceId, FleetId, Timestamp};
 use serde_bytes::ByteBuf;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,19 +91,22 @@ fn generate(json: bool, args: GenerateArgs) -> anyhow::Result<()> {
     if args.days == 0 || args.days > 36_500 {
         return Err(UsageError(format!("--days {} must be between 1 and 36500", args.days)).into());
     }
-    if args.out.join("root.key").exists() {
-        bail!("{} already holds a fleet's keys; give a new directory to --out", args.out.display());
-    }
-    std::fs::create_dir_all(&args.out).with_context(|| format!("creating {}", args.out.display()))?;
+    check_vacant(&args.out)?;
     let [root, build, gateway, ca] = std::array::from_fn(|_| new_key());
     let certificate = issue_ca(&args.fleet, &ca)?;
     let trust = first_trust(&args, [&root, &build, &gateway], &certificate);
     let envelope = seal(&trust, &[&root]).context("making the trust file")?;
-    for (name, key) in [("build", &build), ("gateway", &gateway), ("device-ca", &ca), ("root", &root)] {
-        save_key(&args.out.join(format!("{name}.key")), key)?;
-    }
-    save_certificate(&args.out.join("device-ca.crt"), &certificate)?;
-    write_new(&args.out.join("trust"), &envelope, 0o644)?;
+    let making = making(&args.out);
+    std::fs::DirBuilder::new().mode(0o700).create(&making).with_context(|| format!("creating {}", making.display()))?;
+    let made = (|| {
+        for (name, key) in [("build", &build), ("gateway", &gateway), ("device-ca", &ca), ("root", &root)] {
+            save_key(&making.join(format!("{name}.key")), key)?;
+        }
+        save_certificate(&making.join("device-ca.crt"), &certificate)?;
+        write_new(&making.join("trust"), &envelope, 0o644)?;
+        durable::place_dir(&making, &args.out).context("placing the new keys")
+    })();
+    made.inspect_err(|_| drop(std::fs::remove_dir_all(&making)))?;
     let dir = args.out.display();
     if json {
         let ids = serde_json::json!({
@@ -119,6 +124,35 @@ fn generate(json: bool, args: GenerateArgs) -> anyhow::Result<()> {
          trust          whom the fleet believes; every device gets it; holds until {}\n",
         trust.fleet, trust.expires
     ))
+}
+
+/// Beside `out`, in the same file system: nothing half-made ever has its name.
+fn making(out: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(out.file_name().unwrap_or_default());
+    name.push(format!(".making-{}", std::process::id()));
+    out.with_file_name(name)
+}
+
+/// Keys are made once: nothing is in the directory, which need not exist.
+fn check_vacant(out: &Path) -> anyhow::Result<()> {
+    if out.join("root.key").exists() {
+        bail!("{} already holds a fleet's keys; give a new directory to --out", out.display());
+    }
+    let found = match std::fs::read_dir(out) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
+        entries => entries.with_context(|| format!("--out {}", out.display()))?.count(),
+    };
+    if found > 0 {
+        bail!("{} has other files in it; give a new directory to --out", out.display());
+    }
+    if out.file_name().is_none() {
+        return Err(UsageError(format!("--out {} is no name for a new directory", out.display())).into());
+    }
+    match out.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        Some(dir) => Ok(durable::make_dir(dir, 0o755)?),
+        None => Ok(()),
+    }
 }
 
 fn first_trust(args: &GenerateArgs, [root, build, gateway]: [&SigningKey; 3], ca: &[u8]) -> Trust {
