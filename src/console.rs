@@ -41,7 +41,7 @@ fn blames_caller(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// The chain of causes; one that its parent already quotes is not said twice.
-fn one_line(error: &anyhow::Error) -> String {
+pub fn one_line(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.contains(&cause) {

@@ -9,8 +9,12 @@ mod bench;
 mod central;
 #[path = "bad_input/configuration.rs"]
 mod configuration;
+#[path = "bad_input/desk.rs"]
+mod desk;
 #[path = "bad_input/disk.rs"]
 mod disk;
+#[path = "bad_input/inspecting.rs"]
+mod inspecting;
 #[path = "bad_input/members.rs"]
 mod members;
 #[path = "bad_input/releases.rs"]

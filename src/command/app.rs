@@ -61,7 +61,7 @@ impl Device {
         let Some(app) = self.record.apps.get(name) else {
             let names: Vec<&str> = self.record.apps.keys().map(AppName::as_str).collect();
             let there =
-                if names.is_empty() { "no app is".to_owned() } else { format!("there are {}", names.join(", ")) };
+                if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) };
             return Err(UsageError(format!("no app {name} is installed here; {there}")).into());
         };
         let under_way = self.record.deployment.as_ref().filter(|d| d.phase != deploy::Phase::Staging);

@@ -1,5 +1,6 @@
 //! `fullmetal enroll`: a device's keys and request, and the taking of the answer.
 
+use super::options::check_new_file;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fullmetal::config::{Paths, Settings};
@@ -48,13 +49,7 @@ pub fn run(paths: &Paths, args: EnrollArgs) -> anyhow::Result<()> {
 
 fn request(paths: &Paths, args: &EnrollArgs, ids: (&FleetId, &DeviceId), out: &Path) -> anyhow::Result<()> {
     let dir = paths.identity_dir();
-    if out.exists() {
-        bail!("{} exists already; remove it or give another name to --request", out.display());
-    }
-    let into = out.parent().filter(|dir| !dir.as_os_str().is_empty());
-    if let Some(into) = into.filter(|dir| !dir.is_dir()) {
-        return Err(UsageError(format!("--request: there is no directory {}; make it first", into.display())).into());
-    }
+    check_new_file("--request", out)?;
     check_configured(paths, args, ids)?;
     std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
     let peer = own_key(&dir.join("peer.key"))?;
@@ -86,12 +81,18 @@ fn check_configured(paths: &Paths, args: &EnrollArgs, (fleet, device): (&FleetId
     }
     let settings = Settings::load(paths.clone())?;
     let of = &settings.device;
-    let uid_differs = args.peer_uid.is_some() && args.peer_uid != settings.agent.peer_uid;
-    let hardware_differs = !args.hardware.is_empty() && args.hardware != of.hardware;
-    if of.id != *device || of.fleet != *fleet || hardware_differs || uid_differs {
-        let shown = file.display();
-        let problem =
-            format!("{shown} says {} of fleet {}, or another hardware or peer_uid; change it first", of.id, of.fleet);
+    let uid = args.peer_uid.filter(|uid| Some(*uid) != settings.agent.peer_uid);
+    let hardware = Some(&args.hardware).filter(|h| !h.is_empty() && **h != of.hardware);
+    let differs = [
+        (of.id != *device).then(|| format!("[device] id is {}, not {device}", of.id)),
+        (of.fleet != *fleet).then(|| format!("[device] fleet is {}, not {fleet}", of.fleet)),
+        hardware.map(|h| format!("[device] hardware is {:?}, not {h:?}", of.hardware)),
+        uid.map(|uid| format!("[agent] peer_uid is not {uid}")),
+    ];
+    let differs: Vec<String> = differs.into_iter().flatten().collect();
+    if !differs.is_empty() {
+        let (shown, differs) = (file.display(), differs.join("; "));
+        let problem = format!("{shown} says otherwise: {differs}; change it, or the options");
         return Err(UsageError(problem).into());
     }
     Ok(())

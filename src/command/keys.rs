@@ -1,10 +1,10 @@
 //! `fullmetal keys`: the fleet's keys and the certificates of its devices.
 
-use super::options::{Before, Printing};
+use super::options::{Before, Printing, check_new_file};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use fullmetal::console::{self, UsageError};
-use fullmetal::durable;
+use fullmetal::durable::{self, Existing};
 use fullmetal::identity::{
     Clock, FleetTrust, Usage, issue_ca, issue_member, load_certificate, load_key, new_key, save_certificate, save_key,
     write_new,
@@ -71,7 +71,7 @@ pub struct RevokeArgs {
     /// A key that signs nothing any more, as `fullmetal inspect` shows it; may be given more than once.
     #[arg(long = "key-id", value_name = "HEX")]
     key_ids: Vec<String>,
-    /// The list in force; the new one holds all of its entries.
+    /// The list in force; the new one holds all of its entries. --out may name the same file.
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
     /// Where to write the new list.
@@ -177,7 +177,11 @@ fn certify(args: &CertifyArgs) -> anyhow::Result<()> {
     let request = read_request(&args.request)?;
     let trust_path = args.keys.join("trust");
     let trust = FleetTrust::load_trust(&trust_path)?;
-    trust.check_fleet(&request.fleet).context("this request")?;
+    if request.fleet != trust.fleet {
+        let (file, keys, ours) = (args.request.display(), args.keys.display(), &trust.fleet);
+        bail!("{file} is for fleet {}, the keys in {keys} are of fleet {ours}; give that fleet's keys", request.fleet);
+    }
+    check_new_file("--out", &args.out)?;
     let ca = (load_certificate(&args.keys.join("device-ca.crt"))?, load_key(&args.keys.join("device-ca.key"))?);
     let now = Clock::new().now();
     let issue = |key, usage| {
@@ -202,6 +206,15 @@ fn certify(args: &CertifyArgs) -> anyhow::Result<()> {
 
 fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
     let trust = FleetTrust::load_trust(&args.keys.join("trust"))?;
+    let replaces = args.previous.as_ref() == Some(&args.out);
+    if !replaces {
+        check_new_file("--out", &args.out)?;
+    }
+    let known = args.keys.join("revocations");
+    if args.previous.is_none() && known.exists() {
+        let known = known.display();
+        return Err(UsageError(format!("{known} is in force, and lists only grow: give --previous {known}")).into());
+    }
     let mut list = Revocations::none(&trust.fleet);
     if let Some(path) = &args.previous {
         let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
@@ -219,7 +232,8 @@ fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
         list.keys.insert(KeyId(id));
     }
     let root = load_key(&args.keys.join("root.key"))?;
-    write_new(&args.out, &seal(&list, &[&root])?, 0o644)?;
+    let existing = if replaces { Existing::Replaced } else { Existing::Refused };
+    durable::write(&args.out, &seal(&list, &[&root])?, 0o644, existing)?;
     let count = list.devices.len() + list.keys.len();
     let shown = args.out.display();
     console::print(&format!("revocation list version {} with {count} entries is in {shown}\n", list.version))

@@ -2,7 +2,8 @@
 
 use clap::Args;
 use fullmetal::config::Paths;
-use std::path::PathBuf;
+use fullmetal::console::UsageError;
+use std::path::{Path, PathBuf};
 
 /// Options before the command's name, as `fullmetal --root DIR status`.
 #[derive(Args)]
@@ -47,3 +48,15 @@ impl<A: Args> Printing<A> {
 
 #[derive(Args)]
 pub struct Nothing {}
+
+/// Refuses a file to be written that is there already, or whose directory is not: before any work is done.
+pub fn check_new_file(option: &str, path: &Path) -> Result<(), UsageError> {
+    if path.exists() {
+        let shown = path.display();
+        return Err(UsageError(format!("{option}: {shown} exists already; remove it or give another name")));
+    }
+    match path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()) {
+        Some(dir) => Err(UsageError(format!("{option}: there is no directory {}; make it first", dir.display()))),
+        None => Ok(()),
+    }
+}

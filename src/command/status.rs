@@ -34,7 +34,7 @@ pub fn run(context: &Context) -> anyhow::Result<()> {
         return console::print_json(&json!({
             "device": settings.device.id, "fleet": settings.device.fleet, "apps": apps,
             "deployment": deployment, "ended": ended, "agent": { "running": agent.as_ref().ok() },
-            "peer": peer.as_ref().ok(), "peer_error": peer.as_ref().err().map(|e| format!("{e:#}")),
+            "peer": peer.as_ref().ok(), "peer_error": peer.as_ref().err().map(console::one_line),
         }));
     }
     let mut text = format!("{} of fleet {}\n", settings.device.id, settings.device.fleet);
@@ -160,7 +160,7 @@ fn peer_text(text: &mut String, peer: &anyhow::Result<PeerReport>) {
     let report = match peer {
         Ok(report) => report,
         Err(error) => {
-            let _ = writeln!(text, "  peer: not to be asked: {error:#}");
+            let _ = writeln!(text, "  peer: no answer: {}", console::one_line(error));
             return;
         }
     };

@@ -25,6 +25,7 @@ use crate::config::Settings;
 use crate::durable::DurableError;
 use fullmetal_proto::wire::{OpenError, PublicKey, Refusal, SigningKey};
 use fullmetal_proto::{DeviceId, FleetId};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// What can be wrong with keys, certificates and trust files.
@@ -35,6 +36,14 @@ pub enum IdentityError {
     File {
         /// What was tried.
         action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// A device has no keys, certificates or trust file yet.
+    #[error("reading {path}: {source}; this device is no member yet, `fullmetal enroll --help` says how", path = .path.display())]
+    NotEnrolled {
         /// Which file.
         path: PathBuf,
         /// The system's word.
@@ -81,6 +90,16 @@ impl From<DurableError> for IdentityError {
 }
 
 impl IdentityError {
+    /// For the files that enrolment makes: that they are not there says what is to be done.
+    fn of_device(self) -> Self {
+        match self {
+            IdentityError::File { action: READING, path, source } if source.kind() == ErrorKind::NotFound => {
+                IdentityError::NotEnrolled { path, source }
+            }
+            other => other,
+        }
+    }
+
     /// Whether what is installed is wrong, rather than what happened when something was made or written.
     pub fn is_configuration(&self) -> bool {
         match self {
@@ -120,8 +139,9 @@ impl Identity {
     /// Loads the peer's or the agent's identity from the identity directory.
     pub fn load(settings: &Settings, usage: Usage) -> Result<Self, IdentityError> {
         let dir = settings.paths.identity_dir();
-        let key = load_key(&dir.join(format!("{}.key", usage.file_stem())))?;
-        let certificate = load_certificate(&dir.join(format!("{}.crt", usage.file_stem())))?;
+        let key = load_key(&dir.join(format!("{}.key", usage.file_stem()))).map_err(IdentityError::of_device)?;
+        let certificate = load_certificate(&dir.join(format!("{}.crt", usage.file_stem())));
+        let certificate = certificate.map_err(IdentityError::of_device)?;
         let device = &settings.device;
         Ok(Identity { device: device.id.clone(), fleet: device.fleet.clone(), key, certificate })
     }

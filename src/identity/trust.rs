@@ -19,7 +19,7 @@ pub struct FleetTrust {
 impl FleetTrust {
     /// Loads and verifies the trust file, and the revocation list if there is one.
     pub fn load(paths: &Paths) -> Result<Self, IdentityError> {
-        Self::load_files(&paths.trust_file(), &paths.revocations_file())
+        Self::load_files(&paths.trust_file(), &paths.revocations_file()).map_err(IdentityError::of_device)
     }
 
     /// The same from a trust file anywhere, with the list called `revocations` beside it if there is one.

@@ -17,6 +17,8 @@ impl Device {
         let fleet = Fleet::new(&Programs::find(None).unwrap(), dir.path(), "plant").unwrap();
         let root = fleet.enroll("press-1", &NodeOptions { interface: "lo".into(), ..Default::default() }).unwrap();
         let root = root.root().to_owned();
+        // Its peer is started as who runs the test.
+        std::fs::write(root.join("etc/fullmetal/fullmetal.d/20-user.toml"), "[agent]\npeer_uid = 0\n").unwrap();
         std::fs::copy(fleet.keys().join("gateway.key"), root.join("etc/fullmetal/gateway.key")).unwrap();
         Device { fleet, root, _dir: dir }
     }
