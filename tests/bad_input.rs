@@ -5,6 +5,8 @@
 
 #[path = "bad_input/bench.rs"]
 mod bench;
+#[path = "bad_input/by_hand.rs"]
+mod by_hand;
 #[path = "bad_input/central.rs"]
 mod central;
 #[path = "bad_input/configuration.rs"]

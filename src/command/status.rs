@@ -128,7 +128,7 @@ fn ended_json(record: &Record, reports: &[Report]) -> Vec<Value> {
         let report = reports.iter().rev().find(|r| r.action == ended.action && r.state == ended.state);
         json!({
             "action": ended.action, "state": ended.state, "reason": report.map(|r| &r.reason),
-            "exit": report.and_then(|r| r.exit), "log": report.map(|r| &r.log), "at": report.map(|r| r.at),
+            "exit": report.and_then(|r| r.exit), "log": report.map(|r| &r.log), "at": report.map(|r| r.at.to_string()),
         })
     });
     ended.collect()
