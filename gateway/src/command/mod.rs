@@ -27,6 +27,12 @@ struct Cli {
     command: Command,
 }
 
+const EXAMPLE: &str = "A decision:\n\n  \
+    devices = [\"press-1\", \"press-2\"]   # or \"all\"\n  \
+    mode = \"now\"                        # or \"when-idle\", \"stage\"\n\n  \
+    [[part]]\n  \
+    ref = \"apps/hello/x86_64\"";
+
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway beside its peer.
@@ -36,6 +42,7 @@ enum Command {
         settle: u64,
     },
     /// Hand a decision to the running gateway; ends with 0 once the fleet is being told.
+    #[command(after_help = EXAMPLE)]
     Deploy {
         /// A TOML file: `devices`, `mode`, and `[[part]]`s with `ref`.
         file: PathBuf,
