@@ -17,6 +17,7 @@ ifneq ($(shell id -u),0)
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo --preserve-env
 endif
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=HOME)
+REAL_TESTS := readme bad_input fleet power_loss
 REAL := cargo test --release --locked
 
 tools:
@@ -37,6 +38,8 @@ lint: tools
 	@.ci/install-tools lint
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	cargo clippy --release --locked -p fullmetal --test host_runc -- -D warnings
+	cargo clippy --release --locked -p fullmetal-sim $(REAL_TESTS:%=--test %) -- -D warnings
 	cargo deny --locked check bans licenses sources
 	tree=$$(cargo tree --locked -p fullmetal-gateway -e normal --prefix none); ! grep -q '^ostree ' <<< "$$tree"
 

@@ -3,6 +3,8 @@
 #[cfg(feature = "store")]
 pub mod agent;
 pub mod config;
+pub mod console;
+pub mod durable;
 pub mod host;
 pub mod identity;
 pub mod journal;

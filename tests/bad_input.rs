@@ -5,12 +5,18 @@
 
 #[path = "bad_input/bench.rs"]
 mod bench;
+#[path = "bad_input/by_hand.rs"]
+mod by_hand;
 #[path = "bad_input/central.rs"]
 mod central;
 #[path = "bad_input/configuration.rs"]
 mod configuration;
+#[path = "bad_input/desk.rs"]
+mod desk;
 #[path = "bad_input/disk.rs"]
 mod disk;
+#[path = "bad_input/inspecting.rs"]
+mod inspecting;
 #[path = "bad_input/lost.rs"]
 mod lost;
 #[path = "bad_input/members.rs"]

@@ -40,11 +40,27 @@ fn the_commands_that_a_person_types_exist() {
     let console = blocks(&readme(), "console").join("\n");
     let makefile = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("Makefile"));
     assert!(console.contains("make demo") && makefile.unwrap().contains("\ndemo:"));
-    for line in console.lines().filter(|l| l.starts_with("fullmetal")) {
+    let typed: Vec<&str> = console.lines().map(|l| l.trim_start_matches("sudo ")).collect();
+    let typed: Vec<&str> =
+        typed.into_iter().filter(|l| l.starts_with("fullmetal") && !l.contains(" --root ")).collect();
+    assert!(typed.iter().any(|l| l.contains(" app stop ")) && typed.len() >= 5, "{typed:?}");
+    for line in typed {
         let mut words = line.split_whitespace();
         let program = programs().join(words.next().unwrap());
         let help = Command::new(&program).arg(words.next().unwrap()).arg("--help").output().unwrap();
         assert!(help.status.success(), "{line}");
+    }
+}
+
+#[test]
+fn the_demo_s_table_is_explained() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/demo/table.rs");
+    let source = std::fs::read_to_string(source).unwrap();
+    let head = source.split("let head = (").nth(1).unwrap().split(')').next().unwrap();
+    let columns: Vec<&str> = head.split('"').skip(1).step_by(2).skip(1).chain(["seconds"]).collect();
+    assert_eq!(columns.len(), 5, "{columns:?}");
+    for column in columns {
+        assert!(readme().lines().any(|l| l.starts_with("| ") && l.contains(column)), "{column} is not explained");
     }
 }
 

@@ -4,7 +4,7 @@
 //! The core may hand out an entry or a report again after a crash; what the last part of the log already
 //! has is not written twice. A line that a power cut tore is cut off at the next start.
 
-use crate::durable::{parent, sync_dir};
+use fullmetal::durable::sync_dir;
 use fullmetal_proto::DeviceId;
 use fullmetal_proto::dispatch::Entry;
 use fullmetal_proto::wire::Report;
@@ -45,7 +45,7 @@ impl Audit {
     pub fn open(path: &Path) -> Result<Self, AuditError> {
         let err = |source| AuditError { path: path.to_owned(), source };
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(err)?;
-        sync_dir(parent(path)).map_err(err)?;
+        sync_dir(path.parent().unwrap_or(Path::new("."))).map_err(|e| err(e.source))?;
         let there = mend(&mut file).map_err(err)?;
         Ok(Audit { path: path.to_owned(), file, there })
     }

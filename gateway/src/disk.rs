@@ -3,13 +3,15 @@
 //! Every file is written beside its place, synced, renamed, and its directory synced: under its name it is
 //! either absent or whole.
 
-use crate::durable::{beside, make_dirs, parent, sync_dir};
+use fullmetal::durable::{self, DurableError, Existing};
 use fullmetal_proto::DeviceId;
 use fullmetal_proto::dispatch::{State, StateError};
 use fullmetal_proto::wire::{Report, open};
 use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
+
+/// Nothing in them is secret: a person without rights may ask for the status of a gateway that does not run.
+const FILE_MODE: u32 = 0o644;
 
 /// What can go wrong with the gateway's files.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,9 @@ pub enum DiskError {
         /// The system's word.
         source: std::io::Error,
     },
+    /// A file could not be made durable.
+    #[error("{0}")]
+    Durable(#[from] DurableError),
     /// The state cannot be read.
     #[error("{path}: {source}; restore it from a backup, or move it away to learn anew from the fleet", path = .path.display())]
     State {
@@ -51,11 +56,15 @@ impl Disk {
     /// Takes the directory, making it when it is not there.
     pub fn open(dir: &Path) -> Result<Self, DiskError> {
         let spool = dir.join("spool");
-        make_dirs(&spool).map_err(io("making", &spool))?;
+        durable::make_dir(&spool, 0o755)?;
         let path = dir.join("lock");
         let lock = File::create(&path).map_err(io("opening", &path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Disk { dir: dir.to_owned(), _lock: lock }),
+            Ok(()) => {
+                durable::sweep(dir)?;
+                durable::sweep(&spool)?;
+                Ok(Disk { dir: dir.to_owned(), _lock: lock })
+            }
             Err(std::fs::TryLockError::WouldBlock) => Err(DiskError::Locked { path: dir.to_owned() }),
             Err(std::fs::TryLockError::Error(source)) => Err(io("locking", &path)(source)),
         }
@@ -68,12 +77,12 @@ impl Disk {
 
     /// Makes the state durable.
     pub fn save_state(&self, state: &State) -> Result<(), DiskError> {
-        write_durably(&self.dir.join("state"), &state.encode())
+        Ok(durable::write(&self.dir.join("state"), &state.encode(), FILE_MODE, Existing::Replaced)?)
     }
 
     /// Makes a report durable.
     pub fn spool(&self, device: &DeviceId, counter: u64, envelope: &[u8]) -> Result<(), DiskError> {
-        write_durably(&self.spool_path(device, counter), envelope)
+        Ok(durable::write(&self.spool_path(device, counter), envelope, FILE_MODE, Existing::Replaced)?)
     }
 
     /// Forgets a report. That it is gone need not be durable.
@@ -85,16 +94,12 @@ impl Disk {
         }
     }
 
-    /// The reports on disk, whose signatures were checked before they got there. Leftovers of writing go.
+    /// The reports on disk, whose signatures were checked before they got there.
     pub fn spooled(&self) -> Result<Vec<Report>, DiskError> {
         let dir = self.dir.join("spool");
         let mut reports = Vec::new();
         for entry in std::fs::read_dir(&dir).map_err(io("reading", &dir))? {
             let path = entry.map_err(io("reading", &dir))?.path();
-            if path.extension().is_some_and(|e| e == "new") {
-                std::fs::remove_file(&path).map_err(io("removing", &path))?;
-                continue;
-            }
             let bytes = std::fs::read(&path).map_err(io("reading", &path))?;
             match open::<Report>(&bytes) {
                 Ok(opened) => reports.push(opened.document),
@@ -124,16 +129,6 @@ fn io<'a>(action: &'static str, path: &'a Path) -> impl Fn(std::io::Error) -> Di
     move |source| DiskError::Io { action, path: path.to_owned(), source }
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    let new = beside(path, ".new");
-    let mut file = File::create(&new).map_err(io("writing", &new))?;
-    file.write_all(bytes).map_err(io("writing", &new))?;
-    file.sync_all().map_err(io("syncing", &new))?;
-    std::fs::rename(&new, path).map_err(io("renaming", &new))?;
-    let dir = parent(path);
-    sync_dir(dir).map_err(io("syncing", dir))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,8 +140,11 @@ mod tests {
         assert_eq!(disk.load_state().unwrap(), State::default());
         let state = State { next_action: 7, ..State::default() };
         disk.save_state(&state).unwrap();
-        std::fs::write(dir.path().join("state.new"), b"torn").unwrap();
+        std::fs::write(dir.path().join(".tmp-1"), b"torn").unwrap();
+        drop(disk);
+        let disk = Disk::open(dir.path()).unwrap();
         assert_eq!(disk.load_state().unwrap(), state);
+        assert!(!dir.path().join(".tmp-1").exists());
     }
 
     #[test]

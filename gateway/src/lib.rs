@@ -8,7 +8,6 @@ pub mod control;
 pub mod daemon;
 pub mod decision;
 pub mod disk;
-mod durable;
 pub mod link;
 pub mod resolve;
 pub mod status;

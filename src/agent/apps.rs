@@ -1,8 +1,9 @@
 //! Containers and `current` links: brings apps to a version, and back, and sees to it that they run.
 
 use super::checkouts::{Checkouts, entries, file_name};
-use super::{current, durable};
+use super::current;
 use crate::config::Paths;
+use crate::durable;
 use crate::host::{App, AppHost, AppStatus, HostError, Phase};
 use crate::repo::ObjectStore;
 use anyhow::Context as _;
@@ -44,6 +45,10 @@ impl Apps {
     pub fn adopt(&mut self, record: &Record) {
         let in_motion = in_motion(record);
         for (name, app) in record.apps.iter().filter(|(name, _)| !in_motion.contains(*name)) {
+            if self.paths.stopped(name).exists() {
+                info!(app = %name, "stopped by hand, not started");
+                continue;
+            }
             if let Err(error) = self.bring(name, &app.current) {
                 warn!(app = %name, error = %format!("{error:#}"), "app not started");
             }
@@ -56,6 +61,9 @@ impl Apps {
         for dir in entries(&self.paths.apps_dir()).unwrap_or_default() {
             let Ok(name) = file_name(&dir).parse::<AppName>() else { continue };
             let Some((commit, start)) = current::get(&dir).filter(|(_, start)| start.autostart) else { continue };
+            if self.paths.stopped(&name).exists() {
+                continue;
+            }
             if let Err(error) = self.host.start(&App { name, commit, job: start.job }) {
                 warn!(%error, "app not started");
             }
@@ -66,7 +74,7 @@ impl Apps {
     /// started before. Gives those that count as lost and are in place again.
     pub fn look_after(&mut self, apps: &BTreeMap<AppName, deploy::App>) -> Vec<(AppName, Digest)> {
         let mut back = Vec::new();
-        for (name, app) in apps {
+        for (name, app) in apps.iter().filter(|(name, _)| !self.paths.stopped(name).exists()).collect::<Vec<_>>() {
             let status = self.host.status(name);
             if !app.lost && status.is_ok_and(|s| is_as_wished(s.as_ref(), &app.current)) {
                 self.said.remove(name);
@@ -102,6 +110,7 @@ impl Apps {
     /// Brings every part to its new version.
     pub fn switch(&mut self, moves: &[Move]) -> anyhow::Result<()> {
         for m in moves {
+            durable::remove(&self.paths.stopped(&m.name))?;
             self.bring(&m.name, &m.new).with_context(|| format!("switching {} to {}", m.name, m.new.version))?;
         }
         Ok(())
@@ -133,7 +142,7 @@ impl Apps {
             self.host.stop(name)?;
         }
         let dir = self.paths.app_dir(name);
-        durable::create_dir(&dir)?;
+        durable::make_dir(&dir, 0o755)?;
         current::set(&dir, version)?;
         if version.start.autostart {
             return self.start(name, version);
@@ -164,7 +173,7 @@ impl Apps {
 
     fn remove(&mut self, name: &AppName) -> anyhow::Result<()> {
         self.host.stop(name)?;
-        durable::remove(&self.paths.current(name))
+        Ok(durable::remove(&self.paths.current(name))?)
     }
 }
 

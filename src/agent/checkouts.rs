@@ -1,8 +1,8 @@
 //! Checkouts of apps: made, made again when damaged, removed.
 
 use super::current::START_SUFFIX;
-use super::durable::sync_dir;
 use crate::config::Paths;
+use crate::durable::sync_dir;
 use crate::repo::{ObjectStore, installed};
 use anyhow::{Context as _, bail};
 use fullmetal_proto::{AppName, Digest};

@@ -2,13 +2,11 @@
 //!
 //! `current` is a link to the commit's checkout; `<commit>.start` beside it has a line for each start option.
 
-use super::durable::{replace, sync_dir};
-use anyhow::Context as _;
+use crate::durable::{self, Existing};
 use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::Installed;
 use fullmetal_proto::wire::StartOptions;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// How the names of files with start options end.
@@ -23,7 +21,7 @@ pub fn set(app_dir: &Path, version: &Installed) -> anyhow::Result<()> {
     let start = start_file(app_dir, &version.commit);
     let text = text(&version.start);
     if fs::read_to_string(&start).ok().as_ref() != Some(&text) {
-        replace(&start, text.as_bytes())?;
+        durable::write(&start, text.as_bytes(), 0o644, Existing::Replaced)?;
     }
     set_link(app_dir, &version.commit)
 }
@@ -52,19 +50,5 @@ fn text(start: &StartOptions) -> String {
 }
 
 fn set_link(app_dir: &Path, commit: &Digest) -> anyhow::Result<()> {
-    let link = app_dir.join("current");
-    let target = commit.to_string();
-    if fs::read_link(&link).is_ok_and(|t| t == Path::new(&target)) {
-        // A predecessor may have been killed between the rename and this.
-        return sync_dir(app_dir);
-    }
-    let new = app_dir.join(".current-new");
-    let context = || format!("pointing {} to {target}", link.display());
-    match fs::remove_file(&new) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).with_context(context),
-        _ => {}
-    }
-    std::os::unix::fs::symlink(&target, &new).with_context(context)?;
-    fs::rename(&new, &link).with_context(context)?;
-    sync_dir(app_dir)
+    Ok(durable::symlink(Path::new(&commit.to_string()), &app_dir.join("current"))?)
 }

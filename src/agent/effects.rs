@@ -59,10 +59,11 @@ impl Agent {
     pub(super) fn watch_if_needed(&mut self) {
         match self.machine.state() {
             State::Proving if self.watch.is_none() => {
-                let parts = self.machine.record().deployment.iter().flat_map(|d| d.parts.iter());
-                let apps = watch::watched(&self.settings.paths, parts);
+                let deployment = self.machine.record().deployment.as_ref();
+                let apps = watch::watched(&self.settings.paths, deployment.iter().flat_map(|d| d.parts.iter()));
+                let note = watch::Note::leave(&self.settings.paths, deployment.map_or(0, |d| d.wish.action));
                 let host = || SupervisorHost::new(self.host.clone());
-                self.watch = Some(watch::Watch::start(host, apps, self.started, &self.events));
+                self.watch = Some(watch::Watch::start(host, apps, self.started, &self.events, note));
             }
             State::Proving => {}
             _ => self.watch = None,

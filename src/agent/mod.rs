@@ -12,7 +12,6 @@ mod cached;
 mod checkouts;
 mod containers;
 mod current;
-mod durable;
 mod effects;
 mod fetch;
 mod hearing;
@@ -28,6 +27,9 @@ mod trouble;
 mod verify;
 mod watch;
 mod worker;
+
+pub use spool::ended_reports;
+pub use watch::elapsed as probation_elapsed;
 
 use crate::config::Settings;
 use crate::host::{SupervisorHost, SupervisorOptions};
@@ -156,7 +158,7 @@ impl Agent {
         let clock = Clock::new();
         clock.raise(trust.trust.issued);
         for dir in [paths.state_dir(), paths.apps_dir(), paths.bundles_dir()] {
-            durable::create_dir(&dir)?;
+            crate::durable::make_dir(&dir, 0o755)?;
         }
         let store = LibostreeStore::open_or_create(&paths.repo()).context("opening the object store")?;
         let spool = spool::Spool::open(&paths.reports_dir())?;

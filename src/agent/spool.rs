@@ -1,15 +1,19 @@
 //! Signed reports on disk until the gateway has them.
 
-use super::durable::{create_dir, sync_dir};
+use crate::durable::{make_dir, sync_dir};
 use crate::identity::{Identity, write_new};
 use anyhow::Context as _;
 use fullmetal_proto::deploy::Outgoing;
-use fullmetal_proto::wire::{PartState, Report, seal};
+use fullmetal_proto::wire::{PartState, Report, open, seal};
+use std::fs::{remove_file, rename};
 use std::path::{Path, PathBuf};
 use tracing::warn;
 
 /// More than this many wait only when no gateway was heard for very long; milestones go first then.
 const PENDING_MAX: usize = 512;
+
+/// Ends that are kept after the gateway has them.
+const TOLD_MAX: usize = 8;
 
 /// The directory of reports, one file each, named by counter and whether it is terminal.
 pub struct Spool {
@@ -19,7 +23,7 @@ pub struct Spool {
 impl Spool {
     /// Opens or makes the directory.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
-        create_dir(dir)?;
+        make_dir(dir, 0o755)?;
         Ok(Spool { dir: dir.to_owned() })
     }
 
@@ -41,7 +45,10 @@ impl Spool {
             fleet: identity.fleet.clone(),
             device: identity.device.clone(),
             counter: outgoing.counter,
-            oldest: self.files().first().map_or(outgoing.counter, |(first, _)| outgoing.counter.min(*first)),
+            oldest: self
+                .files(&["end", "way"])
+                .first()
+                .map_or(outgoing.counter, |(first, _)| outgoing.counter.min(*first)),
             action: outgoing.action,
             bundle: outgoing.bundle,
             state: outgoing.state,
@@ -66,31 +73,37 @@ impl Spool {
 
     /// All reports that wait, oldest first.
     pub fn pending(&self) -> Vec<Vec<u8>> {
-        self.files().into_iter().filter_map(|(_, path)| std::fs::read(path).ok()).collect()
+        self.files(&["end", "way"]).into_iter().filter_map(|(_, path)| std::fs::read(path).ok()).collect()
     }
 
     /// All terminal reports that wait, oldest first.
     pub fn ends(&self) -> Vec<Vec<u8>> {
-        let ends = self.files().into_iter().filter(|(_, path)| path.extension().is_some_and(|e| e == "end"));
+        let ends = self.files(&["end"]).into_iter();
         ends.filter_map(|(_, path)| std::fs::read(path).ok()).collect()
     }
 
-    /// The gateway has all reports up to `counter`.
+    /// The gateway has all reports up to `counter`. The newest ends stay, for who asks here why.
     pub fn received(&self, counter: u64) {
-        for (found, path) in self.files() {
+        for (found, path) in self.files(&["end", "way"]) {
+            let ends = path.extension().is_some_and(|e| e == "end");
+            let done = |path: &Path| if ends { rename(path, path.with_extension("told")) } else { remove_file(path) };
             if found <= counter
-                && let Err(error) = std::fs::remove_file(&path)
+                && let Err(error) = done(&path)
             {
-                warn!(%error, path = %path.display(), "removing a report that arrived");
+                warn!(%error, path = %path.display(), "putting away a report that arrived");
             }
+        }
+        let told = self.files(&["told"]);
+        for (_, path) in told.iter().take(told.len().saturating_sub(TOLD_MAX)) {
+            let _ = remove_file(path);
         }
     }
 
-    fn files(&self) -> Vec<(u64, PathBuf)> {
+    fn files(&self, kinds: &[&str]) -> Vec<(u64, PathBuf)> {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let mut files: Vec<(u64, PathBuf)> = entries
             .map(|e| e.path())
-            .filter(|p| p.extension().is_some_and(|e| e == "end" || e == "way"))
+            .filter(|p| p.extension().is_some_and(|e| kinds.iter().any(|kind| e == *kind)))
             .filter_map(|p| Some((p.file_stem()?.to_str()?.parse().ok()?, p)))
             .collect();
         files.sort();
@@ -98,11 +111,63 @@ impl Spool {
     }
 
     fn thin_out(&self) {
-        let files = self.files();
+        let files = self.files(&["end", "way"]);
         let excess = files.len().saturating_sub(PENDING_MAX);
         let milestones = files.into_iter().filter(|(_, p)| p.extension().is_some_and(|e| e == "way"));
         for (_, path) in milestones.take(excess) {
-            let _ = std::fs::remove_file(path);
+            let _ = remove_file(path);
         }
+    }
+}
+
+/// The terminal reports that are still in `dir`, oldest first; whoever may not read them sees none.
+pub fn ended_reports(dir: &Path) -> Vec<Report> {
+    let spool = Spool { dir: dir.to_owned() };
+    let bytes = spool.files(&["end", "told"]).into_iter().filter_map(|(_, path)| std::fs::read(path).ok());
+    bytes.filter_map(|bytes| Some(open::<Report>(&bytes).ok()?.document)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::new_key;
+    use fullmetal_proto::deploy::Cause;
+    use fullmetal_proto::wire::ReportState;
+
+    #[test]
+    fn the_newest_ends_are_told_here_also_when_the_gateway_has_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let (device, fleet) = ("press-1".parse().unwrap(), "plant-7".parse().unwrap());
+        let identity = Identity { device, fleet, key: new_key(), certificate: vec![1] };
+        for counter in 1..=12 {
+            let state = if counter % 2 == 0 { ReportState::Failed } else { ReportState::Fetching };
+            let cause = Cause { reason: format!("why {counter}"), ..Cause::default() };
+            let (action, bundle, at) = (counter / 2 + 1, Some(Default::default()), Default::default());
+            let (bytes_from_peers, bytes_from_central, elapsed_ms) = (0, 0, 0);
+            let report = Outgoing {
+                counter,
+                action,
+                bundle,
+                state,
+                cause,
+                bytes_from_peers,
+                bytes_from_central,
+                elapsed_ms,
+                at,
+            };
+            spool.add(&identity, &report, Vec::new()).unwrap();
+        }
+        spool.received(11);
+        assert_eq!(spool.pending().len(), 1);
+        let why: Vec<String> = ended_reports(dir.path()).into_iter().map(|r| r.reason).collect();
+        assert_eq!(why, [2, 4, 6, 8, 10, 12].map(|n| format!("why {n}")));
+        let told = || spool.files(&["told"]).len();
+        assert_eq!(told(), 5);
+        for counter in 1..=TOLD_MAX as u64 + 3 {
+            std::fs::write(dir.path().join(format!("{:020}.told", 100 + counter)), b"").unwrap();
+        }
+        spool.received(11);
+        assert_eq!(told(), TOLD_MAX);
     }
 }

@@ -8,6 +8,8 @@ use fullmetal_proto::deploy::{AppEvent, Input, NewPart};
 use fullmetal_proto::ostree::Commit;
 use fullmetal_proto::wire::ExitStatus;
 use fullmetal_proto::{AppName, Digest, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
@@ -57,9 +59,48 @@ fn health_of(paths: &Paths, commit: &Digest) -> Vec<String> {
     }
 }
 
+/// Milliseconds since boot; no change of the system clock moves it.
+fn boot_ms() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
+}
+
+/// How long the probation of `action` has run, by the note of the agent that watches it.
+pub fn elapsed(paths: &Paths, action: u64) -> Option<Duration> {
+    let text = std::fs::read_to_string(paths.probation_file()).ok()?;
+    let (of, began) = text.trim().split_once(' ')?;
+    let began: u64 = began.parse().ok()?;
+    let passed = boot_ms().checked_sub(began)?;
+    (of.parse() == Ok(action)).then_some(Duration::from_millis(passed))
+}
+
+/// A file for `fullmetal status`: which action proves itself, and since when. It goes when this is dropped.
+pub struct Note {
+    path: PathBuf,
+}
+
+impl Note {
+    /// Written now. That it cannot be written is no reason not to go on.
+    pub fn leave(paths: &Paths, action: u64) -> Self {
+        let path = paths.probation_file();
+        let text = format!("{action} {}\n", boot_ms());
+        if let Err(error) = std::fs::create_dir_all(paths.run_dir()).and_then(|()| std::fs::write(&path, text)) {
+            warn!(path = %path.display(), %error, "status will not tell how far the probation is");
+        }
+        Note { path }
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 /// The watching threads; they end when this is dropped, one that waits for a health check after that.
 pub struct Watch {
     stop: Arc<AtomicBool>,
+    _note: Note,
 }
 
 impl Drop for Watch {
@@ -75,6 +116,7 @@ impl Watch {
         apps: Vec<Watched>,
         started: Instant,
         events: &Sender<Event>,
+        note: Note,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         for app in apps {
@@ -87,7 +129,7 @@ impl Watch {
                 }
             });
         }
-        Watch { stop }
+        Watch { stop, _note: note }
     }
 }
 
@@ -231,7 +273,9 @@ mod tests {
         let watched = |name: &AppName| Watched { name: name.clone(), commit, health: vec!["check".into()] };
         let (sender, events) = channel();
         let started = Instant::now();
-        let watch = Watch::start(|| host.clone(), vec![watched(&hung), watched(&well)], started, &sender);
+        let dir = tempfile::tempdir().unwrap();
+        let note = Note::leave(&Paths::new(dir.path()), 7);
+        let watch = Watch::start(|| host.clone(), vec![watched(&hung), watched(&well)], started, &sender, note);
         let is_healthy = |event: &AppEvent| matches!(event, AppEvent::Healthy { .. });
         let first = app_events(&events, &well, is_healthy);
         let second = app_events(&events, &well, is_healthy);
@@ -247,5 +291,17 @@ mod tests {
         let unhealthy = app_events(&events, &hung, |event| matches!(event, AppEvent::Unhealthy { .. }));
         assert_eq!(unhealthy, AppEvent::Unhealthy { reason: "health check: it took too long: asking".into() });
         drop(watch);
+    }
+
+    #[test]
+    fn the_probation_is_told_while_it_is_watched_and_of_its_action_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        assert_eq!(elapsed(&paths, 7), None);
+        let note = Note::leave(&paths, 7);
+        assert!(elapsed(&paths, 7).unwrap() < Duration::from_secs(60));
+        assert_eq!(elapsed(&paths, 8), None);
+        drop(note);
+        assert_eq!(elapsed(&paths, 7), None);
     }
 }

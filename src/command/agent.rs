@@ -1,8 +1,9 @@
 //! `fullmetal agent`: the daemon.
 
-use super::Context;
+use fullmetal::config::{Paths, Settings};
+use fullmetal::console;
 
-pub fn run(context: &Context) -> anyhow::Result<()> {
-    super::output::log_to_stderr("info");
-    fullmetal::agent::run(context.settings()?)
+pub fn run(paths: Paths) -> anyhow::Result<()> {
+    console::log_to_stderr();
+    fullmetal::agent::run(Settings::load(paths)?)
 }

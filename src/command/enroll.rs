@@ -1,11 +1,12 @@
 //! `fullmetal enroll`: a device's keys and request, and the taking of the answer.
 
-use super::{Context, UsageError, output};
+use super::options::check_new_file;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fullmetal::config::{Paths, Settings};
+use fullmetal::console::{self, UsageError};
 use fullmetal::identity::{
-    Clock, FleetTrust, Usage, load_key, new_key, save_certificate, save_key, verify_certificate, write_new,
+    Clock, FleetTrust, Usage, load_key, new_key, replace_certificate, save_key, verify_certificate, write_new,
 };
 use fullmetal_proto::wire::{
     EnrolmentAnswer, EnrolmentRequest, Opened, PublicKey, Revocations, SigningKey, Trust, open, seal,
@@ -38,19 +39,17 @@ pub struct EnrollArgs {
     answer: Option<PathBuf>,
 }
 
-pub fn run(context: &Context, args: EnrollArgs) -> anyhow::Result<()> {
+pub fn run(paths: &Paths, args: EnrollArgs) -> anyhow::Result<()> {
     match (&args.answer, &args.fleet, &args.device, &args.request) {
-        (Some(answer), ..) => take_answer(&context.paths, answer),
-        (None, Some(fleet), Some(device), Some(out)) => request(&context.paths, &args, (fleet, device), out),
+        (Some(answer), ..) => take_answer(paths, answer),
+        (None, Some(fleet), Some(device), Some(out)) => request(paths, &args, (fleet, device), out),
         _ => Err(UsageError("give --fleet, --device and --request, or --answer".into()).into()),
     }
 }
 
 fn request(paths: &Paths, args: &EnrollArgs, ids: (&FleetId, &DeviceId), out: &Path) -> anyhow::Result<()> {
     let dir = paths.identity_dir();
-    if out.exists() {
-        bail!("{} exists already; remove it or give another name to --request", out.display());
-    }
+    check_new_file("--request", out)?;
     check_configured(paths, args, ids)?;
     std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
     let peer = own_key(&dir.join("peer.key"))?;
@@ -71,7 +70,7 @@ fn request(paths: &Paths, args: &EnrollArgs, ids: (&FleetId, &DeviceId), out: &P
     let (peer_key, agent_key) = (PublicKey::of(&peer), PublicKey::of(&agent));
     let document = EnrolmentRequest { fleet, device, peer_key, agent_key };
     write_new(out, &seal(&document, &[&peer, &agent])?, 0o644)?;
-    output::print(&format!("request of {} is in {}; answer it with `fullmetal keys certify`\n", ids.1, out.display()))
+    console::print(&format!("request of {} is in {}; answer it with `fullmetal keys certify`\n", ids.1, out.display()))
 }
 
 /// A configuration that is there already must not say something else than the request.
@@ -82,12 +81,18 @@ fn check_configured(paths: &Paths, args: &EnrollArgs, (fleet, device): (&FleetId
     }
     let settings = Settings::load(paths.clone())?;
     let of = &settings.device;
-    let uid_differs = args.peer_uid.is_some() && args.peer_uid != settings.agent.peer_uid;
-    let hardware_differs = !args.hardware.is_empty() && args.hardware != of.hardware;
-    if of.id != *device || of.fleet != *fleet || hardware_differs || uid_differs {
-        let shown = file.display();
-        let problem =
-            format!("{shown} says {} of fleet {}, or another hardware or peer_uid; change it first", of.id, of.fleet);
+    let uid = args.peer_uid.filter(|uid| Some(*uid) != settings.agent.peer_uid);
+    let hardware = Some(&args.hardware).filter(|h| !h.is_empty() && **h != of.hardware);
+    let differs = [
+        (of.id != *device).then(|| format!("[device] id is {}, not {device}", of.id)),
+        (of.fleet != *fleet).then(|| format!("[device] fleet is {}, not {fleet}", of.fleet)),
+        hardware.map(|h| format!("[device] hardware is {:?}, not {h:?}", of.hardware)),
+        uid.map(|uid| format!("[agent] peer_uid is not {uid}")),
+    ];
+    let differs: Vec<String> = differs.into_iter().flatten().collect();
+    if !differs.is_empty() {
+        let (shown, differs) = (file.display(), differs.join("; "));
+        let problem = format!("{shown} says otherwise: {differs}; change it, or the options");
         return Err(UsageError(problem).into());
     }
     Ok(())
@@ -116,36 +121,59 @@ fn take_answer(paths: &Paths, path: &Path) -> anyhow::Result<()> {
     let bytes = std::fs::read(path).with_context(|| format!("reading {shown}"))?;
     let answer: Opened<EnrolmentAnswer> = open(&bytes).with_context(|| format!("{shown}"))?;
     let answer = answer.document;
+    check_expected(paths, &answer, path)?;
     let trust: Opened<Trust> = open(&answer.trust).with_context(|| format!("trust file in {shown}"))?;
     Trust::check_self_signed(&trust).with_context(|| format!("trust file in {shown}"))?;
     let revoked = Revocations::none(&trust.document.fleet);
-    let fleet_trust = FleetTrust { trust: trust.document, revoked };
-    let dir = paths.identity_dir();
-    let certificates =
-        [(Usage::Peer, "peer", &answer.peer_certificate), (Usage::Agent, "agent", &answer.agent_certificate)];
-    for (usage, name, der) in certificates {
-        let member = verify_certificate(der, &fleet_trust, Clock::new().now(), usage)
+    check_certificates(paths, &answer, &FleetTrust { trust: trust.document, revoked }, path)?;
+    if paths.trust_file().exists() {
+        // The trust in force decides; the answer cannot bring another.
+        let ours = FleetTrust::load(paths)?;
+        let place = paths.trust_file();
+        check_certificates(paths, &answer, &ours, path).with_context(|| {
+            format!("{} is in force here; to join another fleet move it away first", place.display())
+        })?;
+    } else {
+        write_new(&paths.trust_file(), &answer.trust, 0o644)?;
+    }
+    for (_, name, der) in certificates(&answer) {
+        replace_certificate(&paths.identity_dir().join(format!("{name}.crt")), der)?;
+    }
+    console::print(&format!("{} is a member of fleet {}\n", answer.device, answer.fleet))
+}
+
+/// The answer is for whom the configuration says, and there is a request that it answers.
+fn check_expected(paths: &Paths, answer: &EnrolmentAnswer, path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    let first = "make a request first: fullmetal enroll --fleet F --device D --request FILE";
+    if !paths.identity_dir().join("peer.key").exists() {
+        let root = paths.root().display();
+        return Err(UsageError(format!("this device ({root}) has no keys that {shown} could certify; {first}")).into());
+    }
+    let of = Settings::load(paths.clone())?.device;
+    if of.id != answer.device || of.fleet != answer.fleet {
+        let theirs = format!("{} of fleet {}", answer.device, answer.fleet);
+        let problem =
+            format!("{shown} is for {theirs}, this device is {} of fleet {}; take its own answer", of.id, of.fleet);
+        return Err(UsageError(problem).into());
+    }
+    Ok(())
+}
+
+fn certificates(answer: &EnrolmentAnswer) -> [(Usage, &'static str, &[u8]); 2] {
+    [(Usage::Peer, "peer", &answer.peer_certificate), (Usage::Agent, "agent", &answer.agent_certificate)]
+}
+
+fn check_certificates(paths: &Paths, answer: &EnrolmentAnswer, trust: &FleetTrust, path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    for (usage, name, der) in certificates(answer) {
+        let member = verify_certificate(der, trust, Clock::new().now(), usage)
             .with_context(|| format!("{name} certificate in {shown}"))?;
-        if member.key != PublicKey::of(&load_key(&dir.join(format!("{name}.key")))?) {
+        if member.key != PublicKey::of(&load_key(&paths.identity_dir().join(format!("{name}.key")))?) {
             bail!(
                 "{shown} certifies another {name} key than this device has; make a new request with `fullmetal enroll`"
             );
         }
     }
-    for (_, name, der) in certificates {
-        let file = dir.join(format!("{name}.crt"));
-        remove_old(&file)?;
-        save_certificate(&file, der)?;
-    }
-    if !paths.trust_file().exists() {
-        write_new(&paths.trust_file(), &answer.trust, 0o644)?;
-    }
-    output::print(&format!("{} is a member of fleet {}\n", answer.device, answer.fleet))
-}
-
-fn remove_old(file: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context(format!("replacing {}", file.display())),
-        _ => Ok(()),
-    }
+    Ok(())
 }

@@ -1,12 +1,15 @@
 //! `fullmetal inspect`: any document, for a person.
 
+mod commit;
 mod describe;
 mod json;
+mod pem;
 mod verdict;
 
-use super::{Context, output};
+use super::Context;
 use anyhow::{Context as _, bail};
 use clap::Args;
+use fullmetal::console;
 use fullmetal::identity::{Clock, FleetTrust};
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::{
@@ -17,9 +20,11 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// A trust file, revocation list, bundle, announcement, manifest, report, receipt, request or answer.
+    /// A trust file, revocation list, bundle, announcement, manifest, report, receipt, enrolment request or answer; a
+    /// key or certificate (PEM); a `.commit` or `.commitmeta` of a repo.
     file: PathBuf,
-    /// The trust file to judge by; without it the device's own.
+    /// The trust file to judge by, with the file `revocations` beside it if there is one; without this the device's own,
+    /// and for keys and certificates the file `trust` beside them.
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
 }
@@ -27,16 +32,36 @@ pub struct InspectArgs {
 /// The largest document is a manifest.
 const FILE_LEN_MAX: u64 = 32 << 20;
 
+/// How long what is no envelope may be before it is read in vain.
+const HEAD_LEN: u64 = 64 << 10;
+
 pub fn run(context: &Context, args: &InspectArgs) -> anyhow::Result<()> {
     let shown = args.file.display().to_string();
-    let length = std::fs::metadata(&args.file).with_context(|| format!("reading {shown}"))?.len();
-    if length > FILE_LEN_MAX {
-        bail!("{shown} has {length} bytes; no document is longer than {FILE_LEN_MAX}");
+    let meta = std::fs::metadata(&args.file).with_context(|| format!("reading {shown}"))?;
+    if !meta.is_file() {
+        let what = if meta.is_dir() { "a directory" } else { "no regular file" };
+        bail!("{shown} is {what}; name a file, such as keys/trust");
+    }
+    if meta.len() == 0 {
+        bail!("{shown} is empty; whatever should have written it did not finish: make it or fetch it again");
+    }
+    let mut judge = Judge { trust: load_trust(context, args)?, now: Clock::new() };
+    if commit::is_commit(&args.file) {
+        return commit::look(&args.file, &judge)?.print(context);
+    }
+    if meta.len() > FILE_LEN_MAX {
+        bail!("{shown} has {} bytes; no document is longer than {FILE_LEN_MAX}", meta.len());
     }
     let bytes = std::fs::read(&args.file).with_context(|| format!("reading {shown}"))?;
+    if meta.len() <= HEAD_LEN && pem::is_pem(&bytes) {
+        let beside = args.file.with_file_name("trust");
+        if judge.trust.is_none() && beside.exists() {
+            judge.trust = Some(FleetTrust::load_beside(&beside)?);
+        }
+        return pem::look(&args.file, &bytes, &judge)?.print(context);
+    }
     let envelope =
         Envelope::decode(&bytes, FILE_LEN_MAX as usize).with_context(|| format!("{shown} is none of our documents"))?;
-    let judge = Judge { trust: load_trust(context, args)?, now: Clock::new() };
     let show = Show { context, bytes: &bytes, judge: &judge, shown: &shown };
     match envelope.kind {
         Kind::Trust => show.document::<Trust>(),
@@ -53,14 +78,35 @@ pub fn run(context: &Context, args: &InspectArgs) -> anyhow::Result<()> {
 
 fn load_trust(context: &Context, args: &InspectArgs) -> anyhow::Result<Option<FleetTrust>> {
     if let Some(path) = &args.trust {
-        let trust = FleetTrust::load_trust(path)?;
-        let revoked = Revocations::none(&trust.fleet);
-        return Ok(Some(FleetTrust { trust, revoked }));
+        return Ok(Some(FleetTrust::load_beside(path)?));
     }
     if context.paths.trust_file().exists() {
         return Ok(Some(FleetTrust::load(&context.paths)?));
     }
     Ok(None)
+}
+
+/// What was found out about something that is no document.
+struct Shown {
+    kind: &'static str,
+    title: String,
+    facts: Vec<(&'static str, String)>,
+    verdict: Result<String, String>,
+}
+
+impl Shown {
+    fn print(&self, context: &Context) -> anyhow::Result<()> {
+        if context.json {
+            let facts: Vec<_> = self.facts.iter().map(|(label, value)| serde_json::json!([label, value])).collect();
+            return console::print_json(&serde_json::json!({
+                "kind": self.kind, "facts": facts, "holds": self.verdict.is_ok(), "why_not": self.verdict.as_ref().err(),
+            }));
+        }
+        let mut text = format!("{}\n", self.title);
+        self.facts.iter().for_each(|(label, value)| line(&mut text, label, value));
+        verdict::tell(&mut text, &self.verdict);
+        console::print(&text)
+    }
 }
 
 /// What documents are judged by.
@@ -81,10 +127,10 @@ impl Show<'_> {
         let opened: Opened<D> = open(self.bytes).with_context(|| self.shown.to_owned())?;
         let verdict = D::verdict(&opened, self.judge);
         if self.context.json {
-            return output::print_json(&serde_json::json!({
+            return console::print_json(&serde_json::json!({
                 "kind": D::KIND, "major": opened.envelope.major, "sha256": opened.digest,
                 "signed_by": opened.envelope.signatures.iter().map(|s| s.key).collect::<Vec<_>>(),
-                "holds": verdict.is_ok(), "why_not": verdict.err(), "document": json::of_cbor(&opened.envelope.body),
+                "holds": verdict.is_ok(), "why_not": verdict.as_ref().err(), "document": json::of_cbor(&opened.envelope.body),
             }));
         }
         let mut text = format!("{} (format {}), {} bytes\n", D::KIND, opened.envelope.major, self.bytes.len());
@@ -93,11 +139,8 @@ impl Show<'_> {
         for signature in &opened.envelope.signatures {
             line(&mut text, "signed by", &verdict::name_of(&signature.key, self.judge.trust.as_ref()));
         }
-        match verdict {
-            Ok(why) => line(&mut text, "holds now", &format!("yes: {why}")),
-            Err(why) => line(&mut text, "holds now", &format!("no: {why}")),
-        }
-        output::print(&text)
+        verdict::tell(&mut text, &verdict);
+        console::print(&text)
     }
 }
 

@@ -3,10 +3,11 @@
 //! Exit status 2 is for usage and configuration, 1 for failure.
 
 mod agent;
+mod app;
 mod enroll;
 mod inspect;
 mod keys;
-mod output;
+mod options;
 mod peer;
 mod publish;
 mod status;
@@ -14,51 +15,51 @@ mod supervise;
 
 use clap::{Parser, Subcommand};
 use fullmetal::config::{ConfigError, Paths, Settings};
-use std::path::PathBuf;
+use fullmetal::console;
+use fullmetal::peer::central::CentralError;
+use options::{Before, Nothing, OnDevice, Printing};
 use std::process::ExitCode;
 
 /// Fullmetal: updates for fleets of devices behind one thin uplink.
 #[derive(Parser)]
-#[command(name = "fullmetal", version, max_term_width = 100)]
+#[command(name = "fullmetal", version, max_term_width = 100, after_help = ORDER)]
 struct Cli {
-    /// Directory below which configuration, state and sockets lie.
-    #[arg(long, global = true, default_value = "/", value_name = "DIR")]
-    root: PathBuf,
-    /// Print one JSON object for a script.
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    before: Before,
     #[command(subcommand)]
     command: Command,
 }
 
+const ORDER: &str = "A fleet begins with `fullmetal keys generate`; then `fullmetal publish` makes releases, \
+    `fullmetal enroll` members, and on each device run `fullmetal peer` and `fullmetal agent`. The README tells it in \
+    order. Exit status: 0 done, 1 failed, 2 wrong usage or configuration.";
+
 #[derive(Subcommand)]
 enum Command {
-    /// Make the fleet's keys, and certify devices.
+    /// Make the fleet's keys, certify devices, revoke.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// Make this device's keys and a request for certificates, or take the answer.
-    Enroll(enroll::EnrollArgs),
+    Enroll(OnDevice<enroll::EnrollArgs>),
     /// Run the peer: the only program on the network (as a user of its own).
-    Peer,
+    Peer(OnDevice<Nothing>),
     /// Run the agent: deploys what the gateway announces (as root).
-    Agent,
-    /// Show what runs on this device and what is under way.
-    Status,
-    /// Show a document to a person: what it says, who signed it, whether it holds now, and why not.
-    Inspect(inspect::InspectArgs),
+    Agent(OnDevice<Nothing>),
+    /// Show what runs on this device, what is under way, and how the last actions ended.
+    Status(OnDevice<Printing<Nothing>>),
+    /// Stop and start single apps by hand.
+    #[command(subcommand)]
+    App(app::AppCommand),
+    /// Show a document, key, certificate or commit to a person: what it says, who signed it, whether it holds now.
+    Inspect(OnDevice<Printing<inspect::InspectArgs>>),
     /// Turn a directory, a tarball or a commit into a signed, framed release of a central repo.
-    Publish(Box<publish::PublishArgs>),
+    Publish(Box<Printing<publish::PublishArgs>>),
     /// Supervise one app (started by the agent).
     #[command(hide = true)]
-    Supervise(supervise::SuperviseCommand),
+    Supervise(OnDevice<supervise::SuperviseCommand>),
 }
 
-/// The caller used the command in a way that cannot work; exit status 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct UsageError(String);
-
-/// What every command gets to know.
+/// What commands that look at a device get to know.
 struct Context {
     paths: Paths,
     json: bool,
@@ -72,17 +73,24 @@ impl Context {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let context = Context { paths: Paths::new(cli.root), json: cli.json };
-    let result = match cli.command {
-        Command::Keys(command) => keys::run(&context, command),
-        Command::Enroll(args) => enroll::run(&context, args),
-        Command::Peer => peer::run(&context),
-        Command::Agent => agent::run(&context),
-        Command::Status => status::run(&context),
-        Command::Inspect(args) => inspect::run(&context, &args),
-        Command::Publish(args) => publish::run(&context, *args),
-        Command::Supervise(args) => supervise::run(&context, args),
+    let Cli { before, command } = Cli::parse();
+    let on = |paths: Paths, json: bool| Context { paths, json };
+    let result = match command {
+        Command::Keys(command) => keys::run(command, &before),
+        Command::Enroll(on_device) => enroll::run(&on_device.paths(&before), on_device.args),
+        Command::Peer(on_device) => peer::run(on_device.paths(&before)),
+        Command::Agent(on_device) => agent::run(on_device.paths(&before)),
+        Command::Status(on_device) => status::run(&on(on_device.paths(&before), on_device.args.json(&before))),
+        Command::App(command) => app::run(command, &before),
+        Command::Inspect(on_device) => {
+            let context = on(on_device.paths(&before), on_device.args.json(&before));
+            inspect::run(&context, &on_device.args.args)
+        }
+        Command::Publish(printing) => publish::run(printing.json(&before), printing.args),
+        Command::Supervise(on_device) => supervise::run(&on_device.paths(&before), on_device.args),
     };
-    output::exit(result)
+    // The configured address and CA file of central.
+    console::exit("fullmetal", result, |e| {
+        matches!(e.downcast_ref(), Some(CentralError::Ca { .. } | CentralError::NoCa | CentralError::Scheme { .. }))
+    })
 }

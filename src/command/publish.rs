@@ -1,9 +1,10 @@
 //! `fullmetal publish`: a directory, tarball or commit into a signed, framed release of a central repo.
 
-use super::{Context, UsageError, output};
 use clap::{ArgGroup, Args};
+use fullmetal::console::{self, UsageError};
+use fullmetal::identity::FleetTrust;
 use fullmetal::publish::{
-    FRAME_LEN_DEFAULT, LEVEL_DEFAULT, Options, PublishError, Published, ReleaseInfo, Source, Stage, parse_argv,
+    FRAME_LEN_DEFAULT, Judge, LEVEL_DEFAULT, Options, PublishError, Published, ReleaseInfo, Source, Stage, parse_argv,
     parse_size, read_key, run as publish,
 };
 use fullmetal_proto::{AppName, HardwareId, RefName};
@@ -26,6 +27,10 @@ pub struct PublishArgs {
     /// The build key that signs the commit (PKCS#8 PEM, as `fullmetal keys generate` makes it).
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// The fleet's trust file: a key that it does not let sign this ref is refused. Without this option the file `trust`
+    /// beside the key is taken, if there is one, and the file `revocations` beside either.
+    #[arg(long, value_name = "FILE")]
+    trust: Option<PathBuf>,
     /// Leave the commit unsigned; devices take it only where their trust file allows that.
     #[arg(long)]
     unsigned: bool,
@@ -44,6 +49,9 @@ pub struct PublishArgs {
     /// Release number; a device goes below its floor never, above it freely.
     #[arg(long, value_name = "N")]
     release: Option<u64>,
+    /// Point the ref to another tree although its release number is not higher than the published one.
+    #[arg(long)]
+    allow_lower_release: bool,
     /// Lowest release that a device may go back to once this one is proven there.
     #[arg(long, value_name = "N")]
     floor: Option<u64>,
@@ -67,13 +75,21 @@ pub struct PublishArgs {
     level: i32,
 }
 
-pub fn run(context: &Context, args: PublishArgs) -> anyhow::Result<()> {
-    let options = options(args).map_err(told_apart)?;
+pub fn run(json: bool, args: PublishArgs) -> anyhow::Result<()> {
+    let judge = judge(&args)?;
+    let mut options = options(args).map_err(told_apart)?;
+    options.judge = judge;
     let mut progress = Progress::new();
     let result = publish(&options, &mut |stage, done, total| progress.show(stage, done, total));
     progress.clear();
     let published = result.map_err(told_apart)?;
-    if context.json { output::print_json(&published) } else { output::print(&describe(&published)) }
+    if json { console::print_json(&published) } else { console::print(&describe(&published, options.judge.as_ref())) }
+}
+
+fn judge(args: &PublishArgs) -> anyhow::Result<Option<Judge>> {
+    let beside = args.key.as_ref().map(|key| key.with_file_name("trust")).filter(|trust| trust.exists());
+    let Some(path) = args.trust.clone().or(beside) else { return Ok(None) };
+    Ok(Some(Judge { trust: FleetTrust::load_beside(&path)?, path }))
 }
 
 /// Usage errors get the exit status of such.
@@ -90,6 +106,7 @@ fn options(args: PublishArgs) -> Result<Options, PublishError> {
     };
     let mut options = Options::new(args.repo, source);
     options.ref_name = args.ref_name;
+    options.allow_lower_release = args.allow_lower_release;
     options.key = args.key.as_deref().map(read_key).transpose()?;
     options.frame_len = args.frame_size.map_or(Ok(FRAME_LEN_DEFAULT), |text| parse_size("--frame-size", &text))?;
     options.level = args.level;
@@ -117,14 +134,25 @@ fn source_date_epoch() -> Result<Option<u64>, PublishError> {
     seconds.map(Some).ok_or_else(problem)
 }
 
-fn describe(published: &Published) -> String {
+/// Who signed, and whether that counts in the fleet.
+fn signature(published: &Published, judge: Option<&Judge>) -> String {
+    let fleet = judge.map(|judge| &judge.trust.trust.fleet);
+    match (published.signed_by, fleet, published.signatures) {
+        (Some(key), Some(fleet), _) => format!("signed by {key}, a build key of fleet {fleet}"),
+        (Some(key), None, _) => format!("signed by {key}, not checked against a trust file (--trust)"),
+        (None, _, 0) => "unsigned".to_owned(),
+        (None, _, count) => format!("not signed now, {count} signatures from earlier"),
+    }
+}
+
+fn describe(published: &Published, judge: Option<&Judge>) -> String {
     let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     let place = published.ref_name.as_ref().map_or_else(String::new, |name| format!(" at {name}"));
     let state = if published.unchanged { "unchanged" } else { "published" };
     format!(
-        "{}\n{state}{place}, {}: {} objects, {} raw, {} in {} frames of {} packs ({} new); a plain pull costs {}\n",
+        "{}\n{state}{place}, {}\n{} objects, {} raw, {} in {} frames of {} packs ({} new); a plain pull costs {}\n",
         published.commit,
-        if published.signatures == 0 { "unsigned" } else { "signed" },
+        signature(published, judge),
         published.objects,
         mib(published.raw_bytes),
         mib(published.packed_bytes),

@@ -1,10 +1,15 @@
 //! `fullmetal status`: what runs on this device, what is under way, how its peer is doing.
 
-use super::{Context, output};
+use super::Context;
+use fullmetal::agent::{ended_reports, probation_elapsed};
+use fullmetal::config::Paths;
+use fullmetal::console;
 use fullmetal::host::{AppHost as _, SupervisorHost, SupervisorOptions};
-use fullmetal::journal;
+use fullmetal::journal::{self, DirectoryDisk};
 use fullmetal::local::Connection;
-use fullmetal_proto::deploy::{Phase, Record};
+use fullmetal_proto::AppName;
+use fullmetal_proto::deploy::{self, Phase, Record};
+use fullmetal_proto::wire::Report;
 use fullmetal_proto::wire::local::{Client, FromPeer, PeerReport, ToPeer, VERSION};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -12,61 +17,70 @@ use std::fmt::Write as _;
 /// How long the peer may take to answer.
 const ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// How many ended actions are told of.
+const ENDED_SHOWN: usize = 5;
+
 pub fn run(context: &Context) -> anyhow::Result<()> {
     let settings = context.settings()?;
-    let record = journal::peek(&settings.paths.journal_dir())?.unwrap_or_default();
-    let options = SupervisorOptions::new(context.paths.root(), &settings.device.id)?;
+    let paths = &settings.paths;
+    let record = journal::peek(&paths.journal_dir())?.unwrap_or_default();
+    let options = SupervisorOptions::new(paths.root(), &settings.device.id)?;
     let host = SupervisorHost::new(options);
-    let apps: Vec<Value> = record.apps.iter().map(|(name, app)| app_json(&host, name, app)).collect();
-    let peer = ask_peer(&settings.paths.peer_socket());
-    let trouble = std::fs::read_to_string(settings.paths.agent_trouble()).unwrap_or_default();
+    let apps: Vec<Value> = record.apps.iter().map(|(name, app)| app_json(paths, &host, name, app)).collect();
+    let (peer, agent) = (ask_peer(&paths.peer_socket()), DirectoryDisk::is_in_use(&paths.journal_dir()));
+    let (deployment, ended) =
+        (deployment_json(paths, &record), ended_json(&record, &ended_reports(&paths.reports_dir())));
+    let trouble = std::fs::read_to_string(paths.agent_trouble()).unwrap_or_default();
     let trouble: Vec<&str> = trouble.lines().collect();
     if context.json {
-        return output::print_json(&json!({
+        return console::print_json(&json!({
             "device": settings.device.id, "fleet": settings.device.fleet, "apps": apps,
-            "deployment": deployment_json(&record), "ended": ended_json(&record), "peer": peer.as_ref().ok(),
+            "deployment": deployment, "ended": ended, "agent": { "running": agent.as_ref().ok() },
+            "peer": peer.as_ref().ok(), "peer_error": peer.as_ref().err().map(console::one_line),
             "trouble": trouble,
         }));
     }
     let mut text = format!("{} of fleet {}\n", settings.device.id, settings.device.fleet);
-    for app in &apps {
-        let _ = writeln!(
-            text,
-            "  {:<16} {:<12} {:<10} {}",
-            field(app, "name"),
-            field(app, "version"),
-            field(app, "phase"),
-            field(app, "commit").get(..12).unwrap_or("")
-        );
-    }
+    apps.iter().for_each(|app| app_line(&mut text, app));
     if apps.is_empty() {
         text.push_str("  no apps\n");
     }
-    if let Some(deployment) = &record.deployment {
-        let _ = writeln!(text, "  action {} is {}", deployment.wish.action, phase(&deployment.phase));
-    }
-    for ended in record.ended.iter().rev().take(5) {
-        let _ = writeln!(text, "  action {} ended: {:?}", ended.action, ended.state);
-    }
-    for line in trouble {
+    deployment_text(&mut text, &deployment);
+    ended.iter().rev().take(ENDED_SHOWN).for_each(|ended| ended_text(&mut text, ended));
+    for line in &trouble {
         let _ = writeln!(text, "  trouble: {line}");
     }
+    let _ = match agent {
+        Ok(true) => writeln!(text, "  agent: running"),
+        Ok(false) => {
+            writeln!(text, "  agent: not running; apps go on, nothing is deployed until `fullmetal agent` runs")
+        }
+        Err(error) => writeln!(text, "  agent: cannot tell: {error}; ask as root"),
+    };
     peer_text(&mut text, &peer);
-    output::print(&text)
+    console::print(&text)
 }
 
 fn field<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("-")
 }
 
-fn app_json(host: &SupervisorHost, name: &fullmetal_proto::AppName, app: &fullmetal_proto::deploy::App) -> Value {
+/// One app as a line of text.
+pub fn app_line(text: &mut String, app: &Value) {
+    let phase = if app["stopped_by_hand"] == true { "stopped by hand" } else { field(app, "phase") };
+    let commit = field(app, "commit").get(..12).unwrap_or("");
+    let _ = writeln!(text, "  {:<16} {:<12} {phase:<15} {commit}", field(app, "name"), field(app, "version"));
+}
+
+/// One app as JSON.
+pub fn app_json(paths: &Paths, host: &SupervisorHost, name: &AppName, app: &deploy::App) -> Value {
     let status = host.status(name).ok().flatten();
     json!({
         "name": name, "version": app.current.version, "commit": app.current.commit, "floor": app.floor,
         "lost": app.lost,
         "phase": status.as_ref().map(|s| s.phase), "since": status.as_ref().map(|s| s.since),
         "restarts": status.as_ref().map(|s| s.restarts), "last_exit": status.as_ref().and_then(|s| s.last_exit),
-        "previous": app.previous.as_ref().map(|p| p.version.clone()),
+        "previous": app.previous.as_ref().map(|p| p.version.clone()), "stopped_by_hand": paths.stopped(name).exists(),
     })
 }
 
@@ -79,16 +93,61 @@ fn phase(phase: &Phase) -> &'static str {
     }
 }
 
-fn ended_json(record: &Record) -> Vec<Value> {
-    record.ended.iter().map(|e| json!({ "action": e.action, "state": e.state })).collect()
-}
-
-fn deployment_json(record: &Record) -> Value {
+fn deployment_json(paths: &Paths, record: &Record) -> Value {
     let Some(d) = &record.deployment else { return Value::Null };
+    let proving = matches!(d.phase, Phase::Proving { .. });
+    let probation = proving.then(|| {
+        let elapsed = probation_elapsed(paths, d.wish.action).map(|passed| passed.as_secs());
+        let total = d.probation_ms.div_ceil(1000);
+        json!({ "elapsed_s": elapsed.map(|passed| passed.min(total)), "total_s": total })
+    });
+    let reason = if let Phase::RollingBack { cause } = &d.phase { Some(&cause.reason) } else { None };
     json!({
         "action": d.wish.action, "bundle": d.wish.bundle, "mode": d.wish.mode, "phase": phase(&d.phase),
+        "parts": d.parts.iter().map(|p| format!("{} {}", p.name, p.installed.version)).collect::<Vec<_>>(),
         "bytes_from_peers": d.bytes_from_peers, "bytes_from_central": d.bytes_from_central,
+        "probation": probation, "reason": reason,
     })
+}
+
+fn deployment_text(text: &mut String, deployment: &Value) {
+    if deployment.is_null() {
+        return;
+    }
+    let parts: Vec<&str> = deployment["parts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let of = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+    let _ = write!(text, "  action {}{of} is {}", deployment["action"], field(deployment, "phase"));
+    let probation = &deployment["probation"];
+    match (probation["elapsed_s"].as_u64(), probation["total_s"].as_u64()) {
+        (Some(elapsed), Some(total)) => drop(write!(text, ": {elapsed} of {total} s")),
+        (None, Some(total)) => drop(write!(text, ": {total} s, once the agent watches it")),
+        _ => {}
+    }
+    if let Some(reason) = deployment["reason"].as_str() {
+        let _ = write!(text, ": {}", reason.escape_debug());
+    }
+    text.push('\n');
+}
+
+/// The reports of ended actions say why; the journal, which has fewer words, that they ended.
+fn ended_json(record: &Record, reports: &[Report]) -> Vec<Value> {
+    let ended = record.ended.iter().map(|ended| {
+        let report = reports.iter().rev().find(|r| r.action == ended.action && r.state == ended.state);
+        json!({
+            "action": ended.action, "state": ended.state, "reason": report.map(|r| &r.reason),
+            "exit": report.and_then(|r| r.exit), "log": report.map(|r| &r.log), "at": report.map(|r| r.at.to_string()),
+        })
+    });
+    ended.collect()
+}
+
+fn ended_text(text: &mut String, ended: &Value) {
+    let at = ended["at"].as_str().map(|at| format!(" at {at}")).unwrap_or_default();
+    let _ = write!(text, "  action {} {}{at}", ended["action"], field(ended, "state"));
+    if let Some(reason) = ended["reason"].as_str().filter(|reason| !reason.is_empty()) {
+        let _ = write!(text, ": {}", reason.escape_debug());
+    }
+    text.push('\n');
 }
 
 fn ask_peer(socket: &std::path::Path) -> anyhow::Result<PeerReport> {
@@ -108,10 +167,11 @@ fn peer_text(text: &mut String, peer: &anyhow::Result<PeerReport>) {
     let report = match peer {
         Ok(report) => report,
         Err(error) => {
-            let _ = writeln!(text, "  peer: {error:#}");
+            let _ = writeln!(text, "  peer: no answer: {}", console::one_line(error));
             return;
         }
     };
+    text.push_str("  peer: running\n");
     let neighbours: Vec<String> = report.neighbours.iter().map(ToString::to_string).collect();
     let _ =
         writeln!(text, "  neighbours: {}", if neighbours.is_empty() { "none".into() } else { neighbours.join(", ") });

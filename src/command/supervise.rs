@@ -1,14 +1,13 @@
 //! `fullmetal supervise`: started by the agent for each app, never by people.
 
-use super::Context;
 use anyhow::Context as _;
+use fullmetal::config::Paths;
 use fullmetal::host::App;
 use fullmetal::host::supervise::SuperviseArgs;
 use fullmetal_proto::{AppName, DeviceId, Digest};
 use std::path::{PathBuf, absolute};
 use std::time::Duration;
 
-/// Runs one app and outlives the agent.
 #[derive(clap::Args)]
 pub struct SuperviseCommand {
     /// The device that the app runs on.
@@ -35,10 +34,10 @@ pub struct SuperviseCommand {
 }
 
 /// Supervises until told to stop. Call it outside of any async runtime.
-pub fn run(context: &Context, args: SuperviseCommand) -> anyhow::Result<()> {
+pub fn run(paths: &Paths, args: SuperviseCommand) -> anyhow::Result<()> {
     let app = App { name: args.name, commit: args.commit, job: args.job };
     let grace = Duration::from_millis(args.grace_ms);
-    let root = absolute(context.paths.root()).context("finding the root directory")?;
+    let root = absolute(paths.root()).context("finding the root directory")?;
     let (device, generation, runc) = (args.device, args.generation, args.runc);
     Ok(fullmetal::host::supervise::run(SuperviseArgs { root, device, app, generation, grace, runc })?)
 }

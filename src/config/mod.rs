@@ -4,8 +4,10 @@
 //! their names, all below the root directory; a later file wins key by key.
 
 mod fragment;
+mod interfaces;
 mod paths;
 
+pub use interfaces::unknown_interfaces;
 pub use paths::Paths;
 
 use fragment::{AgentFragment, DeviceFragment, Fragment, GatewayFragment, PeerFragment};
@@ -196,8 +198,8 @@ fn peer(f: PeerFragment) -> Result<PeerSettings, ConfigError> {
 
 fn central_url(url: &str) -> Result<String, ConfigError> {
     let http = url.starts_with("http://") || url.starts_with("https://");
-    if !http || url.contains(['?', '#', '@', ' ']) {
-        let problem = "must be http:// or https://, without user, query or fragment".to_owned();
+    if !http || url.contains(['?', '#', '@', ' ']) || reqwest::Url::parse(url).is_err() {
+        let problem = "must be an http:// or https:// URL, without user, query or fragment".to_owned();
         return Err(ConfigError::Value { key: "[peer] central", value: url.to_owned(), problem });
     }
     Ok(if url.ends_with('/') { url.to_owned() } else { format!("{url}/") })

@@ -89,6 +89,11 @@ impl Paths {
         self.state_dir().join("data").join(app.as_str())
     }
 
+    /// Exists while an app is stopped by hand: it stays stopped until it is started again or deployed anew.
+    pub fn stopped(&self, app: &AppName) -> PathBuf {
+        self.state_dir().join("stopped").join(app.as_str())
+    }
+
     /// Bundles that are still to be deployed.
     pub fn bundles_dir(&self) -> PathBuf {
         self.state_dir().join("bundles")
@@ -127,6 +132,11 @@ impl Paths {
     /// What keeps the agent from its work, a line each; empty when nothing does.
     pub fn agent_trouble(&self) -> PathBuf {
         self.run_dir().join("agent.trouble")
+    }
+
+    /// While a probation is under way: its action, and when it began by the clock that counts from boot.
+    pub fn probation_file(&self) -> PathBuf {
+        self.run_dir().join("probation")
     }
 
     /// The peer's directory for its socket.

@@ -102,6 +102,15 @@ fn year_of(now: Timestamp) -> i32 {
     now.to_string().get(..4).and_then(|y| y.parse().ok()).unwrap_or(2026)
 }
 
+/// What a certificate says of itself, judged by nobody: its ed25519 key and its URI names.
+pub fn read_certificate(der: &[u8]) -> Result<(Option<PublicKey>, Vec<String>), IdentityError> {
+    let der = CertificateDer::from(der);
+    let certificate = webpki::EndEntityCert::try_from(&der).map_err(|e| IdentityError::Certificate(told(&e)))?;
+    let spki = certificate.subject_public_key_info();
+    let key = spki.strip_prefix(&SPKI_PREFIX[..]).and_then(|k| <[u8; 32]>::try_from(k).ok());
+    Ok((key.map(PublicKey), certificate.valid_uri_names().map(str::to_owned).collect()))
+}
+
 fn san(fleet: &FleetId, device: &DeviceId) -> String {
     format!("urn:fullmetal:{fleet}:device:{device}")
 }

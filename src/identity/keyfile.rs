@@ -1,12 +1,11 @@
 //! Keys as PKCS#8 PEM (RFC 8410) and certificates as PEM, readable by OpenSSL.
 
-use super::IdentityError;
+use super::{IdentityError, READING};
+use crate::durable::{self, Existing};
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes, spki::der::pem::LineEnding};
 use fullmetal_proto::wire::SigningKey;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use std::fs::OpenOptions;
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::Read as _;
 use std::path::Path;
 
 /// The longest key or certificate file in bytes.
@@ -37,27 +36,43 @@ pub fn save_key(path: &Path, key: &SigningKey) -> Result<(), IdentityError> {
 
 /// Reads a key.
 pub fn load_key(path: &Path) -> Result<SigningKey, IdentityError> {
+    key_of_pem(path, &read_bounded(path)?)
+}
+
+/// The key in the bytes of a file; `path` is for messages.
+pub fn key_of_pem(path: &Path, bytes: &[u8]) -> Result<SigningKey, IdentityError> {
     let bad = |problem: String| IdentityError::Content {
         path: path.to_owned(),
         expected: "ed25519 private key (PKCS#8 PEM)",
         problem,
     };
-    let bytes = read_bounded(path)?;
-    let text = String::from_utf8(bytes).map_err(|_| bad("not text".into()))?;
-    SigningKey::from_pkcs8_pem(&text).map_err(|e| bad(e.to_string()))
+    let text = std::str::from_utf8(bytes).map_err(|_| bad("not text".into()))?;
+    SigningKey::from_pkcs8_pem(text).map_err(|e| bad(e.to_string()))
 }
 
 /// Writes a certificate as PEM, never over an existing file.
 pub fn save_certificate(path: &Path, der: &[u8]) -> Result<(), IdentityError> {
-    let pem = ed25519_dalek::pkcs8::spki::der::pem::encode_string("CERTIFICATE", LineEnding::LF, der)
-        .map_err(|e| IdentityError::Issue(e.to_string()))?;
-    write_new(path, pem.as_bytes(), 0o644)
+    write_new(path, certificate_pem(der)?.as_bytes(), 0o644)
+}
+
+/// The same in the place of an older one.
+pub fn replace_certificate(path: &Path, der: &[u8]) -> Result<(), IdentityError> {
+    Ok(durable::write(path, certificate_pem(der)?.as_bytes(), 0o644, Existing::Replaced)?)
+}
+
+fn certificate_pem(der: &[u8]) -> Result<String, IdentityError> {
+    ed25519_dalek::pkcs8::spki::der::pem::encode_string("CERTIFICATE", LineEnding::LF, der)
+        .map_err(|e| IdentityError::Issue(e.to_string()))
 }
 
 /// Reads a PEM certificate, giving DER.
 pub fn load_certificate(path: &Path) -> Result<Vec<u8>, IdentityError> {
-    let bytes = read_bounded(path)?;
-    let der = CertificateDer::from_pem_slice(&bytes).map_err(|e| IdentityError::Content {
+    certificate_of_pem(path, &read_bounded(path)?)
+}
+
+/// The certificate in the bytes of a file; `path` is for messages.
+pub fn certificate_of_pem(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, IdentityError> {
+    let der = CertificateDer::from_pem_slice(bytes).map_err(|e| IdentityError::Content {
         path: path.to_owned(),
         expected: "X.509 certificate (PEM)",
         problem: e.to_string(),
@@ -71,7 +86,7 @@ pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, IdentityError> {
 
 /// The file's bytes; more than `len_max` of them is an error.
 pub(super) fn read_at_most(path: &Path, len_max: u64) -> Result<Vec<u8>, IdentityError> {
-    let err = |source| IdentityError::File { action: "reading", path: path.to_owned(), source };
+    let err = |source| IdentityError::File { action: READING, path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(err)?;
     file.take(len_max + 1).read_to_end(&mut bytes).map_err(err)?;
@@ -81,24 +96,7 @@ pub(super) fn read_at_most(path: &Path, len_max: u64) -> Result<Vec<u8>, Identit
     Ok(bytes)
 }
 
-/// Creates `path` whole, synced and named in its directory, or not at all; an existing file is an error.
+/// Creates `path` durably and whole, or not at all; an existing file is an error.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {
-    let err = |source| IdentityError::File { action: "writing", path: path.to_owned(), source };
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Random, so that what a killed predecessor of the same process id left here is not taken for ours.
-    let mut tag = [0; 8];
-    getrandom::fill(&mut tag).expect("the system has randomness");
-    let temporary = dir.join(format!(".{name}.{}", hex::encode(tag)));
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        // A hard link fails on an existing name, where a rename would replace it.
-        std::fs::hard_link(&temporary, path)?;
-        std::fs::File::open(dir)?.sync_all()
-    };
-    let written = write();
-    let _ = std::fs::remove_file(&temporary);
-    written.map_err(err)
+    Ok(durable::write(path, bytes, mode, Existing::Refused)?)
 }

@@ -9,9 +9,12 @@ mod keyfile;
 mod tls;
 mod trust;
 
-pub use certificate::{Usage, issue_ca, issue_member, verify_certificate};
+pub use certificate::{Usage, issue_ca, issue_member, read_certificate, verify_certificate};
 pub use clock::Clock;
-pub use keyfile::{load_certificate, load_key, new_key, pkcs8_der, save_certificate, save_key, write_new};
+pub use keyfile::{
+    certificate_of_pem, key_of_pem, load_certificate, load_key, new_key, pkcs8_der, replace_certificate,
+    save_certificate, save_key, write_new,
+};
 pub use tls::{TlsError, client_config, crypto_provider, member_of, server_config};
 pub use trust::{FleetTrust, SharedTrust};
 
@@ -19,8 +22,10 @@ pub use trust::{FleetTrust, SharedTrust};
 mod tests;
 
 use crate::config::Settings;
+use crate::durable::DurableError;
 use fullmetal_proto::wire::{OpenError, PublicKey, Refusal, SigningKey};
 use fullmetal_proto::{DeviceId, FleetId};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// What can be wrong with keys, certificates and trust files.
@@ -31,6 +36,14 @@ pub enum IdentityError {
     File {
         /// What was tried.
         action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// A device has no keys, certificates or trust file yet.
+    #[error("reading {path}: {source}; this device is no member yet, `fullmetal enroll --help` says how", path = .path.display())]
+    NotEnrolled {
         /// Which file.
         path: PathBuf,
         /// The system's word.
@@ -70,6 +83,36 @@ pub enum IdentityError {
     Issue(String),
 }
 
+impl From<DurableError> for IdentityError {
+    fn from(DurableError { action, path, source }: DurableError) -> Self {
+        IdentityError::File { action, path, source }
+    }
+}
+
+impl IdentityError {
+    /// For the files that enrolment makes: that they are not there says what is to be done.
+    fn of_device(self) -> Self {
+        match self {
+            IdentityError::File { action: READING, path, source } if source.kind() == ErrorKind::NotFound => {
+                IdentityError::NotEnrolled { path, source }
+            }
+            other => other,
+        }
+    }
+
+    /// Whether what is installed is wrong, rather than what happened when something was made or written.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            IdentityError::File { action, .. } => *action == READING,
+            IdentityError::Issue(_) => false,
+            _ => true,
+        }
+    }
+}
+
+/// The action of a file that is there or should be.
+const READING: &str = "reading";
+
 /// A member of a fleet: what a verified certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -96,8 +139,9 @@ impl Identity {
     /// Loads the peer's or the agent's identity from the identity directory.
     pub fn load(settings: &Settings, usage: Usage) -> Result<Self, IdentityError> {
         let dir = settings.paths.identity_dir();
-        let key = load_key(&dir.join(format!("{}.key", usage.file_stem())))?;
-        let certificate = load_certificate(&dir.join(format!("{}.crt", usage.file_stem())))?;
+        let key = load_key(&dir.join(format!("{}.key", usage.file_stem()))).map_err(IdentityError::of_device)?;
+        let certificate = load_certificate(&dir.join(format!("{}.crt", usage.file_stem())));
+        let certificate = certificate.map_err(IdentityError::of_device)?;
         let device = &settings.device;
         Ok(Identity { device: device.id.clone(), fleet: device.fleet.clone(), key, certificate })
     }

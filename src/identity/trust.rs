@@ -4,7 +4,7 @@ use super::IdentityError;
 use super::keyfile::read_at_most;
 use crate::config::Paths;
 use fullmetal_proto::wire::envelope::envelope_len_max;
-use fullmetal_proto::wire::{Document, Envelope, Opened, Refusal, Revocations, Trust, open};
+use fullmetal_proto::wire::{Document, Envelope, KeyId, Opened, PublicKey, Refusal, Revocations, Trust, open};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -22,15 +22,36 @@ pub struct FleetTrust {
 impl FleetTrust {
     /// Loads and verifies the trust file, and the revocation list if there is one.
     pub fn load(paths: &Paths) -> Result<Self, IdentityError> {
-        let trust = Self::load_trust(&paths.trust_file())?;
+        Self::load_files(&paths.trust_file(), &paths.revocations_file()).map_err(IdentityError::of_device)
+    }
+
+    /// The same from a trust file anywhere, with the list called `revocations` beside it if there is one.
+    pub fn load_beside(trust: &Path) -> Result<Self, IdentityError> {
+        Self::load_files(trust, &trust.with_file_name("revocations"))
+    }
+
+    fn load_files(trust: &Path, revocations: &Path) -> Result<Self, IdentityError> {
+        let trust = Self::load_trust(trust)?;
         let none = Revocations::none(&trust.fleet);
-        let path = paths.revocations_file();
-        if !path.exists() {
+        if !revocations.exists() {
             return Ok(FleetTrust { trust, revoked: none });
         }
-        let list: Opened<Revocations> = read(&path)?;
-        trust.check_revocations(&list, &none).map_err(refused(&path))?;
+        let list: Opened<Revocations> = read(revocations)?;
+        trust.check_revocations(&list, &none).map_err(refused(revocations))?;
         Ok(FleetTrust { trust, revoked: list.document })
+    }
+
+    /// What the trust file lets a key do, for people: `root`, `gateway`, `build`, `revoked`.
+    pub fn roles(&self, key: &KeyId) -> Vec<&'static str> {
+        let trust = &self.trust;
+        let has = |keys: &[PublicKey]| keys.iter().any(|k| k.id() == *key);
+        let roles = [
+            ("root", has(&trust.root.keys)),
+            ("gateway", has(&trust.gateway.keys)),
+            ("build", trust.build.iter().any(|b| b.key.id() == *key)),
+            ("revoked", self.revoked.has_key(key)),
+        ];
+        roles.into_iter().filter(|(_, is)| *is).map(|(role, _)| role).collect()
     }
 
     /// Loads a trust file that is signed by its own root role.

@@ -41,6 +41,19 @@ impl DirectoryDisk {
         Ok(DirectoryDisk { path: path.to_owned(), _lock: Some(lock) })
     }
 
+    /// Whether an agent has the directory open now.
+    pub fn is_in_use(path: &Path) -> io::Result<bool> {
+        let lock = match File::open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        // Shared, and given back at once: an agent that starts meanwhile tries again.
+        match flock(&lock, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            other => Ok(other.map(|()| false)?),
+        }
+    }
+
     /// For reading only, beside the process that holds the lock.
     pub(super) fn unlocked(path: &Path) -> Self {
         DirectoryDisk { path: path.to_owned(), _lock: None }

@@ -189,3 +189,15 @@ proptest! {
         prop_assert!(decode(&bytes, PathBuf::from("/j/record")).is_err(), "byte {}", i);
     }
 }
+
+#[test]
+fn an_open_journal_is_in_use_and_asking_does_not_keep_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    assert!(!DirectoryDisk::is_in_use(&path).unwrap());
+    let journal = Journal::open(&path).unwrap();
+    assert!(DirectoryDisk::is_in_use(&path).unwrap());
+    drop(journal);
+    assert!(!DirectoryDisk::is_in_use(&path).unwrap());
+    Journal::open(&path).unwrap();
+}

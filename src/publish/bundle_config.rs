@@ -1,6 +1,7 @@
 //! Makes an app bundle of what is published: `config.json` (OCI runtime specification) and `rootfs/`.
 
 use super::error::PublishError;
+use super::program;
 use super::source::{Dir, Leaf, Meta, Node, S_IFDIR, S_IFMT, S_IFREG};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
@@ -12,8 +13,20 @@ const CONFIG: &str = "config.json";
 /// The longest configuration.
 const CONFIG_LEN_MAX: u64 = 1 << 20;
 
+/// Where the generated configuration looks for programs.
+pub(super) const PATH_DIRS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What a root file system is to run.
+#[derive(Clone, Copy)]
+pub(super) struct Commands<'a> {
+    /// Its main process; empty for what has its own configuration.
+    pub cmd: &'a [String],
+    /// Its health check, if any.
+    pub health: &'a [String],
+}
+
 /// The bundle in `tree`, or `tree` wrapped as the root of one that runs `cmd`. `path` is for messages.
-pub(super) fn bundle(tree: Dir, cmd: &[String], path: &Path) -> Result<Dir, PublishError> {
+pub(super) fn bundle(tree: Dir, Commands { cmd, health }: Commands<'_>, path: &Path) -> Result<Dir, PublishError> {
     match (tree.children.contains_key(CONFIG), cmd.is_empty()) {
         (true, true) => {
             check_bundle(&tree, path)?;
@@ -21,7 +34,11 @@ pub(super) fn bundle(tree: Dir, cmd: &[String], path: &Path) -> Result<Dir, Publ
         }
         (true, false) => Err(PublishError::CmdForBundle(path.to_owned())),
         (false, true) => Err(PublishError::NoConfig(path.to_owned())),
-        (false, false) => Ok(wrap(tree, cmd)),
+        (false, false) => {
+            program::check(&tree, "--cmd", cmd)?;
+            program::check(&tree, "--health", health)?;
+            Ok(wrap(tree, cmd))
+        }
     }
 }
 
@@ -76,7 +93,7 @@ fn config(cmd: &[String]) -> Value {
             "terminal": false,
             "user": { "uid": 0, "gid": 0 },
             "args": cmd,
-            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "env": [format!("PATH={PATH_DIRS}")],
             "cwd": "/",
             "capabilities": { "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [] },
             "noNewPrivileges": true
@@ -114,6 +131,10 @@ fn mounts() -> Value {
 mod tests {
     use super::*;
 
+    fn run(cmd: &[String]) -> Commands<'_> {
+        Commands { cmd, health: &[] }
+    }
+
     #[test]
     fn the_generated_configuration_is_valid_and_gives_nothing_away() {
         let cmd = ["/bin/httpd".to_owned(), "-f".to_owned()];
@@ -129,7 +150,8 @@ mod tests {
 
     #[test]
     fn a_root_file_system_is_wrapped_and_gains_its_mount_points() {
-        let tree = bundle(Dir::new(Meta::root(S_IFDIR | 0o700)), &["x".into()], Path::new("p")).unwrap();
+        let tree = Dir::new(Meta::root(S_IFDIR | 0o700));
+        let tree = bundle(tree, run(&["/data/x".into()]), Path::new("p")).unwrap();
         check_bundle(&tree, Path::new("p")).unwrap();
         let Some(Node::Dir(rootfs)) = tree.children.get("rootfs") else { panic!("no rootfs") };
         assert_eq!(rootfs.meta.mode, S_IFDIR | 0o700);
@@ -140,11 +162,11 @@ mod tests {
     #[test]
     fn what_is_no_bundle_and_has_no_command_is_refused_as_usage() {
         let plain = Dir::new(Meta::root(S_IFDIR | 0o755));
-        assert!(bundle(plain.clone(), &[], Path::new("p")).unwrap_err().is_usage());
+        assert!(bundle(plain.clone(), run(&[]), Path::new("p")).unwrap_err().is_usage());
         let mut broken = plain;
         broken.children.insert(CONFIG.into(), Node::Leaf(Leaf::generated(b"{}".to_vec())));
-        assert!(bundle(broken.clone(), &["x".into()], Path::new("p")).unwrap_err().is_usage());
-        assert!(bundle(broken.clone(), &[], Path::new("p")).unwrap_err().to_string().contains("rootfs/"));
+        assert!(bundle(broken.clone(), run(&["x".into()]), Path::new("p")).unwrap_err().is_usage());
+        assert!(bundle(broken.clone(), run(&[]), Path::new("p")).unwrap_err().to_string().contains("rootfs/"));
         broken.children.insert("rootfs".into(), Node::Dir(Dir::new(Meta::root(S_IFDIR | 0o755))));
         let text = |config: &Value| Leaf::generated(config.to_string().into_bytes());
         let mut other_root = config(&["x".into()]);
@@ -155,7 +177,7 @@ mod tests {
             (config(&[]), "names no program"),
         ] {
             broken.children.insert(CONFIG.into(), Node::Leaf(text(&config)));
-            let error = bundle(broken.clone(), &[], Path::new("p")).unwrap_err();
+            let error = bundle(broken.clone(), run(&[]), Path::new("p")).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         }
     }

@@ -1,8 +1,8 @@
 //! The central repo: libostree for objects and refs, our folder beside them, one publisher at a time.
 
-use super::durable;
 use super::error::{Doing, PublishError, on};
 use super::writer::object_type;
+use crate::durable::{self, Existing, NewFile};
 use fullmetal_proto::ostree::{ContentHeader, content_head_len};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use fullmetal_proto::{Digest, RefName};
@@ -26,7 +26,7 @@ impl Central {
     pub fn open_or_create(path: &Path) -> Result<Self, PublishError> {
         let repo = Repo::new_for_path(path);
         if !path.join("config").exists() || !path.join("objects").exists() {
-            std::fs::create_dir_all(path).doing(|| on("making", path))?;
+            durable::make_dir(path, 0o755)?;
             let foreign = std::fs::read_dir(path).doing(|| on("listing", path))?.next().is_some();
             if foreign && !path.join("config").exists() {
                 return Err(PublishError::NotARepo(path.to_owned()));
@@ -47,12 +47,12 @@ impl Central {
             return Err(PublishError::RepoMode(path.to_owned()));
         }
         let ours = path.join("fullmetal");
-        durable::make_dir(&ours)?;
+        durable::make_dir(&ours, 0o755)?;
         let lock = File::open(&ours).doing(|| on("opening", &ours))?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive).doing(|| on("locking", &ours))?;
         let central = Central { repo, path: path.to_owned(), _lock: lock };
         for dir in [central.packs(), central.manifests()] {
-            durable::make_dir(&dir)?;
+            durable::make_dir(&dir, 0o755)?;
             durable::sweep(&dir)?;
         }
         Ok(central)
@@ -61,6 +61,15 @@ impl Central {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Gives a finished file its name, world-readable, durably. What has the name already is the same and stays.
+    pub fn keep(&self, file: NewFile, path: &Path) -> Result<(), PublishError> {
+        match file.name(path, 0o644, Existing::Refused) {
+            Err(error) if error.is_taken() => {}
+            other => other?,
+        }
+        Ok(path.parent().map_or(Ok(()), durable::sync_dir)?)
     }
 
     /// The folder of packs.

@@ -1,9 +1,11 @@
 //! Why a release could not be published.
 
 use super::sign::KeyError;
+use crate::durable::DurableError;
 use fullmetal_proto::ostree::OstreeError;
-use fullmetal_proto::wire::{ObjectId, OpenError};
+use fullmetal_proto::wire::{KeyId, ObjectId, OpenError};
 use fullmetal_proto::{Digest, RefName};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +35,45 @@ pub enum PublishError {
         path: PathBuf,
         /// Why.
         problem: KeyError,
+    },
+    /// No device would take what this key signs.
+    #[error(
+        "key {key} may not sign {name} by trust file {}: it {is}; sign with {}", .trust.display(), one_of(able)
+    )]
+    Signer {
+        /// The key.
+        key: KeyId,
+        /// What the trust file has it do.
+        is: String,
+        /// The ref.
+        name: String,
+        /// The trust file.
+        trust: PathBuf,
+        /// Keys that may.
+        able: Vec<KeyId>,
+    },
+    /// No device would take it without a signature.
+    #[error("{name} must be signed by trust file {}; give --key instead of --unsigned", .trust.display())]
+    Unsigned {
+        /// The ref.
+        name: String,
+        /// The trust file.
+        trust: PathBuf,
+    },
+    /// Devices order releases by this number.
+    #[error(
+        "{name} is at release {published} (commit {}); {release} with another tree would not come after it: \
+         give a higher --release, or say --allow-lower-release", .commit.short()
+    )]
+    Release {
+        /// The ref.
+        name: RefName,
+        /// Its release now.
+        published: u64,
+        /// Its commit now.
+        commit: Digest,
+        /// What was asked for, in words.
+        release: Asked,
     },
     /// Not an archive repo: its files cannot be served as they are.
     #[error("{} is an OSTree repo in another mode than archive; use a new directory or an archive repo", .0.display())]
@@ -111,6 +152,9 @@ pub enum PublishError {
         #[source]
         error: io::Error,
     },
+    /// A file could not be made durable.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
     /// libostree refused.
     #[error("{doing}: {error}")]
     Ostree {
@@ -120,6 +164,27 @@ pub enum PublishError {
         #[source]
         error: ostree::glib::Error,
     },
+}
+
+/// A release number, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked(pub Option<u64>);
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, "release {number}"),
+            None => f.write_str("a release without a number"),
+        }
+    }
+}
+
+fn one_of(keys: &[KeyId]) -> String {
+    match keys {
+        [] => "a key that it allows; now none may sign that ref".to_owned(),
+        [key] => format!("build key {key}"),
+        keys => format!("one of the build keys {}", keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 impl PublishError {
@@ -132,6 +197,9 @@ impl PublishError {
                 | E::CmdForBundle(_)
                 | E::Option { .. }
                 | E::Key { .. }
+                | E::Signer { .. }
+                | E::Unsigned { .. }
+                | E::Release { .. }
                 | E::RepoMode(_)
                 | E::NotARepo(_)
                 | E::RepoInSource(_)

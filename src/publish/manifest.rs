@@ -1,13 +1,13 @@
 //! Puts a manifest together from new and earlier frames, and keeps manifests on disk.
 
 use super::central::Central;
-use super::durable;
 use super::error::{Doing, PublishError, on};
+use crate::durable::NewFile;
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::envelope::envelope_len_max;
 use fullmetal_proto::wire::{self, Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Opened, Pack};
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Where an object's stream lies: its frames one after another, each with its pack.
@@ -30,7 +30,10 @@ pub(super) fn path(central: &Central, commit: &Digest) -> PathBuf {
 pub(super) fn write(central: &Central, manifest: &Manifest) -> Result<(), PublishError> {
     let problem = |problem| PublishError::Limits { commit: manifest.commit, problem };
     let bytes = wire::seal(manifest, &[]).map_err(problem)?;
-    durable::write_new(&path(central, &manifest.commit), &bytes)
+    let path = path(central, &manifest.commit);
+    let mut file = NewFile::in_dir(&central.manifests())?;
+    file.file().write_all(&bytes).doing(|| on("writing", &path))?;
+    central.keep(file, &path)
 }
 
 /// The manifest of `commit` and the length of its envelope, if there is one.

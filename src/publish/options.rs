@@ -1,6 +1,7 @@
 //! What to publish, where, and as what.
 
 use super::error::PublishError;
+use super::signer::Judge;
 use fullmetal_proto::wire::SigningKey;
 use fullmetal_proto::{AppName, HardwareId, RefName};
 use std::path::PathBuf;
@@ -68,6 +69,10 @@ pub struct Options {
     pub info: ReleaseInfo,
     /// Signs the commit; none leaves it unsigned (devices take it only where the trust file allows that).
     pub key: Option<SigningKey>,
+    /// Judges the key before anything is written, when there is a trust file to judge by.
+    pub judge: Option<Judge>,
+    /// Whether a ref may go to another tree under a release number that is not higher.
+    pub allow_lower_release: bool,
     /// Raw bytes of a frame.
     pub frame_len: u32,
     /// zstd level.
@@ -81,7 +86,18 @@ impl Options {
     pub fn new(repo: impl Into<PathBuf>, source: Source) -> Self {
         let (frame_len, level) = (FRAME_LEN_DEFAULT, LEVEL_DEFAULT);
         let info = ReleaseInfo::default();
-        Options { repo: repo.into(), source, ref_name: None, info, key: None, frame_len, level, timestamp: None }
+        Options {
+            repo: repo.into(),
+            source,
+            ref_name: None,
+            info,
+            key: None,
+            judge: None,
+            allow_lower_release: false,
+            frame_len,
+            level,
+            timestamp: None,
+        }
     }
 
     /// Refuses what cannot be meant, before anything is read or written.
@@ -143,6 +159,11 @@ pub fn parse_argv(option: &'static str, text: &str) -> Result<Vec<String>, Publi
     } else {
         text.split_whitespace().map(str::to_owned).collect()
     };
+    if !text.trim_start().starts_with('[') && argv.iter().any(|w| w.starts_with(['\'', '"'])) {
+        let problem =
+            r#"quotes are no shell's here; where a word has blanks give a JSON array: '["sh", "-c", "echo hello"]'"#;
+        return Err(PublishError::option(option, problem));
+    }
     if argv.first().is_none_or(String::is_empty) {
         return Err(PublishError::option(option, "names no program"));
     }
@@ -179,7 +200,7 @@ mod tests {
     fn commands_are_words_or_a_json_array() {
         assert_eq!(parse_argv("--cmd", " httpd  -f ").unwrap(), ["httpd", "-f"]);
         assert_eq!(parse_argv("--cmd", r#"["sh","-c","echo a b"]"#).unwrap(), ["sh", "-c", "echo a b"]);
-        for bad in ["", "  ", "[]", "[1]", "[\"\"]", "[\"a\\u0000\"]"] {
+        for bad in ["", "  ", "sh -c 'echo a'", "[]", "[1]", "[\"\"]", "[\"a\\u0000\"]"] {
             assert!(parse_argv("--cmd", bad).unwrap_err().is_usage(), "{bad}");
         }
     }

@@ -3,10 +3,10 @@
 //! The same objects, frame length, level and zstd version give the same bytes.
 
 use super::central::Central;
-use super::durable;
 use super::error::{Doing, PublishError, on};
 use super::frames::Plan;
 use super::manifest::{Placed, pack_path};
+use crate::durable::NewFile;
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::{Frame, ObjectId, Pack};
 use sha2::{Digest as _, Sha256};
@@ -53,8 +53,8 @@ pub(super) fn write(
     mut done: impl FnMut(u64),
 ) -> Result<Packed, PublishError> {
     let dir = central.packs();
-    let mut file = durable::temporary(&dir)?;
-    let mut out = Output { file: file.as_file_mut(), hash: Sha256::new(), frames: Vec::new(), at: 0 };
+    let mut file = NewFile::in_dir(&dir)?;
+    let mut out = Output { file: file.file(), hash: Sha256::new(), frames: Vec::new(), at: 0 };
     let mut reader = ObjectReader { central, objects: objects.iter(), current: None };
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -79,7 +79,7 @@ pub(super) fn write(
     done(out.raw());
     let Output { hash, frames, at, .. } = out;
     let pack = Pack { sha256: Digest(hash.finalize().into()), length: at };
-    durable::publish(file, &pack_path(&dir, &pack.sha256))?;
+    central.keep(file, &pack_path(&dir, &pack.sha256))?;
     Ok(Packed { pack, frames })
 }
 

@@ -1,14 +1,15 @@
 //! `publish` from beginning to end.
 
+use super::bundle_config::{self, Commands};
 use super::central::Central;
 use super::commit::{self, Commit};
-use super::error::{Doing, PublishError, on};
+use super::error::{Asked, Doing, PublishError, on};
 use super::manifest;
 use super::options::{Options, Source};
 use super::tree::{self, Tree};
-use super::{bundle_config, framing, sign, source, tarball, writer};
-use fullmetal_proto::wire::{Manifest, Opened};
-use fullmetal_proto::{Digest, RefName, Timestamp};
+use super::{framing, sign, signer, source, tarball, writer};
+use fullmetal_proto::wire::{KeyId, Manifest, Opened, PublicKey};
+use fullmetal_proto::{Digest, RefName, Timestamp, ostree};
 use serde::Serialize;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,6 +36,8 @@ pub struct Published {
     pub ref_name: Option<RefName>,
     /// Nothing was written: the same release was there, signed and framed.
     pub unchanged: bool,
+    /// The key that signed it, now or in an earlier publish; none when it was left as it is.
+    pub signed_by: Option<KeyId>,
     /// Ed25519 signatures on the commit.
     pub signatures: usize,
     /// SHA-256 of the manifest's envelope, which names the release's content on the network.
@@ -62,10 +65,11 @@ pub struct Published {
 /// Publishes; `progress` gets the stage, how much is done, and of how much (0 when not known).
 pub fn run(options: &Options, progress: &mut dyn FnMut(Stage, u64, u64)) -> Result<Published, PublishError> {
     options.check()?;
+    signer::check(options, options.ref_name.as_ref())?;
     let (central, release) = match &options.source {
         Source::Tree { path, cmd } => {
             progress(Stage::Reading, 0, 0);
-            let tree = read_source(path, cmd, &options.repo)?;
+            let tree = read_source(path, Commands { cmd, health: &options.info.health }, &options.repo)?;
             let central = Central::open_or_create(&options.repo)?;
             let release = publish_tree(&central, options, &tree, progress)?;
             (central, release)
@@ -102,6 +106,7 @@ fn finish(
     progress: &mut dyn FnMut(Stage, u64, u64),
 ) -> Result<Published, PublishError> {
     let commit = release.commit;
+    signer::check(options, release.ref_name.as_ref())?;
     let signed = options.key.as_ref().map_or(Ok(false), |key| sign::sign(central, commit, key))?;
     let found = manifest::read(central, &commit)?;
     let framed = found.is_none();
@@ -123,6 +128,7 @@ fn finish(
     debug!(%commit, unchanged, signed, framed, moved, "published");
     let mut published = describe(central, &opened, manifest_bytes)?;
     published.ref_name = release.ref_name;
+    published.signed_by = options.key.as_ref().map(|key| PublicKey::of(key).id());
     published.unchanged = unchanged;
     published.new_packed_bytes = added.bytes;
     published.new_objects = added.objects;
@@ -139,6 +145,7 @@ fn describe(central: &Central, opened: &Opened<Manifest>, manifest_bytes: u64) -
         commit: manifest.commit,
         ref_name: None,
         unchanged: false,
+        signed_by: None,
         signatures: sign::count(central, manifest.commit)?,
         manifest: opened.digest,
         manifest_bytes,
@@ -153,16 +160,16 @@ fn describe(central: &Central, opened: &Opened<Manifest>, manifest_bytes: u64) -
     })
 }
 
-fn read_source(path: &Path, cmd: &[String], repo: &Path) -> Result<Tree, PublishError> {
+fn read_source(path: &Path, run: Commands<'_>, repo: &Path) -> Result<Tree, PublishError> {
     let path = path.canonicalize().doing(|| on("opening", path))?;
     if !path.is_dir() {
-        return tree::hash(&bundle_config::bundle(tarball::read_tarball(&path)?, cmd, &path)?);
+        return tree::hash(&bundle_config::bundle(tarball::read_tarball(&path)?, run, &path)?);
     }
     let inside = |dir: &Path| dir.canonicalize().is_ok_and(|dir| dir.starts_with(&path));
     if repo.ancestors().find(|dir| dir.exists()).is_some_and(inside) {
         return Err(PublishError::RepoInSource(repo.to_owned()));
     }
-    tree::hash(&bundle_config::bundle(source::read_dir(&path)?, cmd, &path)?)
+    tree::hash(&bundle_config::bundle(source::read_dir(&path)?, run, &path)?)
 }
 
 fn publish_tree(
@@ -225,12 +232,29 @@ fn commit_tree(
             earlier.extend(loaded.parsed.parent);
             return Ok(Release { commit: parent, ref_name: Some(name), earlier, known: true });
         }
+        check_release(options, &name, (parent, &loaded.parsed), tree)?;
         earlier.insert(0, parent);
     }
     write()?;
     let time = options.timestamp.map_or_else(now, Timestamp::from_secs);
     let commit = commit::write(central, parent, tree, metadata, time)?;
     Ok(Release { commit, ref_name: Some(name), earlier, known: false })
+}
+
+/// A ref goes up: what devices run is not given another tree under the same number, nor a lower one, by mistake.
+fn check_release(
+    options: &Options,
+    name: &RefName,
+    (commit, parsed): (Digest, &ostree::Commit),
+    tree: (Digest, Digest),
+) -> Result<(), PublishError> {
+    let Some(published) = parsed.metadata.release else { return Ok(()) };
+    let same_tree = (parsed.root, parsed.root_meta) == tree;
+    let follows = options.info.release.is_some_and(|new| new > published || (new == published && same_tree));
+    if follows || options.allow_lower_release {
+        return Ok(());
+    }
+    Err(PublishError::Release { name: name.clone(), published, commit, release: Asked(options.info.release) })
 }
 
 fn now() -> Timestamp {

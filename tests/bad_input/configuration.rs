@@ -17,6 +17,8 @@ impl Device {
         let fleet = Fleet::new(&Programs::find(None).unwrap(), dir.path(), "plant").unwrap();
         let root = fleet.enroll("press-1", &NodeOptions { interface: "lo".into(), ..Default::default() }).unwrap();
         let root = root.root().to_owned();
+        // Its peer is started as who runs the test.
+        std::fs::write(root.join("etc/fullmetal/fullmetal.d/20-user.toml"), "[agent]\npeer_uid = 0\n").unwrap();
         std::fs::copy(fleet.keys().join("gateway.key"), root.join("etc/fullmetal/gateway.key")).unwrap();
         Device { fleet, root, _dir: dir }
     }
@@ -88,9 +90,33 @@ fn keys_and_trust_that_do_not_fit_are_named() {
     std::fs::copy(device.fleet.keys().join("build.key"), device.etc("gateway.key")).unwrap();
     start(&programs.gateway, "run").fails(2, &["gateway.key", "not in the gateway role", "install the right key"]);
     std::fs::write(device.etc("trust"), "rubbish").unwrap();
-    start(&programs.fullmetal, "agent").fails(1, &["etc/fullmetal/trust"]);
-    start(&programs.fullmetal, "peer").fails(1, &["etc/fullmetal/trust"]);
+    start(&programs.fullmetal, "agent").fails(2, &["etc/fullmetal/trust"]);
+    start(&programs.fullmetal, "peer").fails(2, &["etc/fullmetal/trust"]);
     start(&programs.gateway, "run").fails(2, &["etc/fullmetal/trust"]);
     std::fs::remove_file(device.etc("identity/peer.key")).unwrap();
-    start(&programs.fullmetal, "peer").fails(1, &["identity/peer.key", "No such file"]);
+    start(&programs.fullmetal, "peer").fails(2, &["identity/peer.key", "No such file"]);
+}
+
+#[test]
+fn a_file_of_cas_that_is_none_is_a_mistake_of_the_configuration() {
+    let device = Device::new();
+    let ca = device.root.join("ca.pem");
+    std::fs::write(&ca, "rubbish").unwrap();
+    let text = format!("[peer]\norigin = true\ncentral = \"https://192.0.2.1/\"\ncentral_ca = {ca:?}\n");
+    std::fs::write(device.etc("fullmetal.d/90-bad.toml"), text).unwrap();
+    let root = device.root.to_string_lossy().into_owned();
+    let said = run(&device.fleet.programs().fullmetal, &["--root", &root, "peer"]);
+    said.fails(2, &["ca.pem", "no usable certificate"]);
+}
+
+#[test]
+fn an_interface_that_does_not_exist_is_told_with_those_that_do() {
+    let device = Device::new();
+    let text = "[peer]\ninterfaces = [\"lo\", \"fm-nowhere\"]\n";
+    std::fs::write(device.etc("fullmetal.d/90-bad.toml"), text).unwrap();
+    // It is no reason not to start; what ends the program here is its missing key.
+    std::fs::remove_file(device.etc("identity/peer.key")).unwrap();
+    let root = device.root.to_string_lossy().into_owned();
+    let said = run(&device.fleet.programs().fullmetal, &["--root", &root, "peer"]);
+    said.fails(2, &["fm-nowhere", "[peer] interfaces", "existing=", "lo", "identity/peer.key"]);
 }

@@ -3,16 +3,18 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Exit status and standard error.
+/// Exit status, standard error and standard output.
 pub struct Said {
     status: Option<i32>,
+    pub out: String,
     pub text: String,
 }
 
 /// Runs a program to its end.
 pub fn run(program: &Path, args: &[&str]) -> Said {
     let output = Command::new(program).args(args).env("FULLMETAL_LOG", "info").output().unwrap();
-    Said { status: output.status.code(), text: String::from_utf8_lossy(&output.stderr).into_owned() }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { status: output.status.code(), out: text(&output.stdout), text: text(&output.stderr) }
 }
 
 impl Said {
@@ -21,6 +23,13 @@ impl Said {
     pub fn fails(&self, status: i32, words: &[&str]) {
         assert_eq!(self.status, Some(status), "{}", self.text);
         has(&self.text, words);
+    }
+
+    /// It ended well and printed all of `words`.
+    #[track_caller]
+    pub fn prints(&self, words: &[&str]) {
+        self.succeeds();
+        has(&self.out, words);
     }
 
     #[track_caller]

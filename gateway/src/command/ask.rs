@@ -1,14 +1,19 @@
 //! Commands that ask the running gateway.
 
-use super::output::{Failed, print, print_json};
 use anyhow::Context as _;
 use fullmetal::config::{Paths, Settings};
+use fullmetal::console::{print, print_json};
 use fullmetal::identity::Clock;
 use fullmetal_gateway::control::{ControlError, Request, Response, ask, socket_path};
 use fullmetal_gateway::status::Status;
 use fullmetal_gateway::{decision, disk};
 use fullmetal_proto::dispatch::{Outcome, Wish};
 use std::path::Path;
+
+/// The gateway said no, or not yet.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Failed(String);
 
 pub fn deploy(paths: &Paths, file: &Path, json: bool) -> anyhow::Result<()> {
     let wish = decision::load(file)?;

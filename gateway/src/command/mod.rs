@@ -3,12 +3,12 @@
 //! Exit status 2 is for usage and configuration, 1 for failure.
 
 mod ask;
-mod output;
 
 use clap::{Parser, Subcommand};
 use fullmetal::config::{Paths, Settings};
-use fullmetal_gateway::daemon;
-use std::io::IsTerminal as _;
+use fullmetal::console;
+use fullmetal_gateway::daemon::{self, DaemonError};
+use fullmetal_gateway::decision::DecisionError;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,6 +27,12 @@ struct Cli {
     command: Command,
 }
 
+const EXAMPLE: &str = "A decision:\n\n  \
+    devices = [\"press-1\", \"press-2\"]   # or \"all\"\n  \
+    mode = \"now\"                        # or \"when-idle\", \"stage\"\n\n  \
+    [[part]]\n  \
+    ref = \"apps/hello/x86_64\"";
+
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway beside its peer.
@@ -36,6 +42,7 @@ enum Command {
         settle: u64,
     },
     /// Hand a decision to the running gateway; ends with 0 once the fleet is being told.
+    #[command(after_help = EXAMPLE)]
     Deploy {
         /// A TOML file: `devices`, `mode`, and `[[part]]`s with `ref`.
         file: PathBuf,
@@ -62,12 +69,12 @@ pub fn main() -> ExitCode {
         Command::Resume => ask::resume(&paths, cli.json),
         Command::Status => ask::status(&paths, cli.json),
     };
-    output::exit(result)
+    console::exit("fullmetal-gateway", result, |e| {
+        e.is::<DecisionError>() || e.downcast_ref::<DaemonError>().is_some_and(DaemonError::is_configuration)
+    })
 }
 
 fn run(paths: Paths, settle: Duration) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let colour = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
+    console::log_to_stderr();
     Ok(daemon::run(&Settings::load(paths)?, settle)?)
 }

@@ -1,6 +1,6 @@
 //! Whether a document holds now, and why or why not.
 
-use super::Judge;
+use super::{Judge, line};
 use fullmetal::identity::{FleetTrust, Usage, verify_certificate};
 use fullmetal_proto::wire::{
     Announcement, Bundle, EnrolmentAnswer, EnrolmentRequest, Envelope, KeyId, Manifest, Opened, Receipt, Refusal,
@@ -13,7 +13,16 @@ pub trait Verdict: Sized {
     fn verdict(opened: &Opened<Self>, judge: &Judge) -> Result<String, String>;
 }
 
-const NO_TRUST: &str = "no trust file to judge by; give one with --trust";
+pub const NO_TRUST: &str = "no trust file to judge by; give one with --trust";
+
+/// Adds the verdict's line.
+pub fn tell(text: &mut String, verdict: &Result<String, String>) {
+    let told = match verdict {
+        Ok(why) => format!("yes: {why}"),
+        Err(why) => format!("no: {why}"),
+    };
+    line(text, "holds now", &told);
+}
 
 fn say(refusal: Refusal) -> String {
     refusal.to_string()
@@ -21,21 +30,8 @@ fn say(refusal: Refusal) -> String {
 
 /// A key's place in the trust file, for people.
 pub fn name_of(key: &KeyId, trust: Option<&FleetTrust>) -> String {
-    let Some(FleetTrust { trust, revoked }) = trust else { return key.to_string() };
-    let mut roles = Vec::new();
-    let has = |keys: &[fullmetal_proto::wire::PublicKey]| keys.iter().any(|k| k.id() == *key);
-    if has(&trust.root.keys) {
-        roles.push("root");
-    }
-    if has(&trust.gateway.keys) {
-        roles.push("gateway");
-    }
-    if trust.build.iter().any(|b| b.key.id() == *key) {
-        roles.push("build");
-    }
-    if revoked.has_key(key) {
-        roles.push("revoked");
-    }
+    let Some(trust) = trust else { return key.to_string() };
+    let roles = trust.roles(key);
     if roles.is_empty() { format!("{key} (no role)") } else { format!("{key} ({})", roles.join(", ")) }
 }
 
@@ -133,16 +129,36 @@ impl Verdict for EnrolmentRequest {
 impl Verdict for EnrolmentAnswer {
     fn verdict(opened: &Opened<Self>, judge: &Judge) -> Result<String, String> {
         let answer = &opened.document;
-        let trust: Opened<Trust> = open(&answer.trust).map_err(|e| format!("its trust file: {e}"))?;
-        Trust::check_self_signed(&trust).map_err(say)?;
-        let revoked = Revocations::none(&trust.document.fleet);
-        let trust = FleetTrust { trust: trust.document, revoked };
-        for (usage, der) in [(Usage::Peer, &answer.peer_certificate), (Usage::Agent, &answer.agent_certificate)] {
-            let member = verify_certificate(der, &trust, judge.now.now(), usage).map_err(|e| e.to_string())?;
-            if member.device != answer.device {
-                return Err(format!("a certificate is {}'s", member.device));
-            }
+        let inside: Opened<Trust> = open(&answer.trust).map_err(|e| format!("its trust file: {e}"))?;
+        Trust::check_self_signed(&inside).map_err(|e| format!("its trust file: {e}"))?;
+        let own = FleetTrust { revoked: Revocations::none(&inside.document.fleet), trust: inside.document };
+        certified(answer, &own, judge)?;
+        let Some(trust) = &judge.trust else {
+            return Ok(
+                "both certificates hold under its own trust file; compare the root key with the fleet's owner, \
+                       or judge it by --trust"
+                    .into(),
+            );
+        };
+        trust.trust.check_fleet(&answer.fleet).map_err(say)?;
+        certified(answer, trust, judge)?;
+        if own.trust.root != trust.trust.root {
+            return Err(format!(
+                "its trust file has another root role than trust file version {}",
+                trust.trust.version
+            ));
         }
-        Ok("both certificates hold under its trust file".into())
+        Ok(format!("both certificates hold under trust file version {}", trust.trust.version))
     }
+}
+
+/// Whether both certificates are the device's and lead to a CA of `trust`, and neither is revoked.
+fn certified(answer: &EnrolmentAnswer, trust: &FleetTrust, judge: &Judge) -> Result<(), String> {
+    for (usage, der) in [(Usage::Peer, &answer.peer_certificate), (Usage::Agent, &answer.agent_certificate)] {
+        let member = verify_certificate(der, trust, judge.now.now(), usage).map_err(|e| e.to_string())?;
+        if member.device != answer.device {
+            return Err(format!("a certificate is {}'s", member.device));
+        }
+    }
+    Ok(())
 }

@@ -53,7 +53,7 @@ impl Bench {
     }
 
     pub fn options_of(&self, path: PathBuf) -> Options {
-        let mut options = Options::new(self.repo(), Source::Tree { path, cmd: vec!["/bin/su".into()] });
+        let mut options = Options::new(self.repo(), Source::Tree { path, cmd: vec!["/data/run".into()] });
         options.ref_name = Some(name("apps/web"));
         options.key = Some(key(1));
         options.frame_len = 64 << 10;

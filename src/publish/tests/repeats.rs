@@ -119,3 +119,31 @@ fn publishers_of_one_repo_take_turns() {
         bench.decode(&bench.manifest(&published.commit));
     }
 }
+
+#[test]
+fn a_ref_does_not_go_to_another_tree_without_a_higher_release_unless_told_to() {
+    let bench = Bench::new();
+    let mut options = bench.options();
+    options.info.release = Some(5);
+    let first = publish(&options).unwrap().commit;
+    // The same tree may be told of otherwise.
+    options.info.version = Some("five".into());
+    let renamed = publish(&options).unwrap().commit;
+    assert_ne!(first, renamed);
+    fs::write(bench.path("rootfs/etc/new"), "x").unwrap();
+    let before = bench.snapshot();
+    for (release, words) in [(Some(5), "release 5 with"), (Some(4), "release 4 with"), (None, "without a number")] {
+        options.info.release = release;
+        let error = publish(&options).unwrap_err();
+        let text = error.to_string();
+        assert!(error.is_usage() && text.contains(words), "{text}");
+        assert!(text.contains("apps/web is at release 5") && text.contains("--allow-lower-release"), "{text}");
+    }
+    assert!(before == bench.snapshot(), "something was written");
+    options.info.release = Some(4);
+    options.allow_lower_release = true;
+    assert!(!publish(&options).unwrap().unchanged);
+    options.allow_lower_release = false;
+    options.info.release = Some(6);
+    publish(&options).unwrap();
+}

@@ -1,9 +1,12 @@
 //! Commit signatures, judged by OpenSSL over the bytes of the `.commit` file.
 
-use super::harness::{Bench, command, key, name, object_path, publish};
-use crate::publish::{Options, Source, read_key};
+use super::harness::{Bench, command, key, name, object_path, publish, tarball};
+use crate::identity::FleetTrust;
+use crate::publish::{Judge, Options, Source, read_key};
 use ed25519_dalek::pkcs8::EncodePublicKey;
-use fullmetal_proto::wire::ObjectKind;
+use fullmetal_proto::wire::trust::Role;
+use fullmetal_proto::wire::{BuildKey, ObjectKind, PublicKey, Revocations, Trust};
+use fullmetal_proto::{FleetId, Timestamp};
 use std::fs;
 
 /// The ed25519 signatures of `rev` as hex, read by the `ostree` program and a parser of its text.
@@ -33,7 +36,11 @@ fn verified_by_openssl(bench: &Bench, seed: u8, message: &std::path::Path, signa
 #[test]
 fn openssl_verifies_the_signature_over_the_commit_file() {
     let bench = Bench::new();
-    let published = publish(&bench.options()).unwrap();
+    tarball(&bench.path("root.tar"), &[("bin/su", tar::EntryType::Regular, b"#!/bin/true\n", "")]);
+    let mut options = bench.options_of(bench.path("root.tar"));
+    // Same time and owners everywhere: `ostree show` prints a signature that ends in a zero byte, one in 16, as text.
+    options.timestamp = Some(1_795_528_440);
+    let published = publish(&options).unwrap();
     assert_eq!(published.signatures, 1);
     let found = signatures(&bench, "apps/web");
     assert_eq!(found.len(), 1);
@@ -55,7 +62,8 @@ fn a_commit_that_something_else_made_is_signed_and_framed_as_it_is() {
     let bench = Bench::new();
     let tree = format!("--tree=dir={}", bench.rootfs().display());
     bench.ostree(&["init", "--mode=archive"]);
-    let foreign = bench.ostree(&["commit", "-b", "os/press", &tree]).trim().to_owned();
+    let same = ["--timestamp=2026-11-24 13:54:00 +0000", "--owner-uid=0", "--owner-gid=0"];
+    let foreign = bench.ostree(&[&["commit", "-b", "os/press", &tree], &same[..]].concat()).trim().to_owned();
     let mut options = Options::new(bench.repo(), Source::Commit(foreign.clone()));
     options.frame_len = 64 << 10;
     options.key = Some(key(1));
@@ -128,4 +136,67 @@ fn keys_are_pkcs8_pem_as_openssl_writes_them() {
     }
     fs::remove_file(&path).unwrap();
     assert!(read_key(&path).unwrap_err().to_string().contains("No such file"));
+}
+
+/// A trust file whose build keys are 1, for `refs`, and 2, for everything; 3 is the gateway's.
+fn judge(refs: &str) -> Judge {
+    let public = |seed| PublicKey::of(&key(seed));
+    let role = |seed| Role { keys: vec![public(seed)], threshold: 1 };
+    let fleet: FleetId = "plant-7".parse().unwrap();
+    let build =
+        vec![BuildKey { key: public(1), refs: vec![refs.into()] }, BuildKey { key: public(2), refs: vec!["*".into()] }];
+    let (issued, expires) = (Timestamp::from_secs(1), Timestamp::from_secs(2));
+    let (version, epoch, build_threshold) = (1, 1, 1);
+    let (root, gateway, unsigned_refs) = (role(4), role(3), vec!["foreign/*".into()]);
+    let trust = Trust {
+        fleet: fleet.clone(),
+        version,
+        issued,
+        expires,
+        root,
+        build,
+        build_threshold,
+        gateway,
+        epoch,
+        device_ca: vec![],
+        unsigned_refs,
+    };
+    Judge { path: "keys/trust".into(), trust: FleetTrust { trust, revoked: Revocations::none(&fleet) } }
+}
+
+#[test]
+fn a_key_that_the_trust_file_does_not_let_sign_the_ref_publishes_nothing() {
+    let bench = Bench::new();
+    let mut options = bench.options();
+    options.judge = Some(judge("apps/*"));
+    let refused = |options: &Options, words: &[&str]| {
+        let error = publish(options).unwrap_err();
+        assert!(error.is_usage());
+        let text = error.to_string();
+        assert!(words.iter().all(|w| text.contains(w)) && text.contains("keys/trust"), "{text}");
+        assert!(!bench.repo().exists(), "something was written");
+    };
+    let id = |seed| PublicKey::of(&key(seed)).id().to_string();
+    options.key = Some(key(3));
+    refused(&options, &["apps/web", "is its gateway key", &id(3), "one of the build keys", &id(1), &id(2)]);
+    options.key = Some(key(5));
+    refused(&options, &["is in no role of it"]);
+    options.key = Some(key(1));
+    options.ref_name = Some(name("os/press"));
+    refused(&options, &["os/press", "may sign apps/* only", &format!("sign with build key {}", id(2))]);
+    options.judge.as_mut().unwrap().trust.revoked.keys.insert(PublicKey::of(&key(2)).id());
+    options.key = Some(key(2));
+    refused(&options, &["is its build and revoked key", "now none may"]);
+    options.key = None;
+    refused(&options, &["os/press must be signed", "--unsigned"]);
+    options.ref_name = Some(name("foreign/web"));
+    assert_eq!(publish(&options).unwrap().signed_by, None);
+    options.ref_name = Some(name("apps/web"));
+    options.key = Some(key(1));
+    assert_eq!(publish(&options).unwrap().signed_by.unwrap().to_string(), id(1));
+    // By the commit's ref, where the command line names none.
+    options.source = Source::Commit("foreign/web".into());
+    options.ref_name = None;
+    let text = publish(&options).unwrap_err().to_string();
+    assert!(text.contains("may not sign foreign/web"), "{text}");
 }

@@ -97,7 +97,7 @@ fn the_commit_says_what_it_is() {
         hardware: vec!["press".parse().unwrap(), "mill".parse().unwrap()],
         version: Some("2.1".into()),
         name: Some("web".parse().unwrap()),
-        health: vec!["/bin/check".into(), "a b".into()],
+        health: vec!["/data/check".into(), "a b".into()],
         probation: Some(20),
     };
     let first = publish(&options).unwrap().commit.to_string();
@@ -110,7 +110,7 @@ fn the_commit_says_what_it_is() {
         ("fullmetal.hardware", "['press', 'mill']"),
         ("fullmetal.version", "'2.1'"),
         ("fullmetal.name", "'web'"),
-        ("fullmetal.health", "['/bin/check', 'a b']"),
+        ("fullmetal.health", "['/data/check', 'a b']"),
         ("fullmetal.probation", &u32(20)),
     ];
     for (key, value) in expected {
