@@ -3,7 +3,7 @@
 use super::bench::{Bench, LIMIT, is_calm, nothing_half_written};
 use super::said::{has, run};
 use fullmetal_sim::lab::net::LAN;
-use fullmetal_sim::lab::{Fleet, Node, NodeOptions, Programs, output_of, wait_for};
+use fullmetal_sim::lab::{Fleet, Node, NodeOptions, PEER_UID, Programs, output_of, wait_for};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -61,8 +61,10 @@ fn an_expired_certificate_ends_the_peer_and_not_the_app() {
     let good = std::fs::read(identity.join("peer.crt")).unwrap();
     expire(bench.dir.path(), &keys, &identity, "urn:fullmetal:test-plant:device:press-1");
     let root = device.root().to_string_lossy().into_owned();
-    let said = run(&bench.site.fleet.programs().fullmetal, &["--root", &root, "peer"]);
-    said.fails(1, &["identity/peer.crt", "certificate refused", "expired on 2020-01-01", "enroll the device again"]);
+    let program = bench.site.fleet.programs().fullmetal.to_string_lossy().into_owned();
+    let (uid, gid) = (format!("--reuid={PEER_UID}"), format!("--regid={PEER_UID}"));
+    let said = run(Path::new("setpriv"), &[&uid, &gid, "--clear-groups", &program, "--root", &root, "peer"]);
+    said.fails(2, &["identity/peer.crt", "certificate refused", "expired on 2020-01-01", "enroll the device again"]);
     bench.site.devices[0].start_agent().unwrap();
     bench.check();
     std::fs::write(identity.join("peer.crt"), good).unwrap();
