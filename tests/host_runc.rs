@@ -93,7 +93,7 @@ fn stopping_lets_an_app_say_goodbye() {
     // The lock goes a moment before the process is a zombie.
     let end = Instant::now() + Duration::from_secs(5);
     while (alive(supervisor) || alive(container)) && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
     assert!(!alive(supervisor) && !alive(container));
 }

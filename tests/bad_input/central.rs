@@ -120,7 +120,8 @@ fn lie(bench: &Bench, commit: &str) -> ObjectId {
     let newest = manifest.frames[newest.frame as usize].pack;
     let is_new = |f: u32| manifest.frames[f as usize].pack == newest;
     let files = manifest.objects.iter().filter(|o| o.id.kind == ObjectKind::File && is_new(o.frame));
-    let entry = *files.filter(|o| manifest.frames_of(o).count() == 1).min_by_key(|o| o.length).unwrap();
+    let starts = manifest.starts();
+    let entry = *files.filter(|o| starts.frames_of(o).count() == 1).min_by_key(|o| o.length).unwrap();
     let frame = manifest.frames[entry.frame as usize];
     let pack = bench.at_central("packs", &format!("{}.pack", manifest.packs[frame.pack as usize].sha256));
     let pack = std::fs::read(pack).unwrap();

@@ -59,7 +59,7 @@ fn a_roll_back_to_a_version_whose_checkout_is_gone_makes_it_again() {
 #[test]
 fn a_device_without_runc_says_so_and_goes_on() {
     let mut bench = Bench::new(1);
-    let commands = ["runc", "sh"].map(|name| which(name));
+    let commands = ["runc", "sh"].map(which);
     let device = &mut bench.site.devices[0];
     device.end_agent();
     let runc = &commands[0];

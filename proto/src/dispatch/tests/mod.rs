@@ -1,6 +1,7 @@
 //! A fleet in memory for the gateway's core: a disk, a peer, a build server and consumers of what comes out.
 
 mod crash;
+mod heard;
 mod rules;
 
 use super::*;
