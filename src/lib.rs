@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod config;
 pub mod host;
+pub mod https;
 pub mod identity;
 pub mod journal;
 pub mod local;

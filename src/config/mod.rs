@@ -4,8 +4,10 @@
 //! their names, all below the root directory; a later file wins key by key.
 
 mod fragment;
+mod hawkbit;
 mod paths;
 
+pub use hawkbit::{Confirm, DevicePattern, HawkbitSettings};
 pub use paths::Paths;
 
 use fragment::{AgentFragment, DeviceFragment, Fragment, GatewayFragment, PeerFragment};
@@ -47,6 +49,20 @@ pub enum ConfigError {
         /// The main file.
         path: PathBuf,
     },
+    /// A value that makes no sense, with its place.
+    #[error("{path}: line {line}: {key} = {value} {problem}", path = .path.display())]
+    Setting {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// `[section] key`.
+        key: &'static str,
+        /// What was given, as it is written.
+        value: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
     /// A value that makes no sense.
     #[error("{key} = {value:?} {problem}")]
     Value {
@@ -72,6 +88,8 @@ pub struct Settings {
     pub agent: AgentSettings,
     /// For `fullmetal-gateway`.
     pub gateway: GatewaySettings,
+    /// The deployment system that the gateway serves; `None` without one.
+    pub hawkbit: Option<HawkbitSettings>,
 }
 
 /// `[device]`.
@@ -143,7 +161,8 @@ impl Settings {
         let peer = peer(merged.peer)?;
         let agent = agent(merged.agent)?;
         let gateway = gateway(merged.gateway, &paths)?;
-        Ok(Settings { paths, device, peer, agent, gateway })
+        let hawkbit = hawkbit::hawkbit(merged.hawkbit, &paths)?;
+        Ok(Settings { paths, device, peer, agent, gateway, hawkbit })
     }
 }
 
