@@ -124,7 +124,7 @@ async fn an_unchanged_answer_costs_no_body() {
 }
 
 #[tokio::test]
-async fn windows_confirmations_and_installed_versions_are_read() {
+async fn windows_and_installed_versions_are_read_and_told() {
     let server = replay(&[
         (
             "GET",
@@ -140,6 +140,41 @@ async fn windows_confirmations_and_installed_versions_are_read() {
             200,
             r#"{"id": "19", "deployment": {"download": "forced", "update": "forced", "maintenanceWindow": "available", "chunks": [{"part": "bApp", "version": "57701", "name": "hello", "artifacts": []}]}}"#,
         ),
+        (
+            "GET",
+            "d-forced/installedBase/1",
+            "",
+            200,
+            r#"{"id": "1", "deployment": {"download": "forced", "update": "forced", "chunks": [{"part": "bApp", "version": "57660", "name": "hello", "artifacts": [], "metadata": [{"key": "rev", "value": "0000000000000000000000000000000000000000000000000000000000001eef"}]}]}}"#,
+        ),
+        ("PUT", "off/installedBase", r#"{"name": "floor", "version": "57678"}"#, 201, ""),
+        (
+            "PUT",
+            "off/installedBase",
+            r#"{"name": "nosuch", "version": "1"}"#,
+            404,
+            r#"{"exceptionClass": "org.eclipse.hawkbit.repository.exception.EntityNotFoundException", "errorCode": "hawkbit.server.error.repo.entityNotFound", "message": "DistributionSet with given identifier {nosuch=1} does not exist."}"#,
+        ),
+        ("PUT", "p1/configData", r#"{"mode": "merge", "data": {"hardware": "rpi3", "agent": "0.1.0"}}"#, 200, ""),
+    ]);
+    let ddi = client(&server);
+    let closed = ddi.deployment(&device("w1"), action(18), 0).await.unwrap();
+    assert_eq!((closed.update, closed.maintenance_window), (Handling::Skip, Some(Window::Unavailable)));
+    let open = ddi.deployment(&device("w2"), action(19), 0).await.unwrap();
+    assert_eq!((open.maintenance_window, open.chunks[0].metadata.len()), (Some(Window::Available), 0));
+    let installed = ddi.installed(&device("d-forced"), action(1), 0).await.unwrap();
+    assert!(!installed.confirmation_required && installed.chunks == [hello("57660", "1eef")]);
+    ddi.set_installed(&device("off"), "floor", "57678").await.unwrap();
+    let none = ddi.set_installed(&device("off"), "nosuch", "1").await.unwrap_err();
+    assert!(matches!(none, DdiError::NotFound { .. }) && none.to_string().contains("{nosuch=1}"), "{none}");
+    let data = Attributes::new(AttributeMode::Merge, [("hardware", "rpi3"), ("agent", "0.1.0")]).unwrap();
+    ddi.send_attributes(&device("p1"), &data).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_for_its_confirmation_is_read_and_confirmed() {
+    let server = replay(&[
+        ("GET", "k1", "", 200, base! { "confirmationBase": "k1/confirmationBase/21?c=430070299" }),
         (
             "GET",
             "k1/confirmationBase/21",
@@ -163,29 +198,10 @@ async fn windows_confirmations_and_installed_versions_are_read() {
             "",
         ),
         ("POST", "k2/confirmationBase/deactivateAutoConfirm", "{}", 200, ""),
-        (
-            "GET",
-            "d-forced/installedBase/1",
-            "",
-            200,
-            r#"{"id": "1", "deployment": {"download": "forced", "update": "forced", "chunks": [{"part": "bApp", "version": "57660", "name": "hello", "artifacts": [], "metadata": [{"key": "rev", "value": "0000000000000000000000000000000000000000000000000000000000001eef"}]}]}}"#,
-        ),
-        ("PUT", "off/installedBase", r#"{"name": "floor", "version": "57678"}"#, 201, ""),
-        (
-            "PUT",
-            "off/installedBase",
-            r#"{"name": "nosuch", "version": "1"}"#,
-            404,
-            r#"{"exceptionClass": "org.eclipse.hawkbit.repository.exception.EntityNotFoundException", "errorCode": "hawkbit.server.error.repo.entityNotFound", "message": "DistributionSet with given identifier {nosuch=1} does not exist."}"#,
-        ),
-        ("PUT", "p1/configData", r#"{"mode": "merge", "data": {"hardware": "rpi3", "agent": "0.1.0"}}"#, 200, ""),
     ]);
-    let ddi = client(&server);
-    let closed = ddi.deployment(&device("w1"), action(18), 0).await.unwrap();
-    assert_eq!((closed.update, closed.maintenance_window), (Handling::Skip, Some(Window::Unavailable)));
-    let open = ddi.deployment(&device("w2"), action(19), 0).await.unwrap();
-    assert_eq!((open.maintenance_window, open.chunks[0].metadata.len()), (Some(Window::Available), 0));
-    let k1 = device("k1");
+    let (ddi, k1) = (client(&server), device("k1"));
+    let (base, _) = changed(ddi.poll(&k1, None).await.unwrap());
+    assert_eq!((base.confirmation, base.deployment, base.revision), (Some(action(21)), None, Some(430_070_299)));
     let waiting = ddi.confirmation(&k1, action(21), 0).await.unwrap();
     assert!(waiting.confirmation_required && waiting.chunks == [hello("57679", "2c779")]);
     let early = ddi.deployment(&k1, action(21), 0).await.unwrap_err();
@@ -193,13 +209,6 @@ async fn windows_confirmations_and_installed_versions_are_read() {
     ddi.confirm(&k1, action(21), &Confirmation::confirmed(["by the shift lead"])).await.unwrap();
     ddi.auto_confirm(&device("k2"), "gateway", "site policy").await.unwrap();
     ddi.stop_auto_confirm(&device("k2")).await.unwrap();
-    let installed = ddi.installed(&device("d-forced"), action(1), 0).await.unwrap();
-    assert!(!installed.confirmation_required && installed.chunks == [hello("57660", "1eef")]);
-    ddi.set_installed(&device("off"), "floor", "57678").await.unwrap();
-    let none = ddi.set_installed(&device("off"), "nosuch", "1").await.unwrap_err();
-    assert!(matches!(none, DdiError::NotFound { .. }) && none.to_string().contains("{nosuch=1}"), "{none}");
-    let data = Attributes::new(AttributeMode::Merge, [("hardware", "rpi3"), ("agent", "0.1.0")]).unwrap();
-    ddi.send_attributes(&device("p1"), &data).await.unwrap();
 }
 
 #[tokio::test]
@@ -264,6 +273,9 @@ async fn a_full_action_takes_its_last_report_only_and_others_go_on() {
         assert_eq!(server.requests().len(), before, "a report that will be refused is not sent");
     }
     ddi.feedback(&device("q1"), &at(9, Execution::Closed, Finished::Success)).await.unwrap();
+    let before = server.requests().len();
+    ddi.feedback(&device("q1"), &at(9, Execution::Proceeding, Finished::None)).await.unwrap_err();
+    assert_eq!(server.requests().len(), before + 1, "what ended is not remembered");
     let q2 = device("q2");
     let closed = at(10, Execution::Closed, Finished::Success);
     let full = ddi.feedback(&q2, &closed).await.unwrap_err();
