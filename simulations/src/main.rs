@@ -42,6 +42,9 @@ enum Command {
         /// Where to write what this server answers, as a new recording.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Fail when anything differs.
+        #[arg(long)]
+        check: bool,
     },
     /// For the power loss test: run a program and kill it at its n-th call that changes or syncs the disk.
     #[cfg(target_arch = "x86_64")]
@@ -63,7 +66,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo { keep, programs } => fullmetal_sim::demo::run(keep, programs),
         Command::Hawkbit { listen } => hawkbit::run(listen),
-        Command::HawkbitRecord { server, recording, out } => hawkbit::record::run(&server, &recording, out.as_deref()),
+        Command::HawkbitRecord { server, recording, out, check } => {
+            hawkbit::record::run(&server, &recording, out.as_deref(), check)
+        }
         #[cfg(target_arch = "x86_64")]
         Command::Trace { kill_at, count, command } => match fullmetal_sim::trace::run(kill_at, &count, &command) {
             Ok(true) => return ExitCode::from(137),

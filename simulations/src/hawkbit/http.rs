@@ -26,6 +26,8 @@ pub struct Shared {
     pub faults: Faults,
     /// How far the clock is ahead of the machine's.
     pub ahead_ms: AtomicU64,
+    /// When the last request came.
+    last: AtomicU64,
 }
 
 impl Shared {
@@ -36,6 +38,13 @@ impl Shared {
     fn now(&self) -> Millis {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         u64::try_from(now).unwrap_or(u64::MAX).saturating_add(self.ahead_ms.load(Ordering::Relaxed))
+    }
+
+    /// The time of the next request: no two share a millisecond, else what came first could not be told.
+    fn next_now(&self) -> Millis {
+        let now = self.now();
+        let last = self.last.fetch_max(now, Ordering::Relaxed);
+        if last < now { now } else { self.last.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 }
 
@@ -126,8 +135,8 @@ fn built(response: Response) -> hyper::Response<Full<Bytes>> {
 
 /// The true answer; feedbacks that end an action are counted.
 fn answered(shared: &Shared, request: &Request) -> Response {
-    let now = shared.now();
     let mut state = shared.state();
+    let now = shared.next_now();
     let response = serve::answer(&mut state, request, now);
     let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
     if let [_, "controller", "v1", device, "deploymentBase" | "cancelAction", action, "feedback"] = segments[..]

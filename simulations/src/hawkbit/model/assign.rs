@@ -25,9 +25,7 @@ pub struct Assigned {
 impl Hawkbit {
     /// Assigns a set; targets that nobody knows are passed over.
     pub fn assign(&mut self, set: u64, wishes: Vec<Wish>, by: &str, now: Millis) -> Result<Assigned> {
-        if !self.catalog.is_complete(self.catalog.set(set)?) {
-            return Err(Refusal::incomplete(set));
-        }
+        self.check_assignable(set)?;
         for window in wishes.iter().filter_map(|w| w.window.as_ref()) {
             if window.is_over(now) {
                 return Err(Refusal::schedule("The given maintenance schedule has no window any more"));
@@ -48,6 +46,15 @@ impl Hawkbit {
             self.catalog.lock(set, by, now);
         }
         Ok(assigned)
+    }
+
+    /// Refuses a set that is deleted or lacks modules.
+    pub(super) fn check_assignable(&self, set: u64) -> Result<()> {
+        let there = self.catalog.set(set)?;
+        if there.deleted {
+            return Err(Refusal::no_such("DistributionSet", set));
+        }
+        if self.catalog.is_complete(there) { Ok(()) } else { Err(Refusal::incomplete(&there.kind, set)) }
     }
 
     /// Older actions of the target end, or are asked to.

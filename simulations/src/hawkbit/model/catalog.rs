@@ -50,6 +50,8 @@ pub struct Module {
     pub metadata: Vec<Meta>,
     /// Assigned once, and not to change any more.
     pub locked: bool,
+    /// Still there for what refers to it, and for nothing else.
+    pub deleted: bool,
 }
 
 /// A distribution set.
@@ -64,6 +66,7 @@ pub struct Set {
     /// Ids, in the order they were added.
     pub modules: Vec<u64>,
     pub locked: bool,
+    pub deleted: bool,
     pub migration: bool,
 }
 
@@ -189,7 +192,18 @@ impl Catalog {
         let id = next(&mut self.last_module);
         let NewModule { name, version, kind, vendor, description } = new;
         let stamp = Stamp::new(by, now);
-        let module = Module { id, name, version, kind, vendor, description, stamp, metadata: vec![], locked: false };
+        let module = Module {
+            id,
+            name,
+            version,
+            kind,
+            vendor,
+            description,
+            stamp,
+            metadata: vec![],
+            locked: false,
+            deleted: false,
+        };
         self.modules.insert(id, module);
         Ok(id)
     }
@@ -241,7 +255,9 @@ impl Catalog {
         let id = next(&mut self.last_set);
         let modules = modules.into_iter().map(|m| m.id).collect();
         let stamp = Stamp::new(by, now);
-        self.sets.insert(id, Set { id, name, version, kind, description, stamp, modules, locked: false, migration });
+        let (locked, deleted) = (false, false);
+        let set = Set { id, name, version, kind, description, stamp, modules, locked, deleted, migration };
+        self.sets.insert(id, set);
         Ok(id)
     }
 
@@ -267,6 +283,27 @@ impl Catalog {
             for module in modules.iter().filter(|m| !there.modules.contains(&m.id)).map(|m| m.id).collect::<Vec<_>>() {
                 there.modules.push(module);
             }
+        }
+        Ok(())
+    }
+
+    /// Removes a set, or hides it when something refers to it.
+    pub fn delete_set(&mut self, id: u64, used: bool) -> Result<()> {
+        self.set(id)?;
+        match self.sets.get_mut(&id).filter(|_| used) {
+            Some(set) => set.deleted = true,
+            None => drop(self.sets.remove(&id)),
+        }
+        Ok(())
+    }
+
+    /// Removes a module, or hides it when a set holds it.
+    pub fn delete_module(&mut self, id: u64) -> Result<()> {
+        self.module(id)?;
+        let used = self.sets.values().any(|s| s.modules.contains(&id));
+        match self.modules.get_mut(&id).filter(|_| used) {
+            Some(module) => module.deleted = true,
+            None => drop(self.modules.remove(&id)),
         }
         Ok(())
     }

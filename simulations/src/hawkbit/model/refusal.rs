@@ -97,8 +97,8 @@ impl Refusal {
     }
 
     /// A distribution set that lacks modules.
-    pub fn incomplete(set: u64) -> Self {
-        let message = format!("Distribution set of type has mandatory modules that set {set} lacks");
+    pub fn incomplete(kind: &str, set: u64) -> Self {
+        let message = format!("Distribution set of type {kind} is incomplete: {set}");
         Self::new(400, "IncompleteDistributionSetException", "distributionset.incomplete", message)
     }
 

@@ -119,9 +119,7 @@ impl Hawkbit {
 
     /// Makes a rollout; its targets are chosen now and not later.
     pub fn create_rollout(&mut self, new: NewRollout, by: &str, now: Millis) -> Result<u64> {
-        if !self.catalog.is_complete(self.catalog.set(new.distribution_set_id)?) {
-            return Err(Refusal::incomplete(new.distribution_set_id));
-        }
+        self.check_assignable(new.distribution_set_id)?;
         if self.rollouts.values().any(|r| r.name == new.name) {
             return Err(Refusal::exists("rollout", &new.name));
         }

@@ -1,12 +1,18 @@
 //! A small HTTP client for tests and recordings; it blocks.
 
 use anyhow::Context as _;
-use reqwest::Method;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use base64::Engine as _;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::HeaderMap;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::time::Duration;
+use tokio::net::TcpStream;
 
 const TIMEOUT_S: u64 = 60;
+/// Bytes of an answer's body.
+const BODY_MAX: usize = 64 << 20;
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,26 +36,24 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// A client of one server.
+/// A client of one server; every request has a connection of its own.
 #[derive(Debug)]
 pub struct Client {
     runtime: tokio::runtime::Runtime,
-    client: reqwest::Client,
     server: String,
+    /// Host and port.
+    authority: String,
 }
 
 impl Client {
-    /// A client of the server at this URL.
+    /// A client of the server at this URL, which is `http://HOST:PORT`.
     pub fn new(server: &str) -> anyhow::Result<Self> {
+        let server = server.trim_end_matches('/').to_owned();
+        let authority = server.strip_prefix("http://").filter(|a| a.contains(':') && !a.contains('/'));
+        let authority = authority.with_context(|| format!("{server} is not of the form http://HOST:PORT"))?.to_owned();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a runtime")?;
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(TIMEOUT_S))
-            .build()
-            .context("making an HTTP client")?;
-        Ok(Client { runtime, client, server: server.trim_end_matches('/').to_owned() })
+        Ok(Client { runtime, server, authority })
     }
 
     /// The URL of the server, without a slash at the end.
@@ -66,32 +70,46 @@ impl Client {
         body: Option<&Value>,
     ) -> anyhow::Result<Answer> {
         let (method, path) = request;
-        let method = Method::from_bytes(method.as_bytes()).with_context(|| format!("the method {method}"))?;
-        let mut sent = self.client.request(method.clone(), format!("{}{path}", self.server));
-        sent = sent.header("Accept", "application/json");
-        sent = match credentials {
-            Credentials::None => sent,
-            Credentials::Admin => sent.basic_auth("admin", Some("admin")),
-            Credentials::Header(header) => sent.header("Authorization", header),
+        let basic = || format!("Basic {}", base64::engine::general_purpose::STANDARD.encode("admin:admin"));
+        let authorization = match credentials {
+            Credentials::None => None,
+            Credentials::Admin => Some(basic()),
+            Credentials::Header(header) => Some(header.clone()),
         };
+        let mut built = hyper::Request::builder().method(method).uri(path).header("Host", &self.authority);
+        built = built.header("Accept", "application/json");
+        if let Some(authorization) = authorization {
+            built = built.header("Authorization", authorization);
+        }
         for (name, value) in headers {
-            sent = sent.header(HeaderName::try_from(name)?, HeaderValue::from_str(value)?);
+            built = built.header(name, value);
         }
-        if let Some(body) = body {
-            let text = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
-            sent = sent.header("Content-Type", "application/json").body(text);
+        if body.is_some() {
+            built = built.header("Content-Type", "application/json");
         }
-        let answer = self.runtime.block_on(async {
-            let answer = sent.send().await?;
-            let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-            Ok::<_, reqwest::Error>((status, headers, answer.text().await?))
-        });
-        let (status, headers, text) = answer.with_context(|| format!("{method} {}{path}", self.server))?;
-        let body = match text.as_str() {
+        let body = body.map_or_else(String::new, |b| b.as_str().map_or_else(|| b.to_string(), str::to_owned));
+        let built = built.body(Full::new(Bytes::from(body))).with_context(|| format!("making {method} {path}"))?;
+        let limit = Duration::from_secs(TIMEOUT_S);
+        let exchange = async { tokio::time::timeout(limit, self.exchange(built)).await.context("nothing came")? };
+        let answer = self.runtime.block_on(exchange);
+        let (status, headers, body) = answer.with_context(|| format!("{method} {}{path}", self.server))?;
+        let text = String::from_utf8_lossy(&body);
+        let body = match &*text {
             "" => Value::Null,
             text => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
         };
         Ok(Answer { status, headers, body })
+    }
+
+    async fn exchange(&self, request: hyper::Request<Full<Bytes>>) -> anyhow::Result<(u16, HeaderMap, Bytes)> {
+        let stream = TcpStream::connect(&self.authority).await.context("connecting")?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let driving = tokio::spawn(connection);
+        let answer = sender.send_request(request).await?;
+        let (parts, body) = answer.into_parts();
+        let body = Limited::new(body, BODY_MAX).collect().await.map_err(anyhow::Error::from_boxed)?.to_bytes();
+        driving.abort();
+        Ok((parts.status.as_u16(), parts.headers, body))
     }
 
     /// What the operator gets from a path; anything but a 2xx is an error.

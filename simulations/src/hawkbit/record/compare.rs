@@ -12,6 +12,8 @@ const TIMES: [&str; 5] = ["createdAt", "lastModifiedAt", "reportedAt", "timestam
 pub struct Comparison<'a> {
     pub names: &'a mut Names,
     pub timing: &'a Timing,
+    /// Whether metadata and the sentences of an error may come in any order, which no Hawkbit promises.
+    pub any_order: bool,
     pub differences: Vec<String>,
 }
 
@@ -44,7 +46,12 @@ impl Comparison<'_> {
         match (recorded, here) {
             (Value::Object(a), Value::Object(b)) => self.objects(path, at, a, b),
             (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-                for (number, (a, b)) in a.iter().zip(b).enumerate() {
+                let (mut a, mut b): (Vec<&Value>, Vec<&Value>) = (a.iter().collect(), b.iter().collect());
+                if self.any_order && at.ends_with("/metadata") {
+                    a.sort_by_key(|item| item["key"].to_string());
+                    b.sort_by_key(|item| item["key"].to_string());
+                }
+                for (number, (a, b)) in a.into_iter().zip(b).enumerate() {
                     self.values(path, &format!("{at}/{number}"), a, b);
                 }
             }
@@ -103,6 +110,7 @@ impl Comparison<'_> {
             "version" => self.names.bind(Kind::Version, recorded, here),
             // The moment in an error page of the web server.
             "timestamp" => recorded.len() == here.len(),
+            "message" if self.any_order && sentences(recorded) == sentences(here) => true,
             // A set is shown as name and version.
             "name" if at.contains("distributionset") => match (recorded.rsplit_once(':'), here.rsplit_once(':')) {
                 (Some((a, v)), Some((b, w))) => a == b && self.names.bind(Kind::Version, v, w),
@@ -111,6 +119,12 @@ impl Comparison<'_> {
             _ => self.names.bind_texts(recorded, here) && self.names.rewrite(recorded) == here,
         }
     }
+}
+
+fn sentences(text: &str) -> Vec<&str> {
+    let mut sentences: Vec<&str> = text.trim_end_matches('.').split(". ").collect();
+    sentences.sort_unstable();
+    sentences
 }
 
 /// What an id in an answer names.

@@ -21,17 +21,21 @@ pub use step::{Step, read_setup};
 use anyhow::Context as _;
 use std::path::Path;
 
-/// Plays `recording` against a fresh server, writes what it answers to `out` and prints how that compares.
-pub fn run(server: &str, recording: &Path, out: Option<&Path>) -> anyhow::Result<()> {
+/// Plays `recording` against a fresh server, writes what it answers to `out` and prints how that compares; fails when it
+/// differs and `check` is set.
+pub fn run(server: &str, recording: &Path, out: Option<&Path>, check: bool) -> anyhow::Result<()> {
     let recorded = read(recording)?;
     let setup = read_setup(&recording.with_file_name("setup.jsonl"))?;
-    let played = Player::new(server, &recorded)?.play(&recorded, &setup)?;
+    let mut played = Vec::new();
+    let end = Player::new(server, &recorded)?.any_order().play(&recorded, &setup, &mut played);
     if let Some(out) = out {
         let exchanges: Vec<&Exchange> = played.iter().map(|p| &p.exchange).collect();
         write(out, &exchanges).with_context(|| format!("writing {}", out.display()))?;
     }
-    let (text, _) = summary(&played);
+    let (text, wrong) = summary(&played);
     println!("{text}");
+    end?;
+    anyhow::ensure!(!check || wrong == 0, "{server} does not answer as {} says", recording.display());
     Ok(())
 }
 

@@ -29,7 +29,9 @@ struct MetaValue {
 /// `/softwaremodules`.
 pub fn modules(state: &mut Hawkbit, request: &Request, path: &[&str], now: Millis) -> Result<Answer> {
     match (request.method.as_str(), path) {
-        ("GET", []) => page(request, state.catalog.modules.values().map(|m| module(state, request, m))),
+        ("GET", []) => {
+            page(request, state.catalog.modules.values().filter(|m| !m.deleted).map(|m| module(state, request, m)))
+        }
         ("POST", []) => {
             let mut made = Vec::new();
             for new in request.json::<Vec<NewModule>>()? {
@@ -40,12 +42,7 @@ pub fn modules(state: &mut Hawkbit, request: &Request, path: &[&str], now: Milli
         }
         ("GET", [one]) => Ok(Answer::Json(200, module(state, request, state.catalog.module(id(one)?)?))),
         ("DELETE", [one]) => {
-            let one = state.catalog.module(id(one)?)?;
-            if one.locked || state.catalog.sets.values().any(|s| s.modules.contains(&one.id)) {
-                return Err(Refusal::locked("SoftwareModule", one.id));
-            }
-            let one = one.id;
-            state.catalog.modules.remove(&one);
+            state.catalog.delete_module(id(one)?)?;
             Ok(Answer::Bare(204))
         }
         ("GET", [one, "artifacts"]) => {
@@ -101,7 +98,7 @@ fn module(state: &Hawkbit, request: &Request, module: &Module) -> Value {
         "typeName": kind.map(|t| &t.name),
         "encrypted": false,
         "locked": module.locked,
-        "deleted": false,
+        "deleted": module.deleted,
         "complete": true,
         "_links": { "self": { "href": request.link(&format!("/rest/v1/softwaremodules/{}", module.id)) } },
     });
@@ -113,7 +110,9 @@ fn module(state: &Hawkbit, request: &Request, module: &Module) -> Value {
 /// `/distributionsets`.
 pub fn sets(state: &mut Hawkbit, request: &Request, path: &[&str], now: Millis) -> Result<Answer> {
     match (request.method.as_str(), path) {
-        ("GET", []) => page(request, state.catalog.sets.values().map(|s| set(state, request, s))),
+        ("GET", []) => {
+            page(request, state.catalog.sets.values().filter(|s| !s.deleted).map(|s| set(state, request, s)))
+        }
         ("POST", []) => {
             let mut made = Vec::new();
             for new in request.json::<Vec<NewSet>>()? {
@@ -124,11 +123,9 @@ pub fn sets(state: &mut Hawkbit, request: &Request, path: &[&str], now: Millis) 
         }
         ("GET", [one]) => Ok(Answer::Json(200, set(state, request, state.catalog.set(id(one)?)?))),
         ("DELETE", [one]) => {
-            let one = state.catalog.set(id(one)?)?.id;
-            if state.actions().any(|a| a.set == one) || state.rollouts().any(|r| r.set == one) {
-                return Err(Refusal::locked("DistributionSet", one));
-            }
-            state.catalog.sets.remove(&one);
+            let one = id(one)?;
+            let used = state.actions().any(|a| a.set == one) || state.rollouts().any(|r| r.set == one);
+            state.catalog.delete_set(one, used)?;
             Ok(Answer::Bare(204))
         }
         ("GET", [one, "assignedSM"]) => {
@@ -199,7 +196,7 @@ pub fn set(state: &Hawkbit, request: &Request, set: &Set) -> Value {
         "type": set.kind,
         "typeName": kind.map(|t| &t.name),
         "locked": set.locked,
-        "deleted": false,
+        "deleted": set.deleted,
         "valid": true,
         "requiredMigrationStep": set.migration,
         "modules": modules.collect::<Vec<_>>(),

@@ -46,6 +46,9 @@ pub fn answer(state: &mut Hawkbit, request: &Request, path: (&str, &[&str]), now
         }
         ("PUT", ["configData"]) => {
             let ConfigData { mode, data } = request.json()?;
+            if data.is_empty() {
+                return Err(Refusal::unreadable());
+            }
             state.put_attributes(device, data, mode.unwrap_or(AttributeMode::Merge))?;
             Ok(Answer::Bare(200))
         }

@@ -17,7 +17,7 @@ pub fn answer(state: &mut Hawkbit, request: &Request, path: &[&str], now: Millis
         ("GET", [one]) => Ok(Answer::Json(200, rollout(state, request, state.rollout(id(one)?)?))),
         ("DELETE", [one]) => {
             state.delete_rollout(id(one)?)?;
-            Ok(Answer::Bare(200))
+            Ok(Answer::Bare(204))
         }
         ("POST", [one, "start"]) => set(state, one, &["ready"], "starting", now),
         ("POST", [one, "pause"]) => set(state, one, &["running"], "paused", now),

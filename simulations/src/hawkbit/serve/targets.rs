@@ -59,7 +59,10 @@ pub fn answer(state: &mut Hawkbit, request: &Request, path: &[&str], now: Millis
             state.delete_target(one)?;
             Ok(Answer::Bare(204))
         }
-        ("GET", [one, "attributes"]) => Ok(Answer::Json(200, json!(state.target(one)?.attributes))),
+        ("GET", [one, "attributes"]) => {
+            let attributes = &state.target(one)?.attributes;
+            Ok(if attributes.is_empty() { Answer::Bare(204) } else { Answer::Json(200, json!(attributes)) })
+        }
         ("GET", [one, "assignedDS"]) => set_of(state, request, state.target(one)?.assigned),
         ("GET", [one, "installedDS"]) => set_of(state, request, state.target(one)?.installed),
         ("POST", [one, "assignedDS"]) => {
