@@ -6,6 +6,7 @@ pub mod config;
 pub mod console;
 pub mod durable;
 pub mod host;
+pub mod https;
 pub mod identity;
 pub mod journal;
 pub mod local;

@@ -11,6 +11,7 @@ pub mod digest;
 pub mod dispatch;
 pub mod names;
 pub mod ostree;
+pub mod steering;
 pub mod swarm;
 pub mod time;
 pub mod wire;

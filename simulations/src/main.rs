@@ -1,10 +1,12 @@
 //! `fullmetal-sim`: runs fleets on one machine.
 
 use clap::{Parser, Subcommand};
+use fullmetal_sim::hawkbit;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Fleets on one machine: the demo.
+/// Fleets on one machine: the demo, and a Hawkbit server to steer them.
 #[derive(Parser)]
 #[command(name = "fullmetal-sim", version, max_term_width = 100)]
 struct Cli {
@@ -22,6 +24,27 @@ enum Command {
         /// Where the programs lie; without it, beside this one.
         #[arg(long, value_name = "DIR")]
         programs: Option<PathBuf>,
+    },
+    /// A Hawkbit server in memory (admin/admin, tenant DEFAULT), to try things with; prints its URL.
+    Hawkbit {
+        /// Where it listens; port 0 takes any.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+    },
+    /// Play a recording of a Hawkbit server against another, fresh one and say what differs.
+    HawkbitRecord {
+        /// The server, as http://HOST:PORT; admin/admin.
+        #[arg(long, value_name = "URL")]
+        server: String,
+        /// The recording; setup.jsonl has to lie beside it.
+        #[arg(long, value_name = "FILE")]
+        recording: PathBuf,
+        /// Where to write what this server answers, as a new recording.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Fail when anything differs.
+        #[arg(long)]
+        check: bool,
     },
     /// For the power loss test: run a program and kill it at its n-th call that changes or syncs the disk.
     #[cfg(target_arch = "x86_64")]
@@ -42,6 +65,10 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo { keep, programs } => fullmetal_sim::demo::run(keep, programs),
+        Command::Hawkbit { listen } => hawkbit::run(listen),
+        Command::HawkbitRecord { server, recording, out, check } => {
+            hawkbit::record::run(&server, &recording, out.as_deref(), check)
+        }
         #[cfg(target_arch = "x86_64")]
         Command::Trace { kill_at, count, command } => match fullmetal_sim::trace::run(kill_at, &count, &command) {
             Ok(true) => return ExitCode::from(137),

@@ -91,6 +91,6 @@ pub fn main() -> ExitCode {
     };
     // The configured address and CA file of central.
     console::exit("fullmetal", result, |e| {
-        matches!(e.downcast_ref(), Some(CentralError::Ca { .. } | CentralError::NoCa | CentralError::Scheme { .. }))
+        matches!(e.downcast_ref(), Some(CentralError::Https(_) | CentralError::Scheme { .. }))
     })
 }

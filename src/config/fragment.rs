@@ -1,5 +1,6 @@
 //! One configuration file as it is written; every key is optional here.
 
+use super::hawkbit::HawkbitFragment;
 use super::{ConfigError, Paths};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,7 @@ pub(super) struct Fragment {
     pub(super) peer: PeerFragment,
     pub(super) agent: AgentFragment,
     pub(super) gateway: GatewayFragment,
+    pub(super) hawkbit: HawkbitFragment,
 }
 
 impl Fragment {
@@ -64,6 +66,7 @@ impl Fragment {
             merged.peer.overlay(later.peer);
             merged.agent.overlay(later.agent);
             merged.gateway.overlay(later.gateway);
+            merged.hawkbit.overlay(later.hawkbit);
         }
         Ok(merged)
     }
@@ -71,7 +74,10 @@ impl Fragment {
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|e| ConfigError::Syntax { path: path.to_owned(), problem: one_line(&text, &e) })
+        let syntax = |e| ConfigError::Syntax { path: path.to_owned(), problem: one_line(&text, &e) };
+        let mut fragment: Fragment = toml::from_str(&text).map_err(syntax)?;
+        fragment.hawkbit.locate(path, &text);
+        Ok(fragment)
     }
 }
 

@@ -4,9 +4,11 @@
 //! their names, all below the root directory; a later file wins key by key.
 
 mod fragment;
+mod hawkbit;
 mod interfaces;
 mod paths;
 
+pub use hawkbit::{Confirm, DevicePattern, HawkbitSettings};
 pub use interfaces::unknown_interfaces;
 pub use paths::Paths;
 
@@ -49,6 +51,20 @@ pub enum ConfigError {
         /// The main file.
         path: PathBuf,
     },
+    /// A value that makes no sense, with its place.
+    #[error("{path}: line {line}: {key} = {value} {problem}", path = .path.display())]
+    Setting {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// `[section] key`.
+        key: &'static str,
+        /// What was given, as it is written.
+        value: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
     /// A value that makes no sense.
     #[error("{key} = {value:?} {problem}")]
     Value {
@@ -74,6 +90,8 @@ pub struct Settings {
     pub agent: AgentSettings,
     /// For `fullmetal-gateway`.
     pub gateway: GatewaySettings,
+    /// The deployment system that the gateway serves; `None` without one.
+    pub hawkbit: Option<HawkbitSettings>,
 }
 
 /// `[device]`.
@@ -145,7 +163,8 @@ impl Settings {
         let peer = peer(merged.peer)?;
         let agent = agent(merged.agent)?;
         let gateway = gateway(merged.gateway, &paths)?;
-        Ok(Settings { paths, device, peer, agent, gateway })
+        let hawkbit = hawkbit::hawkbit(merged.hawkbit, &paths)?;
+        Ok(Settings { paths, device, peer, agent, gateway, hawkbit })
     }
 }
 

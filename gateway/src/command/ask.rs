@@ -24,6 +24,14 @@ pub fn withdraw(paths: &Paths, action: u64, json: bool) -> anyhow::Result<()> {
     answered(paths, &Request::Withdraw { action }, None, json)
 }
 
+pub fn confirm(paths: &Paths, action: u64, yes: bool, json: bool) -> anyhow::Result<()> {
+    ask(&socket_path(paths), &Request::Confirm { action, yes }, None)?;
+    if json {
+        return print_json(&serde_json::json!({ "action": action, "confirmed": yes }));
+    }
+    print(&format!("action {action}: {}; Hawkbit is being told\n", if yes { "confirmed" } else { "denied" }))
+}
+
 pub fn resume(paths: &Paths, json: bool) -> anyhow::Result<()> {
     answered(paths, &Request::Resume, None, json)
 }

@@ -52,6 +52,14 @@ enum Command {
         /// The number that `deploy` printed.
         action: u64,
     },
+    /// Let an action go ahead that waits for its confirmation in Hawkbit.
+    Confirm {
+        /// Its number, as `status` shows it.
+        action: u64,
+        /// Say no: nothing is announced, and Hawkbit shows why.
+        #[arg(long)]
+        deny: bool,
+    },
     /// Let a gateway act again that stopped because another one acts.
     Resume,
     /// Show devices, actions and reports; of a gateway that does not run, what it kept.
@@ -66,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Run { settle } => run(paths, Duration::from_secs(settle)),
         Command::Deploy { file } => ask::deploy(&paths, &file, cli.json),
         Command::Withdraw { action } => ask::withdraw(&paths, action, cli.json),
+        Command::Confirm { action, deny } => ask::confirm(&paths, action, !deny, cli.json),
         Command::Resume => ask::resume(&paths, cli.json),
         Command::Status => ask::status(&paths, cli.json),
     };

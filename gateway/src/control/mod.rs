@@ -1,4 +1,4 @@
-//! The gateway's own Unix socket, by which `deploy`, `withdraw`, `resume` and `status` reach the running gateway.
+//! The gateway's own Unix socket, by which `deploy`, `withdraw`, `confirm`, `resume` and `status` reach the running gateway.
 //!
 //! `run/fullmetal/gateway.sock`, `SOCK_SEQPACKET`; one request and one response a connection, CBOR, what is long
 //! behind a descriptor. Only root and the gateway's own user are served (`SO_PEERCRED`).
@@ -30,6 +30,13 @@ pub enum Request {
         /// Which.
         action: u64,
     },
+    /// A local operator's word on an action that waits for its confirmation.
+    Confirm {
+        /// Which.
+        action: u64,
+        /// Whether it may be done.
+        yes: bool,
+    },
     /// End an alarm.
     Resume,
     /// How everything is.
@@ -46,6 +53,13 @@ pub enum Response {
         action: Option<u64>,
         /// How far it got.
         outcome: Outcome,
+    },
+    /// The word on an action is on its way to Hawkbit.
+    Confirmed {
+        /// Which.
+        action: u64,
+        /// The word.
+        yes: bool,
     },
     /// The status is behind the descriptor.
     Status,

@@ -25,6 +25,8 @@ pub enum Asked {
     Deploy(Box<Wish>, Sender<Response>),
     /// A withdrawal of that action.
     Withdraw(u64, Sender<Response>),
+    /// A word on an action that waits for its confirmation.
+    Confirm(u64, bool, Sender<Response>),
     /// The end of an alarm.
     Resume(Sender<Response>),
     /// The status.
@@ -97,6 +99,7 @@ fn answer<E: From<Asked>>(
     let asked = match packet.message {
         Request::Deploy => Asked::Deploy(Box::new(wish(packet.descriptor)?), sender),
         Request::Withdraw { action } => Asked::Withdraw(action, sender),
+        Request::Confirm { action, yes } => Asked::Confirm(action, yes, sender),
         Request::Resume => Asked::Resume(sender),
         Request::Status => return status(events),
     };

@@ -4,6 +4,7 @@ use super::{Daemon, DaemonError};
 use crate::control::Response;
 use fullmetal::local::sealed_descriptor;
 use fullmetal_proto::dispatch::{Effect, Input};
+use fullmetal_proto::steering;
 use fullmetal_proto::wire::local::{CentralObject, ToPeer};
 use fullmetal_proto::wire::{Announcement, Hint, Part, Receipt, Report, seal};
 use fullmetal_proto::{Bitmap, DeviceId, Digest};
@@ -14,15 +15,22 @@ use std::collections::BTreeSet;
 const RETAIN_MAX: usize = 4000;
 
 impl Daemon {
-    /// Does effects until none is left; each confirmation goes in as soon as its effect is done.
+    /// Does effects until none is left; each confirmation goes in as soon as its effect is done. What the core has
+    /// decided may be what Hawkbit waits for, and the other way round.
     pub(super) fn carry_out(&mut self) -> Result<(), DaemonError> {
-        while let Some(effect) = self.core.poll() {
-            if let Some(done) = self.perform(effect)? {
-                let now = self.now();
-                self.core.handle(done, now);
+        loop {
+            let mut changed = false;
+            while let Some(effect) = self.core.poll() {
+                changed |= matches!(effect, Effect::Persist { .. });
+                if let Some(done) = self.perform(effect)? {
+                    let now = self.now();
+                    self.core.handle(done, now);
+                }
+            }
+            if !self.steer_on(changed) {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     fn perform(&mut self, effect: Effect) -> Result<Option<Input>, DaemonError> {
@@ -35,7 +43,7 @@ impl Daemon {
                 self.disk.spool(&device, counter, &envelope)?;
                 return Ok(Some(Input::Spooled { device, counter }));
             }
-            Effect::Feedback(report) => return self.feedback(&report).map(Some),
+            Effect::Feedback(report) => return self.feedback(report),
             Effect::Audit(entry) => {
                 self.audit.entry(&entry)?;
                 return Ok(Some(Input::Audited { id: entry.id }));
@@ -55,13 +63,18 @@ impl Daemon {
         Ok(None)
     }
 
-    /// A decision that came from a file has the audit log as the place where its results go.
-    fn feedback(&mut self, report: &Report) -> Result<Input, DaemonError> {
+    /// The audit log has every report. Hawkbit is told too, and says when it has it; for a decision from a file the log
+    /// is the place where its results go.
+    fn feedback(&mut self, report: Box<Report>) -> Result<Option<Input>, DaemonError> {
         let now = self.now();
-        self.audit.report(now, report)?;
+        self.audit.report(now, &report)?;
         let (device, counter) = (report.device.clone(), report.counter);
         tracing::info!(%device, counter, action = report.action, state = ?report.state, reason = report.reason, "report");
-        Ok(Input::Delivered { device, counter })
+        if let Some(steer) = self.steer.as_mut() {
+            steer.rules.handle(steering::Input::Report(report), self.core.state(), now);
+            return Ok(None);
+        }
+        Ok(Some(Input::Delivered { device, counter }))
     }
 
     fn announce(&mut self, announcement: &Announcement) -> Result<(), DaemonError> {

@@ -1,10 +1,13 @@
 //! The running gateway: one thread that owns the core, and what happens to it.
 
 mod effects;
+mod steer;
 
 use crate::audit::{Audit, AuditError};
 use crate::control::{self, Asked, Response, Server};
+use crate::ddi::DdiError;
 use crate::disk::{Disk, DiskError};
+use crate::hawkbit::FromHawkbit;
 use crate::link::{FromLink, Link};
 use crate::resolve::{LinkCentral, Resolution, Resolver};
 use crate::status::Status;
@@ -12,13 +15,15 @@ use crate::verify;
 use fullmetal::config::{ConfigError, Settings};
 use fullmetal::identity::{Clock, FleetTrust, IdentityError, SharedTrust, load_key};
 use fullmetal::local::LocalError;
-use fullmetal_proto::dispatch::{Config, Dispatch, Input};
+use fullmetal_proto::dispatch::{Config, Dispatch, Input, Outcome};
+use fullmetal_proto::steering;
 use fullmetal_proto::wire::{PublicKey, SigningKey};
 use fullmetal_proto::{Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
+use steer::Steer;
 
 /// How long trouble is shown that did not come again.
 const TROUBLE: Duration = Duration::from_secs(600);
@@ -47,6 +52,12 @@ pub enum DaemonError {
         "the trust file wants {0} gateway signatures, this gateway has one key; set the threshold of the gateway role to 1"
     )]
     Threshold(u16),
+    /// `[hawkbit]`: tokens, CA certificates, TLS.
+    #[error("{0}")]
+    Hawkbit(#[from] DdiError),
+    /// The system gives no thread for Hawkbit.
+    #[error("starting Hawkbit's thread: {0}")]
+    Thread(#[source] std::io::Error),
     /// State or spool.
     #[error("{0}")]
     Disk(#[from] DiskError),
@@ -61,7 +72,7 @@ pub enum DaemonError {
 impl DaemonError {
     /// Whether what was installed or configured is wrong, rather than what happened.
     pub fn is_configuration(&self) -> bool {
-        !matches!(self, DaemonError::Disk(_) | DaemonError::Audit(_) | DaemonError::Local(_))
+        !matches!(self, DaemonError::Disk(_) | DaemonError::Audit(_) | DaemonError::Local(_) | DaemonError::Thread(_))
     }
 }
 
@@ -70,6 +81,13 @@ enum Event {
     Link(FromLink),
     Made(Resolution),
     Asked(Asked),
+    Hawkbit(FromHawkbit),
+}
+
+impl From<FromHawkbit> for Event {
+    fn from(event: FromHawkbit) -> Self {
+        Event::Hawkbit(event)
+    }
 }
 
 impl From<FromLink> for Event {
@@ -108,6 +126,8 @@ struct Daemon {
     /// Manifests that the peer was asked to help with.
     helped: BTreeSet<Digest>,
     trouble: Option<(Timestamp, String)>,
+    /// Where decisions come from, when not from files.
+    steer: Option<Steer>,
 }
 
 /// Runs the gateway until something fatal happens. `settle` is how long it listens before it acts.
@@ -133,6 +153,7 @@ pub fn run(settings: &Settings, settle: Duration) -> Result<(), DaemonError> {
     let (events, inbox) = mpsc::channel::<Event>();
     let trust = SharedTrust::new(trust);
     let (link, resolver) = connect(settings, &trust, &events);
+    let steer = settings.hawkbit.as_ref().map(|h| Steer::start(h, &clock, events.clone())).transpose()?;
     let socket = control::socket_path(&settings.paths);
     if let Some(parent) = socket.parent() {
         let err = |source| LocalError::Socket { action: "making the directory of", path: socket.clone(), source };
@@ -159,6 +180,7 @@ pub fn run(settings: &Settings, settle: Duration) -> Result<(), DaemonError> {
         next_ticket,
         helped,
         trouble,
+        steer,
     };
     daemon.work(&inbox)
 }
@@ -191,12 +213,16 @@ impl Daemon {
         loop {
             self.look_at_trust()?;
             let now = self.now();
-            let sleep = self.core.next_wakeup().map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX);
+            let sleep = self.next_wakeup().map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX);
             match inbox.recv_timeout(sleep) {
                 Ok(Event::Link(event)) => self.on_link(event)?,
                 Ok(Event::Made((action, made))) => self.made(action, made)?,
                 Ok(Event::Asked(asked)) => self.asked(asked)?,
-                Err(RecvTimeoutError::Timeout) => self.give(Input::Wakeup)?,
+                Ok(Event::Hawkbit(event)) => self.on_hawkbit(event)?,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.give(Input::Wakeup)?;
+                    self.steer(steering::Input::Wakeup)?;
+                }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
@@ -238,7 +264,10 @@ impl Daemon {
                 self.give(Input::Connected)
             }
             FromLink::Disconnected => self.give(Input::Disconnected),
-            FromLink::Heard(list) => self.give(Input::Heard(list)),
+            FromLink::Heard(list) => {
+                self.give(Input::Heard(list.clone()))?;
+                self.heard(list)
+            }
             FromLink::Announcement(bytes) => match verify::announcement(&bytes, &self.trust.get()) {
                 Ok(newest) => {
                     self.clock.raise(newest.announcement.issued);
@@ -281,13 +310,21 @@ impl Daemon {
     fn asked(&mut self, asked: Asked) -> Result<(), DaemonError> {
         let now = self.now();
         let (back, input): (Sender<Response>, Box<dyn FnOnce(u64) -> Input>) = match asked {
+            Asked::Deploy(_, back) if self.steer.is_some() => {
+                let reason = "decisions come from Hawkbit ([hawkbit] in the configuration): assign there".to_owned();
+                let _ = back.send(Response::Answer { action: None, outcome: Outcome::Refused { reason } });
+                return Ok(());
+            }
+            Asked::Confirm(action, yes, back) => return self.confirm(action, yes, &back),
             Asked::Deploy(wish, back) => (back, Box::new(move |ticket| Input::Request { ticket, wish: *wish })),
             Asked::Withdraw(action, back) => (back, Box::new(move |ticket| Input::Withdraw { ticket, action })),
             Asked::Resume(back) => (back, Box::new(|ticket| Input::Resume { ticket })),
             Asked::Status(back) => {
                 let trouble = self.trouble.as_ref().filter(|(at, _)| now.since(*at) < TROUBLE);
                 let trouble = trouble.map_or("", |(_, text)| text);
-                let _ = back.send(Box::new(Status::of(&self.core, &self.fleet, trouble, now)));
+                let mut status = Status::of(&self.core, &self.fleet, trouble, now);
+                self.steer.iter().for_each(|s| s.describe(&mut status));
+                let _ = back.send(Box::new(status));
                 return Ok(());
             }
         };

@@ -31,10 +31,24 @@ pub struct Status {
     pub expires: Option<Timestamp>,
     /// Reports on disk that were not delivered yet.
     pub spooled: u64,
+    /// Where decisions come from; absent when from files, or when the gateway does not run.
+    #[serde(default)]
+    pub hawkbit: Option<HawkbitStatus>,
     /// Devices by id.
     pub devices: BTreeMap<DeviceId, DeviceStatus>,
     /// Actions by number.
     pub actions: BTreeMap<u64, ActionStatus>,
+}
+
+/// The Hawkbit server that decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HawkbitStatus {
+    /// Its address.
+    pub url: String,
+    /// The tenant there.
+    pub tenant: String,
+    /// Actions that wait for `fullmetal-gateway confirm`, by device.
+    pub unconfirmed: BTreeMap<DeviceId, u64>,
 }
 
 /// One device.
@@ -116,6 +130,7 @@ impl Status {
             rank: state.rank,
             expires: state.announced.as_ref().map(|a| a.expires),
             spooled: state.undelivered.len() as u64,
+            hawkbit: None,
             devices,
             actions: state.actions.iter().map(|(n, a)| (*n, action_status(a))).collect(),
         }

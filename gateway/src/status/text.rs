@@ -19,6 +19,15 @@ impl fmt::Display for Status {
         if !self.trouble.is_empty() {
             writeln!(f, "trouble: {}", printable(&self.trouble))?;
         }
+        if let Some(hawkbit) = &self.hawkbit {
+            writeln!(f, "decisions come from Hawkbit at {}, tenant {}", hawkbit.url, printable(&hawkbit.tenant))?;
+            for (device, action) in &hawkbit.unconfirmed {
+                writeln!(
+                    f,
+                    "action {action} for {device} waits: `fullmetal-gateway confirm {action}`, or with --deny"
+                )?;
+            }
+        }
         let devices = self.devices.iter().map(|(id, device)| self.device_line(id, device));
         table(f, ["DEVICE", "HEARD", "RUNS", "ACTION", "STATE"], devices.collect())?;
         let actions = self.actions.iter().rev().map(|(number, action)| action_line(*number, action));
@@ -158,6 +167,7 @@ mod tests {
             rank: (0, 0),
             expires: None,
             spooled: 0,
+            hawkbit: None,
             devices: devices.iter().map(device).collect(),
             actions: (1..).zip(actions).collect(),
         }

@@ -7,6 +7,7 @@ use super::state::{Action, Alarm, Announced, Event, Phase, Wanted};
 use crate::wire::{Announcement, Bundle, Mode, Part, Row, cbor, open};
 use crate::{DeviceId, Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 impl Dispatch {
     pub(super) fn may_act(&self) -> bool {
@@ -53,7 +54,11 @@ impl Dispatch {
     }
 
     pub(super) fn compose_soon(&mut self) {
-        let due = self.now.after(self.config.gather);
+        self.compose_within(self.config.gather);
+    }
+
+    pub(super) fn compose_within(&mut self, time: Duration) {
+        let due = self.now.after(time);
         self.compose_at = Some(self.compose_at.map_or(due, |at| at.min(due)));
     }
 
@@ -221,6 +226,7 @@ impl Dispatch {
         self.state.next_action = self.state.next_action.max(number.saturating_add(1));
         let at = announcement.issued;
         let fresh = || Action {
+            given: true,
             mode,
             valid_until,
             parts: Vec::new(),

@@ -5,7 +5,7 @@ use super::machine::Dispatch;
 use super::state::{Action, Event, Label, Phase, Progress, Wanted};
 use crate::wire::announcement::{BUNDLES_MAX, ROWS_MAX};
 use crate::wire::bundle::PARTS_MAX;
-use crate::wire::{Announcement, Bundle, Document, Mode, ReportState, seal};
+use crate::wire::{Announcement, Bundle, Document, Mode, ReportState, open, seal};
 use crate::{DeviceId, Digest};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeSet;
@@ -15,6 +15,8 @@ use std::time::Duration;
 const RETRY: Duration = Duration::from_secs(15);
 /// Actions that are remembered; beyond it the oldest that are over are forgotten.
 const ACTIONS_MAX: usize = 20_000;
+/// How long renewals of rows that only hold longer are gathered into one announcement.
+const RENEWAL: Duration = Duration::from_secs(10);
 /// Requests that wait for the gateway to settle.
 const HELD_MAX: usize = 256;
 /// How long they wait.
@@ -82,6 +84,7 @@ impl Dispatch {
         let number = wish.action.unwrap_or(self.state.next_action);
         self.state.next_action = self.state.next_action.max(number.saturating_add(1));
         let action = Action {
+            given: wish.action.is_some(),
             mode: wish.mode,
             valid_until: wish.valid_until,
             parts: wish.parts.clone(),
@@ -108,13 +111,18 @@ impl Dispatch {
             return self.refuse(ticket, Some(number), format!("action {number} exists with other parts"));
         }
         if (action.mode, action.valid_until) != (wish.mode, wish.valid_until) && action.phase != Phase::Withdrawn {
+            let more_urgent = action.mode != wish.mode;
             (action.mode, action.valid_until) = (wish.mode, wish.valid_until);
             for (device, row) in self.state.rows.iter_mut().filter(|(_, r)| r.action == number) {
                 (row.mode, row.valid_until) = (wish.mode, wish.valid_until);
                 self.state.fresh.insert(device.clone());
             }
             self.touch();
-            self.compose_soon();
+            if more_urgent {
+                self.compose_soon();
+            } else {
+                self.compose_within(RENEWAL);
+            }
         }
         self.askers.insert(number, ticket);
         self.answer_as_it_stands(number);
@@ -137,9 +145,32 @@ impl Dispatch {
     pub(super) fn start_resolving(&mut self, number: u64) {
         let Some(action) = self.state.actions.get(&number) else { return };
         self.retry_at.remove(&number);
-        if matches!(action.phase, Phase::Pending { .. }) && self.resolving.insert(number) {
-            self.out.push_back(Effect::Resolve { action: number, parts: action.parts.clone() });
+        if !matches!(action.phase, Phase::Pending { .. }) {
+            return;
         }
+        let parts = action.parts.clone();
+        if action.given {
+            let same = |(_, a): &(&u64, &Action)| a.given && a.parts == parts;
+            let made = self.state.actions.iter().filter(same).find_map(|(_, a)| self.state.bundles.get(&a.bundle?));
+            if let Some(envelope) = made.cloned() {
+                return self.take_bundle(number, &envelope);
+            }
+            let mut resolving = self.resolving.iter().filter_map(|n| self.state.actions.get(n));
+            if resolving.any(|a| a.given && a.parts == parts) {
+                return;
+            }
+        }
+        if self.resolving.insert(number) {
+            self.out.push_back(Effect::Resolve { action: number, parts });
+        }
+    }
+
+    /// The action itself, and all others of the deployment system that wait for the same bundle.
+    fn with_siblings(&self, number: u64) -> Vec<u64> {
+        let Some(action) = self.state.actions.get(&number).filter(|a| a.given) else { return vec![number] };
+        let waits = |a: &Action| a.given && matches!(a.phase, Phase::Pending { .. }) && a.parts == action.parts;
+        let others = self.state.actions.iter().filter(|(n, a)| **n != number && waits(a)).map(|(n, _)| *n);
+        std::iter::once(number).chain(others).collect()
     }
 
     pub(super) fn retry_actions(&mut self) {
@@ -159,6 +190,12 @@ impl Dispatch {
 
     pub(super) fn unresolved(&mut self, number: u64, reason: String, retry: bool) {
         self.resolving.remove(&number);
+        for number in self.with_siblings(number) {
+            self.not_made(number, reason.clone(), retry);
+        }
+    }
+
+    fn not_made(&mut self, number: u64, reason: String, retry: bool) {
         let Some(action) = self.state.actions.get_mut(&number) else { return };
         if !matches!(action.phase, Phase::Pending { .. }) {
             return;
@@ -180,20 +217,28 @@ impl Dispatch {
 
     pub(super) fn resolved(&mut self, number: u64, bundle: &Bundle) {
         self.resolving.remove(&number);
+        let envelope = seal(bundle, &[]);
+        for number in self.with_siblings(number) {
+            match &envelope {
+                Ok(envelope) => self.take_bundle(number, envelope),
+                Err(error) => self.refuse_action(number, format!("the bundle cannot be written: {error}")),
+            }
+        }
+    }
+
+    /// Gives a pending action its bundle.
+    fn take_bundle(&mut self, number: u64, envelope: &[u8]) {
         let pending = self.state.actions.get(&number).is_some_and(|a| matches!(a.phase, Phase::Pending { .. }));
+        let Ok(bundle) = open::<Bundle>(envelope) else { return };
         if !pending {
             return;
         }
-        let envelope = match seal(bundle, &[]) {
-            Ok(envelope) => envelope,
-            Err(error) => return self.refuse_action(number, format!("the bundle cannot be written: {error}")),
-        };
-        let digest = Digest::of(&envelope);
-        if let Err(problem) = self.check_room(number, digest, &envelope) {
+        let digest = Digest::of(envelope);
+        if let Err(problem) = self.check_room(number, digest, envelope) {
             return self.refuse_action(number, problem);
         }
         self.state.bundles.insert(digest, ByteBuf::from(envelope));
-        let labels = labels_of(bundle);
+        let labels = labels_of(&bundle.document);
         if let Some(action) = self.state.actions.get_mut(&number) {
             action.bundle = Some(digest);
             action.labels = labels.clone();

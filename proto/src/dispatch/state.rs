@@ -182,6 +182,9 @@ pub struct Label {
 /// One decision and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
+    /// Its number is the deployment system's own, and so is the wish for its results.
+    #[serde(default)]
+    pub given: bool,
     /// How urgently.
     pub mode: Mode,
     /// After this the switch must not begin.

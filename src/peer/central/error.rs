@@ -1,7 +1,6 @@
 //! What can go wrong between us and the central repo.
 
 use reqwest::Url;
-use std::path::PathBuf;
 
 /// Why central did not give what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -12,20 +11,9 @@ pub enum CentralError {
         /// The address.
         url: String,
     },
-    /// The CA file cannot be used.
-    #[error("reading CA certificates from {}: {problem}", path.display())]
-    Ca {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// No CA certificates at all.
-    #[error("no CA certificates on this system: set peer.central_ca, or install ca-certificates")]
-    NoCa,
-    /// The TLS settings do not go together.
+    /// CA certificates or TLS settings are not usable.
     #[error("setting up TLS for central: {0}")]
-    Tls(#[from] rustls::Error),
+    Https(#[from] crate::https::HttpsError),
     /// The HTTP client could not be built.
     #[error("setting up the client for central: {source}")]
     Client {

@@ -4,7 +4,6 @@ mod body;
 mod error;
 #[cfg(test)]
 mod tests;
-mod tls;
 
 pub use body::Body;
 pub use error::CentralError;
@@ -60,7 +59,7 @@ impl Central {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let tls = tls::client_config(base.scheme() == "https", options.ca.as_deref(), options.clock)?;
+        let tls = crate::https::client_config(base.scheme() == "https", options.ca.as_deref(), options.clock)?;
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::custom(stay_at_origin))

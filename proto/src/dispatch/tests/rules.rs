@@ -138,6 +138,7 @@ fn a_deployment_systems_own_number_is_renewed_not_doubled() {
     assert_eq!(w.ask(1, own.clone()), 40);
     own.valid_until = Some(Timestamp::from_secs(1_000_200));
     assert_eq!(w.ask(2, own.clone()), 40);
+    w.advance(Duration::from_secs(10));
     let newest = w.newest.as_ref().unwrap();
     assert_eq!((newest.counter, newest.rows[0].4), (2, own.valid_until));
     w.ask(3, own.clone());

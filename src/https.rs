@@ -1,6 +1,6 @@
-//! TLS towards central: the system's CAs or a file of them, our clock, our one crypto provider.
+//! TLS towards web servers (the central repo, Hawkbit): the system's CAs or a file of them, the trusted clock, and the
+//! one crypto provider.
 
-use super::CentralError;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::time_provider::TimeProvider;
@@ -12,11 +12,32 @@ use std::sync::Arc;
 const SYSTEM_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
-pub(super) fn client_config(
+/// Why there is no TLS towards web servers.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpsError {
+    /// The CA file cannot be used.
+    #[error("reading CA certificates from {}: {problem}", path.display())]
+    Ca {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No CA certificates at all.
+    #[error("no CA certificates on this system: name a CA file in the configuration, or install ca-certificates")]
+    NoCa,
+    /// The TLS settings do not go together.
+    #[error("setting up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// The settings of a client that speaks `h2` and `http/1.1`. The CAs are those of `ca`; without it the system's where TLS
+/// is `needed`, else none.
+pub fn client_config(
     needed: bool,
     ca: Option<&Path>,
     clock: Arc<dyn TimeProvider>,
-) -> Result<ClientConfig, CentralError> {
+) -> Result<ClientConfig, HttpsError> {
     let roots = match ca {
         Some(path) => read(path)?,
         None if needed => system()?,
@@ -31,16 +52,16 @@ pub(super) fn client_config(
     Ok(config)
 }
 
-fn system() -> Result<RootCertStore, CentralError> {
+fn system() -> Result<RootCertStore, HttpsError> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let known = SYSTEM_BUNDLES.iter().map(PathBuf::from);
     let found = named.into_iter().chain(known).find(|path| path.exists());
-    read(&found.ok_or(CentralError::NoCa)?)
+    read(&found.ok_or(HttpsError::NoCa)?)
 }
 
 /// Certificates that webpki cannot use as anchors are passed over, as browsers do; none at all is an error.
-fn read(path: &Path) -> Result<RootCertStore, CentralError> {
-    let bad = |problem: String| CentralError::Ca { path: path.to_owned(), problem };
+fn read(path: &Path) -> Result<RootCertStore, HttpsError> {
+    let bad = |problem: String| HttpsError::Ca { path: path.to_owned(), problem };
     let certificates = CertificateDer::pem_file_iter(path).map_err(|e| bad(e.to_string()))?;
     let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(|e| bad(e.to_string()))?;
     let mut roots = RootCertStore::empty();

@@ -1,0 +1,165 @@
+//! A deployment of Hawkbit's as a wish of ours: which parts, how urgently, until when, and what is to be said when they
+//! are staged. Pure: the same deployment, time and interval give the same wish.
+//!
+//! | update | window | mode | valid until | when staged |
+//! |---|---|---|---|---|
+//! | forced | none | now | withdrawn | |
+//! | forced | open | now | three polls | |
+//! | attempt | none | when idle | withdrawn | |
+//! | attempt | open | when idle | three polls | |
+//! | skip | none, open (download-only) | stage | withdrawn | `downloaded`: the action is over |
+//! | any | closed | stage | withdrawn | `proceeding`: the switch is still to come |
+//!
+//! Nothing is announced while the deployment waits for its confirmation, or while it says `download: skip`.
+
+mod module;
+#[cfg(test)]
+mod tests;
+
+pub use module::ModuleError;
+
+use super::answer::{Deployment, Handling, Window};
+use super::error::shown;
+use fullmetal_proto::dispatch::{PartWish, Targets, Wish};
+use fullmetal_proto::wire::Mode;
+use fullmetal_proto::wire::bundle::PARTS_MAX;
+use fullmetal_proto::{DeviceId, Timestamp};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// For how many polls an open window is believed: a device that was off for longer cannot switch after closing time.
+const POLLS_VALID: u32 = 3;
+
+/// What becomes of a deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Announce it.
+    Announce(Order),
+    /// Announce nothing, and withdraw what was announced for it.
+    Hold {
+        /// What it would be.
+        order: Order,
+        /// Why not yet.
+        why: Hold,
+    },
+}
+
+/// Why a deployment is not announced yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It waits for its confirmation.
+    Unconfirmed,
+    /// The server does not want it fetched.
+    NoDownload,
+}
+
+/// A usable deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// For one device, under Hawkbit's number. Its parts are in the order of their refs, so that the same modules give
+    /// the same parts in whatever order a server lists them.
+    pub wish: Wish,
+    /// What a staged bundle means to Hawkbit.
+    pub staged: Staged,
+    /// What was passed over, for the action's history.
+    pub notes: Vec<String>,
+}
+
+/// What a staged bundle means to Hawkbit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Staged {
+    /// `downloaded`: that was all, the action is over.
+    Final,
+    /// `proceeding`: the switch is still to come.
+    Waits,
+}
+
+/// Why a deployment can never be done: the reason of a terminal failure.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// It has nothing to install.
+    #[error("the distribution set has no software modules")]
+    Empty,
+    /// More than a bundle holds.
+    #[error("the distribution set has {found} software modules, at most {PARTS_MAX} can be installed together")]
+    Many {
+        /// How many.
+        found: usize,
+    },
+    /// One of its modules.
+    #[error("software module \"{name}\" {source}")]
+    Module {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: ModuleError,
+    },
+    /// Two modules for one app.
+    #[error("software modules \"{first}\" and \"{second}\" are the same app")]
+    Same {
+        /// The name of one.
+        first: String,
+        /// The name of the other.
+        second: String,
+    },
+}
+
+/// What becomes of `deployment` for `device` at `now`, when the device is polled at most `interval` later again.
+pub fn map(
+    device: &DeviceId,
+    deployment: &Deployment,
+    now: Timestamp,
+    interval: Duration,
+) -> Result<Decision, Unusable> {
+    let mut notes = Vec::new();
+    let parts = parts(deployment, &mut notes)?;
+    let (mode, staged) = mode(deployment);
+    let open = deployment.maintenance_window == Some(Window::Available) && mode != Mode::Stage;
+    let wish = Wish {
+        action: Some(deployment.id.0),
+        targets: Targets::Named(BTreeSet::from([device.clone()])),
+        mode,
+        valid_until: open.then(|| now.after(interval.saturating_mul(POLLS_VALID))),
+        parts,
+    };
+    let order = Order { wish, staged, notes };
+    Ok(if deployment.confirmation_required {
+        Decision::Hold { order, why: Hold::Unconfirmed }
+    } else if deployment.download == Handling::Skip {
+        Decision::Hold { order, why: Hold::NoDownload }
+    } else {
+        Decision::Announce(order)
+    })
+}
+
+fn mode(deployment: &Deployment) -> (Mode, Staged) {
+    match (deployment.update, deployment.maintenance_window) {
+        (_, Some(Window::Unavailable)) => (Mode::Stage, Staged::Waits),
+        (Handling::Skip, _) => (Mode::Stage, Staged::Final),
+        (Handling::Attempt, _) => (Mode::WhenIdle, Staged::Waits),
+        (Handling::Forced, _) => (Mode::Now, Staged::Waits),
+    }
+}
+
+fn parts(deployment: &Deployment, notes: &mut Vec<String>) -> Result<Vec<PartWish>, Unusable> {
+    let chunks = &deployment.chunks;
+    match chunks.len() {
+        0 => return Err(Unusable::Empty),
+        found if found > PARTS_MAX => return Err(Unusable::Many { found }),
+        _ => {}
+    }
+    let mut parts: Vec<(PartWish, String)> = Vec::new();
+    for chunk in chunks {
+        let name = shown(&chunk.name);
+        let part = module::part(chunk, notes);
+        let part = part.map_err(|source| Unusable::Module { name: name.clone(), source })?;
+        let same =
+            |other: &PartWish| other.ref_name == part.ref_name || (other.name.is_some() && other.name == part.name);
+        if let Some((_, first)) = parts.iter().find(|(other, _)| same(other)) {
+            return Err(Unusable::Same { first: first.clone(), second: name });
+        }
+        parts.push((part, name));
+    }
+    parts.sort_by(|a, b| a.0.ref_name.cmp(&b.0.ref_name));
+    Ok(parts.into_iter().map(|(part, _)| part).collect())
+}

@@ -1,0 +1,185 @@
+use super::*;
+use crate::ddi::answer::{ActionId, Chunk};
+use Handling::{Attempt, Forced, Skip};
+use fullmetal_proto::Digest;
+use fullmetal_proto::wire::StartOptions;
+
+const REV: &str = "0000000000000000000000000000000000000000000000000000000000001eef";
+const OTHER: &str = "00000000000000000000000000000000000000000000000000000000000026ac";
+const INTERVAL: Duration = Duration::from_secs(330);
+const NOW: Timestamp = Timestamp::from_secs(1_795_500_000);
+
+fn chunk(name: &str, metadata: &[(&str, &str)]) -> Chunk {
+    let metadata = metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Chunk { part: "bApp".to_owned(), name: name.to_owned(), version: "57660".to_owned(), metadata }
+}
+
+fn deployment(chunks: Vec<Chunk>) -> Deployment {
+    Deployment {
+        id: ActionId(8),
+        download: Forced,
+        update: Forced,
+        maintenance_window: None,
+        chunks,
+        confirmation_required: false,
+        history: None,
+    }
+}
+
+fn mapped(deployment: &Deployment) -> Result<Decision, Unusable> {
+    map(&"p1".parse().unwrap(), deployment, NOW, INTERVAL)
+}
+
+fn order(chunks: Vec<Chunk>) -> Order {
+    match mapped(&deployment(chunks)).unwrap() {
+        Decision::Announce(order) => order,
+        hold => panic!("{hold:?}"),
+    }
+}
+
+#[test]
+fn each_decision_of_hawkbits_has_its_mode_and_its_meaning_when_staged() {
+    let (open, closed) = (Some(Window::Available), Some(Window::Unavailable));
+    let until = Some(Timestamp::from_secs(1_795_500_990));
+    let cases = [
+        ("forced", Forced, None, Mode::Now, None, Staged::Waits),
+        ("soft, time-forced before its time", Attempt, None, Mode::WhenIdle, None, Staged::Waits),
+        ("download-only", Skip, None, Mode::Stage, None, Staged::Final),
+        ("window closed", Skip, closed, Mode::Stage, None, Staged::Waits),
+        ("window open, forced", Forced, open, Mode::Now, until, Staged::Waits),
+        ("window open, soft", Attempt, open, Mode::WhenIdle, until, Staged::Waits),
+        ("download-only in an open window", Skip, open, Mode::Stage, None, Staged::Final),
+        ("closed window and forced, which contradict", Forced, closed, Mode::Stage, None, Staged::Waits),
+    ];
+    for (what, update, window, mode, valid_until, staged) in cases {
+        let mut found = deployment(vec![chunk("hello", &[("rev", REV)])]);
+        (found.update, found.maintenance_window) = (update, window);
+        let Decision::Announce(order) = mapped(&found).unwrap() else { panic!("{what}") };
+        assert_eq!((order.wish.mode, order.wish.valid_until, order.staged), (mode, valid_until, staged), "{what}");
+        assert_eq!(order.wish.action, Some(8));
+        assert_eq!(order.wish.targets, Targets::Named(BTreeSet::from(["p1".parse().unwrap()])));
+    }
+}
+
+#[test]
+fn nothing_is_announced_before_it_is_confirmed_or_while_it_may_not_be_fetched() {
+    let mut waiting = deployment(vec![chunk("hello", &[("rev", REV)])]);
+    waiting.confirmation_required = true;
+    assert!(matches!(mapped(&waiting).unwrap(), Decision::Hold { why: Hold::Unconfirmed, .. }));
+    (waiting.confirmation_required, waiting.download) = (false, Skip);
+    assert!(matches!(mapped(&waiting).unwrap(), Decision::Hold { why: Hold::NoDownload, .. }));
+}
+
+#[test]
+fn a_module_of_fullmetalupdate_is_its_ref_and_its_app() {
+    let order = order(vec![chunk(
+        "hello-world",
+        &[
+            ("rev", REV),
+            ("autostart", "1"),
+            ("autoremoved", "0"),
+            ("notify", "1"),
+            ("timeout", "30"),
+            ("screenused", "0"),
+        ],
+    )]);
+    let part = &order.wish.parts[0];
+    assert_eq!((part.ref_name.as_str(), part.name.as_ref().unwrap().as_str()), ("hello-world", "hello-world"));
+    assert_eq!((part.commit.unwrap().to_string().as_str(), part.version.as_deref()), (REV, Some("57660")));
+    assert_eq!(part.start, StartOptions { autostart: true, job: false });
+    assert_eq!(order.notes.len(), 2, "{:?}", order.notes);
+    assert!(order.notes[0].starts_with("module hello-world: notify is passed over"), "{:?}", order.notes);
+}
+
+#[test]
+fn a_module_of_ours_says_what_it_is_and_wins_over_foreign_metadata() {
+    let ours = [
+        ("fullmetal.ref", "apps/web/x86_64"),
+        ("fullmetal.commit", REV),
+        ("fullmetal.autostart", "false"),
+        ("fullmetal.job", "true"),
+        ("autostart", "1"),
+        ("rev", REV),
+        ("fullmetal.comit", "x"),
+    ];
+    let order = order(vec![chunk("The web shop", &ours)]);
+    let part = &order.wish.parts[0];
+    assert_eq!((part.ref_name.as_str(), part.name.as_ref()), ("apps/web/x86_64", None));
+    assert_eq!(part.start, StartOptions { autostart: false, job: true });
+    assert_eq!(order.notes, ["module The web shop: fullmetal.comit is unknown and passed over"]);
+    let named = [("fullmetal.ref", "apps/web/x86_64"), ("fullmetal.commit", REV), ("fullmetal.name", "shop")];
+    let part = &self::order(vec![chunk("x", &named)]).wish.parts[0];
+    assert_eq!(part.name.as_ref().unwrap().as_str(), "shop");
+}
+
+#[test]
+fn autostart_is_read_in_both_spellings_and_is_on_where_nothing_is_said() {
+    for (metadata, expected) in [
+        (&[("rev", REV)][..], true),
+        (&[("rev", REV), ("autostart", "0")], false),
+        (&[("rev", REV), ("autostart", "true")], true),
+        (&[("rev", REV), ("fullmetal.autostart", "0"), ("autostart", "1")], false),
+    ] {
+        let order = order(vec![chunk("hello", metadata)]);
+        assert_eq!(order.wish.parts[0].start.autostart, expected, "{metadata:?}");
+    }
+}
+
+#[test]
+fn several_modules_are_several_parts_in_the_same_order_however_they_are_listed() {
+    let chunks = vec![chunk("hello", &[("rev", REV)]), chunk("camera", &[("rev", OTHER)])];
+    let parts = order(chunks.clone()).wish.parts;
+    let names: Vec<_> = parts.iter().map(|p| p.ref_name.as_str()).collect();
+    assert_eq!(names, ["camera", "hello"]);
+    assert_eq!(order(chunks.into_iter().rev().collect()).wish.parts, parts);
+}
+
+#[test]
+fn a_version_that_cannot_be_shown_leaves_the_commits_own() {
+    for bad in ["", "1\n2", &"9".repeat(129)] {
+        let mut bad_version = chunk("hello", &[("rev", REV)]);
+        bad_version.version = bad.to_owned();
+        assert_eq!(order(vec![bad_version]).wish.parts[0].version, None, "{bad:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_installed_is_refused_with_a_reason_for_the_operator() {
+    let of_type = |part: &str| Chunk { part: part.to_owned(), ..chunk("m", &[("rev", REV)]) };
+    let with = |key: &'static str, value: &'static str| vec![chunk("m", &[("rev", REV), (key, value)])];
+    let many = (0..33).map(|i| chunk(&format!("m{i}"), &[("rev", REV)])).collect();
+    let one_app = |name| chunk(name, &[("fullmetal.ref", name), ("fullmetal.commit", REV), ("fullmetal.name", "web")]);
+    let cases: Vec<(Vec<Chunk>, &str)> = vec![
+        (vec![], "the distribution set has no software modules"),
+        (many, "has 33 software modules, at most 32"),
+        (vec![chunk("hello", &[("rev", REV)]), of_type("os")], "software module \"m\" is an operating system"),
+        (vec![of_type("firmware")], "\"m\" has the type \"firmware\"; only modules of the type \"application\""),
+        (vec![of_type("")], "has the type \"\""),
+        (vec![chunk("bare", &[])], "\"bare\" names no commit: its metadata needs fullmetal.ref and fullmetal.commit"),
+        (vec![chunk("m", &[("fullmetal.ref", "a/b")])], "names no commit"),
+        (with("fullmetal.commit", OTHER), "names two commits, fullmetal.commit = 000"),
+        (with("autoremove", "1"), "has autoremove = 1, but apps cannot be removed"),
+        (with("autoremoved", "1"), "has autoremoved = 1"),
+        (with("autoremove", "maybe"), "has autoremove = \"maybe\": write 1 or 0"),
+        (with("autostart", "yes"), "has autostart = \"yes\": write 1 or 0"),
+        (with("fullmetal.job", ""), "has fullmetal.job = \"\": write 1 or 0"),
+        (with("fullmetal.ref", "/x"), "has fullmetal.ref = \"/x\": ref"),
+        (with("fullmetal.name", "a/b"), "has fullmetal.name = \"a/b\": app name"),
+        (vec![chunk("m", &[("rev", "1234")])], "has rev = \"1234\""),
+        (vec![chunk("no ref", &[("rev", REV)])], "has name = \"no ref\": ref"),
+        (vec![chunk("", &[("rev", REV)])], "has name = \"\""),
+        (with("rev", "\u{1b}[31m"), "has rev = \"\u{fffd}[31m\""),
+        (vec![chunk("m", &[("rev", REV)]), chunk("m", &[("rev", REV)])], "\"m\" and \"m\" are the same app"),
+        (vec![one_app("a"), one_app("b")], "\"a\" and \"b\" are the same app"),
+    ];
+    for (chunks, expected) in cases {
+        let message = mapped(&deployment(chunks)).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}: {expected}");
+    }
+}
+
+#[test]
+fn a_commit_of_both_kinds_that_agrees_is_fine() {
+    let both = chunk("hello", &[("rev", REV), ("fullmetal.commit", REV)]);
+    assert_eq!(order(vec![both]).wish.parts[0].commit, Some(REV.parse::<Digest>().unwrap()));
+}

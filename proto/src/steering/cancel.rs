@@ -1,0 +1,81 @@
+//! Cancels, and actions that are gone from the server.
+
+use super::device::Asked;
+use super::io::{Message, Open, Question};
+use super::{Next, Steering, ask, decide, tell};
+use crate::DeviceId;
+use crate::dispatch::{self, Phase, Progress, State};
+use crate::wire::{Mode, ReportState};
+
+/// Withdrawals from here are nobody's request.
+const TICKET: u64 = 0;
+
+/// What a device says, or can be known to say, to a cancel.
+enum Standing {
+    /// It cannot have been told of the action, or has dropped it.
+    Dropped,
+    /// It is over with another end.
+    Over,
+    /// It was told, and has to be asked.
+    Told,
+}
+
+impl Steering {
+    pub(super) fn next_of_cancel(&mut self, id: &DeviceId, state: &State) -> Option<Next> {
+        let device = self.devices.get_mut(id)?;
+        let Some(Open::Cancel(number)) = device.open else { return None };
+        let Some((cancel, stops)) = device.cancel else { return Some(ask(id, Question::Cancel(number))) };
+        let phase = state.actions.get(&stops).map(|a| &a.phase);
+        let ended = phase.is_none_or(|p| matches!(p, Phase::Withdrawn | Phase::Refused { .. }));
+        if !ended && device.withdrawing != Some(stops) {
+            device.withdrawing = Some(stops);
+            return Some(decide(dispatch::Input::Withdraw { ticket: TICKET, action: stops }));
+        }
+        let message = match standing(id, stops, state) {
+            Standing::Dropped => Message::CancelAccepted { cancel },
+            Standing::Over => Message::CancelRejected { cancel, reason: "the action had already ended".into() },
+            Standing::Told => return None,
+        };
+        Some(tell(id, message, Asked::Cancel))
+    }
+
+    /// Takes back what the server does not want any more without having said so: force-cancelled, or its target deleted.
+    pub(super) fn withdraw_what_vanished(&mut self, id: &DeviceId, state: &State) {
+        let Some(device) = self.devices.get_mut(id) else { return };
+        let wanted = match device.open {
+            Some(Open::Cancel(_)) | None => return,
+            Some(Open::Deployment(action)) => Some(action),
+            Some(Open::Confirmation(_) | Open::Nothing) => None,
+        };
+        let read = device.read.as_ref().map(|r| r.action);
+        let row = state.rows.get(id).filter(|row| row.mode != Mode::Withdraw).map(|row| row.action);
+        for action in [read, row].into_iter().flatten().filter(|a| Some(*a) != wanted) {
+            let Some(known) = state.actions.get(&action).filter(|a| a.given) else { continue };
+            let progress = known.devices.get(id);
+            // `downloaded` has ended an action for the server, and what is staged harms nobody.
+            let staged = known.mode == Mode::Stage && progress.and_then(|p| p.state) == Some(ReportState::Staged);
+            let over = matches!(known.phase, Phase::Withdrawn | Phase::Refused { .. });
+            if over || staged || progress.is_some_and(Progress::is_over) || device.withdrawing == Some(action) {
+                continue;
+            }
+            device.withdrawing = Some(action);
+            self.out.push_back(decide(dispatch::Input::Withdraw { ticket: TICKET, action }).0);
+        }
+    }
+}
+
+fn standing(id: &DeviceId, action: u64, state: &State) -> Standing {
+    let Some(known) = state.actions.get(&action) else { return Standing::Dropped };
+    let progress = known.devices.get(id);
+    let said = progress.and_then(|p| p.state);
+    match said {
+        Some(ReportState::Withdrawn) => return Standing::Dropped,
+        Some(state) if state.is_terminal() => return Standing::Over,
+        _ => {}
+    }
+    let told = state.rows.get(id).is_some_and(|row| row.action == action);
+    let switched = said.is_some_and(|s| s >= ReportState::Switching);
+    let replaced = progress.is_some_and(|p| p.replaced_by.is_some());
+    let pending = matches!(known.phase, Phase::Pending { .. } | Phase::Refused { .. });
+    if pending || (!told && (said.is_none() || (replaced && !switched))) { Standing::Dropped } else { Standing::Told }
+}

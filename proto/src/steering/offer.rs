@@ -1,0 +1,137 @@
+//! Deployments that the server has for a device, what becomes of them here, and what it knows of the device.
+
+use super::device::{Asked, Device, Reading};
+use super::io::{Confirm, Message, Open, Order, Question, Stage};
+use super::{GATHER, Next, Steering, ask, decide, tell};
+use crate::DeviceId;
+use crate::dispatch::{self, Action, Phase, State};
+use crate::wire::{Mode, ReportState};
+use std::collections::BTreeMap;
+
+/// Decisions from here are nobody's request.
+const TICKET: u64 = 0;
+
+impl Steering {
+    pub(super) fn offered(&mut self, id: &DeviceId, action: u64, order: Result<Box<Order>, String>, state: &State) {
+        let now = self.now;
+        let first = order.as_ref().is_ok_and(|o| !self.has_parts_of(o) && !state.actions.contains_key(&action));
+        let Some(device) = self.answered(id) else { return };
+        let valid_for = order.as_ref().ok().and_then(|o| o.wish.valid_until).map(|until| until.since(now));
+        device.read = Some(Reading { action, order, valid_for });
+        device.stale = false;
+        self.renew(id, state);
+        if first {
+            self.gather(id);
+        }
+    }
+
+    fn has_parts_of(&self, order: &Order) -> bool {
+        let read = self.devices.values().filter_map(|d| d.read.as_ref()?.order.as_ref().ok());
+        read.into_iter().any(|o| o.wish.parts == order.wish.parts)
+    }
+
+    /// A deployment that nobody had before is probably one of many: the others are asked within [`GATHER`].
+    fn gather(&mut self, first: &DeviceId) {
+        let heard = |d: &Device| d.heard.is_some_and(|at| self.now.since(at) <= self.config.heard_within);
+        let others: Vec<DeviceId> =
+            self.devices.iter().filter(|(id, d)| *id != first && heard(d)).map(|(id, _)| id.clone()).collect();
+        let count = u32::try_from(others.len()).unwrap_or(u32::MAX).max(1);
+        for (i, id) in (0..).zip(others) {
+            if let Some(device) = self.devices.get_mut(&id) {
+                device.poll_at = device.poll_at.min(self.now.after(GATHER * i / count));
+            }
+        }
+    }
+
+    /// Hands the open deployment to the gateway's core when it is new there, more urgent, or about to run out.
+    pub(super) fn renew(&mut self, id: &DeviceId, state: &State) {
+        let now = self.now;
+        let Some(device) = self.devices.get_mut(id) else { return };
+        let Some(Open::Deployment(action)) = device.open else { return };
+        let Some(Reading { order: Ok(order), valid_for, .. }) = device.reading(action) else { return };
+        let over = |a: &Action| matches!(a.phase, Phase::Withdrawn | Phase::Refused { .. });
+        let known = state.actions.get(&action);
+        if order.hold.is_some() {
+            if known.is_some_and(|a| !over(a)) && device.withdrawing != Some(action) {
+                device.withdrawing = Some(action);
+                self.out.push_back(decide(dispatch::Input::Withdraw { ticket: TICKET, action }).0);
+            }
+            return;
+        }
+        let mut wish = order.wish.clone();
+        wish.valid_until = valid_for.map(|time| now.after(time));
+        let due = |a: &Action| match (valid_for, a.valid_until) {
+            (None, until) => a.mode != wish.mode || until.is_some(),
+            (Some(time), Some(until)) => a.mode != wish.mode || until < now.after(*time * 2 / 3),
+            (Some(_), None) => true,
+        };
+        if known.is_none_or(|a| !over(a) && due(a)) {
+            self.out.push_back(decide(dispatch::Input::Request { ticket: TICKET, wish }).0);
+        }
+    }
+
+    pub(super) fn next_of_offer(&mut self, id: &DeviceId, state: &State) -> Option<Next> {
+        let device = self.devices.get(id)?;
+        match device.open? {
+            Open::Deployment(action) => next_of_deployment(id, action, device, state),
+            Open::Confirmation(action) if device.confirmed != Some(action) => {
+                let word = device.confirm.filter(|(of, _)| *of == action).map(|(_, yes)| yes);
+                let yes = word.or((self.config.confirm == Confirm::Auto).then_some(true))?;
+                Some(tell(id, Message::Confirmation { action, yes }, Asked::Confirmation(action)))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn next_attributes(&mut self, id: &DeviceId, state: &State) -> Option<Next> {
+        let device = self.devices.get(id)?;
+        device.open?;
+        let attributes = attributes(id, state);
+        let changed = !device.attributes.is_empty() && attributes != device.attributes;
+        let due = !attributes.is_empty() && (device.wants_attributes || changed);
+        due.then(|| tell(id, Message::Attributes(attributes.clone()), Asked::Attributes(attributes)))
+    }
+}
+
+fn next_of_deployment(id: &DeviceId, action: u64, device: &Device, state: &State) -> Option<Next> {
+    let Some(reading) = device.reading(action) else { return Some(ask(id, Question::Deployment(action))) };
+    let phase = state.actions.get(&action).filter(|a| a.given).map(|a| &a.phase);
+    let refused = match (&reading.order, phase) {
+        (Err(reason), _) | (_, Some(Phase::Refused { reason })) => Some(reason.clone()),
+        _ => None,
+    };
+    if let Some(reason) = refused {
+        let details = vec![format!("refused: {reason}")];
+        let message = Message::Progress { action, stage: Stage::Failed, details };
+        return (device.refused != Some(action)).then(|| tell(id, message, Asked::Refusal(action)));
+    }
+    let waits = match (phase, &state.alarm) {
+        (Some(Phase::Pending { reason }), _) if !reason.is_empty() => reason.clone(),
+        (None, Some(alarm)) => alarm.to_string(),
+        _ => return None,
+    };
+    if device.told.as_ref().is_some_and(|(of, reason)| *of == action && *reason == waits) {
+        return None;
+    }
+    let details = vec![format!("waiting: {waits}")];
+    let message = Message::Progress { action, stage: Stage::Proceeding, details };
+    Some(tell(id, message, Asked::Waiting(action, waits)))
+}
+
+/// What the server may show of a device: what runs there by its own word, and what its newest action cost.
+fn attributes(id: &DeviceId, state: &State) -> BTreeMap<String, String> {
+    let Some(device) = state.devices.get(id) else { return BTreeMap::new() };
+    let mut map = BTreeMap::new();
+    for part in &device.parts {
+        map.insert(format!("app.{}", part.name), format!("{} ({})", part.version, part.commit));
+    }
+    let ended = |a: &Action| a.devices.get(id).filter(|p| p.state.is_some_and(ReportState::is_terminal)).cloned();
+    let newest = state.rows.get(id).filter(|row| row.mode != Mode::Withdraw);
+    if let Some(progress) = newest.and_then(|row| state.actions.get(&row.action)).and_then(ended) {
+        map.insert("bytes_from_peers".into(), progress.bytes_from_peers.to_string());
+        map.insert("bytes_from_central".into(), progress.bytes_from_central.to_string());
+        let failed = progress.state == Some(ReportState::Failed);
+        map.insert("last_error".into(), if failed { progress.reason } else { String::new() });
+    }
+    map
+}
