@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod site;
+mod steered;
 
 use fullmetal::identity::{Usage, issue_ca, issue_member, new_key, save_key};
 use fullmetal_proto::wire::local::{CentralObject, FromPeer, ToPeer};

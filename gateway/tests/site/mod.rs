@@ -1,6 +1,7 @@
 //! A site for the gateway program: a root directory with keys and trust, its peer, certified devices.
 
 mod commit;
+pub mod hawkbit;
 mod peer;
 
 pub use peer::{Peer, sealed};
