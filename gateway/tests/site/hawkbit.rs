@@ -33,7 +33,12 @@ impl Hawkbit {
         let tag = Digest::of(site.dir.path().as_os_str().as_encoded_bytes()).to_string()[..8].to_owned();
         let hawkbit = Hawkbit { standin, client: Client::new(&url).unwrap(), tag };
         let set = |key: &str, value: Value| {
-            hawkbit.operate("PUT", &format!("/rest/v1/system/configs/{key}"), &json!({ "value": value }));
+            let (path, body) = (format!("/rest/v1/system/configs/{key}"), json!({ "value": value }));
+            // A server that many tests configure at once answers 409 to all but one.
+            let end = Instant::now() + LIMIT;
+            while hawkbit.client.operate("PUT", &path, Some(&body)).is_err() {
+                assert!(Instant::now() < end, "{key} cannot be set");
+            }
         };
         set("authentication.gatewaytoken.enabled", true.into());
         set("authentication.gatewaytoken.key", TOKEN.into());
