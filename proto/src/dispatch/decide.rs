@@ -107,6 +107,10 @@ impl Dispatch {
     /// The same action again: it may have become more urgent, or hold longer.
     fn renew(&mut self, ticket: u64, number: u64, wish: &Wish) {
         let Some(action) = self.state.actions.get_mut(&number) else { return };
+        if action.parts.is_empty() && action.brings(&wish.parts) {
+            // Taken over from another gateway's announcement, which has no wishes.
+            action.parts = wish.parts.clone();
+        }
         if action.parts != wish.parts {
             return self.refuse(ticket, Some(number), format!("action {number} exists with other parts"));
         }

@@ -203,6 +203,15 @@ pub struct Action {
     pub devices: BTreeMap<DeviceId, Progress>,
 }
 
+impl Action {
+    /// Whether its bundle holds just the commits that `parts` name.
+    pub fn brings(&self, parts: &[PartWish]) -> bool {
+        let wanted: BTreeSet<Option<Digest>> = parts.iter().map(|p| p.commit).collect();
+        let here: BTreeSet<Option<Digest>> = self.labels.iter().map(|l| Some(l.commit)).collect();
+        wanted == here && parts.len() == self.labels.len()
+    }
+}
+
 /// How far one device is with one action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {

@@ -105,9 +105,16 @@ fn next_of_deployment(id: &DeviceId, action: u64, device: &Device, state: &State
         let message = Message::Progress { action, stage: Stage::Failed, details };
         return (device.refused != Some(action)).then(|| tell(id, message, Asked::Refusal(action)));
     }
-    let waits = match (phase, &state.alarm) {
-        (Some(Phase::Pending { reason }), _) if !reason.is_empty() => reason.clone(),
-        (None, Some(alarm)) => alarm.to_string(),
+    let known = state.actions.get(&action);
+    let other =
+        |a: &Action, o: &Order| if a.parts.is_empty() { !a.brings(&o.wish.parts) } else { a.parts != o.wish.parts };
+    let waits = match (known, phase, &state.alarm) {
+        (Some(known), ..) if reading.order.as_ref().is_ok_and(|o| other(known, o)) => format!(
+            "this gateway knows action {action} with other software; was the server's database made anew? Assign again \
+             until the number is a new one, or start the gateway with an empty state directory"
+        ),
+        (_, Some(Phase::Pending { reason }), _) if !reason.is_empty() => reason.clone(),
+        (None, _, Some(alarm)) => alarm.to_string(),
         _ => return None,
     };
     if device.told.as_ref().is_some_and(|(of, reason)| *of == action && *reason == waits) {

@@ -72,6 +72,8 @@ pub(super) struct World {
     pub(super) counters: BTreeMap<DeviceId, u64>,
     /// Rows that the fleet was told.
     pub(super) rows: BTreeMap<DeviceId, (u64, Mode, Option<Timestamp>)>,
+    /// The newest announcement of this gateway.
+    pub(super) announcement: Option<Box<crate::wire::Announcement>>,
     /// How the server answers everything, when it is in trouble.
     pub(super) trouble: Option<Reply>,
     pub(super) central: Result<(), String>,
@@ -99,6 +101,7 @@ impl World {
             attributes: BTreeMap::new(),
             counters: BTreeMap::new(),
             rows: BTreeMap::new(),
+            announcement: None,
             trouble: None,
             central: Ok(()),
             resolved: 0,
@@ -246,6 +249,7 @@ impl World {
                 }
             }
             Effect::Announce(announcement) => {
+                self.announcement = Some(announcement.clone());
                 self.rows = announcement.rows.iter().map(|r| (r.0.clone(), (r.2, r.3, r.4))).collect();
                 return;
             }

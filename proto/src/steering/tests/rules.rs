@@ -273,6 +273,34 @@ fn what_was_decided_from_a_file_is_none_of_the_servers_business() {
 }
 
 #[test]
+fn a_new_gateway_takes_over_what_the_old_one_announced_and_goes_on_with_it() {
+    let mut world = announced(Mode::WhenIdle);
+    let (old, announcement) = (world.core.state().announced.clone().unwrap(), world.announcement.clone().unwrap());
+    world.disk = State::default();
+    world.restart();
+    let newest = dispatch::Newest { content: old.content, announcement };
+    world.dispatch(dispatch::Input::Highest(newest));
+    world.job(8).order.as_mut().unwrap().wish.mode = Mode::Now;
+    world.run(POLL * 2);
+    assert_eq!(world.rows[&device(0)], (8, Mode::Now, None));
+    assert_eq!(world.job(8).words, []);
+    world.report(0, 8, 1, S::Succeeded);
+    assert_eq!(world.ends(8), [Stage::Succeeded]);
+}
+
+#[test]
+fn a_number_that_comes_again_for_something_else_is_told_and_not_announced() {
+    let mut world = announced(Mode::Now);
+    world.report(0, 8, 1, S::Succeeded);
+    world.run(POLL * 2);
+    world.assign(8, 0, 2, Mode::Now);
+    world.run(POLL * 2);
+    let words = world.job(8).words.clone();
+    let [Message::Progress { stage: Stage::Proceeding, details, .. }] = &words[..] else { panic!("{words:?}") };
+    assert!(details[0].contains("database made anew"), "{details:?}");
+}
+
+#[test]
 fn the_server_sees_what_runs_on_a_device() {
     let mut world = announced(Mode::Now);
     world.report(0, 8, 1, S::Failed);
