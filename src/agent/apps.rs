@@ -49,6 +49,10 @@ impl Apps {
                 info!(app = %name, "stopped by hand, not started");
                 continue;
             }
+            let status = self.host.status(name).ok().flatten();
+            if status.is_some_and(|s| is_by_hand(&s, &app.current)) {
+                continue;
+            }
             if let Err(error) = self.bring(name, &app.current) {
                 warn!(app = %name, error = %format!("{error:#}"), "app not started");
             }
@@ -74,7 +78,10 @@ impl Apps {
     /// started before. Gives those that count as lost and are in place again.
     pub fn look_after(&mut self, apps: &BTreeMap<AppName, deploy::App>) -> Vec<(AppName, Digest)> {
         let mut back = Vec::new();
-        for (name, app) in apps.iter().filter(|(name, _)| !self.paths.stopped(name).exists()).collect::<Vec<_>>() {
+        for (name, app) in apps {
+            if self.paths.stopped(name).exists() {
+                continue;
+            }
             let status = self.host.status(name);
             if !app.lost && status.is_ok_and(|s| is_as_wished(s.as_ref(), &app.current)) {
                 self.said.remove(name);
@@ -136,16 +143,21 @@ impl Apps {
     }
 
     /// Stops whatever else runs of it, sets `current`, starts this version as it is to be started. Idempotent.
+    ///
+    /// What a person stopped stays stopped, also one that is stopped while this works.
     fn bring(&mut self, name: &AppName, version: &Installed) -> anyhow::Result<()> {
+        let mark = self.paths.stopped(name);
+        let runs = version.start.autostart && !mark.exists();
         let running = self.host.status(name)?.filter(|s| s.phase != Phase::Stopped);
-        if running.is_some_and(|s| !is_this(&s, version)) {
+        if running.is_some_and(|s| !runs || !is_this(&s, version)) {
             self.host.stop(name)?;
         }
         let dir = self.paths.app_dir(name);
         durable::make_dir(&dir, 0o755)?;
         current::set(&dir, version)?;
-        if version.start.autostart {
-            return self.start(name, version);
+        if runs {
+            self.start(name, version)?;
+            return if mark.exists() { Ok(self.host.stop(name)?) } else { Ok(()) };
         }
         match self.checkouts.flaw(name, &version.commit) {
             Some(_) => self.checkouts.make(&*(self.store)()?, name, &version.commit),
@@ -182,10 +194,16 @@ fn is_this(status: &AppStatus, version: &Installed) -> bool {
     version.start.autostart && status.commit == version.commit && status.job == version.start.job
 }
 
+/// An app that does not start by itself and that a person has started.
+fn is_by_hand(status: &AppStatus, version: &Installed) -> bool {
+    let same = status.commit == version.commit && status.job == version.start.job;
+    !version.start.autostart && same && !matches!(status.phase, Phase::Lost | Phase::Stopped)
+}
+
 fn is_as_wished(status: Option<&AppStatus>, version: &Installed) -> bool {
     match status {
         Some(s) if version.start.autostart => is_this(s, version) && !matches!(s.phase, Phase::Lost | Phase::Stopped),
-        Some(s) => s.phase == Phase::Stopped,
+        Some(s) => s.phase == Phase::Stopped || is_by_hand(s, version),
         None => !version.start.autostart,
     }
 }

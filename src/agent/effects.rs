@@ -18,7 +18,13 @@ impl Agent {
                         judging.ask(&self.link);
                         self.judging = Some(judging);
                     }
-                    Err(judge::Verdict { retry, reason }) => self.later(Input::Failed { ticket, retry, reason }),
+                    Err(judge::Verdict { retry, reason }) => {
+                        if retry {
+                            // The peer tells its announcement again, which has the bundle.
+                            self.link.reconnect();
+                        }
+                        self.later(Input::Failed { ticket, retry, reason });
+                    }
                 }
             }
             Effect::CheckSpace { ticket, moves, .. } => {
@@ -37,8 +43,10 @@ impl Agent {
             }
             Effect::Cancel { ticket } => self.cancel(ticket),
             Effect::Report { report, parts } => self.report(report, parts),
-            Effect::Prune { ticket, commits, manifests, bundles } => {
+            Effect::Prune { ticket, commits, manifests, mut bundles } => {
                 self.link.send(&ToPeer::Retain { manifests });
+                // It may have waited for a record while the next bundle came.
+                bundles.extend(self.machine.bundles());
                 bundles::prune(&self.settings.paths, &bundles);
                 self.worker.prune(ticket, commits);
             }

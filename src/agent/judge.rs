@@ -48,7 +48,11 @@ pub struct Blobs {
 impl Judging {
     /// Reads the bundle that was stored when its announcement came.
     pub fn start(ticket: Ticket, path: &Path) -> Result<Self, Verdict> {
-        let bytes = std::fs::read(path).map_err(|e| final_(format!("reading {}: {e}", path.display())))?;
+        let bytes = std::fs::read(path).map_err(|e| Verdict {
+            // One that is gone comes again with its announcement.
+            retry: e.kind() == std::io::ErrorKind::NotFound,
+            reason: format!("reading {}: {e}", path.display()),
+        })?;
         let opened: Opened<Bundle> = open(&bytes).map_err(|e| final_(format!("bundle: {e}")))?;
         let mut wanted = BTreeMap::new();
         for part in &opened.document.parts {

@@ -15,7 +15,7 @@ use tracing::{error, info};
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// The longest wait.
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// Before terminal reports are sent again that no gateway has acknowledged; each further wait is twice as long.
+/// Before reports are sent again that no gateway has acknowledged; each further wait is twice as long.
 const RESEND_MIN: Duration = Duration::from_secs(60);
 /// The longest wait.
 const RESEND_MAX: Duration = Duration::from_secs(600);
@@ -82,12 +82,10 @@ impl Agent {
                 Ok(bytes) => {
                     let (counter, is_terminal) = (report.counter, report.state.is_terminal());
                     self.keeping.reports.pop_front();
-                    if is_terminal {
+                    if is_terminal || self.keeping.resend.at().is_none() {
                         self.keeping.resend.start(self.now().steady);
                     }
-                    if let Some(bytes) = bytes {
-                        self.link.send(&ToPeer::Report(bytes.into()));
-                    }
+                    self.link.send(&ToPeer::Report(bytes.into()));
                     self.later(Input::Spooled { counter });
                 }
                 Err(error) => {
@@ -135,14 +133,14 @@ impl Agent {
         }
     }
 
-    /// A peer may have lost what it carried, and its neighbours too: ends are told until the gateway's receipt.
+    /// A peer may have lost what it carried, and its neighbours too: told again until the gateway's receipt.
     fn resend(&mut self, now: Timestamp) {
-        let ends = self.spool.ends();
-        if ends.is_empty() {
+        let reports = self.spool.unacknowledged();
+        if reports.is_empty() {
             return self.keeping.resend.stop();
         }
-        info!(reports = ends.len(), "terminal reports without a receipt are sent again");
-        for report in ends {
+        info!(reports = reports.len(), "reports without a receipt are sent again");
+        for report in reports {
             self.link.send(&ToPeer::Report(report.into()));
         }
         self.keeping.resend.again(now);

@@ -1,6 +1,6 @@
 //! Signed reports on disk until the gateway has them.
 
-use crate::durable::{make_dir, sync_dir};
+use crate::durable::{make_dir, sweep, sync_dir};
 use crate::identity::{Identity, write_new};
 use anyhow::Context as _;
 use fullmetal_proto::deploy::Outgoing;
@@ -12,6 +12,9 @@ use tracing::warn;
 /// More than this many wait only when no gateway was heard for very long; milestones go first then.
 const PENDING_MAX: usize = 512;
 
+/// How many of the lowest reports are told again.
+const AGAIN_MAX: usize = 8;
+
 /// Ends that are kept after the gateway has them.
 const TOLD_MAX: usize = 8;
 
@@ -21,34 +24,30 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens or makes the directory.
+    /// Opens or makes the directory, without what a killed predecessor had half written.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
         make_dir(dir, 0o755)?;
+        sweep(dir)?;
         Ok(Spool { dir: dir.to_owned() })
     }
 
-    /// Signs and stores a report; `None` when one of its counter is there already.
-    pub fn add(
-        &self,
-        identity: &Identity,
-        outgoing: &Outgoing,
-        parts: Vec<PartState>,
-    ) -> anyhow::Result<Option<Vec<u8>>> {
+    /// Signs and stores a report; gives its bytes, or those of the one of its counter that is there already.
+    pub fn add(&self, identity: &Identity, outgoing: &Outgoing, parts: Vec<PartState>) -> anyhow::Result<Vec<u8>> {
         let kind = if outgoing.state.is_terminal() { "end" } else { "way" };
         let path = self.dir.join(format!("{:020}.{kind}", outgoing.counter));
         if path.exists() {
             // A predecessor may have been killed before its name was durable.
             sync_dir(&self.dir)?;
-            return Ok(None);
+            return std::fs::read(&path).with_context(|| format!("reading {}", path.display()));
         }
+        // A list that could not be read must not tell the gateway that nothing older is kept.
+        let oldest = self.list(&["end", "way"]).with_context(|| format!("reading {}", self.dir.display()))?;
+        let oldest = oldest.first().map_or(outgoing.counter, |(first, _)| outgoing.counter.min(*first));
         let report = Report {
             fleet: identity.fleet.clone(),
             device: identity.device.clone(),
             counter: outgoing.counter,
-            oldest: self
-                .files(&["end", "way"])
-                .first()
-                .map_or(outgoing.counter, |(first, _)| outgoing.counter.min(*first)),
+            oldest,
             action: outgoing.action,
             bundle: outgoing.bundle,
             state: outgoing.state,
@@ -68,7 +67,7 @@ impl Spool {
             Err(error) => return Err(error).context("spooling a report"),
         }
         self.thin_out();
-        Ok(Some(bytes))
+        Ok(bytes)
     }
 
     /// All reports that wait, oldest first.
@@ -76,10 +75,12 @@ impl Spool {
         self.files(&["end", "way"]).into_iter().filter_map(|(_, path)| std::fs::read(path).ok()).collect()
     }
 
-    /// All terminal reports that wait, oldest first.
-    pub fn ends(&self) -> Vec<Vec<u8>> {
-        let ends = self.files(&["end"]).into_iter();
-        ends.filter_map(|(_, path)| std::fs::read(path).ok()).collect()
+    /// What is told again until the gateway has it, oldest first: the ends, and the lowest of all, without which there
+    /// is no receipt for what is above them.
+    pub fn unacknowledged(&self) -> Vec<Vec<u8>> {
+        let all = self.files(&["end", "way"]).into_iter().enumerate();
+        let told = all.filter(|(i, (_, path))| *i < AGAIN_MAX || path.extension().is_some_and(|e| e == "end"));
+        told.filter_map(|(_, (_, path))| std::fs::read(path).ok()).collect()
     }
 
     /// The gateway has all reports up to `counter`. The newest ends stay, for who asks here why.
@@ -100,14 +101,20 @@ impl Spool {
     }
 
     fn files(&self, kinds: &[&str]) -> Vec<(u64, PathBuf)> {
-        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let mut files: Vec<(u64, PathBuf)> = entries
-            .map(|e| e.path())
-            .filter(|p| p.extension().is_some_and(|e| kinds.iter().any(|kind| e == *kind)))
-            .filter_map(|p| Some((p.file_stem()?.to_str()?.parse().ok()?, p)))
-            .collect();
+        self.list(kinds).unwrap_or_else(|error| {
+            warn!(%error, dir = %self.dir.display(), "reports not read");
+            Vec::new()
+        })
+    }
+
+    fn list(&self, kinds: &[&str]) -> std::io::Result<Vec<(u64, PathBuf)>> {
+        let paths: Vec<PathBuf> =
+            std::fs::read_dir(&self.dir)?.map(|e| Ok(e?.path())).collect::<std::io::Result<_>>()?;
+        let of_kind = |p: &PathBuf| p.extension().is_some_and(|e| kinds.iter().any(|kind| e == *kind));
+        let counter = |p: PathBuf| Some((p.file_stem()?.to_str()?.parse().ok()?, p));
+        let mut files: Vec<_> = paths.into_iter().filter(of_kind).filter_map(counter).collect();
         files.sort();
-        files
+        Ok(files)
     }
 
     fn thin_out(&self) {

@@ -212,6 +212,14 @@ impl Deploy {
         all
     }
 
+    /// The bundles that are needed: of what is under way, of the next wish, and of an announcement that is looked at
+    /// once the last end is safe.
+    pub fn bundles(&self) -> Vec<Digest> {
+        let under_way = self.record.deployment.iter().map(|d| d.wish.bundle);
+        let next = self.record.next.iter().map(|w| w.bundle);
+        under_way.chain(next).chain(self.deferred.iter().filter_map(|a| a.row.map(|row| row.bundle))).collect()
+    }
+
     fn dispatch(&mut self, input: Input, now: Now) -> Result<(), DeployError> {
         match input {
             Input::Start { .. } => Err(DeployError::StartedTwice),
@@ -351,8 +359,6 @@ impl Deploy {
         let parts = self.record.deployment.iter().filter(|_| coming).flat_map(|d| &d.parts);
         let commits = self.record.apps.values().flat_map(versions).flatten();
         let commits = commits.chain(parts.map(|p| p.installed.commit)).collect();
-        let under_way = self.record.deployment.iter().map(|d| d.wish.bundle);
-        let bundles = self.record.next.iter().map(|w| w.bundle).chain(under_way).collect();
-        Effect::Prune { ticket, commits, manifests: self.manifests(), bundles }
+        Effect::Prune { ticket, commits, manifests: self.manifests(), bundles: self.bundles() }
     }
 }

@@ -179,6 +179,39 @@ fn an_app_whose_supervisor_was_killed_is_started_again_and_others_are_not_touche
 }
 
 #[test]
+fn what_a_person_started_or_stopped_stays_so_until_its_next_deployment() {
+    let mut device = Device::new();
+    let idle =
+        Installed { start: StartOptions { autostart: false, job: false }, ..device.version("tool", "1", SERVICE) };
+    device.apps.switch(&[to("tool", None, &idle)]).unwrap();
+    let mut host = device.host.clone();
+    host.start(&App { name: name("tool"), commit: idle.commit, job: false }).unwrap();
+    let generation = device.status("tool").unwrap().generation;
+    let record = record_of("tool", &idle, false);
+    device.apps.adopt(&record);
+    assert!(device.apps.look_after(&record.apps).is_empty());
+    let status = device.status("tool").unwrap();
+    assert_eq!(
+        (status.phase, status.generation),
+        (Phase::Running, generation),
+        "started by hand, stopped by the agent"
+    );
+
+    let (old_web, new_web) = switched(&mut device, "web");
+    let mark = device.paths.stopped(&name("web"));
+    fs::create_dir_all(mark.parent().unwrap()).unwrap();
+    fs::write(&mark, b"").unwrap();
+    host.stop(&name("web")).unwrap();
+    let record = record_of("web", &new_web, false);
+    device.apps.adopt(&record);
+    device.apps.look_after(&record.apps);
+    device.apps.revert(&[to("web", Some(&old_web), &new_web)]).unwrap();
+    assert_eq!(device.status("web").unwrap().phase, Phase::Stopped, "stopped by hand, started by the agent");
+    device.apps.switch(&[to("web", Some(&old_web), &new_web)]).unwrap();
+    assert!(device.runs("web", &new_web) && !mark.exists());
+}
+
+#[test]
 fn a_lost_app_is_told_back_as_soon_as_it_can_be_brought_back() {
     let mut device = Device::new();
     let (old, _) = switched(&mut device, "web");

@@ -165,21 +165,27 @@ fn an_end_is_sent_again_to_the_same_peer_until_its_receipt() {
     });
     let next = |reports: &Receiver<_>| reports.recv_timeout(Duration::from_secs(20)).unwrap();
     bench.agent.input(Input::Start { record: None, local: Local::default() });
-    bench.run_until("a connection", |agent| agent.keeping.resend.at().is_some());
-    let inventory = next(&reports);
+    let inventory = std::cell::RefCell::new(None);
+    bench.run_until("the inventory", |_| {
+        let mut told = inventory.borrow_mut();
+        *told = told.take().or_else(|| reports.try_recv().ok());
+        told.is_some()
+    });
+    let inventory = inventory.into_inner().unwrap();
     bench.agent.report(Box::new(ended(1_000)), Vec::new());
-    let first = next(&reports);
-    assert!(first != inventory);
+    // What is spooled while a connection comes up may be told twice.
+    let first = std::iter::repeat_with(|| next(&reports)).find(|report| *report != inventory).unwrap();
     let wait = bench.agent.keeping.resend.at().unwrap().since(bench.agent.now().steady);
     assert!(wait > Duration::from_secs(50) && wait <= Duration::from_secs(60), "{wait:?}");
     for _ in 0..2 {
         bench.agent.keeping.resend = Pace::new(Duration::ZERO, Duration::ZERO);
         bench.agent.keeping.resend.start(bench.agent.now().steady);
         bench.agent.wakeup();
-        assert!(next(&reports) == first, "ends alone are sent again");
+        let again = [next(&reports), next(&reports)];
+        assert!(again.contains(&inventory) && again.contains(&first), "{:?}", again.map(|r| r == first));
         assert!(bench.agent.keeping.resend.at().is_some(), "and again");
     }
-    bench.agent.spool.received(1_000);
+    bench.agent.spool.received(u64::MAX);
     bench.agent.wakeup();
     assert!(bench.agent.keeping.resend.at().is_none() && reports.try_recv().is_err());
 }
