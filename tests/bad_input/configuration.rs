@@ -104,6 +104,8 @@ fn a_file_of_cas_that_is_none_is_a_mistake_of_the_configuration() {
     std::fs::write(&ca, "rubbish").unwrap();
     let text = format!("[peer]\norigin = true\ncentral = \"https://192.0.2.1/\"\ncentral_ca = {ca:?}\n");
     std::fs::write(device.etc("fullmetal.d/90-bad.toml"), text).unwrap();
+    // The lab's belongs to its peers' user, which this one is not.
+    std::fs::remove_dir_all(device.root.join("var/cache/fullmetal")).unwrap();
     let root = device.root.to_string_lossy().into_owned();
     let said = run(&device.fleet.programs().fullmetal, &["--root", &root, "peer"]);
     said.fails(2, &["ca.pem", "no usable certificate"]);
