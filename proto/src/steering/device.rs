@@ -56,11 +56,12 @@ impl Reading {
 pub(super) struct Device {
     pub(super) heard: Option<Timestamp>,
     pub(super) poll_at: Timestamp,
-    /// Nothing is asked or told before.
-    pub(super) wait_until: Timestamp,
+    /// Something could not be asked or told; nothing is before this.
+    pub(super) wait_until: Option<Timestamp>,
     pub(super) asked: Option<Asked>,
     /// At the last poll; `None` before the first.
     pub(super) open: Option<Open>,
+    /// The server's mark of what an open deployment says.
     pub(super) revision: Option<i64>,
     /// The server was polled since the first report of the queue came.
     pub(super) fresh: bool,
@@ -94,7 +95,7 @@ impl Device {
         Device {
             heard: None,
             poll_at: now,
-            wait_until: now,
+            wait_until: None,
             asked: None,
             open: None,
             revision: None,
@@ -119,13 +120,13 @@ impl Device {
         self.read.as_ref().filter(|r| r.action == action && !self.stale)
     }
 
-    pub(super) fn next_wakeup(&self, heard_within: Duration) -> Option<Timestamp> {
+    /// When it may have something to do that no input brings. Whatever can be done at `now` has been.
+    pub(super) fn next_wakeup(&self, heard_within: Duration, now: Timestamp) -> Option<Timestamp> {
         if self.asked.is_some() {
             return None;
         }
-        let polled = self.heard.filter(|at| self.poll_at <= at.after(heard_within)).map(|_| self.poll_at);
-        let wait = (!self.reports.is_empty() || self.stale).then_some(self.wait_until);
-        [polled.map(|at| at.max(self.wait_until)), wait].into_iter().flatten().min()
+        let is_heard = |at: &Timestamp| self.poll_at.max(now) <= at.after(heard_within);
+        self.wait_until.or_else(|| self.heard.filter(is_heard).map(|_| self.poll_at))
     }
 
     /// What follows from an answer that is not "later".
@@ -161,7 +162,7 @@ impl Device {
 
     fn told_report(&mut self, last: bool, cancel: bool, reply: Reply, id: &DeviceId, now: Timestamp) -> Option<Effect> {
         if last && reply == Reply::Quota {
-            self.wait_until = now.after(QUOTA_WAIT);
+            self.wait_until = Some(now.after(QUOTA_WAIT));
             return None;
         }
         if cancel {

@@ -107,7 +107,7 @@ impl Steering {
 
     /// When [`Input::Wakeup`] is due.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        self.devices.values().filter_map(|d| d.next_wakeup(self.config.heard_within)).min()
+        self.devices.values().filter_map(|d| d.next_wakeup(self.config.heard_within, self.now)).min()
     }
 
     /// What waits for the word of a local operator.
@@ -157,10 +157,11 @@ impl Steering {
     fn step(&mut self, id: &DeviceId, state: &State) {
         let now = self.now;
         loop {
-            let free = self.devices.get(id).is_some_and(|d| d.asked.is_none() && d.wait_until <= now);
-            if !free {
+            let Some(device) = self.devices.get_mut(id) else { return };
+            if device.asked.is_some() || device.wait_until.is_some_and(|at| at > now) {
                 return;
             }
+            device.wait_until = None;
             let next = self
                 .next_report(id, state)
                 .or_else(|| self.next_of_cancel(id, state))
@@ -202,7 +203,7 @@ impl Steering {
         let Some(device) = self.devices.get_mut(id) else { return };
         let Some(asked) = device.asked.take() else { return };
         if let Reply::Later(wait) = reply {
-            device.wait_until = now.after(wait);
+            device.wait_until = Some(now.after(wait));
             return;
         }
         let effect = device.done(asked, reply, id, now);

@@ -191,6 +191,8 @@ impl World {
             self.steer(Input::Heard(heard));
             self.dispatch(dispatch::Input::Wakeup);
             self.steer(Input::Wakeup);
+            let next = self.steering.next_wakeup();
+            assert!(next.is_none_or(|at| at > self.now), "nothing is to be done, and yet it is not left to sleep");
             self.now = self.now.after(Duration::from_secs(1));
         }
     }
