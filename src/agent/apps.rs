@@ -149,7 +149,7 @@ impl Apps {
         let mark = self.paths.stopped(name);
         let runs = version.start.autostart && !mark.exists();
         let running = self.host.status(name)?.filter(|s| s.phase != Phase::Stopped);
-        if running.is_some_and(|s| !runs || !is_this(&s, version)) {
+        if running.is_some_and(|s| !runs || !is_version(&s, version)) {
             self.host.stop(name)?;
         }
         let dir = self.paths.app_dir(name);
@@ -189,21 +189,24 @@ impl Apps {
     }
 }
 
-/// Whether what is there of an app is this version, started as it is to be started.
-fn is_this(status: &AppStatus, version: &Installed) -> bool {
-    version.start.autostart && status.commit == version.commit && status.job == version.start.job
+/// Whether what is there of an app is this version, started as this version is started.
+fn is_version(status: &AppStatus, version: &Installed) -> bool {
+    status.commit == version.commit && status.job == version.start.job
+}
+
+fn is_alive(status: &AppStatus) -> bool {
+    !matches!(status.phase, Phase::Lost | Phase::Stopped)
 }
 
 /// An app that does not start by itself and that a person has started.
 fn is_by_hand(status: &AppStatus, version: &Installed) -> bool {
-    let same = status.commit == version.commit && status.job == version.start.job;
-    !version.start.autostart && same && !matches!(status.phase, Phase::Lost | Phase::Stopped)
+    !version.start.autostart && is_alive(status) && is_version(status, version)
 }
 
 fn is_as_wished(status: Option<&AppStatus>, version: &Installed) -> bool {
     match status {
-        Some(s) if version.start.autostart => is_this(s, version) && !matches!(s.phase, Phase::Lost | Phase::Stopped),
-        Some(s) => s.phase == Phase::Stopped || is_by_hand(s, version),
+        Some(s) if is_alive(s) => is_version(s, version),
+        Some(s) => !version.start.autostart && s.phase == Phase::Stopped,
         None => !version.start.autostart,
     }
 }

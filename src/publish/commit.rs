@@ -55,12 +55,6 @@ impl Commit {
         let ours = self.metadata.iter().filter(|(key, _)| *key != SIZES);
         (self.parsed.root, self.parsed.root_meta) == tree && ours.eq(metadata.iter())
     }
-
-    /// Whether devices would take it under `name`: bound to it, or not bound at all.
-    pub fn allows_ref(&self, name: &RefName) -> bool {
-        let refs = &self.parsed.metadata.refs;
-        refs.is_empty() || refs.iter().any(|r| r == name.as_str())
-    }
 }
 
 /// The metadata that says `info`, bound to `name`. Numbers are little-endian on every machine.

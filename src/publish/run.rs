@@ -189,7 +189,7 @@ fn existing(central: &Central, rev: &str, name: Option<&RefName>) -> Result<Rele
     let commit = resolve(central, rev)?;
     let loaded = Commit::load(central, commit)?;
     if let Some(name) = name
-        && !loaded.allows_ref(name)
+        && !loaded.parsed.allows_ref(name)
     {
         return Err(PublishError::NotBound { commit, name: name.clone() });
     }

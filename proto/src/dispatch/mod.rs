@@ -22,7 +22,7 @@ mod reports;
 mod seen;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use io::{Config, Effect, Input, Newest, Outcome, PartWish, Targets, Wish};
 pub use machine::Dispatch;

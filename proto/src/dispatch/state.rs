@@ -168,6 +168,13 @@ pub enum Phase {
     Withdrawn,
 }
 
+impl Phase {
+    /// Whether nobody is to be told of the action any more.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Phase::Withdrawn | Phase::Refused { .. })
+    }
+}
+
 /// What a part is called, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {

@@ -2,13 +2,10 @@
 
 use super::device::Asked;
 use super::io::{Message, Open, Question};
-use super::{Next, Steering, ask, decide, tell};
+use super::{Next, Steering, ask, tell, withdraw};
 use crate::DeviceId;
-use crate::dispatch::{self, Phase, Progress, State};
+use crate::dispatch::{Phase, Progress, State};
 use crate::wire::{Mode, ReportState};
-
-/// Withdrawals from here are nobody's request.
-const TICKET: u64 = 0;
 
 /// What a device says, or can be known to say, to a cancel.
 enum Standing {
@@ -25,11 +22,10 @@ impl Steering {
         let device = self.devices.get_mut(id)?;
         let Some(Open::Cancel(number)) = device.open else { return None };
         let Some((cancel, stops)) = device.cancel else { return Some(ask(id, Question::Cancel(number))) };
-        let phase = state.actions.get(&stops).map(|a| &a.phase);
-        let ended = phase.is_none_or(|p| matches!(p, Phase::Withdrawn | Phase::Refused { .. }));
+        let ended = state.actions.get(&stops).is_none_or(|a| a.phase.is_over());
         if !ended && device.withdrawing != Some(stops) {
             device.withdrawing = Some(stops);
-            return Some(decide(dispatch::Input::Withdraw { ticket: TICKET, action: stops }));
+            return Some(withdraw(stops));
         }
         let message = match standing(id, stops, state) {
             Standing::Dropped => Message::CancelAccepted { cancel },
@@ -54,12 +50,12 @@ impl Steering {
             let progress = known.devices.get(id);
             // `downloaded` has ended an action for the server, and what is staged harms nobody.
             let staged = known.mode == Mode::Stage && progress.and_then(|p| p.state) == Some(ReportState::Staged);
-            let over = matches!(known.phase, Phase::Withdrawn | Phase::Refused { .. });
-            if over || staged || progress.is_some_and(Progress::is_over) || device.withdrawing == Some(action) {
+            let over = known.phase.is_over() || progress.is_some_and(Progress::is_over);
+            if over || staged || device.withdrawing == Some(action) {
                 continue;
             }
             device.withdrawing = Some(action);
-            self.out.push_back(decide(dispatch::Input::Withdraw { ticket: TICKET, action }).0);
+            self.out.push_back(withdraw(action).0);
         }
     }
 }

@@ -31,6 +31,8 @@ use std::time::Duration;
 
 /// Devices of one deployment system.
 const DEVICES_MAX: usize = 20_000;
+/// What comes from here is nobody's request: no answer is waited for.
+const NOBODY: u64 = 0;
 /// Within which the other devices are polled when a new deployment is first seen.
 const GATHER: Duration = Duration::from_secs(10);
 
@@ -47,9 +49,14 @@ fn tell(id: &DeviceId, message: Message, asked: Asked) -> Next {
     (Effect::Tell { device: id.clone(), message }, Some(asked))
 }
 
-/// An effect for the gateway's core; tickets in it are nobody's.
+/// An effect for the gateway's core.
 fn decide(input: dispatch::Input) -> Next {
     (Effect::Dispatch(Box::new(input)), None)
+}
+
+/// Takes an action back.
+fn withdraw(action: u64) -> Next {
+    decide(dispatch::Input::Withdraw { ticket: NOBODY, action })
 }
 
 /// The rules for all devices of one deployment system; see the module.

@@ -2,14 +2,11 @@
 
 use super::device::{Asked, Device, Reading};
 use super::io::{Confirm, Message, Open, Order, Question, Stage};
-use super::{GATHER, Next, Steering, ask, decide, tell};
+use super::{GATHER, NOBODY, Next, Steering, ask, decide, tell, withdraw};
 use crate::DeviceId;
 use crate::dispatch::{self, Action, Phase, State};
 use crate::wire::{Mode, ReportState};
 use std::collections::BTreeMap;
-
-/// Decisions from here are nobody's request.
-const TICKET: u64 = 0;
 
 impl Steering {
     pub(super) fn offered(&mut self, id: &DeviceId, action: u64, order: Result<Box<Order>, String>, state: &State) {
@@ -49,12 +46,11 @@ impl Steering {
         let Some(device) = self.devices.get_mut(id) else { return };
         let Some(Open::Deployment(action)) = device.open else { return };
         let Some(Reading { order: Ok(order), valid_for, .. }) = device.reading(action) else { return };
-        let over = |a: &Action| matches!(a.phase, Phase::Withdrawn | Phase::Refused { .. });
         let known = state.actions.get(&action);
         if order.hold.is_some() {
-            if known.is_some_and(|a| !over(a)) && device.withdrawing != Some(action) {
+            if known.is_some_and(|a| !a.phase.is_over()) && device.withdrawing != Some(action) {
                 device.withdrawing = Some(action);
-                self.out.push_back(decide(dispatch::Input::Withdraw { ticket: TICKET, action }).0);
+                self.out.push_back(withdraw(action).0);
             }
             return;
         }
@@ -65,8 +61,8 @@ impl Steering {
             (Some(time), Some(until)) => a.mode != wish.mode || until < now.after(*time * 2 / 3),
             (Some(_), None) => true,
         };
-        if known.is_none_or(|a| !over(a) && due(a)) {
-            self.out.push_back(decide(dispatch::Input::Request { ticket: TICKET, wish }).0);
+        if known.is_none_or(|a| !a.phase.is_over() && due(a)) {
+            self.out.push_back(decide(dispatch::Input::Request { ticket: NOBODY, wish }).0);
         }
     }
 

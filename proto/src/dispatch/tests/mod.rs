@@ -11,11 +11,11 @@ use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub(super) fn device(i: usize) -> DeviceId {
+pub(crate) fn device(i: usize) -> DeviceId {
     format!("press-{i}").parse().unwrap()
 }
 
-pub(super) fn part_wish(release: u8) -> PartWish {
+pub(crate) fn part_wish(release: u8) -> PartWish {
     let commit = Some(Digest::of(&[release]));
     let ref_name = "apps/web/x86_64".parse().unwrap();
     PartWish { ref_name, commit, name: None, version: None, start: StartOptions::default() }
@@ -26,7 +26,7 @@ pub(super) fn wish(devices: &[usize], release: u8) -> Wish {
     Wish { action: None, targets, mode: Mode::Now, valid_until: None, parts: vec![part_wish(release)] }
 }
 
-pub(super) fn bundle(parts: &[PartWish]) -> Bundle {
+pub(crate) fn bundle(parts: &[PartWish]) -> Bundle {
     let part = |(i, w): (usize, &PartWish)| {
         let commit = w.commit.unwrap_or_default();
         Part {
@@ -46,7 +46,7 @@ pub(super) fn bundle(parts: &[PartWish]) -> Bundle {
 }
 
 /// A report of `device` about `action`, whose bundle is the one that release makes.
-pub(super) fn report(i: usize, counter: u64, action: u64, release: u8, state: ReportState) -> Report {
+pub(crate) fn report(i: usize, counter: u64, action: u64, release: u8, state: ReportState) -> Report {
     let sealed = crate::wire::seal(&bundle(&[part_wish(release)]), &[]).unwrap();
     Report {
         fleet: "plant".parse().unwrap(),

@@ -55,9 +55,9 @@ impl Deployable<'_> {
     /// Judges a commit object with its `.commitmeta` (empty when there is none) by everything but its name.
     pub fn judge(&self, object: &[u8], commitmeta: &[u8]) -> Result<Commit, CommitRefusal> {
         let commit = Commit::parse(object)?;
-        let bound = &commit.metadata.refs;
-        if !bound.is_empty() && !bound.iter().any(|r| r == self.ref_name.as_str()) {
-            return Err(CommitRefusal::NotBound { ref_name: self.ref_name.clone(), bound: bound.clone() });
+        if !commit.allows_ref(self.ref_name) {
+            let bound = commit.metadata.refs;
+            return Err(CommitRefusal::NotBound { ref_name: self.ref_name.clone(), bound });
         }
         if !self.trust.allows_unsigned(self.ref_name) {
             self.trust.check_commit(self.ref_name, object, &signatures(commitmeta), self.revoked)?;
@@ -67,6 +67,12 @@ impl Deployable<'_> {
 }
 
 impl Commit {
+    /// Whether it may be deployed as `name`: bound to it, or not bound at all.
+    pub fn allows_ref(&self, name: &RefName) -> bool {
+        let refs = &self.metadata.refs;
+        refs.is_empty() || refs.iter().any(|r| r == name.as_str())
+    }
+
     /// Whether its builder called it something else than `wanted`.
     pub fn check_name(&self, wanted: &AppName) -> Result<(), CommitRefusal> {
         match &self.metadata.name {

@@ -6,42 +6,14 @@ mod crash;
 mod rules;
 
 use super::*;
-use crate::dispatch::{self, Dispatch, PartWish, Targets, Wish};
-use crate::wire::{BlobRef, Bundle, Mode, Part, PartKind, Report, ReportState, StartOptions};
-use crate::{DeviceId, Digest};
-use serde_bytes::ByteBuf;
+use crate::DeviceId;
+use crate::dispatch::tests::{bundle, device, part_wish, report};
+use crate::dispatch::{self, Dispatch, Targets, Wish};
+use crate::wire::{Mode, Report, ReportState};
 use std::collections::BTreeSet;
 
 /// The server's polling interval.
 pub(super) const POLL: Duration = Duration::from_secs(60);
-
-pub(super) fn device(i: usize) -> DeviceId {
-    format!("press-{i}").parse().unwrap()
-}
-
-pub(super) fn part(release: u8) -> PartWish {
-    let (commit, ref_name) = (Some(Digest::of(&[release])), "apps/web/x86_64".parse().unwrap());
-    PartWish { ref_name, commit, name: None, version: None, start: StartOptions::default() }
-}
-
-fn bundle(parts: &[PartWish]) -> Bundle {
-    let part = |w: &PartWish| {
-        let commit = w.commit.unwrap();
-        Part {
-            kind: PartKind::App,
-            name: "web".parse().unwrap(),
-            version: "1".into(),
-            ref_name: w.ref_name.clone(),
-            commit,
-            commit_object: BlobRef { sha256: commit, length: 10, chunks: vec![] },
-            commit_meta: None,
-            manifest: BlobRef::of(commit.as_bytes()),
-            hardware: vec![],
-            start: w.start.clone(),
-        }
-    };
-    Bundle { parts: parts.iter().map(part).collect() }
-}
 
 /// One action at the server.
 #[derive(Clone, Debug)]
@@ -126,7 +98,7 @@ impl World {
             targets: Targets::Named(BTreeSet::from([device(i)])),
             mode,
             valid_until: None,
-            parts: vec![part(release)],
+            parts: vec![part_wish(release)],
         };
         let order = Ok(Order { wish, final_when_staged: false, hold: None, notes: vec![] });
         let job = Job { device: device(i), order, waits: false, cancelling: false, over: false, words: vec![] };
@@ -150,25 +122,11 @@ impl World {
     pub(super) fn report(&mut self, i: usize, action: u64, release: u8, state: ReportState) {
         let counter = self.counters.entry(device(i)).or_default();
         *counter += 1;
-        let sealed = crate::wire::seal(&bundle(&[part(release)]), &[]).unwrap();
-        let report = Report {
-            fleet: "plant".parse().unwrap(),
-            device: device(i),
-            counter: *counter,
-            oldest: 0,
-            action,
-            bundle: Some(Digest::of(&sealed)),
-            state,
-            reason: if state == ReportState::Failed { "the app exited".into() } else { String::new() },
-            exit: None,
-            log: vec![],
-            parts: vec![],
-            bytes_from_peers: 0,
-            bytes_from_central: 0,
-            elapsed_ms: 0,
-            at: self.now,
-            certificate: ByteBuf::new(),
-        };
+        let mut report = report(i, *counter, action, release, state);
+        (report.oldest, report.at) = (0, self.now);
+        if state == ReportState::Failed {
+            report.reason = "the app exited".into();
+        }
         self.dispatch(dispatch::Input::Report { report: Box::new(report), envelope: vec![] });
         self.run(Duration::from_secs(3));
     }

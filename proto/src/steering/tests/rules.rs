@@ -262,7 +262,7 @@ fn what_was_decided_from_a_file_is_none_of_the_servers_business() {
         targets: Targets::Named(BTreeSet::from([device(0)])),
         mode: Mode::Now,
         valid_until: None,
-        parts: vec![part(1)],
+        parts: vec![part_wish(1)],
     };
     world.dispatch(dispatch::Input::Request { ticket: 1, wish });
     world.run(POLL * 2);
