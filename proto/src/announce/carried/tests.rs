@@ -51,10 +51,10 @@ impl Fleet {
         fleet
     }
 
+    /// A node reads what a neighbour says only once it knows that it is connected.
     fn link(&mut self, a: usize, b: usize) {
         if a != b && self.links.insert((a.min(b), a.max(b))) {
-            self.input(a, Input::Connected { peer: id(b) });
-            self.input(b, Input::Connected { peer: id(a) });
+            self.inputs([(a, Input::Connected { peer: id(b) }), (b, Input::Connected { peer: id(a) })].into());
         }
     }
 
@@ -66,7 +66,10 @@ impl Fleet {
     }
 
     fn input(&mut self, node: usize, input: Input) {
-        let mut queue = VecDeque::from([(node, input)]);
+        self.inputs([(node, input)].into());
+    }
+
+    fn inputs(&mut self, mut queue: VecDeque<(usize, Input)>) {
         while let Some((node, input)) = queue.pop_front() {
             self.nodes[node].handle(input, self.now);
             while let Some(effect) = self.nodes[node].poll() {
