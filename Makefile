@@ -1,12 +1,13 @@
 # make demo       the whole way of an update on this machine, in under two minutes after the build
 # make test       format, lints, licences, house rules, all tests that need no network namespace
-# make test-real  namespaces, root, runc: the fleet with a WAN and counters at its interfaces
+# make test-real  namespaces, root, runc: the fleet with a WAN and counters at its interfaces, a real Hawkbit server
+#                 (HAWKBIT=http://host:port: that server instead of one of its own; test-hawkbit: this part alone)
 # make test-kill  power loss: the agent killed at every call that touches its state
 # make bench      measurements; nothing here fails on a number
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-real test-kill bench build tools fmt lint
+.PHONY: demo test test-real test-hawkbit test-kill bench build tools fmt lint
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fullmetal
 export CARGO_TARGET_DIR ?= $(CACHE)/target
@@ -48,7 +49,11 @@ test: build lint
 	env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER cargo test --release --locked --workspace
 	$(MAKE) build
 
-test-real: build
+test-hawkbit: build
+	@$(if $(HAWKBIT),,.ci/install-tools hawkbit)
+	env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER tests/hawkbit/real-server --release
+
+test-real: build test-hawkbit
 	@.ci/install-tools run
 	$(REAL) -p fullmetal --test host_runc
 	$(REAL) -p fullmetal-sim --test readme

@@ -1,22 +1,28 @@
 //! A Hawkbit server for a site: the stand-in, or the one that `HAWKBIT=http://host:port` names.
+//!
+//! What a server lacks is found by asking it, and said: on standard error, and in the file that `CONFORMANCE_TABLE` names,
+//! which gets one line a test.
 
-use super::{REF, Site};
+use super::Site;
 use fullmetal_proto::Digest;
 use fullmetal_sim::hawkbit::Server;
-use fullmetal_sim::hawkbit::record::Client;
+use fullmetal_sim::hawkbit::record::{Answer, Client, Credentials, Headers};
 use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-/// How long something may take that needs a few polls.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long something may take that needs a few polls, or the server's own schedule.
+const LIMIT: Duration = Duration::from_secs(90);
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 pub struct Hawkbit {
     pub standin: Option<Server>,
     client: Client,
     /// Makes names unique at a server that many tests share.
-    tag: String,
+    pub tag: String,
+    lacks: RefCell<Vec<String>>,
 }
 
 impl Hawkbit {
@@ -31,17 +37,9 @@ impl Hawkbit {
             }
         };
         let tag = Digest::of(site.dir.path().as_os_str().as_encoded_bytes()).to_string()[..8].to_owned();
-        let hawkbit = Hawkbit { standin, client: Client::new(&url).unwrap(), tag };
-        let set = |key: &str, value: Value| {
-            let (path, body) = (format!("/rest/v1/system/configs/{key}"), json!({ "value": value }));
-            // A server that many tests configure at once answers 409 to all but one.
-            let end = Instant::now() + LIMIT;
-            while hawkbit.client.operate("PUT", &path, Some(&body)).is_err() {
-                assert!(Instant::now() < end, "{key} cannot be set");
-            }
-        };
-        set("authentication.gatewaytoken.enabled", true.into());
-        set("authentication.gatewaytoken.key", TOKEN.into());
+        let hawkbit = Hawkbit { standin, client: Client::new(&url).unwrap(), tag, lacks: RefCell::default() };
+        hawkbit.configure("authentication.gatewaytoken.enabled", &true.into());
+        hawkbit.configure("authentication.gatewaytoken.key", &TOKEN.into());
         let file = site.path("etc/fullmetal/hawkbit.token");
         std::fs::write(&file, TOKEN).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -55,49 +53,71 @@ impl Hawkbit {
         hawkbit
     }
 
+    fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let body = Some(body).filter(|b| !b.is_null());
+        self.client.send((method, path), &Credentials::Admin, &Headers::new(), body).unwrap()
+    }
+
+    /// What an operator gets for a request that the server has to take.
     pub fn operate(&self, method: &str, path: &str, body: &Value) -> Value {
-        self.client.operate(method, path, Some(body).filter(|b| !b.is_null())).unwrap()
+        let answer = self.send(method, path, body);
+        assert!((200..300).contains(&answer.status), "{method} {path} {body}: {} {}", answer.status, answer.body);
+        answer.body
     }
 
-    /// A device id of this test.
-    pub fn device(&self, name: &str) -> String {
-        format!("{name}-{}", self.tag)
+    /// Sets a key of the tenant. A server that many tests configure at once answers 409 to all but one.
+    pub fn configure(&self, key: &str, value: &Value) {
+        let path = format!("/rest/v1/system/configs/{key}");
+        self.until(key, || {
+            let answer = self.send("PUT", &path, &json!({ "value": value }));
+            assert!(matches!(answer.status, 200..300 | 409), "{key}: {} {}", answer.status, answer.body);
+            (answer.status != 409).then_some(())
+        });
     }
 
-    /// A distribution set of one module; `metadata` empty leaves it without any.
-    pub fn set(&self, name: &str, metadata: &[(&str, &str)]) -> u64 {
-        let version = format!("{name}-{}", self.tag);
-        let module = json!([{ "name": REF, "version": version, "type": "application" }]);
-        let module = self.operate("POST", "/rest/v1/softwaremodules", &module)[0]["id"].as_u64().unwrap();
-        if !metadata.is_empty() {
-            let entry = |(key, value): &(&str, &str)| json!({ "key": key, "value": value, "targetVisible": true });
-            let entries: Value = metadata.iter().map(entry).collect();
-            self.operate("POST", &format!("/rest/v1/softwaremodules/{module}/metadata"), &entries);
+    /// The value of a key of the tenant; where the server has no such key, it lacks `what` stands for.
+    pub fn configured(&self, key: &str, what: &str) -> Option<Value> {
+        let path = format!("/rest/v1/system/configs/{key}");
+        let answer = self.send("GET", &path, &Value::Null);
+        if answer.status == 200 {
+            return Some(answer.body["value"].clone());
         }
-        let set = json!([{ "name": name, "version": version, "type": "app", "modules": [{ "id": module }] }]);
-        self.operate("POST", "/rest/v1/distributionsets", &set)[0]["id"].as_u64().unwrap()
+        assert!(matches!(answer.status, 400 | 403 | 404), "{key}: {} {}", answer.status, answer.body);
+        assert!(self.standin.is_none(), "the stand-in lacks {what}: {}", answer.body);
+        let reason = answer.body["message"].as_str().unwrap_or_default();
+        let line =
+            format!("this server has no {what}: GET {path} was answered by {} {reason}; not tried", answer.status);
+        // Past the test harness, which keeps what a passing test prints.
+        std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
+        self.lacks.borrow_mut().push(what.to_owned());
+        None
     }
 
-    /// A set that brings this commit.
-    pub fn release(&self, name: &str, commit: &Digest) -> u64 {
-        self.set(name, &[("fullmetal.ref", REF), ("fullmetal.commit", &commit.to_string())])
+    /// The server's clock, in milliseconds since 1970: when it made something.
+    pub fn clock_ms(&self) -> u64 {
+        let name = self.device("clock");
+        let made = self.target(&name)["createdAt"].as_u64().unwrap();
+        self.operate("DELETE", &format!("/rest/v1/targets/{name}"), &Value::Null);
+        made
     }
 
-    pub fn target(&self, device: &str) {
-        self.operate("POST", "/rest/v1/targets", &json!([{ "controllerId": device, "name": device }]));
+    /// Time that has to pass at the server: at once at the stand-in; elsewhere it passes by itself.
+    pub fn pass(&self, time: Duration) {
+        if let Some(standin) = &self.standin {
+            standin.advance(time);
+        }
     }
 
-    /// Assigns a set; gives the action.
-    pub fn assign(&self, set: u64, device: &str, kind: &str) -> u64 {
-        let body = json!([{ "id": device, "type": kind }]);
-        self.operate("POST", &format!("/rest/v1/distributionsets/{set}/assignedTargets"), &body);
-        let actions = self.operate("GET", &format!("/rest/v1/targets/{device}/actions?sort=id:DESC"), &Value::Null);
-        actions["content"].as_array().unwrap().iter().filter_map(|a| a["id"].as_u64()).max().unwrap()
-    }
-
-    pub fn cancel(&self, device: &str, action: u64, force: bool) {
-        let force = if force { "?force=true" } else { "" };
-        self.operate("DELETE", &format!("/rest/v1/targets/{device}/actions/{action}{force}"), &Value::Null);
+    /// Asks until `f` gives something.
+    pub fn until<T>(&self, what: &str, mut f: impl FnMut() -> Option<T>) -> T {
+        let end = Instant::now() + LIMIT;
+        loop {
+            if let Some(found) = f() {
+                return found;
+            }
+            assert!(Instant::now() < end, "waited in vain for {what}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// The history of an action, oldest first: type and messages.
@@ -111,7 +131,12 @@ impl Hawkbit {
         history["content"].as_array().unwrap().iter().map(entry).collect()
     }
 
-    /// Waits until the history has an entry of this type that says all of `words`; no final one came before.
+    /// How often the history has an entry of this type.
+    pub fn count(&self, device: &str, action: u64, kind: &str) -> usize {
+        self.history(device, action).iter().filter(|(k, _)| k == kind).count()
+    }
+
+    /// Waits until the history has an entry of this type that says all of `words`.
     pub fn wait(&self, device: &str, action: u64, kind: &str, words: &[&str]) {
         let end = Instant::now() + LIMIT;
         loop {
@@ -122,5 +147,24 @@ impl Hawkbit {
             assert!(Instant::now() < end, "no {kind} with {words:?} in {history:#?}");
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+}
+
+impl Drop for Hawkbit {
+    /// The test's line of the table.
+    fn drop(&mut self) {
+        let Some(table) = std::env::var_os("CONFORMANCE_TABLE") else { return };
+        let lacks = self.lacks.borrow().join(", ");
+        let result = match (std::thread::panicking(), lacks.is_empty()) {
+            (true, _) => "FAILED".to_owned(),
+            (_, true) => "passed".to_owned(),
+            (_, false) => format!("this server lacks {lacks}"),
+        };
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or_default().trim_start_matches("steered::");
+        let test = test.replace("::", ": ").replace('_', " ");
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(table);
+        let written = file.and_then(|mut f| f.write_all(format!("| {test} | {result} |\n").as_bytes()));
+        assert!(written.is_ok() || std::thread::panicking(), "the table cannot be written: {written:?}");
     }
 }

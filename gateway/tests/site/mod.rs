@@ -2,6 +2,7 @@
 
 mod commit;
 pub mod hawkbit;
+pub mod operator;
 mod peer;
 
 pub use peer::{Peer, sealed};
@@ -153,16 +154,26 @@ impl Site {
 
     /// Puts a good release at central, with its ref; gives the commit.
     pub fn publish(&self, version: &str) -> Digest {
-        let object = commit(&[REF], version, &[]);
+        self.publish_at(REF, version)
+    }
+
+    /// The same under a ref of the test's.
+    pub fn publish_at(&self, ref_name: &str, version: &str) -> Digest {
+        let object = commit(&[ref_name], version, &[]);
         let meta = commitmeta(&object, &self.build);
-        self.put(&object, Some(meta), true)
+        self.put_at(ref_name, &object, Some(meta), true)
     }
 
     /// Puts a commit at central under the ref, as good or bad as it is.
     pub fn put(&self, object: &[u8], meta: Option<Vec<u8>>, framed: bool) -> Digest {
+        self.put_at(REF, object, meta, framed)
+    }
+
+    /// The same under a ref of the test's.
+    pub fn put_at(&self, ref_name: &str, object: &[u8], meta: Option<Vec<u8>>, framed: bool) -> Digest {
         let commit = Digest::of(object);
         self.peer.with(|s| {
-            s.central.insert(CentralObject::Ref(REF.parse().unwrap()), format!("{commit}\n").into_bytes());
+            s.central.insert(CentralObject::Ref(ref_name.parse().unwrap()), format!("{commit}\n").into_bytes());
             s.central.insert(CentralObject::Commit(commit), object.to_vec());
             if let Some(meta) = meta {
                 s.central.insert(CentralObject::CommitMeta(commit), meta);

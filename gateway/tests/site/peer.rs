@@ -48,9 +48,9 @@ impl Peer {
         f(&mut self.0.lock().unwrap())
     }
 
-    /// Waits until `f` gives something.
+    /// Waits until `f` gives something; a server's own schedule may be in between.
     pub fn wait<T>(&self, what: &str, f: impl Fn(&Shared) -> Option<T>) -> T {
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + Duration::from_secs(90);
         loop {
             if let Some(found) = self.with(|s| f(s)) {
                 return found;

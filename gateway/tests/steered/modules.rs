@@ -1,0 +1,102 @@
+//! What a distribution set may hold, and what becomes of what it may not.
+
+use super::super::site::hawkbit::Hawkbit;
+use super::super::site::operator::Module;
+use super::super::site::{REF, Site, commit};
+use super::{Device, site};
+use fullmetal_proto::Digest;
+use fullmetal_proto::wire::{Mode, ReportState, StartOptions, Trust};
+
+const SHOP: &str = "apps/shop/x86_64";
+
+#[test]
+fn several_modules_are_one_bundle() {
+    let (site, hawkbit, web, mut device) = site("ask");
+    let shop = site.publish_at(SHOP, "7");
+    let (web_text, shop_text) = (web.to_string(), shop.to_string());
+    let modules = [
+        Module("the web", "application", &[("fullmetal.ref", REF), ("fullmetal.commit", &web_text)]),
+        Module("the shop", "application", &[("fullmetal.ref", SHOP), ("fullmetal.commit", &shop_text)]),
+    ];
+    let action = hawkbit.assign(hawkbit.set("both", "app", &modules), &device.name, "forced");
+    let told = device.told(&site, action, Mode::Now);
+    let parts: Vec<_> = told.what.parts.iter().map(|p| (p.ref_name.as_str(), p.name.as_str(), p.commit)).collect();
+    assert_eq!(parts, [(SHOP, "shop", shop), (REF, "web", web)]);
+    device.report(&site, action, ReportState::Succeeded);
+    hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
+}
+
+#[test]
+fn what_cannot_be_installed_fails_with_what_to_do() {
+    let (site, hawkbit, _, device) = site("ask");
+    let bare = hawkbit.set("bare", "app", &[Module(REF, "application", &[])]);
+    refused(&site, &hawkbit, &device, bare, &["names no commit", "fullmetal.commit"]);
+    let nowhere = hawkbit.release("nowhere", &Digest::of(b"nowhere"));
+    refused(&site, &hawkbit, &device, nowhere, &["central has no commit"]);
+    site.deploy_web("[\"a\"]").expect(1, &["decisions come from Hawkbit"]);
+}
+
+#[test]
+fn a_set_with_an_operating_system_or_a_foreign_type_is_refused_whole() {
+    let (site, hawkbit, web, mut device) = site("ask");
+    let text = web.to_string();
+    let metadata = [("fullmetal.ref", REF), ("fullmetal.commit", text.as_str())];
+    let web = || Module("the web", "application", &metadata);
+    let os = hawkbit.set("whole", "os_app", &[web(), Module("poky", "os", &metadata)]);
+    refused(&site, &hawkbit, &device, os, &["software module \"poky\" is an operating system"]);
+    let kind = hawkbit.kind("firmware");
+    let mixed = hawkbit.set("mixed", &kind, &[web(), Module("radio", &kind, &metadata)]);
+    let words = ["software module \"radio\" has the type", &kind, "only modules of the type \"application\""];
+    refused(&site, &hawkbit, &device, mixed, &words);
+    let alone = hawkbit.set("alone", &kind, &[web()]);
+    let action = hawkbit.assign(alone, &device.name, "forced");
+    device.told(&site, action, Mode::Now);
+    device.report(&site, action, ReportState::Succeeded);
+    hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
+}
+
+#[test]
+fn modules_of_fullmetalupdate_work_as_they_are() {
+    let mut site = Site::new();
+    // Its commits are bound to no ref and signed by nobody; the fleet's trust file lets that be.
+    let trust = Trust { version: 2, unsigned_refs: vec!["hello-world".into()], ..site.trust() };
+    site.install("trust", &trust);
+    let rev = site.put_at("hello-world", &commit(&[], "1", &[]), None, true);
+    let hawkbit = Hawkbit::at(&site, "ask");
+    site.start();
+    let mut device = Device::heard(&site, &hawkbit, "press-1");
+    let rev_text = rev.to_string();
+    let metadata = [
+        ("rev", rev_text.as_str()),
+        ("autostart", "0"),
+        ("autoremove", "0"),
+        ("notify", "1"),
+        ("timeout", "90"),
+        ("screenused", "0"),
+    ];
+    let set = hawkbit.set("foreign", "app", &[Module("hello-world", "application", &metadata)]);
+    let action = hawkbit.assign(set, &device.name, "forced");
+    let part = device.told(&site, action, Mode::Now).what.parts.remove(0);
+    assert_eq!((part.ref_name.as_str(), part.name.as_str(), part.commit), ("hello-world", "hello-world", rev));
+    assert_eq!(part.start, StartOptions { autostart: false, job: false });
+    device.report(&site, action, ReportState::Accepted);
+    hawkbit.wait(&device.name, action, "running", &["notify is passed over", "timeout is passed over"]);
+    device.report(&site, action, ReportState::Succeeded);
+    hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
+
+    for (name, key) in [("removed", "autoremove"), ("misspelt", "autoremoved")] {
+        let metadata = [("rev", rev_text.as_str()), (key, "1")];
+        let set = hawkbit.set(name, "app", &[Module("hello-world", "application", &metadata)]);
+        let words = [&format!("has {key} = 1"), "cannot be removed through Hawkbit"];
+        let action = hawkbit.assign(set, &device.name, "forced");
+        hawkbit.wait(&device.name, action, "error", &words);
+        assert_ne!(device.row(&site).unwrap().action, action, "nothing was announced for it");
+    }
+}
+
+/// The set ends in failure with these words, and nobody was told to install it.
+fn refused(site: &Site, hawkbit: &Hawkbit, device: &Device, set: u64, words: &[&str]) {
+    let action = hawkbit.assign(set, &device.name, "forced");
+    hawkbit.wait(&device.name, action, "error", words);
+    assert!(device.row(site).is_none(), "nothing was announced");
+}
