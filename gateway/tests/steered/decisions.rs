@@ -1,6 +1,6 @@
 //! Decisions as they are taken, done and told.
 
-use super::site;
+use super::{Device, site};
 use fullmetal_proto::wire::{Mode, ReportState};
 use serde_json::json;
 
@@ -69,7 +69,8 @@ fn what_waits_for_confirmation_is_announced_after_the_operators_word() {
     let Some(before) = hawkbit.configured(key, "confirmations") else { return };
     hawkbit.configure(key, &true.into());
     let how = json!({ "type": "forced", "confirmationRequired": true });
-    let action = hawkbit.assign_as(hawkbit.release("asked", &commit), &device.name, how);
+    let set = hawkbit.release("asked", &commit);
+    let action = hawkbit.assign_as(set, &device.name, how.clone());
     hawkbit.wait(&device.name, action, "wait_for_confirmation", &[]);
     let word = format!("fullmetal-gateway confirm {action}");
     hawkbit.until(&word, || site.run(&["status"]).out.contains(&word).then_some(()));
@@ -77,5 +78,12 @@ fn what_waits_for_confirmation_is_announced_after_the_operators_word() {
     site.run(&["confirm", &action.to_string()]).expect(0, &[]);
     device.told(&site, action, Mode::Now);
     site.run(&["confirm", "999999"]).expect(1, &["does not wait for a confirmation"]);
+
+    let other = Device::heard(&site, &hawkbit, "press-2");
+    let action = hawkbit.assign_as(set, &other.name, how);
+    let waits = || site.run(&["confirm", &action.to_string(), "--deny"]).code == 0;
+    hawkbit.until("the denial", || waits().then_some(()));
+    hawkbit.wait(&other.name, action, "wait_for_confirmation", &["denied at the gateway"]);
+    assert!(other.row(&site).is_none());
     hawkbit.configure(key, &before);
 }
