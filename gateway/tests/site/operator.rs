@@ -70,13 +70,14 @@ impl Hawkbit {
         let mut body = json!({ "id": device, "confirmationRequired": false });
         body.as_object_mut().unwrap().extend(how.as_object().unwrap().clone());
         self.operate("POST", &format!("/rest/v1/distributionsets/{set}/assignedTargets"), &json!([body]));
-        self.newest_action(device).unwrap()
+        let actions = self.operate("GET", &format!("/rest/v1/targets/{device}/actions?sort=id:DESC"), &Value::Null);
+        actions["content"].as_array().unwrap().iter().filter_map(|a| a["id"].as_u64()).max().unwrap()
     }
 
-    /// The newest action of a target, if it has any.
-    pub fn newest_action(&self, device: &str) -> Option<u64> {
-        let actions = self.operate("GET", &format!("/rest/v1/targets/{device}/actions?sort=id:DESC"), &Value::Null);
-        actions["content"].as_array().unwrap().iter().filter_map(|a| a["id"].as_u64()).max()
+    /// Whether the server knows this device.
+    pub fn has_target(&self, device: &str) -> bool {
+        let found = self.operate("GET", &format!("/rest/v1/targets?q=id=={device}"), &Value::Null);
+        found["total"] == 1
     }
 
     pub fn cancel(&self, device: &str, action: u64, force: bool) {

@@ -77,12 +77,31 @@ fn what_a_deleted_target_was_told_is_withdrawn_and_it_can_be_told_anew() {
     hawkbit.operate("DELETE", &format!("/rest/v1/targets/{}", device.name), &Value::Null);
     device.told(&site, action, Mode::Withdraw);
     // The fleet still hears it, and whom the server does not know it takes in when asked.
-    let registered = || hawkbit.newest_action(&device.name).is_none().then_some(());
-    hawkbit.until("the target anew", registered);
+    hawkbit.until("the target anew", || hawkbit.has_target(&device.name).then_some(()));
     device.report(&site, action, ReportState::Withdrawn);
     device.receipt(&site);
     let action = hawkbit.assign(hawkbit.release("anew", &site.publish("3")), &device.name, "forced");
     device.told(&site, action, Mode::Now);
     device.report(&site, action, ReportState::Succeeded);
     hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
+}
+
+#[test]
+fn the_result_of_what_a_deleted_target_had_begun_holds_nothing_up() {
+    let (site, hawkbit, commit, mut device) = site("ask");
+    let action = hawkbit.assign(hawkbit.release("orphan", &commit), &device.name, "forced");
+    device.told(&site, action, Mode::Now);
+    device.report(&site, action, ReportState::Switching);
+    hawkbit.wait(&device.name, action, "running", &["switching"]);
+    hawkbit.operate("DELETE", &format!("/rest/v1/targets/{}", device.name), &Value::Null);
+    device.report(&site, action, ReportState::Succeeded);
+    device.receipt(&site);
+    hawkbit.until("the target anew", || hawkbit.has_target(&device.name).then_some(()));
+    let action = hawkbit.assign(hawkbit.release("after", &site.publish("3")), &device.name, "forced");
+    device.told(&site, action, Mode::Now);
+    device.report(&site, action, ReportState::Succeeded);
+    hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
+    let spool = site.path("var/lib/fullmetal/gateway/spool");
+    let empty = || std::fs::read_dir(&spool).unwrap().next().is_none().then_some(());
+    hawkbit.until("an empty spool", empty);
 }
