@@ -69,3 +69,4 @@ test-kill: build
 bench: build
 	@.ci/install-tools run
 	$(REAL) -p fullmetal-sim --test fleet a_release_crosses -- --nocapture
+	cargo bench --locked -p fullmetal-gateway --bench thousand
