@@ -9,6 +9,9 @@ use crate::{DeviceId, Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// How far announcements lie apart whose rows nobody waits for: each goes to every device of the fleet.
+const APART: Duration = Duration::from_secs(1);
+
 impl Dispatch {
     pub(super) fn may_act(&self) -> bool {
         self.settled && self.state.alarm.is_none()
@@ -55,6 +58,13 @@ impl Dispatch {
 
     pub(super) fn compose_soon(&mut self) {
         self.compose_within(self.config.gather);
+    }
+
+    /// Soon when somebody waits for it; otherwise soon after a quiet time, and at the latest within [`APART`].
+    pub(super) fn compose_for(&mut self, somebody: bool) {
+        let last = self.state.announced.as_ref().filter(|_| !somebody);
+        let quiet = last.map_or(Duration::ZERO, |a| a.issued.after(APART).since(self.now));
+        self.compose_within(quiet.clamp(self.config.gather, self.config.gather.max(APART)));
     }
 
     pub(super) fn compose_within(&mut self, time: Duration) {

@@ -1,6 +1,6 @@
 //! Wishes: taken in, made into bundles, put into rows, taken back.
 
-use super::io::{Effect, Outcome, Targets, Wish};
+use super::io::{Effect, NOBODY, Outcome, Targets, Wish};
 use super::machine::Dispatch;
 use super::state::{Action, Event, Label, Phase, Progress, Wanted};
 use crate::wire::announcement::{BUNDLES_MAX, ROWS_MAX};
@@ -96,8 +96,8 @@ impl Dispatch {
         };
         self.forget_old_actions();
         self.state.actions.insert(number, action);
-        self.askers.insert(number, ticket);
-        self.audit(Event::Decided { action: number, wish });
+        self.wait(ticket, number);
+        self.audit_lazily(Event::Decided { action: number, wish });
         if self.connected {
             return self.start_resolving(number);
         }
@@ -121,14 +121,14 @@ impl Dispatch {
                 (row.mode, row.valid_until) = (wish.mode, wish.valid_until);
                 self.state.fresh.insert(device.clone());
             }
-            self.touch();
+            self.touch_lazily();
             if more_urgent {
-                self.compose_soon();
+                self.compose_for(ticket != NOBODY);
             } else {
                 self.compose_within(RENEWAL);
             }
         }
-        self.askers.insert(number, ticket);
+        self.wait(ticket, number);
         self.answer_as_it_stands(number);
     }
 
@@ -143,7 +143,6 @@ impl Dispatch {
             Phase::Withdrawn => Outcome::Withdrawn { devices: 0 },
         };
         self.answer(number, outcome);
-        self.touch();
     }
 
     pub(super) fn start_resolving(&mut self, number: u64) {
@@ -204,7 +203,7 @@ impl Dispatch {
         if !matches!(action.phase, Phase::Pending { .. }) {
             return;
         }
-        self.touch();
+        self.touch_lazily();
         if retry {
             self.retry_at.insert(number, self.now.after(RETRY));
             set_phase(&mut self.state.actions, number, Phase::Pending { reason: reason.clone() });
@@ -248,9 +247,9 @@ impl Dispatch {
             action.labels = labels.clone();
         }
         set_phase(&mut self.state.actions, number, Phase::Ready);
-        self.audit(Event::Bundled { action: number, bundle: digest, parts: labels });
+        self.audit_lazily(Event::Bundled { action: number, bundle: digest, parts: labels });
         self.apply_rows(number);
-        self.compose_soon();
+        self.compose_for(self.askers.contains_key(&number));
     }
 
     /// Whether the announcement has room for the action's rows and bundle.
@@ -290,7 +289,7 @@ impl Dispatch {
             self.state.rows.insert(device.clone(), Wanted { action: number, bundle, mode, valid_until });
             self.state.fresh.insert(device);
         }
-        self.touch();
+        self.touch_lazily();
     }
 
     pub(super) fn mark_replaced(&mut self, number: u64, device: &DeviceId, by: u64) {
@@ -311,24 +310,29 @@ impl Dispatch {
             let reason = format!("action {number} was never announced: {reason}");
             return self.refuse(ticket, Some(number), reason);
         }
-        let first = action.phase != Phase::Withdrawn;
-        action.phase = Phase::Withdrawn;
+        let before = std::mem::replace(&mut action.phase, Phase::Withdrawn);
         self.retry_at.remove(&number);
         let devices = self.withdraw_rows(number);
-        if first {
-            self.audit(Event::Withdrawn { action: number });
+        if devices.is_some() {
+            self.compose_for(ticket != NOBODY);
         }
-        self.touch();
+        if before != Phase::Withdrawn {
+            self.audit_lazily(Event::Withdrawn { action: number });
+        }
+        if matches!(before, Phase::Pending { .. }) {
+            // No device was told: whoever took it back may count on it at once.
+            self.touch();
+        }
         self.answer(number, Outcome::Refused { reason: format!("action {number} was withdrawn") });
-        let outcome = Outcome::Withdrawn { devices };
-        self.once_durable(Effect::Answer { ticket, action: Some(number), outcome });
+        self.wait(ticket, number);
+        self.answer(number, Outcome::Withdrawn { devices: devices.unwrap_or(0) });
     }
 
-    /// Rows of devices that are done go; the others say withdraw. Returns how many say so.
-    fn withdraw_rows(&mut self, number: u64) -> u64 {
+    /// Rows of devices that are done go; the others say withdraw. Returns how many say so; `None` without any row.
+    fn withdraw_rows(&mut self, number: u64) -> Option<u64> {
         let rows = self.state.rows.iter().filter(|(_, w)| w.action == number);
         let devices: Vec<DeviceId> = rows.map(|(d, _)| d.clone()).collect();
-        let mut told = 0;
+        let (any, mut told) = (!devices.is_empty(), 0);
         for device in devices {
             if self.has_ended(number, &device) {
                 self.state.rows.remove(&device);
@@ -337,9 +341,8 @@ impl Dispatch {
                 told += 1;
             }
             self.state.fresh.insert(device);
-            self.compose_soon();
         }
-        told
+        any.then_some(told)
     }
 
     pub(super) fn has_ended(&self, number: u64, device: &DeviceId) -> bool {
@@ -347,15 +350,25 @@ impl Dispatch {
         progress.is_some_and(|p| p.state.is_some_and(ReportState::is_terminal))
     }
 
+    /// Somebody is to be answered when the action gets somewhere.
+    fn wait(&mut self, ticket: u64, number: u64) {
+        if ticket != NOBODY {
+            self.askers.insert(number, ticket);
+        }
+    }
+
     /// Answers whoever asked for the action, once what it is told is durable.
     pub(super) fn answer(&mut self, number: u64, outcome: Outcome) {
         if let Some(ticket) = self.askers.remove(&number) {
+            self.touch();
             self.once_durable(Effect::Answer { ticket, action: Some(number), outcome });
         }
     }
 
     fn refuse(&mut self, ticket: u64, action: Option<u64>, reason: String) {
-        self.out.push_back(Effect::Answer { ticket, action, outcome: Outcome::Refused { reason } });
+        if ticket != NOBODY {
+            self.out.push_back(Effect::Answer { ticket, action, outcome: Outcome::Refused { reason } });
+        }
     }
 
     fn forget_old_actions(&mut self) {

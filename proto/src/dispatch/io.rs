@@ -32,6 +32,9 @@ impl Config {
     }
 }
 
+/// The ticket of who waits for no answer, as a deployment system that looks again by itself: none is given.
+pub const NOBODY: u64 = 0;
+
 /// Whom a wish is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -87,7 +90,7 @@ pub struct Newest {
 pub enum Input {
     /// Somebody decided something. Answered by [`Effect::Answer`] with the ticket.
     Request {
-        /// The asker's mark, returned in the answer; not durable.
+        /// The asker's mark, returned in the answer, or [`NOBODY`]; not durable.
         ticket: u64,
         /// The decision.
         wish: Wish,
@@ -110,7 +113,7 @@ pub enum Input {
     },
     /// Somebody takes an action back. Answered by [`Effect::Answer`].
     Withdraw {
-        /// The asker's mark.
+        /// The asker's mark, or [`NOBODY`].
         ticket: u64,
         /// Which action.
         action: u64,

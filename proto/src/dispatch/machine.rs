@@ -180,12 +180,18 @@ impl Dispatch {
         self.after.push_back((self.seq + 1, effect));
     }
 
-    /// Adds an audit line to the state.
+    /// Adds an audit line to the state, to be durable soon.
     pub(super) fn audit(&mut self, event: Event) {
+        self.audit_lazily(event);
+        self.touch();
+    }
+
+    /// Adds an audit line about something that a crash would only have asked for again.
+    pub(super) fn audit_lazily(&mut self, event: Event) {
         let entry = Entry { id: self.state.next_entry, at: self.now, event };
         self.state.next_entry += 1;
         self.state.outbox.insert(entry.id, entry.clone());
-        self.touch();
+        self.touch_lazily();
         self.once_durable(Effect::Audit(entry));
     }
 

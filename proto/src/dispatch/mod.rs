@@ -6,7 +6,9 @@
 //!
 //! Invariants: a counter is durable before its announcement leaves and never goes back. A report is
 //! durable before its receipt leaves, and a receipt covers a report that never arrived only if the device said that
-//! it no longer keeps it. What was answered to a person is durable. After a crash at any
+//! it no longer keeps it. What was answered to a person is durable, and so is a refusal before anybody can see it.
+//! Everything else that a crash only has asked for again is gathered into one snapshot a second, and the rows and
+//! withdrawals that nobody waits for into one announcement a second, however many they are. After a crash at any
 //! effect the restored core does what is left to do; consumers see a repeated [`Effect::Feedback`] or
 //! [`Effect::Audit`] only under the key of the first.
 //!
@@ -24,7 +26,7 @@ mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use io::{Config, Effect, Input, Newest, Outcome, PartWish, Targets, Wish};
+pub use io::{Config, Effect, Input, NOBODY, Newest, Outcome, PartWish, Targets, Wish};
 pub use machine::Dispatch;
 pub use seen::Seen;
 pub use state::{

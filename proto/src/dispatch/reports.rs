@@ -28,12 +28,12 @@ impl Dispatch {
         }
     }
 
-    /// Whether there is room for the device; a new one is durable soon.
+    /// Whether there is room for the device.
     fn admit(&mut self, device: &DeviceId) -> bool {
         if self.state.devices.contains_key(device) {
             return true;
         }
-        self.touch();
+        self.touch_lazily();
         self.state.devices.len() < DEVICES_MAX
     }
 

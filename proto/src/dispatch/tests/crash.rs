@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Ask { devices: Vec<usize>, release: u8 },
-    Withdraw { action: u64 },
+    Ask { devices: Vec<usize>, release: u8, nobody: bool },
+    Withdraw { action: u64, nobody: bool },
     Report { i: usize, action: u64, terminal: bool },
     Resend { i: usize, back: u64 },
     Central { up: bool },
@@ -18,8 +18,9 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (proptest::collection::vec(0usize..4, 1..4), 0u8..3).prop_map(|(devices, release)| Op::Ask { devices, release }),
-        1 => (1u64..6).prop_map(|action| Op::Withdraw { action }),
+        4 => (proptest::collection::vec(0usize..4, 1..4), 0u8..3, any::<bool>())
+            .prop_map(|(devices, release, nobody)| Op::Ask { devices, release, nobody }),
+        1 => (1u64..6, any::<bool>()).prop_map(|(action, nobody)| Op::Withdraw { action, nobody }),
         5 => (0usize..4, 1u64..6, any::<bool>()).prop_map(|(i, action, terminal)| Op::Report { i, action, terminal }),
         2 => (0usize..4, 0u64..4).prop_map(|(i, back)| Op::Resend { i, back }),
         1 => any::<bool>().prop_map(|up| Op::Central { up }),
@@ -48,11 +49,15 @@ impl Run {
     fn step(&mut self, op: Op) {
         let w = &mut self.world;
         match op {
-            Op::Ask { devices, release } => {
+            Op::Ask { devices, release, nobody } => {
                 self.asked += 1;
-                w.push(Input::Request { ticket: self.asked, wish: wish(&devices, release) });
+                let ticket = if nobody { NOBODY } else { self.asked };
+                w.push(Input::Request { ticket, wish: wish(&devices, release) });
             }
-            Op::Withdraw { action } => w.push(Input::Withdraw { ticket: 1000 + action, action }),
+            Op::Withdraw { action, nobody } => {
+                let ticket = if nobody { NOBODY } else { 1000 + action };
+                w.push(Input::Withdraw { ticket, action });
+            }
             Op::Report { i, action, terminal } => {
                 let state = if terminal { ReportState::Succeeded } else { ReportState::Fetching };
                 let r = report(i, self.made[i].len() as u64 + 1, action, 1, state);
@@ -148,9 +153,10 @@ proptest! {
 #[test]
 fn every_cut_of_a_whole_story_ends_well() {
     let story = || {
-        let mut ops = vec![Op::Ask { devices: vec![0, 1, 2], release: 1 }, Op::Pass { ms: 500 }];
+        let ask = |devices, release| Op::Ask { devices, release, nobody: false };
+        let mut ops = vec![ask(vec![0, 1, 2], 1), Op::Pass { ms: 500 }];
         ops.extend((0..3).map(|i| Op::Report { i, action: 1, terminal: false }));
-        ops.extend([Op::Ask { devices: vec![1], release: 2 }, Op::Acknowledge { most: 2 }, Op::Withdraw { action: 1 }]);
+        ops.extend([ask(vec![1], 2), Op::Acknowledge { most: 2 }, Op::Withdraw { action: 1, nobody: true }]);
         ops.extend((0..3).map(|i| Op::Report { i, action: 1, terminal: true }));
         ops.push(Op::Pass { ms: 3000 });
         ops

@@ -2,6 +2,7 @@
 
 mod crash;
 mod heard;
+mod many;
 mod rules;
 
 use super::*;
@@ -89,6 +90,8 @@ pub(super) struct World {
     /// Ordinals of effects at which the power fails, and whether the effect still happens.
     pub cuts: BTreeMap<usize, bool>,
     pub effects: usize,
+    /// Snapshots of the state.
+    pub persisted: usize,
     pub crashes: usize,
 }
 
@@ -118,6 +121,7 @@ impl World {
             acks: VecDeque::new(),
             cuts: BTreeMap::new(),
             effects: 0,
+            persisted: 0,
             crashes: 0,
         };
         world.drain();
@@ -194,6 +198,7 @@ impl World {
             Effect::Persist { seq, state } => {
                 assert!(state.rank >= self.disk.rank, "the durable counter goes back");
                 self.disk = *state;
+                self.persisted += 1;
                 self.acks.push_back(Input::Persisted(seq));
             }
             Effect::Announce(a) => self.check_announcement(*a),
