@@ -38,6 +38,8 @@ pub struct Audit {
     path: PathBuf,
     file: File,
     there: BTreeSet<Key>,
+    /// Lines were written that may not be on disk.
+    unsynced: bool,
 }
 
 impl Audit {
@@ -47,16 +49,16 @@ impl Audit {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(err)?;
         sync_dir(path.parent().unwrap_or(Path::new("."))).map_err(|e| err(e.source))?;
         let there = mend(&mut file).map_err(err)?;
-        Ok(Audit { path: path.to_owned(), file, there })
+        Ok(Audit { path: path.to_owned(), file, there, unsynced: false })
     }
 
-    /// Writes an entry unless it is there.
+    /// Writes an entry unless it is there; durable after [`Audit::sync`].
     pub fn entry(&mut self, entry: &Entry) -> Result<(), AuditError> {
         let line = json!({ "at": entry.at.to_string(), "entry": entry.id, "event": entry.event });
         self.append(Key::Entry(entry.id), &line)
     }
 
-    /// Writes a report unless it is there.
+    /// Writes a report unless it is there; durable after [`Audit::sync`].
     pub fn report(&mut self, at: fullmetal_proto::Timestamp, report: &Report) -> Result<(), AuditError> {
         let mut body = serde_json::to_value(report).unwrap_or_default();
         if let Some(fields) = body.as_object_mut() {
@@ -70,12 +72,18 @@ impl Audit {
         if self.there.contains(&key) {
             return Ok(());
         }
-        let write = |file: &mut File| {
-            file.write_all(format!("{line}\n").as_bytes())?;
-            file.sync_data()
-        };
-        write(&mut self.file).map_err(|source| AuditError { path: self.path.clone(), source })?;
+        let written = self.file.write_all(format!("{line}\n").as_bytes());
+        written.map_err(|source| AuditError { path: self.path.clone(), source })?;
+        self.unsynced = true;
         self.there.insert(key);
+        Ok(())
+    }
+
+    /// Makes durable what was written.
+    pub fn sync(&mut self) -> Result<(), AuditError> {
+        if std::mem::take(&mut self.unsynced) {
+            self.file.sync_data().map_err(|source| AuditError { path: self.path.clone(), source })?;
+        }
         Ok(())
     }
 }

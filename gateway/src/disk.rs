@@ -3,11 +3,12 @@
 //! Every file is written beside its place, synced, renamed, and its directory synced: under its name it is
 //! either absent or whole.
 
-use fullmetal::durable::{self, DurableError, Existing};
+use fullmetal::durable::{self, DurableError, Existing, NewFile};
 use fullmetal_proto::DeviceId;
 use fullmetal_proto::dispatch::{State, StateError};
 use fullmetal_proto::wire::{Report, open};
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Nothing in them is secret: a person without rights may ask for the status of a gateway that does not run.
@@ -80,9 +81,19 @@ impl Disk {
         Ok(durable::write(&self.dir.join("state"), &state.encode(), FILE_MODE, Existing::Replaced)?)
     }
 
-    /// Makes a report durable.
-    pub fn spool(&self, device: &DeviceId, counter: u64, envelope: &[u8]) -> Result<(), DiskError> {
-        Ok(durable::write(&self.spool_path(device, counter), envelope, FILE_MODE, Existing::Replaced)?)
+    /// Makes reports durable: device, counter, envelope. However many they are, their directory is synced once.
+    pub fn spool(&self, reports: &[(&DeviceId, u64, &[u8])]) -> Result<(), DiskError> {
+        let dir = self.dir.join("spool");
+        for (device, counter, envelope) in reports {
+            let mut new = NewFile::in_dir(&dir)?;
+            let path = self.spool_path(device, *counter);
+            new.file().write_all(envelope).map_err(io("writing", &path))?;
+            new.name(&path, FILE_MODE, Existing::Replaced)?;
+        }
+        if !reports.is_empty() {
+            durable::sync_dir(&dir)?;
+        }
+        Ok(())
     }
 
     /// Forgets a report. That it is gone need not be durable.

@@ -139,7 +139,7 @@ impl Asker {
     }
 
     async fn poll(&self, device: &DeviceId) -> Result<Input, DdiError> {
-        let etag = self.with_memory(device, |m| m.base.as_ref().and(m.etag.clone()));
+        let (first, etag) = self.with_memory(device, |m| (m.base.is_none(), m.base.as_ref().and(m.etag.clone())));
         let base = match self.ddi.poll(device, etag.as_ref()).await? {
             Polled::Unchanged => self.with_memory(device, |m| m.base.clone()),
             Polled::Base { base, etag } => self.with_memory(device, |m| {
@@ -150,7 +150,8 @@ impl Asker {
         let Some(base) = base else {
             return Ok(Input::Replied { device: device.clone(), reply: Reply::Later(RETRY) });
         };
-        let next = self.pace.next(base.sleep, &mut self.random.lock().unwrap_or_else(PoisonError::into_inner));
+        let wait = if first { Pace::first } else { Pace::next };
+        let next = wait(&self.pace, base.sleep, &mut self.random.lock().unwrap_or_else(PoisonError::into_inner));
         let open = match (base.cancel, base.confirmation, base.deployment) {
             (Some(cancel), ..) => Open::Cancel(cancel.0),
             (None, Some(action), _) => Open::Confirmation(action.0),

@@ -15,16 +15,18 @@ use std::collections::BTreeSet;
 const RETAIN_MAX: usize = 4000;
 
 impl Daemon {
-    /// Does effects until none is left; each confirmation goes in as soon as its effect is done. What the core has
-    /// decided may be what Hawkbit waits for, and the other way round.
+    /// Does effects until none is left. What the core has decided may be what Hawkbit waits for, and the other way round.
     pub(super) fn carry_out(&mut self) -> Result<(), DaemonError> {
         loop {
             let mut changed = false;
-            while let Some(effect) = self.core.poll() {
-                changed |= matches!(effect, Effect::Persist { .. });
-                if let Some(done) = self.perform(effect)? {
-                    let now = self.now();
-                    self.core.handle(done, now);
+            loop {
+                let effects: Vec<Effect> = std::iter::from_fn(|| self.core.poll()).collect();
+                if effects.is_empty() {
+                    break;
+                }
+                changed |= effects.iter().any(|e| matches!(e, Effect::Persist { .. }));
+                for done in self.perform_all(effects)? {
+                    self.give(done);
                 }
             }
             if !self.steer_on(changed) {
@@ -33,15 +35,33 @@ impl Daemon {
         }
     }
 
+    /// Reports go to the disk together, and lines of the audit log: before anybody is told anything, all are synced.
+    /// Returns the confirmations.
+    fn perform_all(&mut self, effects: Vec<Effect>) -> Result<Vec<Input>, DaemonError> {
+        let (mut reports, mut done) = (Vec::new(), Vec::new());
+        for effect in &effects {
+            if let Effect::Spool { device, counter, envelope } = effect {
+                reports.push((device, *counter, envelope.as_slice()));
+                done.push(Input::Spooled { device: device.clone(), counter: *counter });
+            }
+        }
+        self.disk.spool(&reports)?;
+        for effect in effects {
+            if matches!(effect, Effect::Announce(_) | Effect::Answer { .. } | Effect::Alarm(_)) {
+                self.audit.sync()?;
+            }
+            done.extend(self.perform(effect)?);
+        }
+        self.audit.sync()?;
+        Ok(done)
+    }
+
     fn perform(&mut self, effect: Effect) -> Result<Option<Input>, DaemonError> {
         match effect {
+            Effect::Spool { .. } => {}
             Effect::Persist { seq, state } => {
                 self.disk.save_state(&state)?;
                 return Ok(Some(Input::Persisted(seq)));
-            }
-            Effect::Spool { device, counter, envelope } => {
-                self.disk.spool(&device, counter, &envelope)?;
-                return Ok(Some(Input::Spooled { device, counter }));
             }
             Effect::Feedback(report) => return self.feedback(report),
             Effect::Audit(entry) => {
@@ -80,7 +100,10 @@ impl Daemon {
     fn announce(&mut self, announcement: &Announcement) -> Result<(), DaemonError> {
         let bytes = match seal(announcement, &[&self.key]) {
             Ok(bytes) => bytes,
-            Err(error) => return self.note("the announcement cannot be written", &error.to_string()),
+            Err(error) => {
+                self.note("the announcement cannot be written", &error.to_string());
+                return Ok(());
+            }
         };
         self.clock.raise(announcement.issued);
         let (epoch, counter) = announcement.rank();

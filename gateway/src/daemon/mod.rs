@@ -16,7 +16,6 @@ use fullmetal::config::{ConfigError, Settings};
 use fullmetal::identity::{Clock, FleetTrust, IdentityError, SharedTrust, load_key};
 use fullmetal::local::LocalError;
 use fullmetal_proto::dispatch::{Config, Dispatch, Input, Outcome};
-use fullmetal_proto::steering;
 use fullmetal_proto::wire::{PublicKey, SigningKey};
 use fullmetal_proto::{Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +28,8 @@ use steer::Steer;
 const TROUBLE: Duration = Duration::from_secs(600);
 /// The longest sleep of the core's thread: trust file and revocation list are looked at whenever it wakes.
 const SLEEP_MAX: Duration = Duration::from_secs(3);
+/// The most events that are taken in together.
+const EVENTS_MAX: usize = 64;
 
 /// Why the gateway ends.
 #[derive(Debug, thiserror::Error)]
@@ -208,23 +209,31 @@ fn usable_key(settings: &Settings, trust: &FleetTrust) -> Result<SigningKey, Dae
 }
 
 impl Daemon {
+    /// What came meanwhile is taken in together, so that many reports cost few syncs; then everything is done that follows.
     fn work(mut self, inbox: &Receiver<Event>) -> Result<(), DaemonError> {
-        self.carry_out()?;
         loop {
             self.look_at_trust()?;
+            self.carry_out()?;
             let now = self.now();
             let sleep = self.next_wakeup().map_or(SLEEP_MAX, |at| at.since(now)).min(SLEEP_MAX);
-            match inbox.recv_timeout(sleep) {
-                Ok(Event::Link(event)) => self.on_link(event)?,
-                Ok(Event::Made((action, made))) => self.made(action, made)?,
-                Ok(Event::Asked(asked)) => self.asked(asked)?,
-                Ok(Event::Hawkbit(event)) => self.on_hawkbit(event)?,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.give(Input::Wakeup)?;
-                    self.steer(steering::Input::Wakeup)?;
-                }
+            let first = match inbox.recv_timeout(sleep) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            for event in first.into_iter().chain(inbox.try_iter()).take(EVENTS_MAX) {
+                self.take(event);
             }
+            self.give(Input::Wakeup);
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Link(event) => self.on_link(event),
+            Event::Made((action, made)) => self.made(action, made),
+            Event::Asked(asked) => self.asked(asked),
+            Event::Hawkbit(event) => self.on_hawkbit(event),
         }
     }
 
@@ -236,7 +245,8 @@ impl Daemon {
         let trust = self.trust.get();
         self.key = usable_key(&self.settings, &trust)?;
         self.clock.raise(trust.trust.issued);
-        self.give(Input::Epoch(trust.trust.epoch))
+        self.give(Input::Epoch(trust.trust.epoch));
+        Ok(())
     }
 
     /// Trusted time that never stands still and never goes back.
@@ -249,13 +259,13 @@ impl Daemon {
         now
     }
 
-    fn give(&mut self, input: Input) -> Result<(), DaemonError> {
+    /// Hands the core an input; [`Daemon::carry_out`] does what follows.
+    fn give(&mut self, input: Input) {
         let now = self.now();
         self.core.handle(input, now);
-        self.carry_out()
     }
 
-    fn on_link(&mut self, event: FromLink) -> Result<(), DaemonError> {
+    fn on_link(&mut self, event: FromLink) {
         match event {
             FromLink::Connected(device) => {
                 tracing::info!(peer = %device, "connected to the peer");
@@ -265,7 +275,7 @@ impl Daemon {
             }
             FromLink::Disconnected => self.give(Input::Disconnected),
             FromLink::Heard(list) => {
-                self.give(Input::Heard(list.clone()))?;
+                self.give(Input::Heard(list.clone()));
                 self.heard(list)
             }
             FromLink::Announcement(bytes) => match verify::announcement(&bytes, &self.trust.get()) {
@@ -286,17 +296,12 @@ impl Daemon {
         }
     }
 
-    fn note(&mut self, what: &'static str, problem: &str) -> Result<(), DaemonError> {
+    fn note(&mut self, what: &'static str, problem: &str) {
         tracing::warn!(problem, "{what}");
         self.trouble = Some((self.now(), format!("{what}: {problem}")));
-        Ok(())
     }
 
-    fn made(
-        &mut self,
-        action: u64,
-        made: Result<fullmetal_proto::wire::Bundle, crate::resolve::ResolveError>,
-    ) -> Result<(), DaemonError> {
+    fn made(&mut self, action: u64, made: Result<fullmetal_proto::wire::Bundle, crate::resolve::ResolveError>) {
         match made {
             Ok(bundle) => self.give(Input::Resolved { action, bundle: Box::new(bundle) }),
             Err(error) => {
@@ -307,13 +312,13 @@ impl Daemon {
         }
     }
 
-    fn asked(&mut self, asked: Asked) -> Result<(), DaemonError> {
+    fn asked(&mut self, asked: Asked) {
         let now = self.now();
         let (back, input): (Sender<Response>, Box<dyn FnOnce(u64) -> Input>) = match asked {
             Asked::Deploy(_, back) if self.steer.is_some() => {
                 let reason = "decisions come from Hawkbit ([hawkbit] in the configuration): assign there".to_owned();
                 let _ = back.send(Response::Answer { action: None, outcome: Outcome::Refused { reason } });
-                return Ok(());
+                return;
             }
             Asked::Confirm(action, yes, back) => return self.confirm(action, yes, &back),
             Asked::Deploy(wish, back) => (back, Box::new(move |ticket| Input::Request { ticket, wish: *wish })),
@@ -325,12 +330,12 @@ impl Daemon {
                 let mut status = Status::of(&self.core, &self.fleet, trouble, now);
                 self.steer.iter().for_each(|s| s.describe(&mut status));
                 let _ = back.send(Box::new(status));
-                return Ok(());
+                return;
             }
         };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.tickets.insert(ticket, back);
-        self.give(input(ticket))
+        self.give(input(ticket));
     }
 }

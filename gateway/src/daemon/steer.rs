@@ -52,24 +52,23 @@ impl Daemon {
     }
 
     /// Gives the rules an input, if there are any.
-    pub(super) fn steer(&mut self, input: Input) -> Result<(), DaemonError> {
+    pub(super) fn steer(&mut self, input: Input) {
         let now = self.now();
         if let Some(steer) = self.steer.as_mut() {
             steer.rules.handle(input, self.core.state(), now);
         }
-        self.carry_out()
     }
 
     /// Devices that the fleet hears, and that Hawkbit may steer.
-    pub(super) fn heard(&mut self, list: Vec<(DeviceId, u32)>) -> Result<(), DaemonError> {
+    pub(super) fn heard(&mut self, list: Vec<(DeviceId, u32)>) {
         let now = self.now();
-        let Some(steer) = &self.steer else { return Ok(()) };
+        let Some(steer) = &self.steer else { return };
         let at = |secs: u32| Timestamp::from_millis(now.as_millis().saturating_sub(u64::from(secs) * 1000));
         let list = list.into_iter().filter(|(id, _)| steer.settings.allows(id)).map(|(id, secs)| (id, at(secs)));
-        self.steer(Input::Heard(list.collect()))
+        self.steer(Input::Heard(list.collect()));
     }
 
-    pub(super) fn on_hawkbit(&mut self, event: FromHawkbit) -> Result<(), DaemonError> {
+    pub(super) fn on_hawkbit(&mut self, event: FromHawkbit) {
         match event {
             FromHawkbit::Input(input) => self.steer(*input),
             FromHawkbit::Trouble(problem) => self.note("Hawkbit", &problem),
@@ -77,23 +76,27 @@ impl Daemon {
     }
 
     /// A local operator's word on what waits for it.
-    pub(super) fn confirm(&mut self, action: u64, yes: bool, back: &Sender<Response>) -> Result<(), DaemonError> {
+    pub(super) fn confirm(&mut self, action: u64, yes: bool, back: &Sender<Response>) {
         let waits = |s: &Steer| s.rules.unconfirmed().any(|(_, waiting)| waiting == action);
         if !self.steer.as_ref().is_some_and(waits) {
             let reason =
                 format!("action {action} does not wait for a confirmation here; see `fullmetal-gateway status`");
             let _ = back.send(Response::Denied(reason));
-            return Ok(());
+            return;
         }
         let _ = back.send(Response::Confirmed { action, yes });
-        self.steer(Input::Confirm { action, yes })
+        self.steer(Input::Confirm { action, yes });
     }
 
-    /// Carries out what the rules want; tells whether the core got something to do.
+    /// Carries out what the rules want, and has them look at what has come due, at all devices only when the core's state
+    /// has `changed`; tells whether the core got something to do.
     pub(super) fn steer_on(&mut self, changed: bool) -> bool {
         let now = self.now();
         let Some(steer) = self.steer.as_mut() else { return false };
         if changed {
+            steer.rules.handle(Input::Changed, self.core.state(), now);
+        }
+        if steer.rules.next_wakeup().is_some_and(|at| at <= now) {
             steer.rules.handle(Input::Wakeup, self.core.state(), now);
         }
         let mut core_has_work = false;

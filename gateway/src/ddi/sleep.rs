@@ -95,7 +95,7 @@ impl Pace {
         interval + random.up_to(interval / SPREAD)
     }
 
-    /// How long to wait for the first poll of one of many devices that appear at once: anywhere within an interval.
+    /// How long to wait after the first poll, of which there may have been many at once: anywhere within an interval.
     pub fn first(&self, sleep: Duration, random: &mut Random) -> Duration {
         random.up_to(self.interval(sleep))
     }

@@ -59,6 +59,8 @@ pub(super) struct Device {
     /// Something could not be asked or told; nothing is before this.
     pub(super) wait_until: Option<Timestamp>,
     pub(super) asked: Option<Asked>,
+    /// Under which time it stands in the list of those that have something to do by themselves.
+    pub(super) wakeup: Option<Timestamp>,
     /// At the last poll; `None` before the first.
     pub(super) open: Option<Open>,
     /// The server's mark of what an open deployment says.
@@ -97,6 +99,7 @@ impl Device {
             poll_at: now,
             wait_until: None,
             asked: None,
+            wakeup: None,
             open: None,
             revision: None,
             fresh: false,

@@ -109,8 +109,10 @@ pub enum Input {
         /// Whether it may be done.
         yes: bool,
     },
-    /// [`super::Steering::next_wakeup`] has come, or the gateway's state has changed.
+    /// [`super::Steering::next_wakeup`] has come.
     Wakeup,
+    /// The gateway's state has changed, and is durable.
+    Changed,
 }
 
 /// How the server answered.

@@ -23,18 +23,18 @@ mod tests;
 
 pub use io::{Config, Confirm, Effect, Hold, Input, Message, Open, Order, Question, Reply, Stage};
 
-use crate::dispatch::{self, State};
+use crate::dispatch::{self, NOBODY, State};
 use crate::{DeviceId, Timestamp};
 use device::{Asked, Device};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Devices of one deployment system.
 const DEVICES_MAX: usize = 20_000;
-/// What comes from here is nobody's request: no answer is waited for.
-const NOBODY: u64 = 0;
 /// Within which the other devices are polled when a new deployment is first seen.
 const GATHER: Duration = Duration::from_secs(10);
+/// How far the first polls of devices lie apart that are heard at once, as when the gateway starts.
+const FIRST_POLLS_APART: Duration = Duration::from_millis(10);
 
 /// An effect, and what is under way once it is out.
 type Next = (Effect, Option<Asked>);
@@ -64,6 +64,10 @@ fn withdraw(action: u64) -> Next {
 pub struct Steering {
     config: Config,
     devices: BTreeMap<DeviceId, Device>,
+    /// When devices have something to do that no input brings: [`Device::wakeup`] of each.
+    wakeups: BTreeSet<(Timestamp, DeviceId)>,
+    /// From when the next device may be polled for the first time.
+    first_poll_at: Timestamp,
     now: Timestamp,
     out: VecDeque<Effect>,
 }
@@ -71,7 +75,9 @@ pub struct Steering {
 impl Steering {
     /// Knows nobody yet.
     pub fn new(config: Config) -> Self {
-        Steering { config, devices: BTreeMap::new(), now: Timestamp::ZERO, out: VecDeque::new() }
+        let (now, first_poll_at) = (Timestamp::ZERO, Timestamp::ZERO);
+        let (devices, wakeups, out) = (BTreeMap::new(), BTreeSet::new(), VecDeque::new());
+        Steering { config, devices, wakeups, first_poll_at, now, out }
     }
 
     /// Takes one input, with what is durable at the gateway; drain [`Steering::poll`] afterwards.
@@ -79,7 +85,8 @@ impl Steering {
         self.now = self.now.max(now);
         match input {
             Input::Heard(list) => self.heard(list, state),
-            Input::Wakeup => self.step_all(state),
+            Input::Wakeup => self.step_due(state),
+            Input::Changed => self.step_all(state),
             Input::Polled { device, open, revision, wants_attributes, next } => {
                 self.polled(&device, (open, revision), wants_attributes, next, state);
                 self.step(&device, state);
@@ -114,7 +121,7 @@ impl Steering {
 
     /// When [`Input::Wakeup`] is due.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        self.devices.values().filter_map(|d| d.next_wakeup(self.config.heard_within, self.now)).min()
+        self.wakeups.first().map(|(at, _)| *at)
     }
 
     /// What waits for the word of a local operator.
@@ -131,9 +138,16 @@ impl Steering {
     }
 
     fn heard(&mut self, list: Vec<(DeviceId, Timestamp)>, state: &State) {
+        let (now, within) = (self.now, self.config.heard_within);
         for (id, at) in list {
+            let first = self.first_poll_at.max(now);
             if let Some(device) = self.device(&id) {
+                let silent = device.heard.is_none_or(|at| now.since(at) > within);
                 device.heard = device.heard.max(Some(at));
+                if silent && device.poll_at <= first {
+                    device.poll_at = first;
+                    self.first_poll_at = first.after(FIRST_POLLS_APART);
+                }
             }
             self.step(&id, state);
         }
@@ -160,26 +174,46 @@ impl Steering {
         }
     }
 
-    /// Does the next thing for a device that no request is under way for.
+    fn step_due(&mut self, state: &State) {
+        let due = self.wakeups.iter().take_while(|(at, _)| *at <= self.now);
+        for id in due.map(|(_, id)| id.clone()).collect::<Vec<_>>() {
+            self.step(&id, state);
+        }
+    }
+
+    /// Does what is to be done for a device until a request is under way for it.
     fn step(&mut self, id: &DeviceId, state: &State) {
-        let now = self.now;
-        loop {
-            let Some(device) = self.devices.get_mut(id) else { return };
-            if device.asked.is_some() || device.wait_until.is_some_and(|at| at > now) {
-                return;
-            }
-            device.wait_until = None;
-            let next = self
-                .next_report(id, state)
-                .or_else(|| self.next_of_cancel(id, state))
-                .or_else(|| self.next_of_offer(id, state))
-                .or_else(|| self.next_attributes(id, state))
-                .or_else(|| self.next_poll(id));
-            let Some((effect, asked)) = next else { return };
+        while let Some((effect, asked)) = self.next(id, state) {
             if let Some(device) = self.devices.get_mut(id) {
                 device.asked = asked;
             }
             self.out.push_back(effect);
+        }
+        self.schedule(id);
+    }
+
+    fn next(&mut self, id: &DeviceId, state: &State) -> Option<Next> {
+        let now = self.now;
+        let device = self.devices.get_mut(id)?;
+        if device.asked.is_some() || device.wait_until.is_some_and(|at| at > now) {
+            return None;
+        }
+        device.wait_until = None;
+        self.next_report(id, state)
+            .or_else(|| self.next_of_cancel(id, state))
+            .or_else(|| self.next_of_offer(id, state))
+            .or_else(|| self.next_attributes(id, state))
+            .or_else(|| self.next_poll(id))
+    }
+
+    /// Notes when the device is to be looked at without an input.
+    fn schedule(&mut self, id: &DeviceId) {
+        let Some(device) = self.devices.get_mut(id) else { return };
+        let at = device.next_wakeup(self.config.heard_within, self.now);
+        let before = std::mem::replace(&mut device.wakeup, at);
+        if before != at {
+            before.map(|at| self.wakeups.remove(&(at, id.clone())));
+            at.map(|at| self.wakeups.insert((at, id.clone())));
         }
     }
 

@@ -2,9 +2,9 @@
 
 use super::device::{Asked, Device, Reading};
 use super::io::{Confirm, Message, Open, Order, Question, Stage};
-use super::{GATHER, NOBODY, Next, Steering, ask, decide, tell, withdraw};
+use super::{GATHER, Next, Steering, ask, decide, tell, withdraw};
 use crate::DeviceId;
-use crate::dispatch::{self, Action, Phase, State};
+use crate::dispatch::{self, Action, NOBODY, Phase, State};
 use crate::wire::{Mode, ReportState};
 use std::collections::BTreeMap;
 
@@ -37,6 +37,7 @@ impl Steering {
             if let Some(device) = self.devices.get_mut(&id) {
                 device.poll_at = device.poll_at.min(self.now.after(GATHER * i / count));
             }
+            self.schedule(&id);
         }
     }
 

@@ -50,6 +50,9 @@ pub(super) struct World {
     pub(super) trouble: Option<Reply>,
     pub(super) central: Result<(), String>,
     pub(super) resolved: u32,
+    pub(super) persisted: u32,
+    /// The rules do not know yet that the state has changed.
+    changed: bool,
     /// Effects done, and at which the power fails.
     pub(super) effects: usize,
     pub(super) cut: Option<usize>,
@@ -77,6 +80,8 @@ impl World {
             trouble: None,
             central: Ok(()),
             resolved: 0,
+            persisted: 0,
+            changed: false,
             effects: 0,
             cut: None,
         };
@@ -167,6 +172,8 @@ impl World {
                     return self.restart();
                 }
                 self.serve(effect);
+            } else if std::mem::take(&mut self.changed) {
+                self.steering.handle(Input::Changed, self.core.state(), self.now);
             } else {
                 return;
             }
@@ -193,6 +200,8 @@ impl World {
         let done = match effect {
             Effect::Persist { seq, state } => {
                 self.disk = *state;
+                self.changed = true;
+                self.persisted += 1;
                 dispatch::Input::Persisted(seq)
             }
             Effect::Spool { device, counter, envelope: _ } => dispatch::Input::Spooled { device, counter },

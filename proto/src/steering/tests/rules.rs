@@ -241,6 +241,34 @@ fn the_rest_of_a_fleet_is_asked_soon_after_the_first_device_and_shares_its_bundl
 }
 
 #[test]
+fn a_fleet_that_is_heard_at_once_is_polled_one_device_after_the_other() {
+    let mut world = world(300);
+    for second in 1..=3 {
+        assert!(world.polls.len() <= 100 * second, "{} polls in {second} s", world.polls.len());
+        world.run(Duration::ZERO);
+    }
+    assert_eq!(world.polls.len(), 300);
+    world.heard.clear();
+    world.run(Duration::from_secs(1200));
+    let before: u32 = world.polls.values().sum();
+    world.hear(300);
+    assert!(world.polls.values().sum::<u32>() <= before + 100, "polled at once when they are heard again");
+}
+
+#[test]
+fn a_deployment_to_many_devices_takes_few_snapshots() {
+    let mut world = world(300);
+    world.run(POLL);
+    for i in 0..300 {
+        world.assign(100 + i as u64, i, 1, Mode::Now);
+    }
+    let persisted = world.persisted;
+    world.run(POLL + GATHER);
+    assert_eq!(world.rows.len(), 300);
+    assert!(world.persisted - persisted <= 24, "{} snapshots", world.persisted - persisted);
+}
+
+#[test]
 fn a_newer_action_takes_the_place_of_an_older_one() {
     let mut world = announced(Mode::Now);
     world.report(0, 8, 1, S::Fetching);
