@@ -31,10 +31,11 @@ use std::time::Duration;
 
 /// Devices of one deployment system.
 const DEVICES_MAX: usize = 20_000;
-/// Within which the other devices are polled when a new deployment is first seen.
+/// Within which the other devices are polled when a new deployment is first seen, however many they are.
 const GATHER: Duration = Duration::from_secs(10);
-/// How far the first polls of devices lie apart that are heard at once, as when the gateway starts.
-const FIRST_POLLS_APART: Duration = Duration::from_millis(10);
+/// How far polls lie apart that many devices are due for at once: when they are heard, as when the gateway starts, and when
+/// a new deployment is first seen.
+const POLLS_APART: Duration = Duration::from_millis(10);
 
 /// An effect, and what is under way once it is out.
 type Next = (Effect, Option<Asked>);
@@ -146,7 +147,7 @@ impl Steering {
                 device.heard = device.heard.max(Some(at));
                 if silent && device.poll_at <= first {
                     device.poll_at = first;
-                    self.first_poll_at = first.after(FIRST_POLLS_APART);
+                    self.first_poll_at = first.after(POLLS_APART);
                 }
             }
             self.step(&id, state);

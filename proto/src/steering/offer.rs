@@ -2,7 +2,7 @@
 
 use super::device::{Asked, Device, Reading};
 use super::io::{Confirm, Message, Open, Order, Question, Stage};
-use super::{GATHER, Next, Steering, ask, decide, tell, withdraw};
+use super::{GATHER, Next, POLLS_APART, Steering, ask, decide, tell, withdraw};
 use crate::DeviceId;
 use crate::dispatch::{self, Action, NOBODY, Phase, State};
 use crate::wire::{Mode, ReportState};
@@ -27,15 +27,17 @@ impl Steering {
         read.into_iter().any(|o| o.wish.parts == order.wish.parts)
     }
 
-    /// A deployment that nobody had before is probably one of many: the others are asked within [`GATHER`].
+    /// A deployment that nobody had before is probably one of many: the others are asked as soon as [`POLLS_APART`] allows, and within
+    /// [`GATHER`].
     fn gather(&mut self, first: &DeviceId) {
         let heard = |d: &Device| d.heard.is_some_and(|at| self.now.since(at) <= self.config.heard_within);
         let others: Vec<DeviceId> =
             self.devices.iter().filter(|(id, d)| *id != first && heard(d)).map(|(id, _)| id.clone()).collect();
         let count = u32::try_from(others.len()).unwrap_or(u32::MAX).max(1);
+        let apart = POLLS_APART.min(GATHER / count);
         for (i, id) in (0..).zip(others) {
             if let Some(device) = self.devices.get_mut(&id) {
-                device.poll_at = device.poll_at.min(self.now.after(GATHER * i / count));
+                device.poll_at = device.poll_at.min(self.now.after(apart * i));
             }
             self.schedule(&id);
         }
