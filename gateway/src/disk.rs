@@ -159,6 +159,18 @@ mod tests {
     }
 
     #[test]
+    fn reports_that_come_together_are_each_in_a_file_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        let (one, two) = ("press-1".parse().unwrap(), "press-2".parse().unwrap());
+        disk.spool(&[(&one, 1, b"first"), (&two, 1, b"second"), (&one, 2, b"third")]).unwrap();
+        let spool = dir.path().join("spool");
+        let read = |name: &str| String::from_utf8(std::fs::read(spool.join(name)).unwrap()).unwrap();
+        assert_eq!(["press-1@1", "press-2@1", "press-1@2"].map(read), ["first", "second", "third"]);
+        assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 3);
+    }
+
+    #[test]
     fn a_damaged_state_is_named_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::open(dir.path()).unwrap();

@@ -141,9 +141,9 @@ impl Fleet {
         let (states, bytes, reports) = to.written;
         let announced = self.site.peer.with(|s| s.announced.iter().map(Vec::len).collect::<Vec<_>>());
         let (requests, busiest) = self.requests(&from);
-        let seconds = (to.at - from.at).as_secs_f64();
+        let seconds = (to.at - first).as_secs_f64();
         figures.add("deployment: from the first row to all rows", "s", (all - first).as_secs_f64());
-        figures.add("deployment: from the first row to all ends", "s", (to.at - first).as_secs_f64());
+        figures.add("deployment: from the first row to all ends", "s", seconds);
         figures.add("deployment: announcements", "", announced.len() as f64);
         figures.add("deployment: bytes of announcements", "MB", announced.iter().sum::<usize>() as f64 / 1e6);
         figures.add("deployment: snapshots of the state", "", (states - from.written.0) as f64);
