@@ -323,8 +323,12 @@ impl Deploy {
             }
             _ => self.deployment_work(),
         };
-        if let Some(effect) = effect {
-            self.queue.emit(effect);
+        let again = self.retry.is_some() && self.state == State::RollingBack;
+        match effect {
+            // Its record was durable before the first try; what was reported since may find no space.
+            Some(effect) if again => self.queue.emit_first(effect),
+            Some(effect) => self.queue.emit(effect),
+            None => {}
         }
     }
 

@@ -21,7 +21,8 @@ fn check_end(world: &World, bundles: &BTreeMap<u64, Script>) {
         }
     }
     for (name, _) in world.durable().apps.iter().filter(|(_, app)| app.lost) {
-        assert!(bundles.values().any(|b| b.revert == Luck::Bad && b.parts.iter().any(|p| p.name == *name)));
+        let fails = |b: &Script| matches!(b.revert, Luck::Bad | Luck::Full);
+        assert!(bundles.values().any(|b| fails(b) && b.parts.iter().any(|p| p.name == *name)));
         expected.remove(name);
     }
     assert_eq!(world.current, expected, "neither old nor new");
@@ -103,6 +104,30 @@ fn a_roll_back_that_never_succeeds_is_given_up_with_a_crash_at_every_boundary() 
     crash_everywhere(change, ReportState::Failed);
     let (world, ..) = two_releases(&[], change);
     assert!(world.durable().apps[&name("db")].lost, "the fault did bite");
+}
+
+#[test]
+fn a_roll_back_that_finds_the_disk_full_is_reported_once_with_a_crash_at_every_boundary() {
+    let change: fn(&mut World, &mut Script) = |_, s| (s.switch, s.revert) = (Luck::Bad, Luck::Full);
+    crash_everywhere(change, ReportState::Failed);
+    let (world, ..) = two_releases(&[], change);
+    assert!(world.filled > 0 && !world.full, "the fault did bite");
+    assert!(world.durable().apps[&name("db")].lost, "tried and given up although no record could be written");
+}
+
+#[test]
+fn a_roll_back_that_finds_the_disk_full_succeeds_once_there_is_space() {
+    let (mut world, mut second) = (World::new(), Script::new("2", &[("db", Behaviour::Runs)]));
+    (second.switch, second.revert) = (Luck::Bad, Luck::Full);
+    for (action, script) in [(1, &Script::new("1", &[("db", Behaviour::Runs)])), (2, &second)] {
+        let row = world.row(action, script, Mode::Now);
+        world.announce((1, action), Some(row));
+        world.run();
+        world.full &= action == 1;
+        world.settle();
+    }
+    assert_eq!(world.ends(), [(1, ReportState::Succeeded), (2, ReportState::Failed)]);
+    assert!(world.filled > 0 && !world.durable().apps[&name("db")].lost);
 }
 
 #[test]

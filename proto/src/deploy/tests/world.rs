@@ -335,14 +335,19 @@ impl World {
         self.effects.push_front(Effect::Revert { ticket, moves });
     }
 
-    /// When it is bad, one of the parts cannot be brought back.
+    /// When it is bad, one of the parts cannot be brought back; nor while there is no space for it.
     fn reverted(&mut self, ticket: Ticket, bundle: Digest, moves: Vec<Move>) {
         let luck = self.scripts.get(&bundle).map_or(Luck::Good, |s| s.revert);
-        if luck == Luck::Good || luck == Luck::Once && !self.failed_once.insert((bundle, "revert")) {
+        let first = luck != Luck::Good && self.failed_once.insert((bundle, "revert"));
+        if luck == Luck::Full && first {
+            (self.full, self.filled) = (true, self.filled + 1);
+        }
+        let gone = luck == Luck::Bad || luck == Luck::Full && self.full;
+        if !gone && !first {
             return self.inbox.push_back(Input::Reverted { ticket });
         }
         let apps: Vec<AppName> = moves.iter().take(1).map(|m| m.name.clone()).collect();
-        if luck == Luck::Bad {
+        if gone {
             self.current.retain(|name, _| !apps.contains(name));
         }
         let reason = "revert not yet".to_owned();
