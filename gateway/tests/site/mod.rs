@@ -16,7 +16,7 @@ use fullmetal_proto::wire::{
 use fullmetal_proto::{DeviceId, Digest, FleetId, Timestamp};
 use serde_bytes::ByteBuf;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 pub const REF: &str = "apps/web/x86_64";
 
@@ -101,8 +101,7 @@ impl Site {
     /// Starts the gateway by a command of the test's.
     pub fn start_as(&mut self, mut command: Command) {
         let before = self.peer.with(|s| s.hellos);
-        let child = command.stderr(Stdio::inherit()).spawn().unwrap();
-        self.gateways.push(child);
+        self.spawn(command.stderr(Stdio::inherit()));
         self.peer.wait("the gateway", |s| (s.hellos > before).then_some(()));
         let socket = self.path("run/fullmetal/gateway.sock");
         let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
@@ -110,6 +109,18 @@ impl Site {
             assert!(std::time::Instant::now() < end, "the gateway does not listen");
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
+    }
+
+    /// Starts the gateway without waiting for anything: it may never come up.
+    pub fn spawn(&mut self, command: &mut Command) {
+        self.gateways.push(command.spawn().unwrap());
+    }
+
+    /// The exit status of the gateway that was started last, if it has ended by itself; it is forgotten then.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        let status = self.gateways.last_mut()?.try_wait().unwrap()?;
+        self.gateways.pop();
+        Some(status)
     }
 
     /// SIGKILL: nothing of what it wanted to do later happens.

@@ -64,14 +64,15 @@ impl Peer {
         let Ok(Some(hello)) = connection.receive::<ToPeer>() else { return };
         assert_eq!(hello.message, ToPeer::Hello { version: VERSION, client: Client::Gateway });
         let device: DeviceId = "gateway".parse().unwrap();
-        connection.send(&FromPeer::Hello { version: VERSION, device }, None).unwrap();
+        // Whoever is gone already, such as a gateway that was killed, is no trouble.
+        let _ = connection.send(&FromPeer::Hello { version: VERSION, device }, None);
         let newest = self.with(|s| {
             s.connection = Some(connection.clone());
             s.newest.clone()
         });
         if let Some((hint, bytes)) = newest {
             let fd = sealed_descriptor(&bytes).unwrap();
-            connection.send(&FromPeer::Announcement(hint), Some(fd.as_fd())).unwrap();
+            let _ = connection.send(&FromPeer::Announcement(hint), Some(fd.as_fd()));
         }
         self.with(|s| s.hellos += 1);
         while let Ok(Some(packet)) = connection.receive::<ToPeer>() {
@@ -88,11 +89,11 @@ impl Peer {
                 match found.filter(|_| !down) {
                     Some(bytes) => {
                         let fd = sealed_descriptor(&bytes).unwrap();
-                        connection.send(&FromPeer::Central(object), Some(fd.as_fd())).unwrap();
+                        let _ = connection.send(&FromPeer::Central(object), Some(fd.as_fd()));
                     }
                     None => {
                         let failed = FromPeer::CentralFailed { object, missing: !down, reason };
-                        connection.send(&failed, None).unwrap();
+                        let _ = connection.send(&failed, None);
                     }
                 }
             }
@@ -116,6 +117,11 @@ impl Peer {
         let connection = self.wait("the gateway", |s| s.connection.clone());
         let fd = bytes.map(|b| sealed_descriptor(b).unwrap());
         connection.send(message, fd.as_ref().map(|f| f.as_fd())).unwrap();
+    }
+
+    /// Says it to the gateway if that is there; false when it is not.
+    pub fn offer(&self, message: &FromPeer) -> bool {
+        self.with(|s| s.connection.clone()).is_some_and(|c| c.send(message, None).is_ok())
     }
 
     pub fn report(&self, envelope: Vec<u8>) {
