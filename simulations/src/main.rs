@@ -56,6 +56,9 @@ enum Command {
         /// Where to write the number of calls so far.
         #[arg(long)]
         count: PathBuf,
+        /// A directory whose files lose something of what was not synced when the program was killed.
+        #[arg(long)]
+        tear: Option<PathBuf>,
         /// The program and its arguments.
         #[arg(last = true, required = true)]
         command: Vec<std::ffi::OsString>,
@@ -70,10 +73,12 @@ fn main() -> ExitCode {
             hawkbit::record::run(&server, &recording, out.as_deref(), check)
         }
         #[cfg(target_arch = "x86_64")]
-        Command::Trace { kill_at, count, command } => match fullmetal_sim::trace::run(kill_at, &count, &command) {
-            Ok(true) => return ExitCode::from(137),
-            other => other.map(|_| ()),
-        },
+        Command::Trace { kill_at, count, tear, command } => {
+            match fullmetal_sim::trace::run(kill_at, &count, tear.as_deref(), &command) {
+                Ok(true) => return ExitCode::from(137),
+                other => other.map(|_| ()),
+            }
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

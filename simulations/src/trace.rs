@@ -3,6 +3,8 @@
 //! It counts over all threads of the program, which strace's `when=` does not; child processes are not traced, so
 //! that the apps of an agent live on. ptrace(2) explains the stops.
 
+mod unsynced;
+
 use anyhow::{Context as _, bail};
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
@@ -15,6 +17,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
+use unsynced::Synced;
 
 /// The calls after which the disk is in another state, or is promised to be.
 const CALLS: [libc::c_long; 15] = [
@@ -37,8 +40,9 @@ const CALLS: [libc::c_long; 15] = [
 
 /// Runs `command` and kills it before its call number `kill_at` (from 1; 0 never) takes effect.
 ///
-/// The number of calls so far is always in `count`, eight decimal digits. Gives whether it was killed.
-pub fn run(kill_at: u64, count: &Path, command: &[OsString]) -> anyhow::Result<bool> {
+/// The number of calls so far is always in `count`, eight decimal digits. With `tear`, what the files below that
+/// directory hold that was not synced is cut off somewhere after the kill. Gives whether it was killed.
+pub fn run(kill_at: u64, count: &Path, tear: Option<&Path>, command: &[OsString]) -> anyhow::Result<bool> {
     let [program, args @ ..] = command else { bail!("no program to trace") };
     // The shell stops itself, so that the program is traced from its first call on.
     let child = Command::new("/bin/sh")
@@ -53,9 +57,15 @@ pub fn run(kill_at: u64, count: &Path, command: &[OsString]) -> anyhow::Result<b
     ptrace::seize(child, options).context("tracing (root only)")?;
     kill(child, Signal::SIGCONT)?;
     let file = File::create(count).with_context(|| format!("creating {}", count.display()))?;
-    let mut tracer = Tracer { child, kill_at, calls: 0, inside: BTreeSet::new(), file };
+    let synced = tear.map(Synced::below);
+    let mut tracer = Tracer { child, kill_at, calls: 0, inside: BTreeSet::new(), file, synced };
     ptrace::interrupt(child)?;
-    tracer.follow()
+    let killed = tracer.follow()?;
+    if let Some(synced) = tracer.synced.filter(|_| killed) {
+        // Some number that is another one for each point (the golden ratio's, as in Fibonacci hashing).
+        synced.tear(kill_at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32)?;
+    }
+    Ok(killed)
 }
 
 struct Tracer {
@@ -65,6 +75,7 @@ struct Tracer {
     /// Threads that are between the two stops of a call.
     inside: BTreeSet<i32>,
     file: File,
+    synced: Option<Synced>,
 }
 
 impl Tracer {
@@ -84,7 +95,13 @@ impl Tracer {
     }
 
     fn call(&mut self, pid: Pid) -> anyhow::Result<()> {
-        if !self.inside.remove(&pid.as_raw()) {
+        if self.inside.remove(&pid.as_raw()) {
+            if let Some(synced) = &mut self.synced
+                && let Some(descriptor) = synced_by(pid)
+            {
+                synced.note(pid.as_raw(), descriptor);
+            }
+        } else {
             self.inside.insert(pid.as_raw());
             if number_of(pid).is_some_and(|n| CALLS.contains(&n)) {
                 self.calls += 1;
@@ -109,4 +126,12 @@ fn go_on(pid: Pid, signal: Option<Signal>) {
 #[cfg(target_arch = "x86_64")]
 fn number_of(pid: Pid) -> Option<libc::c_long> {
     ptrace::getregs(pid).ok().and_then(|r| libc::c_long::try_from(r.orig_rax).ok())
+}
+
+/// The descriptor that the thread, at the end of its call, has synced.
+#[cfg(target_arch = "x86_64")]
+fn synced_by(pid: Pid) -> Option<u64> {
+    let registers = ptrace::getregs(pid).ok().filter(|r| r.rax == 0)?;
+    let number = libc::c_long::try_from(registers.orig_rax).ok()?;
+    matches!(number, libc::SYS_fsync | libc::SYS_fdatasync).then_some(registers.rdi)
 }

@@ -16,34 +16,42 @@ mod site;
 
 use points::{Tried, seed};
 use run::Run;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs at a time: they mostly wait for polls.
 const AT_ONCE: usize = 8;
 /// Points that are taken unless all are.
-const POINTS: u64 = 40;
+const POINTS: u64 = 100;
 /// Every other gateway that was killed is killed again, at one of the first calls after its start.
 const AGAIN: u64 = 12;
-
-/// One way through the scenario with kills; gives how many there were.
-fn run_with(kills: &[u64]) -> (usize, u64) {
-    let mut run = Run::start(kills);
-    let actions = scenario::play(&mut run);
-    run.site.kill();
-    check::all(&run, &actions);
-    (run.hits, run.count())
-}
 
 #[test]
 fn a_gateway_killed_at_any_call_that_touches_the_disk_loses_and_doubles_nothing() {
     let seed = seed();
-    let (hits, points) = run_with(&[0]);
-    assert!(hits == 0 && points > 40, "the tracer sees too little: {points}");
+    let (run, _) = played(&[0]);
+    let points = run.count();
+    assert!(run.hits == 0 && points > 40, "the tracer sees too little: {points}");
     println!("the scenario has {points} points; seed {seed}");
-    let tried = Tried::default();
+    let (tried, torn) = (Tried::default(), AtomicUsize::new(0));
     tried.all(points::sample(points, POINTS, seed), AT_ONCE, |point| {
         let again = (seed ^ point) % (2 * AGAIN);
-        let kills: Vec<u64> = [point, again].into_iter().take(if again <= AGAIN { 2 } else { 1 }).collect();
-        run_with(&kills).0
+        let kills = [point, again];
+        let (run, torn_here) = played(&kills[..if (1..=AGAIN).contains(&again) { 2 } else { 1 }]);
+        torn.fetch_add(torn_here, Ordering::Relaxed);
+        run.hits
     });
     tried.finish();
+    let torn = torn.into_inner();
+    println!("the audit log was torn {torn} times");
+    assert!(torn > 0, "no kill fell between a line of the audit log and its sync");
+}
+
+/// One way through the scenario with these kills; gives how often the audit log was torn.
+fn played(kills: &[u64]) -> (Run, usize) {
+    let mut run = Run::start(kills);
+    let actions = scenario::play(&mut run);
+    run.site.kill();
+    check::all(&run, &actions);
+    let torn = run.log().lines().filter(|line| line.starts_with("torn ") && line.contains("audit")).count();
+    (run, torn)
 }

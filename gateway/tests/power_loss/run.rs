@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long a step may take, with a start of the gateway in between.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(40);
 const LOOK: Duration = Duration::from_millis(30);
 /// What the tracer ends with when it has killed.
 const KILLED: i32 = 137;
@@ -65,6 +65,7 @@ impl Run {
     fn traced(&self, program: &Command, kill_at: u64) -> Command {
         let mut command = Command::new(Programs::find(None).unwrap().fullmetal.with_file_name("fullmetal-sim"));
         command.args(["trace", "--kill-at", &kill_at.to_string(), "--count"]).arg(self.site.path("count"));
+        command.arg("--tear").arg(self.site.path("var/lib/fullmetal/gateway"));
         command.arg("--").arg(program.get_program()).args(program.get_args());
         command
     }
@@ -72,6 +73,11 @@ impl Run {
     /// Calls of the traced gateway that was started last.
     pub fn count(&self) -> u64 {
         std::fs::read_to_string(self.site.path("count")).unwrap().trim().parse().unwrap()
+    }
+
+    /// What its gateways, and the tracer, have said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.site.path("gateway.log")).unwrap_or_default()
     }
 
     /// Asks until `ready` gives something; meanwhile a gateway that was killed is started again.
@@ -160,8 +166,7 @@ impl Drop for Run {
     /// A run that failed says what its gateways logged.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.site.path("gateway.log")).unwrap_or_default();
-            println!("killed {} times, reported {:?}; the gateways' log:\n{log}", self.hits, self.reported);
+            println!("killed {} times, reported {:?}; the gateways' log:\n{}", self.hits, self.reported, self.log());
         }
     }
 }
