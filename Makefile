@@ -2,7 +2,7 @@
 # make test       format, lints, licences, house rules, all tests that need no network namespace
 # make test-real  namespaces, root, runc: the fleet with a WAN and counters at its interfaces, a real Hawkbit server
 #                 (HAWKBIT=http://host:port: that server instead of one of its own; test-hawkbit: this part alone)
-# make test-kill  power loss: the agent killed at every call that touches its state
+# make test-kill  power loss: agent, gateway and the gateway's peer killed at every call that touches their state
 # make bench      measurements; nothing here fails on a number
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -40,6 +40,7 @@ lint: tools
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	cargo clippy --release --locked -p fullmetal --test host_runc -- -D warnings
+	cargo clippy --release --locked -p fullmetal-gateway --test power_loss -- -D warnings
 	cargo clippy --release --locked -p fullmetal-sim $(REAL_TESTS:%=--test %) -- -D warnings
 	cargo deny --locked check bans licenses sources
 	tree=$$(cargo tree --locked -p fullmetal-gateway -e normal --prefix none); ! grep -q '^ostree ' <<< "$$tree"
@@ -60,11 +61,13 @@ test-real: build test-hawkbit
 	$(REAL) -p fullmetal-sim --test bad_input
 	$(REAL) -p fullmetal-sim --test fleet -- --test-threads=1 --nocapture
 	$(REAL) -p fullmetal-sim --test power_loss -- --nocapture
+	$(REAL) -p fullmetal-gateway --test power_loss -- --nocapture
 	$(AS_ROOT) $(BIN)/fullmetal-sim demo
 
 test-kill: build
 	@.ci/install-tools run
 	FULLMETAL_KILL=all $(REAL) -p fullmetal-sim --test power_loss -- --nocapture
+	FULLMETAL_KILL=all $(REAL) -p fullmetal-gateway --test power_loss -- --nocapture
 
 bench: build
 	@.ci/install-tools run

@@ -97,6 +97,10 @@ fn mend(file: &mut File) -> io::Result<BTreeSet<Key>> {
     file.take(TAIL_LEN).read_to_end(&mut tail)?;
     let whole = tail.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
     if whole < tail.len() {
+        tracing::warn!(
+            bytes = tail.len() - whole,
+            "the audit log ends with a torn line, which is cut off and written anew"
+        );
         file.set_len(start + whole as u64)?;
     }
     Ok(tail[..whole].split(|b| *b == b'\n').filter_map(key_of).collect())

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "shared with power_loss")]
 mod site;
 mod steered;
+mod torn;
 
 use fullmetal::identity::{Usage, issue_ca, issue_member, new_key, save_key};
 use fullmetal_proto::wire::local::{CentralObject, FromPeer, ToPeer};
