@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "what was tried")]
 
+mod agent;
 mod check;
+mod plant;
 mod points;
 mod run;
 mod scenario;
@@ -14,8 +16,10 @@ mod scenario;
 #[path = "../site/mod.rs"]
 mod site;
 
+use plant::Plant;
 use points::{Tried, seed};
 use run::Run;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs at a time: they mostly wait for polls.
@@ -44,6 +48,20 @@ fn a_gateway_killed_at_any_call_that_touches_the_disk_loses_and_doubles_nothing(
     let torn = torn.into_inner();
     println!("the audit log was torn {torn} times");
     assert!(torn > 0, "no kill fell between a line of the audit log and its sync");
+}
+
+#[test]
+fn a_gateways_peer_killed_at_any_call_that_touches_the_disk_carries_the_newest_announcement_whole() {
+    let seed = seed();
+    let mut plant = Plant::start();
+    // The first release makes the cache, and is larger than those that follow.
+    assert!(!plant.release(0) && !plant.release(0));
+    let points = plant.count();
+    assert!(points > 10, "the tracer sees too little: {points}");
+    println!("a release has {points} points at the gateway's peer; seed {seed}");
+    let (plant, tried) = (Mutex::new(plant), Tried::default());
+    tried.all(points::sample(points, POINTS, seed), 1, |point| usize::from(plant.lock().unwrap().release(point)));
+    tried.finish();
 }
 
 /// One way through the scenario with these kills; gives how often the audit log was torn.
