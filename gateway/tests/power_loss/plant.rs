@@ -14,8 +14,8 @@ const REF: &str = "apps/web/x86_64";
 const DEVICE: &str = "press-1";
 /// How long a step may take, with a start of the peer in between.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Without a call for so long a peer has come to rest.
-const REST: Duration = Duration::from_millis(1500);
+/// Without a call for so long a peer has come to rest; it saves whom it met five seconds after its start.
+const REST: Duration = Duration::from_secs(6);
 /// What the peer keeps in its cache.
 const KEPT: [&str; 8] = ["blobs", "carried", "frames", "kept", "lock", "newest", "peers", "tmp"];
 

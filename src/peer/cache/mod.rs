@@ -11,6 +11,7 @@ mod tests;
 
 pub use draft::Draft;
 
+use crate::durable;
 use fullmetal_proto::Digest;
 use index::Index;
 use rustix::fs::{FlockOperation, flock};
@@ -162,6 +163,7 @@ impl Cache {
         }
         let lock = take_lock(dir)?;
         clear(&dir.join(TEMPORARY))?;
+        durable::sweep(dir).map_err(|e| CacheError::io(e.action, &e.path, e.source))?;
         let mut index = Index::default();
         for shelf in Shelf::ALL {
             scan(&dir.join(shelf.folder()), shelf, &mut index)?;

@@ -1,8 +1,8 @@
 //! Proven members on disk, so that a restart needs no discovery. Losing the file costs nothing else.
 
+use crate::durable::{self, DurableError, Existing};
 use fullmetal_proto::wire::cbor;
 use fullmetal_proto::wire::transfer::KnownPeer;
-use std::io::Write as _;
 use std::path::Path;
 
 const FILE: &str = "peers";
@@ -26,13 +26,9 @@ pub(super) fn load(cache: &Path) -> Vec<KnownPeer> {
     })
 }
 
-/// Replaces the file whole.
-pub(super) fn save(cache: &Path, peers: &[KnownPeer]) -> std::io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(cache)?;
-    file.write_all(&cbor::to_vec(peers))?;
-    file.as_file().sync_all()?;
-    file.persist(cache.join(FILE)).map_err(|e| e.error)?;
-    std::fs::File::open(cache)?.sync_all()
+/// Replaces the file whole. What a kill leaves of it goes when the cache is opened.
+pub(super) fn save(cache: &Path, peers: &[KnownPeer]) -> Result<(), DurableError> {
+    durable::write(&cache.join(FILE), &cbor::to_vec(peers), 0o600, Existing::Replaced)
 }
 
 #[cfg(test)]
