@@ -61,7 +61,9 @@ fn a_gateways_peer_killed_at_any_call_that_touches_the_disk_carries_the_newest_a
     assert!(points > 10, "the tracer sees too little: {points}");
     println!("a release has {points} points at the gateway's peer; seed {seed}");
     let (plant, tried) = (Mutex::new(plant), Tried::default());
-    tried.all((points - 5..=points).collect(), 1, |point| usize::from(plant.lock().unwrap().release(point)));
+    tried.all(points::sample(points, POINTS_OF_PEER, seed), 1, |point| {
+        usize::from(plant.lock().unwrap().release(point))
+    });
     tried.finish();
 }
 
