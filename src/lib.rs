@@ -5,6 +5,7 @@ pub mod agent;
 pub mod config;
 pub mod console;
 pub mod durable;
+pub mod hawkbit;
 pub mod host;
 pub mod https;
 pub mod identity;

@@ -16,6 +16,7 @@ mod supervise;
 use clap::{Parser, Subcommand};
 use fullmetal::config::{ConfigError, Paths, Settings};
 use fullmetal::console;
+use fullmetal::hawkbit::HawkbitError;
 use fullmetal::peer::central::CentralError;
 use options::{Before, Nothing, OnDevice, Printing};
 use std::process::ExitCode;
@@ -89,8 +90,9 @@ pub fn main() -> ExitCode {
         Command::Publish(printing) => publish::run(printing.json(&before), printing.args),
         Command::Supervise(on_device) => supervise::run(&on_device.paths(&before), on_device.args),
     };
-    // The configured address and CA file of central.
+    // The configured addresses and CA files of central and Hawkbit.
     console::exit("fullmetal", result, |e| {
-        matches!(e.downcast_ref(), Some(CentralError::Https(_) | CentralError::Scheme { .. }))
+        let hawkbit = e.downcast_ref().is_some_and(HawkbitError::is_usage);
+        hawkbit || matches!(e.downcast_ref(), Some(CentralError::Https(_) | CentralError::Scheme { .. }))
     })
 }

@@ -1,13 +1,17 @@
 //! `fullmetal publish`: a directory, tarball or commit into a signed, framed release of a central repo.
 
+mod hawkbit;
+
 use clap::{ArgGroup, Args};
 use fullmetal::console::{self, UsageError};
+use fullmetal::hawkbit::Offered;
 use fullmetal::identity::FleetTrust;
 use fullmetal::publish::{
     FRAME_LEN_DEFAULT, Judge, LEVEL_DEFAULT, Options, PublishError, Published, ReleaseInfo, Source, Stage, parse_argv,
     parse_size, read_key, run as publish,
 };
 use fullmetal_proto::{AppName, HardwareId, RefName};
+use serde::Serialize;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
@@ -73,17 +77,35 @@ pub struct PublishArgs {
     /// zstd level, 1 to 22.
     #[arg(long, value_name = "N", default_value_t = LEVEL_DEFAULT)]
     level: i32,
+    #[command(flatten)]
+    hawkbit: hawkbit::HawkbitArgs,
 }
 
-pub fn run(json: bool, args: PublishArgs) -> anyhow::Result<()> {
+/// What is printed for a script.
+#[derive(Serialize)]
+struct Done<'a> {
+    #[serde(flatten)]
+    published: &'a Published,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hawkbit: Option<&'a Offered>,
+}
+
+pub fn run(json: bool, mut args: PublishArgs) -> anyhow::Result<()> {
     let judge = judge(&args)?;
+    let server = args.hawkbit.server()?;
+    let hawkbit = std::mem::take(&mut args.hawkbit);
     let mut options = options(args).map_err(told_apart)?;
     options.judge = judge;
     let mut progress = Progress::new();
     let result = publish(&options, &mut |stage, done, total| progress.show(stage, done, total));
     progress.clear();
     let published = result.map_err(told_apart)?;
-    if json { console::print_json(&published) } else { console::print(&describe(&published, options.judge.as_ref())) }
+    let offered = server.map(|server| hawkbit.offer(&server, &published)).transpose()?;
+    if json {
+        return console::print_json(&Done { published: &published, hawkbit: offered.as_ref() });
+    }
+    let known = offered.as_ref().map(hawkbit::describe).unwrap_or_default();
+    console::print(&(describe(&published, options.judge.as_ref()) + &known))
 }
 
 fn judge(args: &PublishArgs) -> anyhow::Result<Option<Judge>> {

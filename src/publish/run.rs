@@ -9,7 +9,7 @@ use super::options::{Options, Source};
 use super::tree::{self, Tree};
 use super::{framing, sign, signer, source, tarball, writer};
 use fullmetal_proto::wire::{KeyId, Manifest, Opened, PublicKey};
-use fullmetal_proto::{Digest, RefName, Timestamp, ostree};
+use fullmetal_proto::{AppName, Digest, RefName, Timestamp, ostree};
 use serde::Serialize;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -34,6 +34,12 @@ pub struct Published {
     /// The ref that points at it, if one was set or named.
     #[serde(rename = "ref")]
     pub ref_name: Option<RefName>,
+    /// The app's name, where the commit says one.
+    pub name: Option<AppName>,
+    /// Version for people, where the commit says one.
+    pub version: Option<String>,
+    /// Release number, where the commit has one.
+    pub release: Option<u64>,
     /// Nothing was written: the same release was there, signed and framed.
     pub unchanged: bool,
     /// The key that signed it, now or in an earlier publish; none when it was left as it is.
@@ -141,9 +147,13 @@ fn describe(central: &Central, opened: &Opened<Manifest>, manifest_bytes: u64) -
     for object in &manifest.objects {
         plain_bytes += central.stored_len(&object.id)?;
     }
+    let metadata = Commit::load(central, manifest.commit)?.parsed.metadata;
     Ok(Published {
         commit: manifest.commit,
         ref_name: None,
+        name: metadata.name,
+        version: metadata.version,
+        release: metadata.release,
         unchanged: false,
         signed_by: None,
         signatures: sign::count(central, manifest.commit)?,

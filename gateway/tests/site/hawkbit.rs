@@ -53,6 +53,11 @@ impl Hawkbit {
         hawkbit
     }
 
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        self.client.server()
+    }
+
     fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
         let body = Some(body).filter(|b| !b.is_null());
         self.client.send((method, path), &Credentials::Admin, &Headers::new(), body).unwrap()

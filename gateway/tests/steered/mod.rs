@@ -5,6 +5,7 @@
 mod decisions;
 mod ends;
 mod modules;
+mod published;
 mod rollout;
 mod timed;
 
