@@ -1,4 +1,5 @@
 # make demo       the whole way of an update on this machine, in under two minutes after the build
+#                 (HAWKBIT=http://host:port: that Hawkbit server takes the decisions, else one in memory)
 # make test       format, lints, licences, house rules, all tests that need no network namespace
 # make test-real  namespaces, root, runc: the fleet with a WAN and counters at its interfaces, a real Hawkbit server
 #                 (HAWKBIT=http://host:port: that server instead of one of its own; test-hawkbit: this part alone)
@@ -18,6 +19,7 @@ ifneq ($(shell id -u),0)
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo --preserve-env
 endif
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=HOME)
+DEMO = $(AS_ROOT) $(BIN)/fullmetal-sim demo $(if $(HAWKBIT),--hawkbit $(HAWKBIT))
 REAL_TESTS := readme bad_input fleet power_loss
 REAL := cargo test --release --locked
 
@@ -30,7 +32,7 @@ build: tools
 
 demo: build
 	@.ci/install-tools run
-	$(AS_ROOT) $(BIN)/fullmetal-sim demo
+	$(DEMO)
 
 fmt: tools
 	cargo fmt --all
@@ -62,7 +64,7 @@ test-real: build test-hawkbit
 	$(REAL) -p fullmetal-sim --test fleet -- --test-threads=1 --nocapture
 	$(REAL) -p fullmetal-sim --test power_loss -- --nocapture
 	$(REAL) -p fullmetal-gateway --test power_loss -- --nocapture
-	$(AS_ROOT) $(BIN)/fullmetal-sim demo
+	$(DEMO)
 
 test-kill: build
 	@.ci/install-tools run

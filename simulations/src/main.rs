@@ -16,7 +16,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Five devices, two releases, one roll back, one device that joins when gateway and central are gone.
+    /// Five devices, two releases decided in Hawkbit, one roll back, one device that joins when gateway and central are
+    /// gone.
     Demo {
         /// Keep the fleet's directories afterwards, to look at them.
         #[arg(long)]
@@ -24,6 +25,10 @@ enum Command {
         /// Where the programs lie; without it, beside this one.
         #[arg(long, value_name = "DIR")]
         programs: Option<PathBuf>,
+        /// A Hawkbit server that takes the decisions, as http://HOST:PORT (admin/admin, tenant DEFAULT); without it one
+        /// in memory does.
+        #[arg(long, value_name = "URL")]
+        hawkbit: Option<String>,
     },
     /// A Hawkbit server in memory (admin/admin, tenant DEFAULT), to try things with; prints its URL.
     Hawkbit {
@@ -67,7 +72,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo { keep, programs } => fullmetal_sim::demo::run(keep, programs),
+        Command::Demo { keep, programs, hawkbit } => fullmetal_sim::demo::run(keep, programs, hawkbit.as_deref()),
         Command::Hawkbit { listen } => hawkbit::run(listen),
         Command::HawkbitRecord { server, recording, out, check } => {
             hawkbit::record::run(&server, &recording, out.as_deref(), check)

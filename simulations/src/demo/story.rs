@@ -1,110 +1,111 @@
 //! What happens in the demo, step by step.
 
+use super::operator::Operator;
+use super::release::Expected;
 use super::table::{self, Row};
 use super::tell::{Teller, mb};
-use crate::lab::{
-    ActionState, Central, DemoApp, Fleet, Node, NodeOptions, Release, interrupted, pull_with_ostree, wait_for,
-};
-use anyhow::{Context as _, bail, ensure};
+use crate::lab::{Central, DemoApp, Fleet, Node, NodeOptions, Release, interrupted, wait_for};
+use anyhow::{Context as _, ensure};
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-const APP: &str = "web";
-const REF: &str = "apps/web/x86_64";
-const DEVICES: [&str; 5] = ["press-1", "press-2", "press-3", "press-4", "press-5"];
-/// Joins at the end.
-const LATE: &str = "press-6";
+pub(super) const APP: &str = "web";
+const DEVICES: u32 = 5;
 /// Misses `/data/recipe` when release 2 comes.
 const BROKEN: &str = "press-4";
-/// How long one release may take on all devices.
-const RELEASE_S_MAX: u64 = 60;
+/// Is off until the end.
+const LATE: &str = "press-6";
+/// How long Hawkbit may take to hear of what the late device did.
+const TOLD_S_MAX: u64 = 30;
 
-struct Device {
-    node: Node,
-    port: u16,
+pub(super) struct Device {
+    pub(super) node: Node,
+    pub(super) port: u16,
     /// Seconds from each decision to its end.
-    seconds: Vec<f64>,
-    state: String,
+    pub(super) seconds: Vec<f64>,
+    pub(super) state: String,
 }
 
-struct Stage<'a> {
-    fleet: &'a Fleet,
-    teller: Teller,
-    central: Central,
-    gateway: Node,
-    devices: BTreeMap<String, Device>,
+/// An action and how it should have ended, by Hawkbit's word.
+pub(super) struct Decided {
+    pub(super) device: String,
+    pub(super) action: u64,
+    pub(super) release: u64,
+    pub(super) end: &'static str,
+}
+
+pub(super) struct Stage<'a> {
+    pub(super) fleet: &'a Fleet,
+    pub(super) teller: Teller,
+    pub(super) central: Central,
+    pub(super) operator: Operator,
+    pub(super) gateway: Node,
+    pub(super) devices: BTreeMap<String, Device>,
+    /// The distribution set of each release.
+    pub(super) sets: BTreeMap<u64, u64>,
+    pub(super) decided: Vec<Decided>,
     /// What `ostree pull` of the same releases by one device made central send.
-    one_device: u64,
+    pub(super) one_device: u64,
     /// What the fleet made central send.
-    sent: u64,
+    pub(super) sent: u64,
 }
 
 /// Tells the whole story.
-pub fn tell(fleet: &Fleet, app: &DemoApp) -> anyhow::Result<()> {
+pub fn tell(fleet: &Fleet, app: &DemoApp, operator: Operator) -> anyhow::Result<()> {
     let teller = Teller::new();
-    teller.chapter("A fleet is set up: keys, a central repo behind nginx, a gateway, five devices on loopback");
+    teller.chapter("A fleet is set up: keys, a central repo behind nginx, a gateway, six devices on loopback");
     std::fs::create_dir_all(fleet.repo())?;
     let address = free_address()?;
     let central = Central::start(&fleet.dir().join("nginx"), &fleet.repo(), address, None)?;
     let options = NodeOptions { central: Some(central.url()), interface: "lo".into(), netns: None };
     let gateway = fleet.enroll("gateway", &options)?;
     std::fs::copy(fleet.keys().join("gateway.key"), gateway.root().join("etc/fullmetal/gateway.key"))?;
-    let (devices, one_device, sent) = (BTreeMap::new(), 0, 0);
-    let mut stage = Stage { fleet, teller, central, gateway, devices, one_device, sent };
+    operator.steer(&gateway, &operator.named("press-*"))?;
+    teller.line(&format!("decisions are taken in Hawkbit at {}", operator.url()));
+    let (broken, late) = (operator.named(BROKEN), operator.named(LATE));
+    let mut stage = Stage::new(fleet, teller, (central, operator, gateway));
     stage.publish(app, Release::One)?;
-    stage.start(&options)?;
-    stage.release(Release::One, |_| Expected::Runs)?;
+    let mut late_device = stage.start(&options, &late)?;
+    let five: Vec<String> = stage.devices.keys().cloned().collect();
+    stage.release(Release::One, &five, |_| Expected::Runs)?;
     stage.gateway.check()?;
-    stage.devices[BROKEN].node.remove_data(APP, "recipe")?;
-    stage.teller.chapter(&format!("Somebody deletes /data/recipe on {BROKEN}, which release 2 will miss"));
+    stage.devices[&broken].node.remove_data(APP, "recipe")?;
+    stage.teller.chapter(&format!("Somebody deletes /data/recipe on {broken}, which release 2 will miss"));
     stage.publish(app, Release::Two)?;
-    stage.release(Release::Two, |d| if d == BROKEN { Expected::RollsBack } else { Expected::Runs })?;
-    stage.late_device(&options)?;
-    stage.end()?;
+    let six: Vec<String> = five.iter().chain([&late]).cloned().collect();
+    stage.release(Release::Two, &six, |d| if d == broken { Expected::RollsBack } else { Expected::Runs })?;
+    late_device = stage.catch_up(&late, late_device)?;
+    stage.devices.insert(late.clone(), late_device);
+    stage.tell_hawkbit(&late)?;
+    stage.histories()?;
+    stage.end(&late)?;
     stage.teller.chapter("Everything is being stopped");
     let Stage { teller, .. } = stage.stop();
     teller.chapter("All came out as told; everything is stopped and removed");
     Ok(())
 }
 
-/// How a release ends on a device.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Expected {
-    Runs,
-    RollsBack,
-}
-
-impl Stage<'_> {
-    fn publish(&mut self, app: &DemoApp, release: Release) -> anyhow::Result<()> {
-        let number = release.number();
-        self.teller.chapter(&format!("Release {number} is built from Debian packages and published"));
-        let tree = self.fleet.dir().join(format!("tree-{number}"));
-        app.build(release, &tree)?;
-        let health = r#"["/bin/sh","-c","wget -q -O /dev/null http://127.0.0.1:$(cat /data/port)/"]"#;
-        let more = ["--name", APP, "--cmd", "/app/run", "--health", health, "--probation", "3"];
-        let published = self.fleet.publish(&tree, REF, number, &more)?;
-        self.teller.line(&format!("{REF} is commit {}", published["commit"].as_str().unwrap_or("?")));
-        let before = self.central.bytes_sent();
-        pull_with_ostree(&self.fleet.dir().join("one-device"), &self.central.url(), REF, None)?;
-        let one = self.central.bytes_sent() - before;
-        self.one_device += one;
-        self.sent += one;
-        self.teller.line(&format!("`ostree pull` by one device costs {} from central: that is one copy", mb(one)));
-        Ok(())
+impl<'a> Stage<'a> {
+    fn new(fleet: &'a Fleet, teller: Teller, (central, operator, gateway): (Central, Operator, Node)) -> Self {
+        let (devices, sets, decided) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Stage { fleet, teller, central, operator, gateway, devices, sets, decided, one_device: 0, sent: 0 }
     }
 
-    fn start(&mut self, options: &NodeOptions) -> anyhow::Result<()> {
+    /// Gives the late device, which was heard and is off again.
+    fn start(&mut self, options: &NodeOptions, late: &str) -> anyhow::Result<Device> {
         self.teller.chapter("Gateway and devices start; each has a peer (an unprivileged user) and an agent (root)");
         self.gateway.start_peer()?;
         self.gateway.start_gateway()?;
-        for name in DEVICES {
-            let device = self.device(name, options)?;
-            self.devices.insert(name.to_owned(), device);
+        for number in 1..=DEVICES {
+            let name = self.operator.named(&format!("press-{number}"));
+            let device = self.device(&name, options)?;
+            self.devices.insert(name, device);
         }
+        let mut late_device = self.device(late, options)?;
         let start = Instant::now();
-        for (name, device) in &mut self.devices {
+        for (name, device) in self.devices.iter_mut().map(|(n, d)| (n.as_str(), d)).chain([(late, &mut late_device)]) {
             wait_for(&format!("{name} finds no neighbour"), Duration::from_secs(20), || {
                 device.node.check()?;
                 let status = device.node.status()?;
@@ -113,7 +114,12 @@ impl Stage<'_> {
         }
         let seconds = start.elapsed().as_secs_f64();
         self.teller.line(&format!("all have found neighbours by DNS-SD and proven membership in {seconds:.1} s"));
-        Ok(())
+        let all: Vec<String> = self.devices.keys().cloned().chain([late.to_owned()]).collect();
+        self.operator.knows(&all)?;
+        self.teller.line("each is a target in Hawkbit now, since the gateway has heard it");
+        late_device.node.end();
+        self.teller.line(&format!("{late} is switched off again, before anything is decided"));
+        Ok(late_device)
     }
 
     fn device(&self, name: &str, options: &NodeOptions) -> anyhow::Result<Device> {
@@ -126,88 +132,47 @@ impl Stage<'_> {
         Ok(Device { node, port, seconds: Vec::new(), state: "no release".into() })
     }
 
-    /// Decides a release for all six devices and waits until the five that are on have ended it.
-    fn release(&mut self, release: Release, expected: impl Fn(&str) -> Expected) -> anyhow::Result<()> {
-        let number = release.number();
-        self.teller.chapter(&format!("The gateway decides: release {number} for six devices, of which five are on"));
-        let file = self.fleet.dir().join(format!("decision-{number}.toml"));
-        let all: Vec<&str> = DEVICES.into_iter().chain([LATE]).collect();
-        std::fs::write(&file, format!("devices = {all:?}\nmode = \"now\"\n[[part]]\nref = \"{REF}\"\n"))?;
-        let start = Instant::now();
-        let sent = self.central.bytes_sent();
-        self.gateway.gateway(&["deploy", &file.to_string_lossy()])?;
-        let mut told: BTreeMap<String, String> = BTreeMap::new();
-        let mut open: Vec<String> = DEVICES.map(str::to_owned).to_vec();
-        wait_for(&format!("release {number}"), Duration::from_secs(RELEASE_S_MAX), || {
-            self.check()?;
-            let states = self.gateway.newest_actions()?;
-            for name in open.clone() {
-                let Some(ActionState { state, reason, .. }) = states.get(&name) else { continue };
-                if state.is_empty() {
-                    continue;
-                }
-                if told.insert(name.clone(), state.clone()).as_ref() != Some(state) {
-                    let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-                    self.teller.line(&format!("{name} {state}{because}"));
-                }
-                if states[&name].has_ended() {
-                    self.ended(&name, state, expected(&name), start)?;
-                    open.retain(|n| *n != name);
-                }
-            }
-            Ok(open.is_empty().then_some(()))
-        })?;
-        self.teller.line(&format!("central sent {} for it", mb(self.central.bytes_sent() - sent)));
-        self.ask_apps(release, &expected)
-    }
-
-    fn check(&mut self) -> anyhow::Result<()> {
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
         self.gateway.check()?;
         self.devices.values_mut().try_for_each(|d| d.node.check())
     }
 
-    fn ended(&mut self, name: &str, state: &str, expected: Expected, start: Instant) -> anyhow::Result<()> {
-        let should = if expected == Expected::Runs { "succeeded" } else { "failed" };
-        ensure!(state == should, "{name} {state}, but it should have {should}");
-        let Some(device) = self.devices.get_mut(name) else { bail!("{name} is unknown") };
-        device.seconds.push(start.elapsed().as_secs_f64());
-        device.state = if expected == Expected::Runs { "proven".into() } else { "rolled back".into() };
-        Ok(())
-    }
-
-    /// What counts in the end is what the apps say.
-    fn ask_apps(&mut self, release: Release, expected: &impl Fn(&str) -> Expected) -> anyhow::Result<()> {
-        for (name, device) in &self.devices {
-            let number = if expected(name) == Expected::Runs { release.number() } else { release.number() - 1 };
-            let page = get(device.port).with_context(|| format!("asking the app of {name}"))?;
-            ensure!(page == format!("release {number}"), "the app of {name} says {page:?}, not release {number}");
-        }
-        let wrong = self.devices.keys().filter(|n| expected(n) == Expected::RollsBack).count();
-        let all = self.devices.len() - wrong;
-        let old = if wrong == 0 { String::new() } else { format!(", {wrong} still serve the release before") };
-        self.teller.line(&format!("asked over HTTP: {all} apps serve release {}{old}", release.number()));
-        Ok(())
-    }
-
-    /// Gateway, its peer and central go; a new device catches up from its neighbours.
-    fn late_device(&mut self, options: &NodeOptions) -> anyhow::Result<()> {
-        self.teller.chapter(&format!("Gateway, its peer and central are stopped; {LATE} joins with an empty cache"));
+    /// Gateway, its peer and central go; a device that has nothing yet catches up from its neighbours.
+    fn catch_up(&mut self, late: &str, mut device: Device) -> anyhow::Result<Device> {
+        self.teller
+            .chapter(&format!("Gateway, its peer and central are stopped; {late} is switched on, with an empty cache"));
         self.sent = self.central.bytes_sent() - self.sent;
         self.gateway.end();
         self.central.end();
         let start = Instant::now();
-        let mut device = self.device(LATE, options)?;
-        wait_for(&format!("{LATE} does not catch up"), Duration::from_secs(40), || {
+        device.node.start_peer()?;
+        device.node.start_agent()?;
+        wait_for(&format!("{late} does not catch up"), Duration::from_secs(40), || {
             device.node.check()?;
             let ended = device.node.status()?["ended"].as_array().and_then(|e| e.last().cloned());
             Ok(ended.filter(|e| e["state"] == "succeeded").map(|_| ()))
         })?;
         let page = get(device.port)?;
-        ensure!(page == "release 2", "the app of {LATE} says {page:?}, not release 2");
+        ensure!(page == "release 2", "the app of {late} says {page:?}, not release 2");
         device.seconds.push(start.elapsed().as_secs_f64());
         device.state = "proven, caught up".into();
-        self.teller.line(&format!("{LATE} has caught up with release 2 from its neighbours"));
-        self.devices.insert(LATE.to_owned(), device);
+        self.teller.line(&format!("{late} has caught up with release 2 from its neighbours"));
+        Ok(device)
+    }
+
+    /// The gateway comes back and has to tell what happened while it was away.
+    fn tell_hawkbit(&mut self, late: &str) -> anyhow::Result<()> {
+        self.teller
+            .chapter("The gateway starts again; the report of the late device has waited for it at the other peers");
+        self.gateway.start_peer()?;
+        self.gateway.start_gateway()?;
+        let action = self.decided.iter().find(|d| d.device == late).map(|d| d.action).context("nothing was decided")?;
+        wait_for(&format!("Hawkbit does not hear of {late}"), Duration::from_secs(TOLD_S_MAX), || {
+            self.check()?;
+            let history = self.operator.history(late, action)?;
+            Ok(history.iter().any(|e| e.kind == "finished").then_some(()))
+        })?;
+        self.teller.line(&format!("Hawkbit knows now that {late} has release 2"));
         Ok(())
     }
 
@@ -224,7 +189,7 @@ impl Stage<'_> {
         self
     }
 
-    fn end(&mut self) -> anyhow::Result<()> {
+    fn end(&mut self, late: &str) -> anyhow::Result<()> {
         let mut rows = Vec::new();
         for (name, device) in &mut self.devices {
             device.node.check()?;
@@ -244,20 +209,20 @@ impl Stage<'_> {
         println!("  seconds: from each decision to its end; the last device's from its start");
         println!("\n  central sent {copies:.2} copies ({} for all, {} for one)", mb(self.sent), mb(self.one_device));
         println!("  less than one, since frames compress many files together and `ostree pull` gets each by itself");
-        let late = rows.iter().find(|r| r.device == LATE).map_or(0, |r| r.from_central);
-        ensure!(late == 0, "{LATE} got {late} bytes from central, which was off");
+        let from_central = rows.iter().find(|r| r.device == late).map_or(0, |r| r.from_central);
+        ensure!(from_central == 0, "{late} got {from_central} bytes from central, which was off");
         ensure!(copies < 1.2, "the fleet cost {copies:.2} copies of the uplink");
         ensure!(!interrupted(), "interrupted");
         Ok(())
     }
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// The page that the app on `port` serves, without its newline.
-fn get(port: u16) -> anyhow::Result<String> {
+pub(super) fn get(port: u16) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")?;

@@ -21,10 +21,10 @@ pub struct Row {
 /// Prints the rows in columns.
 pub fn print(rows: &[Row]) {
     let head = ("device", "version", "state", "from peers", "from central");
-    println!("\n  {:<10} {:<9} {:<22} {:>12} {:>13}  seconds", head.0, head.1, head.2, head.3, head.4);
+    println!("\n  {:<13} {:<9} {:<22} {:>12} {:>13}  seconds", head.0, head.1, head.2, head.3, head.4);
     for row in rows {
         println!(
-            "  {:<10} {:<9} {:<22} {:>12} {:>13}  {}",
+            "  {:<13} {:<9} {:<22} {:>12} {:>13}  {}",
             row.device,
             row.version,
             row.state,
