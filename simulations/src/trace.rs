@@ -3,9 +3,13 @@
 //! It counts over all threads of the program, which strace's `when=` does not; child processes are not traced, so
 //! that the apps of an agent live on. ptrace(2) explains the stops.
 
+mod call;
+mod names;
 mod unsynced;
 
 use anyhow::{Context as _, bail};
+use call::Call;
+use names::Names;
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
@@ -40,8 +44,8 @@ const CALLS: [libc::c_long; 15] = [
 
 /// Runs `command` and kills it before its call number `kill_at` (from 1; 0 never) takes effect.
 ///
-/// The number of calls so far is always in `count`, eight decimal digits. With `tear`, what the files below that
-/// directory hold that was not synced is cut off somewhere after the kill. Gives whether it was killed.
+/// The number of calls so far is always in `count`, eight decimal digits. With `tear`, what was not synced below that
+/// directory is lost with the kill, in part. Gives whether it was killed.
 pub fn run(kill_at: u64, count: &Path, tear: Option<&Path>, command: &[OsString]) -> anyhow::Result<bool> {
     let [program, args @ ..] = command else { bail!("no program to trace") };
     // The shell stops itself, so that the program is traced from its first call on.
@@ -57,13 +61,15 @@ pub fn run(kill_at: u64, count: &Path, tear: Option<&Path>, command: &[OsString]
     ptrace::seize(child, options).context("tracing (root only)")?;
     kill(child, Signal::SIGCONT)?;
     let file = File::create(count).with_context(|| format!("creating {}", count.display()))?;
-    let synced = tear.map(Synced::below);
-    let mut tracer = Tracer { child, kill_at, calls: 0, inside: BTreeSet::new(), file, synced };
+    let unsynced = tear.map(|dir| (Synced::below(dir), Names::below(dir)));
+    let mut tracer = Tracer { child, kill_at, calls: 0, inside: BTreeSet::new(), file, unsynced };
     ptrace::interrupt(child)?;
     let killed = tracer.follow()?;
-    if let Some(synced) = tracer.synced.filter(|_| killed) {
+    if let Some((files, names)) = tracer.unsynced.filter(|_| killed) {
         // Some number that is another one for each point (the golden ratio's, as in Fibonacci hashing).
-        synced.tear(kill_at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32)?;
+        let draw = kill_at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        names.take_back(draw)?;
+        files.tear(draw)?;
     }
     Ok(killed)
 }
@@ -75,7 +81,7 @@ struct Tracer {
     /// Threads that are between the two stops of a call.
     inside: BTreeSet<i32>,
     file: File,
-    synced: Option<Synced>,
+    unsynced: Option<(Synced, Names)>,
 }
 
 impl Tracer {
@@ -95,22 +101,29 @@ impl Tracer {
     }
 
     fn call(&mut self, pid: Pid) -> anyhow::Result<()> {
-        if self.inside.remove(&pid.as_raw()) {
-            if let Some(synced) = &mut self.synced
-                && let Some(descriptor) = synced_by(pid)
-            {
-                synced.note(pid.as_raw(), descriptor);
-            }
-        } else {
+        let ends = self.inside.remove(&pid.as_raw());
+        if !ends {
             self.inside.insert(pid.as_raw());
-            if number_of(pid).is_some_and(|n| CALLS.contains(&n)) {
+        }
+        match Call::of(pid) {
+            Some(call) if ends => {
+                if let Some((files, names)) = &mut self.unsynced {
+                    files.ends(&call);
+                    names.ends(&call);
+                }
+            }
+            Some(call) if CALLS.contains(&call.number) => {
                 self.calls += 1;
                 self.file.write_all_at(format!("{:08}", self.calls).as_bytes(), 0)?;
                 if self.calls == self.kill_at {
                     kill(self.child, Signal::SIGKILL).context("killing")?;
                     return Ok(());
                 }
+                if let Some((_, names)) = &mut self.unsynced {
+                    names.begins(&call)?;
+                }
             }
+            _ => {}
         }
         go_on(pid, None);
         Ok(())
@@ -121,17 +134,4 @@ impl Tracer {
 fn go_on(pid: Pid, signal: Option<Signal>) {
     let signal = signal.filter(|s| !matches!(s, Signal::SIGSTOP | Signal::SIGTRAP));
     let _ = ptrace::syscall(pid, signal);
-}
-
-#[cfg(target_arch = "x86_64")]
-fn number_of(pid: Pid) -> Option<libc::c_long> {
-    ptrace::getregs(pid).ok().and_then(|r| libc::c_long::try_from(r.orig_rax).ok())
-}
-
-/// The descriptor that the thread, at the end of its call, has synced.
-#[cfg(target_arch = "x86_64")]
-fn synced_by(pid: Pid) -> Option<u64> {
-    let registers = ptrace::getregs(pid).ok().filter(|r| r.rax == 0)?;
-    let number = libc::c_long::try_from(registers.orig_rax).ok()?;
-    matches!(number, libc::SYS_fsync | libc::SYS_fdatasync).then_some(registers.rdi)
 }

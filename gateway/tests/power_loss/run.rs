@@ -76,8 +76,13 @@ impl Run {
     }
 
     /// What its gateways, and the tracer, have said.
-    pub fn log(&self) -> String {
+    fn log(&self) -> String {
         std::fs::read_to_string(self.site.path("gateway.log")).unwrap_or_default()
+    }
+
+    /// How often the tracer says of something in its log that it was lost this way.
+    pub fn lost(&self, how: &str, what: &str) -> usize {
+        self.log().lines().filter(|line| line.starts_with(how) && line.contains(what)).count()
     }
 
     /// Asks until `ready` gives something; meanwhile a gateway that was killed is started again.

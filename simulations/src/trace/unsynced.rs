@@ -1,7 +1,8 @@
 //! What a power cut takes with it and a kill does not: bytes that were written and never synced.
 //!
-//! Only fsync(2) and fdatasync(2) count as syncing, and names stay as they are.
+//! Only fsync(2) and fdatasync(2) count as syncing.
 
+use super::call::Call;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -26,10 +27,10 @@ impl Synced {
         Synced { dir: dir.to_owned(), lengths }
     }
 
-    /// A thread of the program has synced this descriptor.
-    pub(super) fn note(&mut self, thread: i32, descriptor: u64) {
-        let file = std::fs::metadata(format!("/proc/{thread}/fd/{descriptor}"));
-        if let Some(meta) = file.ok().filter(Metadata::is_file) {
+    /// A call has ended.
+    pub(super) fn ends(&mut self, call: &Call) {
+        let file = call.synced().and_then(|descriptor| std::fs::metadata(descriptor).ok());
+        if let Some(meta) = file.filter(Metadata::is_file) {
             self.lengths.insert(inode(&meta), meta.len());
         }
     }
