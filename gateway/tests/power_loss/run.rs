@@ -41,7 +41,7 @@ impl Run {
     /// A site with a server, a device and a gateway that is killed before call `kills[0]`, the next one before `kills[1]`.
     pub fn start(kills: &[u64]) -> Self {
         let site = Site::new();
-        let hawkbit = Hawkbit::at(&site, "ask");
+        let hawkbit = Hawkbit::stand_in(&site, "ask");
         let device = hawkbit.device("press-1");
         hawkbit.target(&device);
         let (key, certificate) = site.agent(&device, Usage::Agent);

@@ -28,14 +28,20 @@ pub struct Hawkbit {
 impl Hawkbit {
     /// A server, and the site's gateway configured for it.
     pub fn at(site: &Site, confirm: &str) -> Self {
-        let (standin, url) = match std::env::var("HAWKBIT") {
-            Ok(url) => (None, url),
-            Err(_) => {
-                let server = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
-                let url = server.url();
-                (Some(server), url)
-            }
-        };
+        match std::env::var("HAWKBIT") {
+            Ok(url) => Self::configured_for(site, confirm, None, url),
+            Err(_) => Self::stand_in(site, confirm),
+        }
+    }
+
+    /// The stand-in in any case: for what no other server tells.
+    pub fn stand_in(site: &Site, confirm: &str) -> Self {
+        let server = Server::start("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = server.url();
+        Self::configured_for(site, confirm, Some(server), url)
+    }
+
+    fn configured_for(site: &Site, confirm: &str, standin: Option<Server>, url: String) -> Self {
         let tag = Digest::of(site.dir.path().as_os_str().as_encoded_bytes()).to_string()[..8].to_owned();
         let hawkbit = Hawkbit { standin, client: Client::new(&url).unwrap(), tag, lacks: RefCell::default() };
         hawkbit.configure("authentication.gatewaytoken.enabled", &true.into());
