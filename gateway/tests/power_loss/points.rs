@@ -65,9 +65,9 @@ impl Tried {
             points
         };
         let killed = which(&|o| matches!(o, Outcome::Killed(_)));
-        let twice = which(&|o| matches!(o, Outcome::Killed(2..)));
         let (missed, failed) = (which(&|o| o == Outcome::Missed), which(&|o| o == Outcome::Failed));
-        println!("killed at {killed:?}; of these {} again at the next start; missed {missed:?}", twice.len());
+        let kills: usize = tried.iter().map(|(_, o)| if let Outcome::Killed(hits) = o { *hits } else { 0 }).sum();
+        println!("killed at {killed:?}, {kills} times with those of the starts that followed; missed {missed:?}");
         assert!(failed.is_empty(), "failed when killed at {failed:?}");
         assert!(missed.len() * 10 <= tried.len(), "missed {missed:?}");
     }
