@@ -81,13 +81,14 @@ where
     while let Some(effect) = inbox.recv().await {
         let (asker, events) = (asker.clone(), events.clone());
         tokio::spawn(async move {
+            let told = matches!(effect, Effect::Tell { .. });
             let (device, done) = match effect {
                 Effect::Ask { device, question } => (device.clone(), asker.ask(&device, question).await),
                 Effect::Tell { device, message } => (device.clone(), asker.tell(&device, message).await),
                 Effect::Dispatch(_) => return,
             };
             let input = done.unwrap_or_else(|error| {
-                let (reply, trouble) = judge(&error);
+                let (reply, trouble) = judge(&error, told);
                 tracing::debug!(%device, %error, "hawkbit");
                 if trouble {
                     let _ = events.send(E::from(FromHawkbit::Trouble(error.to_string())));
@@ -99,9 +100,11 @@ where
     }
 }
 
-/// What the rules make of an error, and whether a person should know.
-fn judge(error: &DdiError) -> (Reply, bool) {
+/// What the rules make of an error of a word that was told or of a question, and whether a person should know.
+fn judge(error: &DdiError, told: bool) -> (Reply, bool) {
     match error.verdict() {
+        // A web server on the way may say so too, and what was told must not be lost.
+        Verdict::NotFound if !error.is_hawkbits_word() => (if told { Reply::Unknown } else { Reply::Gone }, true),
         Verdict::Retry(after) => (Reply::Later(after.unwrap_or(RETRY)), true),
         Verdict::Lasting => (Reply::Later(LASTING), true),
         Verdict::Gone | Verdict::NotFound => (Reply::Gone, false),

@@ -151,7 +151,7 @@ pub enum DdiError {
         url: String,
     },
     /// 404.
-    #[error("{url} does not exist: {detail}")]
+    #[error("{url} does not exist: {detail}{}", whose(code.as_deref()))]
     NotFound {
         /// What was asked.
         url: String,
@@ -242,6 +242,14 @@ impl DdiError {
         }
     }
 
+    /// Whether Hawkbit itself said so, as its name of the error shows; else it may be a web server on the way.
+    pub fn is_hawkbits_word(&self) -> bool {
+        match self {
+            DdiError::NotFound { code, .. } | DdiError::Refused { code, .. } => is_hawkbits(code.as_deref()),
+            _ => false,
+        }
+    }
+
     /// Whether the next request, for whichever device, would fail alike.
     pub(super) fn is_the_servers(&self) -> bool {
         match self {
@@ -276,6 +284,19 @@ impl DdiError {
             return DdiError::Certificate { url, reason };
         }
         DdiError::Unreachable { url, reason }
+    }
+}
+
+/// Hawkbit's names of errors (`SpServerError`).
+fn is_hawkbits(code: Option<&str>) -> bool {
+    code.is_some_and(|code| code.starts_with("hawkbit."))
+}
+
+fn whose(code: Option<&str>) -> &'static str {
+    if is_hawkbits(code) {
+        ""
+    } else {
+        ", without a word of Hawkbit's; is [hawkbit] url its root, and nothing in between?"
     }
 }
 

@@ -10,6 +10,7 @@ use fullmetal_proto::DeviceId;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Proxy, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -168,6 +169,10 @@ impl Exchange {
             return Err(DdiError::NotJson { url, found });
         }
         let body = self.read(&url, response, if ask.max == 0 { ERROR_LEN_MAX } else { ask.max }).await?;
+        // Where no answer is read, none is sent; what is sent there in JSON's name and is none came from something else.
+        if ask.max == 0 && !body.is_empty() && serde_json::from_slice::<IgnoredAny>(&body).is_err() {
+            return Err(DdiError::NotJson { url, found: "unreadable".to_owned() });
+        }
         Ok(Answer { url, body, etag, unchanged: false })
     }
 

@@ -17,18 +17,18 @@ use fullmetal_proto::wire::{Announcement, Bundle, ExitStatus, Mode, ReportState,
 use fullmetal_proto::{Digest, Timestamp};
 
 /// A device of the fleet that reports what the test says.
-struct Device {
-    name: String,
+pub struct Device {
+    pub name: String,
     key: SigningKey,
     certificate: Vec<u8>,
     counter: u64,
 }
 
 /// A device's row in the newest announcement.
-struct Told {
+pub struct Told {
     /// The announcement's counter.
     counter: u64,
-    action: u64,
+    pub action: u64,
     mode: Mode,
     until: Option<Timestamp>,
     bundle: Digest,
@@ -37,7 +37,7 @@ struct Told {
 
 impl Device {
     /// One that the server knows and the fleet hears.
-    fn heard(site: &Site, hawkbit: &Hawkbit, name: &str) -> Self {
+    pub fn heard(site: &Site, hawkbit: &Hawkbit, name: &str) -> Self {
         let name = hawkbit.device(name);
         hawkbit.target(&name);
         let (key, certificate) = site.agent(&name, Usage::Agent);
@@ -45,7 +45,7 @@ impl Device {
         Device { name, key, certificate, counter: 0 }
     }
 
-    fn report(&mut self, site: &Site, action: u64, state: ReportState) {
+    pub fn report(&mut self, site: &Site, action: u64, state: ReportState) {
         self.counter += 1;
         let bundle = self.row(site).unwrap().bundle;
         let mut report = report(&self.name, self.counter, action, Some(bundle), &self.certificate);
@@ -59,26 +59,26 @@ impl Device {
     }
 
     /// The device's row in the newest announcement.
-    fn row(&self, site: &Site) -> Option<Told> {
+    pub fn row(&self, site: &Site) -> Option<Told> {
         let newest = site.peer.with(|s| s.announced.last().cloned())?;
         told(&newest, &self.name)
     }
 
     /// Waits until the newest announcement has the device's row for `action` in this mode.
-    fn told(&self, site: &Site, action: u64, wanted: Mode) -> Told {
+    pub fn told(&self, site: &Site, action: u64, wanted: Mode) -> Told {
         site.peer.wait(&format!("action {action} of {} as {wanted:?}", self.name), |shared| {
             told(shared.announced.last()?, &self.name).filter(|t| t.action == action && t.mode == wanted)
         })
     }
 
     /// Waits until the gateway has the device's newest report.
-    fn receipt(&self, site: &Site) {
+    pub fn receipt(&self, site: &Site) {
         let mine = |r: &fullmetal_proto::wire::Receipt| r.device.as_str() == self.name && r.counter == self.counter;
         site.peer.wait("the receipt", |s| s.receipts.iter().any(mine).then_some(()));
     }
 }
 
-fn told(announced: &[u8], device: &str) -> Option<Told> {
+pub fn told(announced: &[u8], device: &str) -> Option<Told> {
     let newest = open::<Announcement>(announced).unwrap().document;
     let row = newest.row(&device.parse().unwrap())?;
     let what = newest.bundle(row).unwrap().document;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// How soon after the end of an action the server is asked for the next.
 const AFTER_END: Duration = Duration::from_secs(1);
+/// How long all waits when it is not sure that the server said what was heard.
+const DOUBT_WAIT: Duration = Duration::from_secs(10);
 /// How long a final word waits that the server has no room for.
 const QUOTA_WAIT: Duration = Duration::from_secs(600);
 
@@ -87,6 +89,8 @@ pub(super) struct Device {
     pub(super) reports: VecDeque<Report>,
     /// Action of the last words, and how many they were.
     pub(super) words: (u64, u32),
+    /// The first report's word may be one that nobody waits for: see [`Reply::Unknown`].
+    pub(super) doubted: bool,
     pub(super) wants_attributes: bool,
     /// As the server has them.
     pub(super) attributes: BTreeMap<String, String>,
@@ -113,6 +117,7 @@ impl Device {
             refused: None,
             reports: VecDeque::new(),
             words: (0, 0),
+            doubted: false,
             wants_attributes: false,
             attributes: BTreeMap::new(),
         }
@@ -130,6 +135,24 @@ impl Device {
         }
         let is_heard = |at: &Timestamp| self.poll_at.max(now) <= at.after(heard_within);
         self.wait_until.or_else(|| self.heard.filter(is_heard).map(|_| self.poll_at))
+    }
+
+    /// Nothing counts as told, or as not there, before another poll.
+    pub(super) fn doubt(&mut self, asked: &Asked, now: Timestamp) {
+        self.look_again(now);
+        self.fresh = false;
+        self.doubted |= matches!(asked, Asked::Report { .. });
+        self.wait_until = Some(now.after(DOUBT_WAIT));
+    }
+
+    /// Whether the server still has this action open for the device, or may have.
+    pub(super) fn may_be_open(&self, action: u64) -> bool {
+        match self.open {
+            Some(Open::Deployment(open) | Open::Confirmation(open)) => open == action,
+            // It hides the deployment that it stops.
+            Some(Open::Cancel(_)) => true,
+            Some(Open::Nothing) | None => false,
+        }
     }
 
     /// What follows from an answer that is not "later".
@@ -174,6 +197,7 @@ impl Device {
         if last {
             self.poll_at = self.poll_at.min(now.after(AFTER_END));
         }
+        self.doubted = false;
         let counter = self.reports.pop_front()?.counter;
         let delivered = dispatch::Input::Delivered { device: id.clone(), counter };
         Some(Effect::Dispatch(Box::new(delivered)))

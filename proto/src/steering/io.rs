@@ -122,6 +122,9 @@ pub enum Reply {
     Done,
     /// The action is over, or the server does not know it: nobody waits for this word.
     Gone,
+    /// Somebody says that there is no such thing, and not in the server's words: it may be something between us and the
+    /// server. What is open tells.
+    Unknown,
     /// The action has no room for more words.
     Quota,
     /// Not now: try again after this time.

@@ -248,6 +248,9 @@ impl Steering {
             device.wait_until = Some(now.after(wait));
             return;
         }
+        if reply == Reply::Unknown {
+            return device.doubt(&asked, now);
+        }
         let effect = device.done(asked, reply, id, now);
         self.out.extend(effect);
     }

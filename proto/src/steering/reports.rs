@@ -47,6 +47,7 @@ impl Steering {
             Plan::LookFirst => Some(ask(id, Question::Base)),
             Plan::Wait => None,
             Plan::Pass => {
+                device.doubted = false;
                 let counter = device.reports.pop_front()?.counter;
                 Some(decide(dispatch::Input::Delivered { device: id.clone(), counter }))
             }
@@ -64,6 +65,11 @@ impl Steering {
 fn plan(report: &Report, device: &Device, state: &State) -> Plan {
     if report.state == ReportState::Inventory {
         return Plan::Pass;
+    }
+    match (device.doubted, device.fresh) {
+        (true, false) => return Plan::LookFirst,
+        (true, true) if !device.may_be_open(report.action) => return Plan::Pass,
+        _ => {}
     }
     let open = device.open == Some(Open::Deployment(report.action));
     match state.actions.get(&report.action) {

@@ -48,6 +48,8 @@ pub(super) struct World {
     pub(super) announcement: Option<Box<crate::wire::Announcement>>,
     /// How the server answers everything, when it is in trouble.
     pub(super) trouble: Option<Reply>,
+    /// Something on the way answers all that is told.
+    pub(super) cut_off: bool,
     pub(super) central: Result<(), String>,
     pub(super) resolved: u32,
     pub(super) persisted: u32,
@@ -78,6 +80,7 @@ impl World {
             rows: BTreeMap::new(),
             announcement: None,
             trouble: None,
+            cut_off: false,
             central: Ok(()),
             resolved: 0,
             persisted: 0,
@@ -236,7 +239,8 @@ impl World {
                 None => self.ask(device, question),
             },
             Effect::Tell { device, message } => {
-                let reply = self.trouble.unwrap_or_else(|| self.tell(&device, message));
+                let trouble = self.trouble.or(self.cut_off.then_some(Reply::Unknown));
+                let reply = trouble.unwrap_or_else(|| self.tell(&device, message));
                 Input::Replied { device, reply }
             }
         };

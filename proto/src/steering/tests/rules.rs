@@ -340,3 +340,31 @@ fn the_server_sees_what_runs_on_a_device() {
     world.run(POLL * 2);
     assert_eq!(world.attributes[&device(0)]["last_error"], "the app exited");
 }
+
+#[test]
+fn a_word_that_something_on_the_way_does_not_know_is_told_again_while_its_action_is_open() {
+    let mut world = World::new(Confirm::Ask);
+    world.hear(1);
+    world.assign(7, 0, 1, Mode::Now);
+    world.run(POLL);
+    world.cut_off = true;
+    world.report(0, 7, 1, S::Succeeded);
+    world.run(Duration::from_secs(300));
+    assert!(world.ends(7).is_empty() && world.spool.len() == 1, "{:?}", world.ends(7));
+    world.cut_off = false;
+    world.run(Duration::from_secs(30));
+    assert_eq!((world.ends(7), world.spool.len()), (vec![Stage::Succeeded], 0));
+}
+
+#[test]
+fn a_word_that_nobody_knows_is_let_go_once_the_server_has_its_action_open_no_more() {
+    let mut world = World::new(Confirm::Ask);
+    world.hear(1);
+    world.assign(7, 0, 1, Mode::Now);
+    world.run(POLL);
+    (world.cut_off, world.job(7).over) = (true, true);
+    world.report(0, 7, 1, S::Succeeded);
+    assert_eq!(world.spool.len(), 1);
+    world.run(Duration::from_secs(30));
+    assert!(world.ends(7).is_empty() && world.spool.is_empty());
+}
