@@ -177,9 +177,12 @@ impl Asker {
     async fn tell(&self, device: &DeviceId, message: Message) -> Result<Input, DdiError> {
         let now = self.clock.now();
         match message {
-            Message::Progress { action, stage, details } => {
+            Message::Progress { action, stage, done, details } => {
                 let (execution, finished) = words(stage);
-                let feedback = Feedback::new(ActionId(action), now, execution, finished).details(details);
+                let mut feedback = Feedback::new(ActionId(action), now, execution, finished).details(details);
+                if let Some((done, of)) = done {
+                    feedback = feedback.progress(done, of);
+                }
                 self.ddi.feedback(device, &feedback).await?;
             }
             Message::CancelAccepted { cancel } => {

@@ -1,8 +1,8 @@
 //! Keeps records and reports: in memory until the disk takes them. A full disk ends nothing.
 
-use super::Agent;
 use super::pace::Pace;
 use super::trouble::Kind;
+use super::{Agent, space};
 use fullmetal_proto::Timestamp;
 use fullmetal_proto::deploy::{Input, Outgoing, Record};
 use fullmetal_proto::wire::PartState;
@@ -77,8 +77,9 @@ impl Agent {
 
     /// Tries to put all reports into the spool, in their order.
     pub(super) fn spool(&mut self) {
+        let free = space::free(&self.settings.paths);
         while let Some((report, parts)) = self.keeping.reports.front() {
-            match self.spool.add(&self.identity, report, parts.clone()) {
+            match self.spool.add(&self.identity, report, parts.clone(), free) {
                 Ok(bytes) => {
                     let (counter, is_terminal) = (report.counter, report.state.is_terminal());
                     self.keeping.reports.pop_front();

@@ -20,16 +20,26 @@ const INODES_SPARE: u64 = 256;
 struct Need {
     bytes: u64,
     inodes: u64,
+    /// Of the frames that have to come, wherever they are kept.
+    frames: u64,
 }
 
 /// What is to be fetched of one manifest, and those of its frames that are in the peer's cache already.
 pub type Part<'a> = (&'a Manifest, Option<&'a Bitmap>);
 
-/// Checks all parts together; `Err` has the figures for the operator.
-pub fn check(paths: &Paths, store: &dyn ObjectStore, parts: &[Part<'_>]) -> Result<(), String> {
+/// Checks all parts together; gives the bytes of the frames that will come. `Err` has the figures for the operator.
+pub fn check(paths: &Paths, store: &dyn ObjectStore, parts: &[Part<'_>]) -> Result<u64, String> {
     let repo = paths.repo();
     let stat = rustix::fs::statvfs(&repo).map_err(|e| format!("asking for space at {}: {e}", repo.display()))?;
-    judge(&need(parts, store, stat.f_frsize.max(1), shares_disk(paths))?, &stat, &repo)
+    let need = need(parts, store, stat.f_frsize.max(1), shares_disk(paths))?;
+    judge(&need, &stat, &repo).map(|()| need.frames)
+}
+
+/// Free bytes of the store's disk, rounded down to a twentieth of it, so that reports say the same until it matters.
+pub fn free(paths: &Paths) -> Option<u64> {
+    let stat = rustix::fs::statvfs(paths.repo()).ok()?;
+    let step = (stat.f_blocks.saturating_mul(stat.f_frsize) / 20).max(1);
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize) / step * step)
 }
 
 /// Whether the peer's cache and the store share a disk, so that frames count.
@@ -43,6 +53,7 @@ fn need(parts: &[Part<'_>], store: &dyn ObjectStore, block: u64, with_cache: boo
         let more = need_of(part, store, block, with_cache).map_err(|e| e.to_string())?;
         need.bytes += more.bytes;
         need.inodes += more.inodes;
+        need.frames += more.frames;
     }
     Ok(need)
 }
@@ -59,8 +70,10 @@ fn need_of(part: &Part<'_>, store: &dyn ObjectStore, block: u64, with_cache: boo
     if let Some(cached) = cached {
         frames = frames.minus(cached);
     }
-    let cache = if with_cache { manifest.frame_bytes(&frames) } else { 0 };
-    Ok(Need { bytes: bytes.saturating_add(cache), inodes: missing.len() as u64 + u64::from(frames.count()) })
+    let frame_bytes = manifest.frame_bytes(&frames);
+    let cache = if with_cache { frame_bytes } else { 0 };
+    let inodes = missing.len() as u64 + u64::from(frames.count());
+    Ok(Need { bytes: bytes.saturating_add(cache), inodes, frames: frame_bytes })
 }
 
 fn judge(need: &Need, stat: &StatVfs, repo: &Path) -> Result<(), String> {
@@ -126,8 +139,8 @@ mod tests {
         cached.set(2);
         let need = |have, with_cache| need(&[(&manifest, have)], &store, 4096, with_cache).unwrap();
         let objects = 3 * 4096;
-        assert_eq!(need(None, true), Need { bytes: objects + 3000, inodes: 6 });
-        assert_eq!(need(Some(&cached), true), Need { bytes: objects + 1000, inodes: 4 });
+        assert_eq!(need(None, true), Need { bytes: objects + 3000, inodes: 6, frames: 3000 });
+        assert_eq!(need(Some(&cached), true), Need { bytes: objects + 1000, inodes: 4, frames: 1000 });
         assert_eq!(need(Some(&cached), false).bytes, objects);
     }
 }

@@ -32,7 +32,13 @@ impl Spool {
     }
 
     /// Signs and stores a report; gives its bytes, or those of the one of its counter that is there already.
-    pub fn add(&self, identity: &Identity, outgoing: &Outgoing, parts: Vec<PartState>) -> anyhow::Result<Vec<u8>> {
+    pub fn add(
+        &self,
+        identity: &Identity,
+        outgoing: &Outgoing,
+        parts: Vec<PartState>,
+        free_bytes: Option<u64>,
+    ) -> anyhow::Result<Vec<u8>> {
         let kind = if outgoing.state.is_terminal() { "end" } else { "way" };
         let path = self.dir.join(format!("{:020}.{kind}", outgoing.counter));
         if path.exists() {
@@ -57,6 +63,9 @@ impl Spool {
             parts,
             bytes_from_peers: outgoing.bytes_from_peers,
             bytes_from_central: outgoing.bytes_from_central,
+            bytes_total: outgoing.bytes_total,
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            free_bytes,
             elapsed_ms: outgoing.elapsed_ms,
             at: outgoing.at,
             certificate: identity.certificate.clone().into(),
@@ -160,10 +169,11 @@ mod tests {
                 cause,
                 bytes_from_peers,
                 bytes_from_central,
+                bytes_total: 0,
                 elapsed_ms,
                 at,
             };
-            spool.add(&identity, &report, Vec::new()).unwrap();
+            spool.add(&identity, &report, Vec::new(), Some(7)).unwrap();
         }
         spool.received(11);
         assert_eq!(spool.pending().len(), 1);

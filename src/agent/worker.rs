@@ -181,7 +181,7 @@ impl Thread {
             }
         }
         Some(match fits {
-            Ok(()) => Input::Fits { ticket },
+            Ok(bytes) => Input::Fits { ticket, bytes },
             Err(reason) => Input::Failed { ticket, retry: false, reason },
         })
     }

@@ -7,7 +7,7 @@ use crate::hawkbit::{FromHawkbit, Hawkbit};
 use crate::status::{HawkbitStatus, Status};
 use fullmetal::config::{Confirm, HawkbitSettings};
 use fullmetal::identity::Clock;
-use fullmetal_proto::steering::{self, Effect, Input, Steering};
+use fullmetal_proto::steering::{self, Effect, Input, Reply, Steering};
 use fullmetal_proto::{DeviceId, Timestamp};
 use std::sync::mpsc::Sender;
 
@@ -16,6 +16,10 @@ pub(super) struct Steer {
     pub(super) rules: Steering,
     server: Hawkbit,
     settings: HawkbitSettings,
+    /// When the server last answered.
+    answered: Option<Timestamp>,
+    /// Since when it does not, and why.
+    silence: Option<(Timestamp, String)>,
 }
 
 impl Steer {
@@ -33,14 +37,27 @@ impl Steer {
         };
         let rules = Steering::new(steering::Config { heard_within: settings.heard_within, confirm });
         tracing::info!(url = %settings.url, tenant = settings.tenant, "decisions come from Hawkbit");
-        Ok(Steer { rules, server, settings: settings.clone() })
+        Ok(Steer { rules, server, settings: settings.clone(), answered: None, silence: None })
     }
 
     /// Adds what a person wants to know.
     pub(super) fn describe(&self, status: &mut Status) {
         let unconfirmed = self.rules.unconfirmed().map(|(device, action)| (device.clone(), action)).collect();
         let (url, tenant) = (self.settings.url.to_string(), self.settings.tenant.clone());
-        status.hawkbit = Some(HawkbitStatus { url, tenant, unconfirmed });
+        let (answered, silence) = (self.answered, self.silence.clone());
+        status.hawkbit = Some(HawkbitStatus { url, tenant, unconfirmed, answered, silence });
+    }
+
+    /// Whatever it says that is not "later" shows that it is there.
+    fn hears(&mut self, input: &Input, now: Timestamp) {
+        if !matches!(input, Input::Replied { reply: Reply::Later(_) | Reply::Unknown, .. }) {
+            (self.answered, self.silence) = (Some(now), None);
+        }
+    }
+
+    fn misses(&mut self, problem: &str, now: Timestamp) {
+        let since = self.silence.as_ref().map_or(now, |(since, _)| *since);
+        self.silence = Some((since, problem.to_owned()));
     }
 }
 
@@ -69,9 +86,16 @@ impl Daemon {
     }
 
     pub(super) fn on_hawkbit(&mut self, event: FromHawkbit) {
+        let now = self.now();
         match event {
-            FromHawkbit::Input(input) => self.steer(*input),
-            FromHawkbit::Trouble(problem) => self.note("Hawkbit", &problem),
+            FromHawkbit::Input(input) => {
+                self.steer.iter_mut().for_each(|s| s.hears(&input, now));
+                self.steer(*input);
+            }
+            FromHawkbit::Trouble(problem) => {
+                self.steer.iter_mut().for_each(|s| s.misses(&problem, now));
+                self.note("Hawkbit", &problem);
+            }
         }
     }
 

@@ -49,6 +49,12 @@ pub struct HawkbitStatus {
     pub tenant: String,
     /// Actions that wait for `fullmetal-gateway confirm`, by device.
     pub unconfirmed: BTreeMap<DeviceId, u64>,
+    /// When it last answered; absent when it did not since the gateway started.
+    #[serde(default)]
+    pub answered: Option<Timestamp>,
+    /// Since when it gives no usable answer, and why; absent while it does.
+    #[serde(default)]
+    pub silence: Option<(Timestamp, String)>,
 }
 
 /// One device.
@@ -58,6 +64,12 @@ pub struct DeviceStatus {
     pub heard_s: Option<u64>,
     /// What it runs, by its own report.
     pub parts: Vec<PartState>,
+    /// The version of its agent; empty when it never said so.
+    #[serde(default)]
+    pub agent: String,
+    /// Free bytes of its object store's disk, roughly.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
     /// All its reports up to this counter are here.
     pub reports: u64,
     /// The newest action for it.
@@ -79,6 +91,9 @@ pub struct ProgressStatus {
     pub bytes_from_peers: u64,
     /// Piece bytes from central.
     pub bytes_from_central: u64,
+    /// Piece bytes that its fetch under way takes in all; 0: not said.
+    #[serde(default)]
+    pub bytes_total: u64,
     /// Milliseconds since the device saw the row.
     pub elapsed_ms: u64,
     /// The newer action that took its place.
@@ -143,6 +158,8 @@ fn device_status(state: &State, id: &DeviceId, device: &Device, now: Timestamp) 
     DeviceStatus {
         heard_s: device.heard.map(|at| now.since(at).as_secs()),
         parts: device.parts.clone(),
+        agent: device.agent.clone(),
+        free_bytes: device.free_bytes,
         reports: device.seen.base(),
         action: newest.as_ref().map(|(n, _)| *n),
         progress: newest.map(|(_, p)| p),
@@ -166,6 +183,7 @@ fn progress_status(p: &Progress) -> ProgressStatus {
         exit: p.exit,
         bytes_from_peers: p.bytes_from_peers,
         bytes_from_central: p.bytes_from_central,
+        bytes_total: p.bytes_total,
         elapsed_ms: p.elapsed_ms,
         replaced_by: p.replaced_by,
     }

@@ -14,13 +14,16 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "fleet {}: {}", self.fleet, self.headline())?;
         if !self.alarm_text.is_empty() {
-            writeln!(f, "ALARM: {}", self.alarm_text)?;
+            writeln!(f, "ALARM: {}", printable(&self.alarm_text))?;
         }
         if !self.trouble.is_empty() {
             writeln!(f, "trouble: {}", printable(&self.trouble))?;
         }
         if let Some(hawkbit) = &self.hawkbit {
             writeln!(f, "decisions come from Hawkbit at {}, tenant {}", hawkbit.url, printable(&hawkbit.tenant))?;
+            if let Some((since, why)) = &hawkbit.silence {
+                writeln!(f, "Hawkbit gives no usable answer since {since}: {}", printable(why))?;
+            }
             for (device, action) in &hawkbit.unconfirmed {
                 writeln!(
                     f,
@@ -112,9 +115,12 @@ fn name(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// What devices and servers say must not steer the terminal.
+/// What devices and servers say must not steer the terminal, nor turn the order of what is read.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    // Unicode's Bidi_Control (UAX #9, section 2).
+    let turns =
+        |c| matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { ' ' } else { c }).collect()
 }
 
 /// Columns as wide as their longest cell, but for the last.

@@ -12,9 +12,12 @@ fn survives(fault: Fault, words: &str) {
     faults(&hawkbit).add(Rule::new(fault, "/controller/"));
     let action = hawkbit.assign(hawkbit.release("sick", &commit), &device.name, "forced");
     hawkbit.until(words, || site.run(&["status"]).out.contains(words).then_some(()));
+    assert!(site.run(&["status"]).out.contains("Hawkbit gives no usable answer since 2"), "{fault:?}");
+    assert!(site.status()["hawkbit"]["silence"][1].as_str().unwrap().contains(words), "{fault:?}");
     assert!(site.peer.with(|s| s.announced.is_empty()), "{fault:?}");
     faults(&hawkbit).clear();
     device.told(&site, action, Mode::Now);
+    assert!(site.status()["hawkbit"]["silence"].is_null(), "{fault:?}");
     faults(&hawkbit).add(Rule::new(fault, "/feedback").times(2));
     device.report(&site, action, ReportState::Succeeded);
     hawkbit.wait(&device.name, action, "finished", &["succeeded"]);

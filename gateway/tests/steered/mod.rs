@@ -7,13 +7,14 @@ mod ends;
 mod modules;
 mod published;
 mod rollout;
+mod shown;
 mod timed;
 
 use super::site::hawkbit::Hawkbit;
 use super::site::{Site, report, sealed};
 use fullmetal::identity::Usage;
 use fullmetal_proto::wire::local::FromPeer;
-use fullmetal_proto::wire::{Announcement, Bundle, ExitStatus, Mode, ReportState, SigningKey, open};
+use fullmetal_proto::wire::{Announcement, Bundle, ExitStatus, Mode, Report, ReportState, SigningKey, open};
 use fullmetal_proto::{Digest, Timestamp};
 
 /// A device of the fleet that reports what the test says.
@@ -46,6 +47,11 @@ impl Device {
     }
 
     pub fn report(&mut self, site: &Site, action: u64, state: ReportState) {
+        self.report_with(site, action, state, |_| {});
+    }
+
+    /// The same, with something said besides.
+    pub fn report_with(&mut self, site: &Site, action: u64, state: ReportState, change: impl FnOnce(&mut Report)) {
         self.counter += 1;
         let bundle = self.row(site).unwrap().bundle;
         let mut report = report(&self.name, self.counter, action, Some(bundle), &self.certificate);
@@ -55,6 +61,7 @@ impl Device {
             report.exit = Some(ExitStatus::Code(3));
             report.log = vec!["recipe is missing".into()];
         }
+        change(&mut report);
         site.peer.report(sealed(&report, &self.key));
     }
 

@@ -61,6 +61,8 @@ pub enum Input {
     Fits {
         /// The effect's ticket.
         ticket: Ticket,
+        /// Piece bytes that the fetch will bring, as far as is known.
+        bytes: u64,
     },
     /// During [`Effect::Fetch`](super::Effect::Fetch), as often as it likes: how much came since it began.
     FetchProgress {

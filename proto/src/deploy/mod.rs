@@ -41,8 +41,8 @@ use std::time::Duration;
 pub const RESTARTS_MAX: u8 = 2;
 /// The longest probation.
 pub const PROBATION_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Progress is reported at most this often.
-pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// Progress is reported at most this often, and then only when a further quarter is there or something is in the way.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 /// The first wait before failed work is tried again; each further one is twice as long.
 pub const RETRY_MIN: Duration = Duration::from_secs(5);
 /// The longest wait before failed work is tried again.
@@ -119,6 +119,9 @@ pub struct Deploy {
     /// Piece bytes of the deployment before the fetch under way.
     fetched_before: (u64, u64),
     progress_from: Timestamp,
+    /// Piece bytes that the deployment takes in all, and the quarters of them that were reported.
+    total: u64,
+    quarters: u64,
     deferred: Option<Announced>,
     queue: Queue,
     /// The disk takes no records or reports at the moment.
@@ -153,6 +156,8 @@ impl Deploy {
             watch: Watch::default(),
             fetched_before: (0, 0),
             progress_from: Timestamp::ZERO,
+            total: 0,
+            quarters: 0,
             deferred: None,
             queue: Queue::default(),
             unwritten: false,
@@ -250,7 +255,7 @@ impl Deploy {
     fn answer(&mut self, input: Input, now: Now) -> Result<(), DeployError> {
         let ticket = match &input {
             Input::Judged { ticket, .. }
-            | Input::Fits { ticket }
+            | Input::Fits { ticket, .. }
             | Input::FetchProgress { ticket, .. }
             | Input::Imported { ticket }
             | Input::CheckedOut { ticket }
@@ -266,7 +271,7 @@ impl Deploy {
         }
         match input {
             Input::Judged { parts, .. } => self.judged(parts, now),
-            Input::Fits { .. } => self.go(Event::Fits),
+            Input::Fits { bytes, .. } => self.fits(bytes),
             Input::FetchProgress { bytes_from_peers, bytes_from_central, .. } => {
                 self.progress(bytes_from_peers, bytes_from_central, now);
                 Ok(())

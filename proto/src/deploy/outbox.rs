@@ -94,6 +94,7 @@ impl Deploy {
             cause,
             bytes_from_peers: deployment.map_or(0, |d| d.bytes_from_peers),
             bytes_from_central: deployment.map_or(0, |d| d.bytes_from_central),
+            bytes_total: if state == ReportState::Fetching { self.total } else { 0 },
             elapsed_ms: elapsed(seen, now.trusted),
             at: now.trusted,
         };

@@ -193,6 +193,9 @@ pub struct Outgoing {
     /// Piece bytes from central for this action.
     #[serde(rename = "o", default)]
     pub bytes_from_central: u64,
+    /// Piece bytes that the fetch under way takes in all; 0: not said.
+    #[serde(rename = "w", default, skip_serializing_if = "is_zero")]
+    pub bytes_total: u64,
     /// Milliseconds since the action was first seen.
     #[serde(rename = "e", default)]
     pub elapsed_ms: u64,
@@ -285,6 +288,11 @@ impl Record {
         };
         self.apps.iter().filter(|(_, app)| !app.lost).map(state).collect()
     }
+}
+
+/// serde hands over a reference.
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// The only field that every version has.

@@ -78,19 +78,37 @@ impl Deploy {
         self.record.deployment.as_ref().map_or((0, 0), |d| (d.bytes_from_peers, d.bytes_from_central))
     }
 
-    /// Counts what a fetch brought, and reports it now and then.
+    /// There is space, and it is known how much will come besides what came before.
+    pub(super) fn fits(&mut self, bytes: u64) -> Result<(), DeployError> {
+        let (peers, central) = self.fetched();
+        self.total = if bytes == 0 { 0 } else { peers.saturating_add(central).saturating_add(bytes) };
+        self.quarters = self.quarters_of(peers.saturating_add(central));
+        self.go(Event::Fits)
+    }
+
+    fn quarters_of(&self, bytes: u64) -> u64 {
+        u64::try_from(u128::from(bytes) * 4 / u128::from(self.total.max(1))).unwrap_or(u64::MAX)
+    }
+
+    /// Counts what a fetch brought, and reports each further quarter.
     pub(super) fn progress(&mut self, from_peers: u64, from_central: u64, now: Now) {
         let (peers, central) = self.fetched_before;
         if let Some(deployment) = &mut self.record.deployment {
             deployment.bytes_from_peers = peers.saturating_add(from_peers);
             deployment.bytes_from_central = central.saturating_add(from_central);
         }
-        self.report_progress("", now);
+        let (peers, central) = self.fetched();
+        let quarters = self.quarters_of(peers.saturating_add(central));
+        if self.total > 0 && (self.quarters + 1..4).contains(&quarters) {
+            self.report_progress("", now);
+        }
     }
 
     fn report_progress(&mut self, reason: &str, now: Now) {
         if self.progress_from <= now.steady && self.record.outbox.is_empty() {
             self.progress_from = now.steady.after(PROGRESS_INTERVAL);
+            let (peers, central) = self.fetched();
+            self.quarters = self.quarters_of(peers.saturating_add(central));
             self.remark(ReportState::Fetching, reason, now);
         }
     }

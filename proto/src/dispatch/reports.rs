@@ -85,6 +85,11 @@ impl Dispatch {
             known.parts_counter = report.counter;
             known.parts = report.parts.clone();
         }
+        if !report.agent.is_empty() && report.counter >= known.agent_counter {
+            known.agent_counter = report.counter;
+            known.agent = report.agent.clone();
+            known.free_bytes = report.free_bytes;
+        }
         let base = known.seen.base();
         self.note_progress(&report);
         self.out.push_back(Effect::Feedback(Box::new(report)));

@@ -234,6 +234,9 @@ pub struct Progress {
     pub bytes_from_peers: u64,
     /// Piece bytes from central.
     pub bytes_from_central: u64,
+    /// Piece bytes that its fetch under way takes in all; 0: not said.
+    #[serde(default)]
+    pub bytes_total: u64,
     /// Milliseconds since the device saw the row.
     pub elapsed_ms: u64,
     /// When it said so, by its clock.
@@ -256,6 +259,7 @@ impl Progress {
         self.exit = report.exit;
         self.bytes_from_peers = report.bytes_from_peers;
         self.bytes_from_central = report.bytes_from_central;
+        self.bytes_total = report.bytes_total;
         self.elapsed_ms = report.elapsed_ms;
         self.at = report.at;
     }
@@ -275,6 +279,15 @@ pub struct Device {
     pub parts_counter: u64,
     /// What it runs, by its newest report that says so.
     pub parts: Vec<PartState>,
+    /// Counter of the report that `agent` and `free_bytes` are from.
+    #[serde(default)]
+    pub agent_counter: u64,
+    /// The version of its agent; empty when it never said so.
+    #[serde(default)]
+    pub agent: String,
+    /// Free bytes of its object store's disk, roughly.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
 }
 
 /// Why the gateway has stopped acting.

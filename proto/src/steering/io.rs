@@ -172,6 +172,8 @@ pub enum Message {
         action: u64,
         /// How far.
         stage: Stage,
+        /// How much of the fetch under way is done, and of how much, in one unit.
+        done: Option<(u32, u32)>,
         /// Lines for the operator.
         details: Vec<String>,
     },

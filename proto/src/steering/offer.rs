@@ -101,7 +101,7 @@ fn next_of_deployment(id: &DeviceId, action: u64, device: &Device, state: &State
     };
     if let Some(reason) = refused {
         let details = vec![format!("refused: {reason}")];
-        let message = Message::Progress { action, stage: Stage::Failed, details };
+        let message = Message::Progress { action, stage: Stage::Failed, done: None, details };
         return (device.refused != Some(action)).then(|| tell(id, message, Asked::Refusal(action)));
     }
     let known = state.actions.get(&action);
@@ -120,8 +120,14 @@ fn next_of_deployment(id: &DeviceId, action: u64, device: &Device, state: &State
         return None;
     }
     let details = vec![format!("waiting: {waits}")];
-    let message = Message::Progress { action, stage: Stage::Proceeding, details };
+    let message = Message::Progress { action, stage: Stage::Proceeding, done: None, details };
     Some(tell(id, message, Asked::Waiting(action, waits)))
+}
+
+/// Bytes in words that change only when it matters.
+fn amount(bytes: u64) -> String {
+    let mib = bytes >> 20;
+    if mib < 10 << 10 { format!("{mib} MiB") } else { format!("{} GiB", mib >> 10) }
 }
 
 /// What the server may show of a device: what runs there by its own word, and what its newest action cost.
@@ -130,6 +136,12 @@ fn attributes(id: &DeviceId, state: &State) -> BTreeMap<String, String> {
     let mut map = BTreeMap::new();
     for part in &device.parts {
         map.insert(format!("app.{}", part.name), format!("{} ({})", part.version, part.commit));
+    }
+    if !device.agent.is_empty() {
+        map.insert("agent".into(), device.agent.clone());
+    }
+    if let Some(free) = device.free_bytes {
+        map.insert("free_disk".into(), amount(free));
     }
     let ended = |a: &Action| a.devices.get(id).filter(|p| p.state.is_some_and(ReportState::is_terminal)).cloned();
     let newest = state.rows.get(id).filter(|row| row.mode != Mode::Withdraw);

@@ -116,7 +116,7 @@ fn about_cancel(report: &Report, device: &Device, state: &State) -> Plan {
                 return Plan::Pass;
             }
             let details = vec!["withdrawn at the gateway by its operator".to_owned()];
-            Plan::Tell { message: Message::Progress { action, stage: Stage::Failed, details }, last: true }
+            Plan::Tell { message: Message::Progress { action, stage: Stage::Failed, done: None, details }, last: true }
         }
         _ => Plan::Pass,
     }
@@ -131,14 +131,34 @@ fn word(report: &Report, device: &Device, stage: Stage) -> Plan {
     if let (ReportState::Accepted, Some(Ok(order))) = (report.state, device.reading(action).map(|r| &r.order)) {
         details.extend(order.notes.iter().cloned());
     }
-    Plan::Tell { message: Message::Progress { action, stage, details }, last: stage.is_final() }
+    Plan::Tell { message: Message::Progress { action, stage, done: done(report), details }, last: stage.is_final() }
+}
+
+/// How much of the fetch is done, in units that both numbers share and that fit 31 bits.
+fn scaled(report: &Report) -> Option<(u32, u32, &'static str)> {
+    let (total, unit) = match report.bytes_total {
+        0 => return None,
+        total if total < 10_000_000 => (total, (1_000, "kB")),
+        total => (total, (1_000_000, "MB")),
+    };
+    let of = u32::try_from(total.div_ceil(unit.0)).ok().filter(|of| *of <= i32::MAX as u32)?;
+    let done = report.bytes_from_peers.saturating_add(report.bytes_from_central) / unit.0;
+    Some((u32::try_from(done).unwrap_or(of).min(of), of, unit.1))
+}
+
+fn done(report: &Report) -> Option<(u32, u32)> {
+    scaled(report).filter(|_| report.state == ReportState::Fetching).map(|(done, of, _)| (done, of))
+}
+
+fn fetching(report: &Report) -> String {
+    scaled(report).map_or_else(|| "fetching".into(), |(done, of, unit)| format!("fetching: {done} of {of} {unit}"))
 }
 
 /// Lines for the operator: what happened, how the app ended, its last lines, what it cost.
 fn details(report: &Report) -> Vec<String> {
     let what = match report.state {
         ReportState::Accepted => "accepted: the bundle holds, fetching begins",
-        ReportState::Fetching => "fetching",
+        ReportState::Fetching => &fetching(report),
         ReportState::Staged => "staged: everything lies checked out beside the running version",
         ReportState::Switching => "switching",
         ReportState::Proving => "proving: the new version runs and is watched",

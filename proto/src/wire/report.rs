@@ -10,6 +10,8 @@ use serde_bytes::ByteBuf;
 pub const LOG_LINES_MAX: usize = 20;
 /// The longest log line in bytes.
 pub const LOG_LINE_LEN_MAX: usize = 512;
+/// The longest version of an agent in bytes.
+pub const AGENT_LEN_MAX: usize = 64;
 /// The longest reason in bytes.
 pub const REASON_LEN_MAX: usize = 1024;
 
@@ -107,6 +109,16 @@ pub struct Report {
     /// Piece bytes that this device got from central for this action.
     #[serde(default)]
     pub bytes_from_central: u64,
+    /// While it fetches: piece bytes that the action takes in all. 0: not said, as by agents before this field.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes_total: u64,
+    /// The agent's version; empty: not said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub agent: String,
+    /// Free bytes of the object store's disk, rounded down so that it says something new only now and then. Absent: not
+    /// said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
     /// Milliseconds since the row was first seen.
     #[serde(default)]
     pub elapsed_ms: u64,
@@ -127,6 +139,9 @@ impl Document for Report {
         let long = self.log.iter().any(|l| l.len() > LOG_LINE_LEN_MAX);
         if self.log.len() > LOG_LINES_MAX || long {
             return DocumentError::err("log", "too many or too long lines");
+        }
+        if self.agent.len() > AGENT_LEN_MAX || self.agent.chars().any(char::is_control) {
+            return DocumentError::err("agent", format!("over {AGENT_LEN_MAX} bytes, or not printable"));
         }
         if self.parts.len() > super::bundle::PARTS_MAX * 2 {
             return DocumentError::err("parts", "too many parts");

@@ -143,6 +143,7 @@ fn ended(counter: u64) -> Outgoing {
         cause: Cause::default(),
         bytes_from_peers: 0,
         bytes_from_central: 0,
+        bytes_total: 0,
         elapsed_ms: 0,
         at: Timestamp::ZERO,
     }

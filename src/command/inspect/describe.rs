@@ -136,7 +136,14 @@ impl Describe for Report {
         listed(text, "log", &self.log, |l| l.escape_debug().to_string());
         listed(text, "runs", &self.parts, |p| format!("{} {} ({})", p.name, p.version, p.commit.short()));
         let (peers, central) = (self.bytes_from_peers, self.bytes_from_central);
-        line(text, "bytes", &format!("{peers} from peers, {central} from central"));
+        let of = if self.bytes_total > 0 { format!(", of {}", self.bytes_total) } else { String::new() };
+        line(text, "bytes", &format!("{peers} from peers, {central} from central{of}"));
+        if !self.agent.is_empty() {
+            line(text, "agent", &self.agent);
+        }
+        if let Some(free) = self.free_bytes {
+            line(text, "free", &format!("{free} bytes"));
+        }
         line(text, "elapsed", &format!("{}.{:03} s", self.elapsed_ms / 1000, self.elapsed_ms % 1000));
         line(text, "made", &self.at);
     }

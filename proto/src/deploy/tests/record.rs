@@ -31,6 +31,7 @@ fn sample(phase: Phase) -> Record {
         cause: Cause { reason: "no".into(), exit: Some(ExitStatus::Code(1)), log: vec!["x".into()] },
         bytes_from_peers: 1,
         bytes_from_central: 2,
+        bytes_total: 0,
         elapsed_ms: 3,
         at: Timestamp::from_millis(4),
     };
@@ -123,6 +124,7 @@ fn the_room_that_a_deployment_is_refused_for_is_enough() {
         cause: Cause::new(&"x".repeat(reason)),
         bytes_from_peers: u64::MAX,
         bytes_from_central: u64::MAX,
+        bytes_total: if state == ReportState::Fetching { u64::MAX } else { 0 },
         elapsed_ms: u64::MAX,
         at: Timestamp::MAX,
     };

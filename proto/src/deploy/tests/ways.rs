@@ -193,7 +193,7 @@ fn work_that_may_succeed_later_is_tried_again_with_growing_waits() {
 }
 
 #[test]
-fn progress_is_reported_at_most_every_ten_seconds() {
+fn progress_is_reported_once_a_quarter_and_not_too_often() {
     let script = Script::new("1", &[("web", Behaviour::Runs)]);
     let mut world = World::new();
     let row = world.row(1, &script, Mode::Now);

@@ -226,7 +226,7 @@ impl World {
                 self.answer(ticket, bundle, "judge", |s| s.judge, Input::Judged { ticket, parts });
             }
             Effect::CheckSpace { ticket, bundle, .. } => {
-                self.answer(ticket, bundle, "space", |s| s.space, Input::Fits { ticket });
+                self.answer(ticket, bundle, "space", |s| s.space, Input::Fits { ticket, bytes: 40 });
             }
             Effect::Fetch { ticket, bundle, moves } => {
                 self.imported.extend(moves.iter().map(|m| m.new.commit));

@@ -57,6 +57,22 @@ enrolment-answer 660 b3375bedf8ad7875a1ef081b0d516f03eb3f66c1e43aba3e0954d73b67b
 ";
 
 #[test]
+fn what_reports_of_newer_agents_say_besides_is_added_to_the_bytes_of_older_ones() {
+    let old = samples::report();
+    let new = Report { bytes_total: 4096, agent: "0.2.0".into(), free_bytes: Some(1 << 30), ..old.clone() };
+    let bytes = seal(&new, &[&samples::key(1)]).unwrap();
+    assert_eq!(open::<Report>(&bytes).unwrap().document, new);
+    let body = |report: &Report| {
+        let bytes = seal(report, &[&samples::key(1)]).unwrap();
+        Envelope::decode(&bytes, Report::LEN_MAX).unwrap().body.to_vec()
+    };
+    let added = body(&new).len() - body(&old).len();
+    assert_eq!(added, "bytes_total".len() + "agent".len() + "free_bytes".len() + 3 + 3 + 6 + 5, "three more keys");
+    let odd = Report { agent: "0.2\n".into(), ..old };
+    assert!(open::<Report>(&seal(&odd, &[&samples::key(1)]).unwrap_or_default()).is_err());
+}
+
+#[test]
 fn a_hint_is_these_bytes() {
     let hint = Hint { epoch: 1, counter: 7, digest: Digest([0xab; 32]), length: 600 };
     let expected =
