@@ -68,6 +68,15 @@ impl Audit {
         self.append(Key::Report(report.device.clone(), report.counter), &line)
     }
 
+    /// The number of the next entry, as far as the last part of the log tells: a state that was lost may have used more
+    /// numbers than the one in its place knows of.
+    pub fn next_entry(&self) -> u64 {
+        match self.there.range(..=Key::Entry(u64::MAX)).next_back() {
+            Some(Key::Entry(id)) => id.saturating_add(1),
+            _ => 1,
+        }
+    }
+
     fn append(&mut self, key: Key, line: &Value) -> Result<(), AuditError> {
         if self.there.contains(&key) {
             return Ok(());

@@ -136,6 +136,23 @@ pub fn read_state(dir: &Path) -> Result<Option<State>, DiskError> {
     }
 }
 
+/// The reports in a gateway's directory, without taking it; what is being written or goes meanwhile is left out.
+pub fn read_spool(dir: &Path) -> Result<Vec<Vec<u8>>, DiskError> {
+    let dir = dir.join("spool");
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(&dir).map_err(io("reading", &dir))? {
+        let entry = entry.map_err(io("reading", &dir))?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    let gone = |e: &std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
+    let read = paths.iter().map(|path| (path, std::fs::read(path)));
+    let kept = read.filter(|(_, bytes)| !bytes.as_ref().is_err_and(gone));
+    kept.map(|(path, bytes)| bytes.map_err(io("reading", path))).collect()
+}
+
 fn io<'a>(action: &'static str, path: &'a Path) -> impl Fn(std::io::Error) -> DiskError + use<'a> {
     move |source| DiskError::Io { action, path: path.to_owned(), source }
 }

@@ -5,6 +5,7 @@
 //! Hawkbit, its one way to the network.
 
 pub mod audit;
+pub mod backup;
 pub mod control;
 pub mod daemon;
 pub mod ddi;

@@ -35,7 +35,7 @@ section!(PeerFragment {
     client_uid: u32,
 });
 section!(AgentFragment { peer_uid: u32, probation_s: u64, stop_timeout_s: u64 });
-section!(GatewayFragment { key: PathBuf, announcement_hours: u64 });
+section!(GatewayFragment { key: PathBuf, announcement_hours: u64, metrics: String });
 
 /// All sections of one file, or of several merged.
 #[derive(Debug, Default, Deserialize)]

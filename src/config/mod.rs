@@ -148,6 +148,8 @@ pub struct GatewaySettings {
     pub key: PathBuf,
     /// How long an announcement holds; it is renewed at half of it.
     pub announcement_lifetime: Duration,
+    /// Where Prometheus may read figures, on this host only; `None` serves none.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The default size of the frame cache.
@@ -237,6 +239,16 @@ fn gateway(f: GatewayFragment, paths: &Paths) -> Result<GatewaySettings, ConfigE
     Ok(GatewaySettings {
         key: f.key.unwrap_or_else(|| paths.gateway_key()),
         announcement_lifetime: seconds("[gateway] announcement_hours", hours.saturating_mul(3600), 5 * 366 * 86_400)?,
+        metrics: f.metrics.map(|address| loopback("[gateway] metrics", &address)).transpose()?,
+    })
+}
+
+/// Whoever may read it is on this host: there is neither TLS nor a password.
+fn loopback(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
+    let parsed = text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
+    parsed.ok_or_else(|| {
+        let problem = "must be a loopback address with its port, such as \"127.0.0.1:9464\"".to_owned();
+        ConfigError::Value { key, value: text.to_owned(), problem }
     })
 }
 
@@ -281,7 +293,7 @@ mod tests {
     #[test]
     fn each_mistake_is_named_with_its_place() {
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
-        let cases: [Case<'_>; 6] = [
+        let cases: [Case<'_>; 8] = [
             (&[], &["no configuration", "fullmetal.toml"]),
             (&[("fullmetal.toml", "[device]\nid = \"x\"\n")], &["[device] fleet is not set"]),
             (&[("fullmetal.toml", "[peer]\nprot = 1\n")], &["fullmetal.toml", "line 2", "prot", "port"]),
@@ -290,6 +302,14 @@ mod tests {
             (
                 &[("fullmetal.toml", &format!("{DEVICE}[peer]\ncentral = \"ftp://x\"\n"))],
                 &["[peer] central", "http://"],
+            ),
+            (
+                &[("fullmetal.toml", &format!("{DEVICE}[gateway]\nmetrics = \"0.0.0.0:9464\"\n"))],
+                &["[gateway] metrics", "loopback", "127.0.0.1:9464"],
+            ),
+            (
+                &[("fullmetal.toml", &format!("{DEVICE}[gateway]\nmetrics = \"[::1]\"\n"))],
+                &["[gateway] metrics", "port"],
             ),
         ];
         for (files, words) in cases {

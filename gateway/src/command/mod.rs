@@ -3,6 +3,8 @@
 //! Exit status 2 is for usage and configuration, 1 for failure.
 
 mod ask;
+mod backup;
+mod restore;
 
 use clap::{Parser, Subcommand};
 use fullmetal::config::{Paths, Settings};
@@ -62,6 +64,16 @@ enum Command {
     },
     /// Let a gateway act again that stopped because another one acts.
     Resume,
+    /// Put everything that the gateway keeps into one file, also while it runs; keys, tokens and audit log are not in it.
+    Backup {
+        /// Where; an older back-up there is replaced.
+        file: PathBuf,
+    },
+    /// Make a back-up the state of this gateway, which must not run.
+    Restore {
+        /// What `backup` wrote.
+        file: PathBuf,
+    },
     /// Show devices, actions and reports; of a gateway that does not run, what it kept.
     Status,
 }
@@ -76,6 +88,8 @@ pub fn main() -> ExitCode {
         Command::Withdraw { action } => ask::withdraw(&paths, action, cli.json),
         Command::Confirm { action, deny } => ask::confirm(&paths, action, !deny, cli.json),
         Command::Resume => ask::resume(&paths, cli.json),
+        Command::Backup { file } => backup::backup(&paths, &file, cli.json),
+        Command::Restore { file } => restore::restore(&paths, &file, cli.json),
         Command::Status => ask::status(&paths, cli.json),
     };
     console::exit("fullmetal-gateway", result, |e| {

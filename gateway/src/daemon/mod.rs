@@ -137,8 +137,9 @@ pub fn run(settings: &Settings, settle: Duration) -> Result<(), DaemonError> {
     let key = usable_key(settings, &trust)?;
     let dir = settings.paths.gateway_dir();
     let disk = Disk::open(&dir)?;
-    let state = disk.load_state()?;
+    let mut state = disk.load_state()?;
     let audit = Audit::open(&dir.join("audit.jsonl"))?;
+    state.next_entry = state.next_entry.max(audit.next_entry());
     let clock = Clock::new();
     clock.raise(trust.trust.issued);
     if let Some(announced) = &state.announced {

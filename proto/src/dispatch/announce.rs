@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// How far announcements lie apart whose rows nobody waits for: each goes to every device of the fleet.
 const APART: Duration = Duration::from_secs(1);
+/// How many counters are passed over when nobody can tell which a lost state had used: more than an announcement a second
+/// for a century.
+const SKIPPED: u64 = 1 << 32;
 
 impl Dispatch {
     pub(super) fn may_act(&self) -> bool {
@@ -178,6 +181,12 @@ impl Dispatch {
         if rank.0 > self.config.epoch {
             return self.raise(Alarm::OldTrust { rank });
         }
+        if rank >= self.state.rank && self.state.alarm == Some(Alarm::Restored) {
+            // This is what a restored state waits for; a neighbour of the peer may know a newer one still.
+            self.state.alarm = None;
+            self.listen();
+            self.touch();
+        }
         if rank == self.state.rank {
             let other = |a: &Announced| a.rank == rank && a.content != newest.content;
             if self.state.announced.as_ref().is_some_and(other) {
@@ -278,16 +287,30 @@ impl Dispatch {
     }
 
     pub(super) fn resume(&mut self, ticket: u64) {
-        if let Some(Alarm::Conflict { .. }) = self.state.alarm.take() {
+        match self.state.alarm.take() {
             // Both announcements of that counter are void: ours goes out again under the next.
-            self.state.announced = None;
-            self.current = None;
-            self.state.fresh = self.state.rows.keys().cloned().collect();
-            self.compose_soon();
+            Some(Alarm::Conflict { .. }) => self.announce_anew(),
+            Some(Alarm::Restored) => {
+                self.state.rank.1 = self.state.rank.1.saturating_add(SKIPPED);
+                self.announce_anew();
+            }
+            _ => {}
         }
-        self.settled = false;
-        self.settle_at = self.connected.then(|| self.now.after(self.config.settle));
+        self.listen();
         self.audit(Event::Resumed);
         self.once_durable(Effect::Answer { ticket, action: None, outcome: Outcome::Resumed });
+    }
+
+    /// Learns for a while before it acts.
+    fn listen(&mut self) {
+        self.settled = false;
+        self.settle_at = self.connected.then(|| self.now.after(self.config.settle));
+    }
+
+    fn announce_anew(&mut self) {
+        self.state.announced = None;
+        self.current = None;
+        self.state.fresh = self.state.rows.keys().cloned().collect();
+        self.compose_soon();
     }
 }

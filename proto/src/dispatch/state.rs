@@ -311,6 +311,8 @@ pub enum Alarm {
     },
     /// No counter is left in this epoch.
     Exhausted,
+    /// The state came from a backup: what was announced since is not known until the fleet tells it.
+    Restored,
 }
 
 impl fmt::Display for Alarm {
@@ -329,6 +331,10 @@ impl fmt::Display for Alarm {
                  install the newest trust file, then `fullmetal-gateway resume`"
             ),
             Alarm::Exhausted => f.write_str("the counter of this epoch is used up; rotate the gateway role"),
+            Alarm::Restored => f.write_str(
+                "the state came from a backup, and the gateway waits until its peer has the fleet's newest announcement; \
+                 where no device has one any more: `fullmetal-gateway resume`",
+            ),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod crash;
 mod heard;
 mod many;
+mod restored;
 mod rules;
 
 use super::*;
