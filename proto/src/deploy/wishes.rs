@@ -106,6 +106,8 @@ impl Deploy {
             bytes_from_peers: 0,
             bytes_from_central: 0,
         });
+        // What the one before took says nothing of this one.
+        (self.total, self.quarters) = (0, 0);
         self.queue.change();
         self.go(Event::TakenUp)
     }

@@ -4,7 +4,7 @@ use super::device::Asked;
 use super::io::{Message, Open, Question};
 use super::{Next, Steering, ask, tell, withdraw};
 use crate::DeviceId;
-use crate::dispatch::{Phase, Progress, State};
+use crate::dispatch::{Phase, State};
 use crate::wire::{Mode, ReportState};
 
 /// What a device says, or can be known to say, to a cancel.
@@ -22,7 +22,8 @@ impl Steering {
         let device = self.devices.get_mut(id)?;
         let Some(Open::Cancel(number)) = device.open else { return None };
         let Some((cancel, stops)) = device.cancel else { return Some(ask(id, Question::Cancel(number))) };
-        let ended = state.actions.get(&stops).is_none_or(|a| a.phase.is_over());
+        // Of an action of other devices nothing is to be stopped here.
+        let ended = state.actions.get(&stops).is_none_or(|a| a.phase.is_over() || !a.devices.contains_key(id));
         if !ended && device.withdrawing != Some(stops) {
             device.withdrawing = Some(stops);
             return Some(withdraw(stops));
@@ -47,10 +48,11 @@ impl Steering {
         let row = state.rows.get(id).filter(|row| row.mode != Mode::Withdraw).map(|row| row.action);
         for action in [read, row].into_iter().flatten().filter(|a| Some(*a) != wanted) {
             let Some(known) = state.actions.get(&action).filter(|a| a.given) else { continue };
-            let progress = known.devices.get(id);
+            // A server that names the action of another device takes nothing from that.
+            let Some(progress) = known.devices.get(id) else { continue };
             // `downloaded` has ended an action for the server, and what is staged harms nobody.
-            let staged = known.mode == Mode::Stage && progress.and_then(|p| p.state) == Some(ReportState::Staged);
-            let over = known.phase.is_over() || progress.is_some_and(Progress::is_over);
+            let staged = known.mode == Mode::Stage && progress.state == Some(ReportState::Staged);
+            let over = known.phase.is_over() || progress.is_over();
             if over || staged || device.withdrawing == Some(action) {
                 continue;
             }

@@ -50,6 +50,9 @@ impl Steering {
         let Some(Open::Deployment(action)) = device.open else { return };
         let Some(Reading { order: Ok(order), valid_for, .. }) = device.reading(action) else { return };
         let known = state.actions.get(&action);
+        if known.is_some_and(|a| !a.devices.contains_key(id)) {
+            return;
+        }
         if order.hold.is_some() {
             if known.is_some_and(|a| !a.phase.is_over()) && device.withdrawing != Some(action) {
                 device.withdrawing = Some(action);
@@ -105,11 +108,13 @@ fn next_of_deployment(id: &DeviceId, action: u64, device: &Device, state: &State
         return (device.refused != Some(action)).then(|| tell(id, message, Asked::Refusal(action)));
     }
     let known = state.actions.get(&action);
-    let other =
-        |a: &Action, o: &Order| if a.parts.is_empty() { !a.brings(&o.wish.parts) } else { a.parts != o.wish.parts };
+    let other = |a: &Action, o: &Order| {
+        let parts = if a.parts.is_empty() { !a.brings(&o.wish.parts) } else { a.parts != o.wish.parts };
+        parts || !a.devices.contains_key(id)
+    };
     let waits = match (known, phase, &state.alarm) {
         (Some(known), ..) if reading.order.as_ref().is_ok_and(|o| other(known, o)) => format!(
-            "this gateway knows action {action} with other software; was the server's database made anew? Assign again \
+            "this gateway knows action {action} with other software or for other devices; was the server's database made anew? Assign again \
              until the number is a new one, or start the gateway with an empty state directory"
         ),
         (_, Some(Phase::Pending { reason }), _) if !reason.is_empty() => reason.clone(),

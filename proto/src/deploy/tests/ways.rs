@@ -239,3 +239,16 @@ fn answers_that_do_not_fit_are_errors_and_late_answers_are_ignored() {
     world.settle();
     assert_eq!(world.ends(), [(1, ReportState::Succeeded)]);
 }
+
+#[test]
+fn before_it_is_known_what_a_deployment_takes_nothing_is_told_of_what_the_one_before_took() {
+    let mut world = deployed(&Script::new("1", &[("web", Behaviour::Runs)]));
+    let second = Script { judge: Luck::Once, ..Script::new("2", &[("web", Behaviour::Runs)]) };
+    world.now.steady = world.now.steady.after(Duration::from_secs(60));
+    let row = world.row(2, &second, Mode::Now);
+    world.announce((1, 2), Some(row));
+    world.settle();
+    let waits = world.spool.values().find(|o| o.action == 2 && o.state == ReportState::Fetching);
+    assert_eq!(waits.map(|o| o.bytes_total), Some(0), "{:?}", world.states(2));
+    assert_eq!(world.ends().last(), Some(&(2, ReportState::Succeeded)));
+}
