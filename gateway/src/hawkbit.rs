@@ -7,6 +7,7 @@ use crate::ddi::{
     ActionId, AttributeMode, Attributes, Base, Confirmation, Ddi, DdiError, Etag, Execution, Feedback, Finished, Pace,
     Polled, Random, SLEEP_DEFAULT, Verdict, mapping,
 };
+use crate::metrics::Requests;
 use fullmetal::identity::Clock;
 use fullmetal_proto::DeviceId;
 use fullmetal_proto::steering::{Effect, Hold, Input, Message, Open, Order, Question, Reply, Stage};
@@ -44,11 +45,18 @@ pub struct Hawkbit {
 }
 
 impl Hawkbit {
-    /// Starts the thread; it ends when the last clone is dropped.
+    /// Starts the thread; it ends when the last clone is dropped. Each request is counted in `requests`.
     ///
     /// # Errors
     /// When the system gives no thread or runtime.
-    pub fn start<E>(ddi: Ddi, pace: Pace, clock: Clock, seed: u64, events: Sender<E>) -> std::io::Result<Self>
+    pub fn start<E>(
+        ddi: Ddi,
+        pace: Pace,
+        clock: Clock,
+        seed: u64,
+        requests: Requests,
+        events: Sender<E>,
+    ) -> std::io::Result<Self>
     where
         E: From<FromHawkbit> + Send + 'static,
     {
@@ -58,6 +66,7 @@ impl Hawkbit {
             ddi,
             pace,
             clock,
+            requests,
             random: Mutex::new(Random::new(seed)),
             memory: Mutex::new(BTreeMap::new()),
         });
@@ -81,12 +90,13 @@ where
     while let Some(effect) = inbox.recv().await {
         let (asker, events) = (asker.clone(), events.clone());
         tokio::spawn(async move {
-            let told = matches!(effect, Effect::Tell { .. });
+            let (told, purpose) = (matches!(effect, Effect::Tell { .. }), purpose(&effect));
             let (device, done) = match effect {
                 Effect::Ask { device, question } => (device.clone(), asker.ask(&device, question).await),
                 Effect::Tell { device, message } => (device.clone(), asker.tell(&device, message).await),
                 Effect::Dispatch(_) => return,
             };
+            asker.requests.count(purpose, done.as_ref().map_or_else(outcome, |_| "done"));
             let input = done.unwrap_or_else(|error| {
                 let (reply, trouble) = judge(&error, told);
                 tracing::debug!(%device, %error, "hawkbit");
@@ -97,6 +107,32 @@ where
             });
             let _ = events.send(E::from(FromHawkbit::Input(Box::new(input))));
         });
+    }
+}
+
+/// What a request is for, in a word.
+fn purpose(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Ask { question: Question::Base, .. } => "poll",
+        Effect::Ask { question: Question::Deployment(_), .. } => "deployment",
+        Effect::Ask { question: Question::Cancel(_), .. } => "cancel",
+        Effect::Tell { message: Message::Progress { .. }, .. } => "feedback",
+        Effect::Tell { message: Message::CancelAccepted { .. } | Message::CancelRejected { .. }, .. } => {
+            "cancel-feedback"
+        }
+        Effect::Tell { message: Message::Confirmation { .. }, .. } => "confirmation",
+        Effect::Tell { message: Message::Attributes(_), .. } => "attributes",
+        Effect::Dispatch(_) => "nothing",
+    }
+}
+
+/// How a request failed, in a word.
+fn outcome(error: &DdiError) -> &'static str {
+    match error.verdict() {
+        Verdict::Retry(_) => "later",
+        Verdict::Lasting => "lasting",
+        Verdict::Gone | Verdict::NotFound => "gone",
+        Verdict::Quota(_) => "quota",
     }
 }
 
@@ -117,6 +153,7 @@ struct Asker {
     ddi: Ddi,
     pace: Pace,
     clock: Clock,
+    requests: Requests,
     random: Mutex<Random>,
     memory: Mutex<BTreeMap<DeviceId, Memory>>,
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod offered;
+mod operations;
 mod sick;
 #[allow(dead_code, reason = "shared with power_loss")]
 mod site;

@@ -9,6 +9,7 @@ use crate::ddi::DdiError;
 use crate::disk::{Disk, DiskError};
 use crate::hawkbit::FromHawkbit;
 use crate::link::{FromLink, Link};
+use crate::metrics::{self, MetricsError, Requests};
 use crate::resolve::{LinkCentral, Resolution, Resolver};
 use crate::status::Status;
 use crate::verify;
@@ -65,6 +66,9 @@ pub enum DaemonError {
     /// Audit log.
     #[error("{0}")]
     Audit(#[from] AuditError),
+    /// Figures for Prometheus.
+    #[error("{0}")]
+    Metrics(#[from] MetricsError),
     /// The own socket.
     #[error("{0}")]
     Local(#[from] LocalError),
@@ -73,7 +77,8 @@ pub enum DaemonError {
 impl DaemonError {
     /// Whether what was installed or configured is wrong, rather than what happened.
     pub fn is_configuration(&self) -> bool {
-        !matches!(self, DaemonError::Disk(_) | DaemonError::Audit(_) | DaemonError::Local(_) | DaemonError::Thread(_))
+        use DaemonError::{Audit, Disk, Local, Metrics, Thread};
+        !matches!(self, Disk(_) | Audit(_) | Local(_) | Thread(_) | Metrics(_))
     }
 }
 
@@ -155,7 +160,12 @@ pub fn run(settings: &Settings, settle: Duration) -> Result<(), DaemonError> {
     let (events, inbox) = mpsc::channel::<Event>();
     let trust = SharedTrust::new(trust);
     let (link, resolver) = connect(settings, &trust, &events);
-    let steer = settings.hawkbit.as_ref().map(|h| Steer::start(h, &clock, events.clone())).transpose()?;
+    let requests = Requests::default();
+    let steer = |h| Steer::start(h, &clock, &requests, events.clone());
+    let steer = settings.hawkbit.as_ref().map(steer).transpose()?;
+    if let Some(address) = settings.gateway.metrics {
+        metrics::start(address, requests, events.clone())?;
+    }
     let socket = control::socket_path(&settings.paths);
     if let Some(parent) = socket.parent() {
         let err = |source| LocalError::Socket { action: "making the directory of", path: socket.clone(), source };

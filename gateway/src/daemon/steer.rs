@@ -4,6 +4,7 @@ use super::{Daemon, DaemonError, Event};
 use crate::control::Response;
 use crate::ddi::{Ddi, Options, Pace};
 use crate::hawkbit::{FromHawkbit, Hawkbit};
+use crate::metrics::Requests;
 use crate::status::{HawkbitStatus, Status};
 use fullmetal::config::{Confirm, HawkbitSettings};
 use fullmetal::identity::Clock;
@@ -24,13 +25,19 @@ pub(super) struct Steer {
 
 impl Steer {
     /// Reads tokens and CA certificates; asks nothing yet.
-    pub(super) fn start(settings: &HawkbitSettings, clock: &Clock, events: Sender<Event>) -> Result<Self, DaemonError> {
+    pub(super) fn start(
+        settings: &HawkbitSettings,
+        clock: &Clock,
+        requests: &Requests,
+        events: Sender<Event>,
+    ) -> Result<Self, DaemonError> {
         // Only jitter comes from it: two gateways should not poll in step.
         let seed = clock.now().as_millis() ^ u64::from(std::process::id()) << 32;
         let options = Options::load(settings, clock.clone(), seed).map_err(crate::ddi::DdiError::from)?;
         let pace = Pace { min: settings.poll_min, max: settings.poll_max };
         let ddi = Ddi::new(options)?;
-        let server = Hawkbit::start(ddi, pace, clock.clone(), seed, events).map_err(DaemonError::Thread)?;
+        let server =
+            Hawkbit::start(ddi, pace, clock.clone(), seed, requests.clone(), events).map_err(DaemonError::Thread)?;
         let confirm = match settings.confirm {
             Confirm::Ask => steering::Confirm::Ask,
             Confirm::Auto => steering::Confirm::Auto,
