@@ -1,9 +1,10 @@
 //! Announcements: composed, renewed, learned from the fleet, and the alarms of two gateways.
 
+use super::alarm::Alarm;
 use super::decide::labels_of;
 use super::io::{Effect, Newest, Outcome};
 use super::machine::Dispatch;
-use super::state::{Action, Alarm, Announced, Event, Phase, Wanted};
+use super::state::{Action, Announced, Event, Phase, Wanted};
 use crate::wire::{Announcement, Bundle, Mode, Part, Row, cbor, open};
 use crate::{DeviceId, Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,7 @@
 //! What goes into and comes out of the gateway's core.
 
-use super::state::{Alarm, Entry, State};
+use super::alarm::Alarm;
+use super::state::{Entry, State};
 use crate::wire::{Announcement, Bundle, Mode, Part, Report, StartOptions};
 use crate::{AppName, DeviceId, Digest, FleetId, RefName, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -16,6 +16,7 @@
 //! announcement. It takes that one's rows over as its own. Later a newer one that is not its own, or an
 //! equal counter with other content, is an [`Alarm`]: it stops acting until a person resumes it.
 
+mod alarm;
 mod announce;
 mod decide;
 mod io;
@@ -26,9 +27,10 @@ mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use alarm::Alarm;
 pub use io::{Config, Effect, Input, NOBODY, Newest, Outcome, PartWish, Targets, Wish};
 pub use machine::Dispatch;
 pub use seen::Seen;
 pub use state::{
-    Action, Alarm, Announced, Device, Entry, Event, Label, Phase, Progress, STATE_LEN_MAX, State, StateError, Wanted,
+    Action, Announced, Device, Entry, Event, Label, Phase, Progress, STATE_LEN_MAX, State, StateError, Wanted,
 };
