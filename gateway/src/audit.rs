@@ -2,20 +2,23 @@
 //! when, and what came of it.
 //!
 //! The core may hand out an entry or a report again after a crash; what the last part of the log already
-//! has is not written twice. A line that a power cut tore is cut off at the next start.
+//! has is not written twice. What people do at the gateway itself (a confirmation, a restore) has a line too. A line that a power cut tore is cut off at the next start.
 
 use fullmetal::durable::sync_dir;
-use fullmetal_proto::DeviceId;
 use fullmetal_proto::dispatch::Entry;
 use fullmetal_proto::wire::Report;
+use fullmetal_proto::{DeviceId, Timestamp};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 /// How much of the log's end is searched for what is there already.
 const TAIL_LEN: u64 = 8 << 20;
+
+/// Lines that are remembered, for what comes again: more than the reports that a gateway spools.
+const KEYS_MAX: usize = 200_000;
 
 /// The log could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,8 @@ pub struct Audit {
     path: PathBuf,
     file: File,
     there: BTreeSet<Key>,
+    /// The same in the order of their lines.
+    order: VecDeque<Key>,
     /// Lines were written that may not be on disk.
     unsynced: bool,
 }
@@ -48,24 +53,25 @@ impl Audit {
         let err = |source| AuditError { path: path.to_owned(), source };
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(err)?;
         sync_dir(path.parent().unwrap_or(Path::new("."))).map_err(|e| err(e.source))?;
-        let there = mend(&mut file).map_err(err)?;
-        Ok(Audit { path: path.to_owned(), file, there, unsynced: false })
+        let order = VecDeque::from(mend(&mut file).map_err(err)?);
+        let there = order.iter().cloned().collect();
+        Ok(Audit { path: path.to_owned(), file, there, order, unsynced: false })
     }
 
     /// Writes an entry unless it is there; durable after [`Audit::sync`].
     pub fn entry(&mut self, entry: &Entry) -> Result<(), AuditError> {
         let line = json!({ "at": entry.at.to_string(), "entry": entry.id, "event": entry.event });
-        self.append(Key::Entry(entry.id), &line)
+        self.append_once(Key::Entry(entry.id), &line)
     }
 
     /// Writes a report unless it is there; durable after [`Audit::sync`].
-    pub fn report(&mut self, at: fullmetal_proto::Timestamp, report: &Report) -> Result<(), AuditError> {
+    pub fn report(&mut self, at: Timestamp, report: &Report) -> Result<(), AuditError> {
         let mut body = serde_json::to_value(report).unwrap_or_default();
         if let Some(fields) = body.as_object_mut() {
             fields.remove("certificate");
         }
         let line = json!({ "at": at.to_string(), "report": body });
-        self.append(Key::Report(report.device.clone(), report.counter), &line)
+        self.append_once(Key::Report(report.device.clone(), report.counter), &line)
     }
 
     /// The number of the next entry, as far as the last part of the log tells: a state that was lost may have used more
@@ -77,14 +83,31 @@ impl Audit {
         }
     }
 
-    fn append(&mut self, key: Key, line: &Value) -> Result<(), AuditError> {
+    /// Writes what a person did at the gateway, under its name; durable when this returns.
+    pub fn deed(&mut self, at: Timestamp, name: &str, what: Value) -> Result<(), AuditError> {
+        self.append(&json!({ "at": at.to_string(), name: what }))?;
+        self.sync()
+    }
+
+    fn append_once(&mut self, key: Key, line: &Value) -> Result<(), AuditError> {
         if self.there.contains(&key) {
             return Ok(());
         }
+        self.append(line)?;
+        self.there.insert(key.clone());
+        self.order.push_back(key);
+        if self.order.len() > KEYS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.there.remove(&oldest);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, line: &Value) -> Result<(), AuditError> {
         let written = self.file.write_all(format!("{line}\n").as_bytes());
         written.map_err(|source| AuditError { path: self.path.clone(), source })?;
         self.unsynced = true;
-        self.there.insert(key);
         Ok(())
     }
 
@@ -98,7 +121,7 @@ impl Audit {
 }
 
 /// Cuts off a torn last line; gives the keys of the last lines.
-fn mend(file: &mut File) -> io::Result<BTreeSet<Key>> {
+fn mend(file: &mut File) -> io::Result<Vec<Key>> {
     let length = file.metadata()?.len();
     let start = length.saturating_sub(TAIL_LEN);
     file.seek(SeekFrom::Start(start))?;
@@ -128,7 +151,6 @@ fn key_of(line: &[u8]) -> Option<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fullmetal_proto::Timestamp;
     use fullmetal_proto::dispatch::Event;
 
     fn entry(id: u64) -> Entry {

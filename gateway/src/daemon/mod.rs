@@ -233,19 +233,20 @@ impl Daemon {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
             for event in first.into_iter().chain(inbox.try_iter()).take(EVENTS_MAX) {
-                self.take(event);
+                self.take(event)?;
             }
             self.give(Input::Wakeup);
         }
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: Event) -> Result<(), DaemonError> {
         match event {
             Event::Link(event) => self.on_link(event),
             Event::Made((action, made)) => self.made(action, made),
-            Event::Asked(asked) => self.asked(asked),
+            Event::Asked(asked) => self.asked(asked)?,
             Event::Hawkbit(event) => self.on_hawkbit(event),
         }
+        Ok(())
     }
 
     /// Takes up a newer trust file or revocation list. Who is no gateway any more ends.
@@ -323,13 +324,13 @@ impl Daemon {
         }
     }
 
-    fn asked(&mut self, asked: Asked) {
+    fn asked(&mut self, asked: Asked) -> Result<(), DaemonError> {
         let now = self.now();
         let (back, input): (Sender<Response>, Box<dyn FnOnce(u64) -> Input>) = match asked {
             Asked::Deploy(_, back) if self.steer.is_some() => {
                 let reason = "decisions come from Hawkbit ([hawkbit] in the configuration): assign there".to_owned();
                 let _ = back.send(Response::Answer { action: None, outcome: Outcome::Refused { reason } });
-                return;
+                return Ok(());
             }
             Asked::Confirm(action, yes, back) => return self.confirm(action, yes, &back),
             Asked::Deploy(wish, back) => (back, Box::new(move |ticket| Input::Request { ticket, wish: *wish })),
@@ -341,12 +342,13 @@ impl Daemon {
                 let mut status = Status::of(&self.core, &self.fleet, trouble, now);
                 self.steer.iter().for_each(|s| s.describe(&mut status));
                 let _ = back.send(Box::new(status));
-                return;
+                return Ok(());
             }
         };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.tickets.insert(ticket, back);
         self.give(input(ticket));
+        Ok(())
     }
 }

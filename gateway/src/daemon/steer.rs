@@ -107,16 +107,19 @@ impl Daemon {
     }
 
     /// A local operator's word on what waits for it.
-    pub(super) fn confirm(&mut self, action: u64, yes: bool, back: &Sender<Response>) {
+    pub(super) fn confirm(&mut self, action: u64, yes: bool, back: &Sender<Response>) -> Result<(), DaemonError> {
         let waits = |s: &Steer| s.rules.unconfirmed().any(|(_, waiting)| waiting == action);
         if !self.steer.as_ref().is_some_and(waits) {
             let reason =
                 format!("action {action} does not wait for a confirmation here; see `fullmetal-gateway status`");
             let _ = back.send(Response::Denied(reason));
-            return;
+            return Ok(());
         }
+        let now = self.now();
+        self.audit.deed(now, "confirmation", serde_json::json!({ "action": action, "yes": yes }))?;
         let _ = back.send(Response::Confirmed { action, yes });
         self.steer(Input::Confirm { action, yes });
+        Ok(())
     }
 
     /// Carries out what the rules want, and has them look at what has come due, at all devices only when the core's state

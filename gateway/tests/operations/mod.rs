@@ -43,6 +43,7 @@ fn a_restored_gateway_goes_on_under_new_counters_and_numbers() {
     assert_eq!(ran.code, 0, "{ran:?}");
     let told: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((&told["rank"], &told["actions"]), (&serde_json::json!([1, 1]), &1.into()));
+    assert_eq!(site.audit().last().unwrap()["restore"]["rank"], serde_json::json!([1, 1]));
     let before = announcements(&site).len();
     site.start();
     assert_eq!(site.status()["alarm"], serde_json::Value::Null);

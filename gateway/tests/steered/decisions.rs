@@ -77,6 +77,8 @@ fn what_waits_for_confirmation_is_announced_after_the_operators_word() {
     assert!(device.row(&site).is_none());
     site.run(&["confirm", &action.to_string()]).expect(0, &[]);
     device.told(&site, action, Mode::Now);
+    let word = serde_json::json!({ "action": action, "yes": true });
+    assert!(site.audit().iter().any(|line| line["confirmation"] == word), "who may go ahead is not in the audit log");
     site.run(&["confirm", "999999"]).expect(1, &["does not wait for a confirmation"]);
 
     let other = Device::heard(&site, &hawkbit, "press-2");
