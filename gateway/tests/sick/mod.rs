@@ -5,6 +5,7 @@ mod doubts;
 mod killed;
 mod proxy;
 mod server;
+mod two;
 
 use super::site::Site;
 use super::site::hawkbit::Hawkbit;

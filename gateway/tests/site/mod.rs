@@ -66,6 +66,21 @@ impl Site {
         Site { dir, peer, root, build, gateway, ca: (ca, ca_key), gateways: vec![] }
     }
 
+    /// A second machine with everything of this one but its state and what its peer heard.
+    pub fn twin(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let etc = dir.path().join("etc/fullmetal");
+        std::fs::create_dir_all(&etc).unwrap();
+        for entry in std::fs::read_dir(self.path("etc/fullmetal")).unwrap().map(Result::unwrap) {
+            std::fs::copy(entry.path(), etc.join(entry.file_name())).unwrap();
+        }
+        let peer = Peer::start(&dir.path().join("run/fullmetal/peer/peer.sock"));
+        let central = self.peer.with(|s| s.central.clone());
+        peer.with(|s| s.central = central);
+        let (root, build, gateway) = (self.root.clone(), self.build.clone(), self.gateway.clone());
+        Site { dir, peer, root, build, gateway, ca: self.ca.clone(), gateways: vec![] }
+    }
+
     /// Puts a document where the gateway finds it, signed by the root role, as an operator does.
     pub fn install<D: Document>(&self, name: &str, document: &D) {
         let place = self.path("etc/fullmetal").join(name);

@@ -23,6 +23,8 @@ pub struct Device {
     key: SigningKey,
     certificate: Vec<u8>,
     counter: u64,
+    /// Its newest report as it travels.
+    newest: Vec<u8>,
 }
 
 /// A device's row in the newest announcement.
@@ -43,7 +45,7 @@ impl Device {
         hawkbit.target(&name);
         let (key, certificate) = site.agent(&name, Usage::Agent);
         site.peer.say(&FromPeer::Heard(vec![(name.parse().unwrap(), 0)]), None);
-        Device { name, key, certificate, counter: 0 }
+        Device { name, key, certificate, counter: 0, newest: vec![] }
     }
 
     pub fn report(&mut self, site: &Site, action: u64, state: ReportState) {
@@ -62,7 +64,13 @@ impl Device {
             report.log = vec!["recipe is missing".into()];
         }
         change(&mut report);
-        site.peer.report(sealed(&report, &self.key));
+        self.newest = sealed(&report, &self.key);
+        self.repeat(site);
+    }
+
+    /// The newest report reaches this site too.
+    pub fn repeat(&self, site: &Site) {
+        site.peer.report(self.newest.clone());
     }
 
     /// The device's row in the newest announcement.
