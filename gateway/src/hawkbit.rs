@@ -90,7 +90,7 @@ where
     while let Some(effect) = inbox.recv().await {
         let (asker, events) = (asker.clone(), events.clone());
         tokio::spawn(async move {
-            let (told, purpose) = (matches!(effect, Effect::Tell { .. }), purpose(&effect));
+            let purpose = purpose(&effect);
             let (device, done) = match effect {
                 Effect::Ask { device, question } => (device.clone(), asker.ask(&device, question).await),
                 Effect::Tell { device, message } => (device.clone(), asker.tell(&device, message).await),
@@ -98,7 +98,7 @@ where
             };
             asker.requests.count(purpose, done.as_ref().map_or_else(outcome, |_| "done"));
             let input = done.unwrap_or_else(|error| {
-                let (reply, trouble) = judge(&error, told);
+                let (reply, trouble) = judge(&error);
                 tracing::debug!(%device, %error, "hawkbit");
                 if trouble {
                     let _ = events.send(E::from(FromHawkbit::Trouble(error.to_string())));
@@ -136,11 +136,11 @@ fn outcome(error: &DdiError) -> &'static str {
     }
 }
 
-/// What the rules make of an error of a word that was told or of a question, and whether a person should know.
-fn judge(error: &DdiError, told: bool) -> (Reply, bool) {
+/// What the rules make of an error, and whether a person should know.
+fn judge(error: &DdiError) -> (Reply, bool) {
     match error.verdict() {
-        // A web server on the way may say so too, and what was told must not be lost.
-        Verdict::NotFound if !error.is_hawkbits_word() => (if told { Reply::Unknown } else { Reply::Gone }, true),
+        // A web server on the way may say so too: neither what was told may be lost by it, nor what was assigned.
+        Verdict::NotFound if !error.is_hawkbits_word() => (Reply::Unknown, true),
         Verdict::Retry(after) => (Reply::Later(after.unwrap_or(RETRY)), true),
         Verdict::Lasting => (Reply::Later(LASTING), true),
         Verdict::Gone | Verdict::NotFound => (Reply::Gone, false),

@@ -90,7 +90,8 @@ impl Daemon {
         self.audit.report(now, &report)?;
         let (device, counter) = (report.device.clone(), report.counter);
         tracing::info!(%device, counter, action = report.action, state = ?report.state, reason = report.reason, "report");
-        if let Some(steer) = self.steer.as_mut() {
+        // Who is not for this server is not asked about there either.
+        if let Some(steer) = self.steer.as_mut().filter(|s| s.allows(&device)) {
             steer.rules.handle(steering::Input::Report(report), self.core.state(), now);
             return Ok(None);
         }

@@ -47,6 +47,11 @@ impl Steer {
         Ok(Steer { rules, server, settings: settings.clone(), answered: None, silence: None })
     }
 
+    /// Whether the server may steer this device.
+    pub(super) fn allows(&self, device: &DeviceId) -> bool {
+        self.settings.allows(device)
+    }
+
     /// Adds what a person wants to know.
     pub(super) fn describe(&self, status: &mut Status) {
         let unconfirmed = self.rules.unconfirmed().map(|(device, action)| (device.clone(), action)).collect();
@@ -88,7 +93,7 @@ impl Daemon {
         let now = self.now();
         let Some(steer) = &self.steer else { return };
         let at = |secs: u32| Timestamp::from_millis(now.as_millis().saturating_sub(u64::from(secs) * 1000));
-        let list = list.into_iter().filter(|(id, _)| steer.settings.allows(id)).map(|(id, secs)| (id, at(secs)));
+        let list = list.into_iter().filter(|(id, _)| steer.allows(id)).map(|(id, secs)| (id, at(secs)));
         self.steer(Input::Heard(list.collect()));
     }
 

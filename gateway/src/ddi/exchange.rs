@@ -1,7 +1,7 @@
 //! One request and its answer: whose token, when not at all, how much, how long, and what a status means.
 
 use super::answer::{ActionId, AnswerError};
-use super::backoff::{BackOff, Quotas};
+use super::backoff::{BackOff, Quotas, RETRY_AFTER_S_MAX};
 use super::client::{Etag, Options};
 use super::error::{DdiError, Verdict, shown};
 use super::random::Random;
@@ -272,8 +272,8 @@ fn is_json(headers: &HeaderMap) -> Result<(), String> {
     if json { Ok(()) } else { Err(shown(&text)) }
 }
 
-/// Seconds only; of a date nothing is believed, since clocks differ, and the own pause must do.
+/// Seconds only, at most [`RETRY_AFTER_S_MAX`]; of a date nothing is believed, since clocks differ, and the own pause must do.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
+    text.trim().parse().ok().map(|secs: u64| Duration::from_secs(secs.min(RETRY_AFTER_S_MAX)))
 }

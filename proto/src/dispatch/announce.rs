@@ -182,7 +182,8 @@ impl Dispatch {
         if rank.0 > self.config.epoch {
             return self.raise(Alarm::OldTrust { rank });
         }
-        if rank >= self.state.rank && self.state.alarm == Some(Alarm::Restored) {
+        let of_now = rank.0 == self.config.epoch;
+        if of_now && rank >= self.state.rank && self.state.alarm == Some(Alarm::Restored) {
             // This is what a restored state waits for; a neighbour of the peer may know a newer one still.
             self.state.alarm = None;
             self.listen();
@@ -292,7 +293,10 @@ impl Dispatch {
             // Both announcements of that counter are void: ours goes out again under the next.
             Some(Alarm::Conflict { .. }) => self.announce_anew(),
             Some(Alarm::Restored) => {
-                self.state.rank.1 = self.state.rank.1.saturating_add(SKIPPED);
+                // Of a generation of the gateway role that came after the back-up any counter may be used, too.
+                let (epoch, counter) = self.state.rank;
+                let known = if self.config.epoch > epoch { 0 } else { counter };
+                self.state.rank = (self.config.epoch.max(epoch), known.saturating_add(SKIPPED));
                 self.announce_anew();
             }
             _ => {}

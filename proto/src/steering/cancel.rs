@@ -46,7 +46,10 @@ impl Steering {
         };
         let read = device.read.as_ref().map(|r| r.action);
         let row = state.rows.get(id).filter(|row| row.mode != Mode::Withdraw).map(|row| row.action);
-        for action in [read, row].into_iter().flatten().filter(|a| Some(*a) != wanted) {
+        // What waits for its bundle has no row yet, and after a restart nothing was read.
+        let waits = state.actions.iter().filter(|(_, a)| matches!(a.phase, Phase::Pending { .. } | Phase::Ready));
+        let waits = waits.filter(|(_, a)| a.devices.contains_key(id)).map(|(number, _)| *number);
+        for action in [read, row].into_iter().flatten().chain(waits).filter(|a| Some(*a) != wanted) {
             let Some(known) = state.actions.get(&action).filter(|a| a.given) else { continue };
             // A server that names the action of another device takes nothing from that.
             let Some(progress) = known.devices.get(id) else { continue };

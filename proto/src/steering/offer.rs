@@ -98,7 +98,11 @@ impl Steering {
 fn next_of_deployment(id: &DeviceId, action: u64, device: &Device, state: &State) -> Option<Next> {
     let Some(reading) = device.reading(action) else { return Some(ask(id, Question::Deployment(action))) };
     let phase = state.actions.get(&action).filter(|a| a.given).map(|a| &a.phase);
+    let live = |a: &Action| a.phase == Phase::Announced && a.devices.get(id).is_some_and(|p| !p.is_over());
+    let goes_on = state.actions.get(&action).is_some_and(live);
     let refused = match (&reading.order, phase) {
+        // What the device was told goes on, whatever became of its description since.
+        (Err(_), _) if goes_on => None,
         (Err(reason), _) | (_, Some(Phase::Refused { reason })) => Some(reason.clone()),
         _ => None,
     };
@@ -113,6 +117,7 @@ fn next_of_deployment(id: &DeviceId, action: u64, device: &Device, state: &State
         parts || !a.devices.contains_key(id)
     };
     let waits = match (known, phase, &state.alarm) {
+        _ if let Err(reason) = &reading.order => format!("the device goes on with what it was told; {reason}"),
         (Some(known), ..) if reading.order.as_ref().is_ok_and(|o| other(known, o)) => format!(
             "this gateway knows action {action} with other software or for other devices; was the server's database made anew? Assign again \
              until the number is a new one, or start the gateway with an empty state directory"

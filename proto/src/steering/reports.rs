@@ -74,6 +74,8 @@ fn plan(report: &Report, device: &Device, state: &State) -> Plan {
     let open = device.open == Some(Open::Deployment(report.action));
     match state.actions.get(&report.action) {
         Some(action) if !action.given || action.bundle != report.bundle => return Plan::Pass,
+        // A device has a word on its own actions only.
+        Some(action) if !action.devices.contains_key(&report.device) => return Plan::Pass,
         Some(_) => {}
         // Announced by another gateway, and over at the device before this one learned of it.
         None if !device.fresh => return Plan::LookFirst,
@@ -173,8 +175,8 @@ fn details(report: &Report) -> Vec<String> {
         None => {}
     }
     lines.extend(report.log.iter().map(|line| format!("log: {line}")));
-    if report.bytes_from_peers + report.bytes_from_central > 0 {
-        let (peers, central) = (report.bytes_from_peers, report.bytes_from_central);
+    let (peers, central) = (report.bytes_from_peers, report.bytes_from_central);
+    if (peers, central) != (0, 0) {
         lines.push(format!("{peers} bytes from peers, {central} bytes from central"));
     }
     lines

@@ -40,3 +40,16 @@ fn where_nobody_can_tell_a_person_has_it_pass_over_all_counters_that_may_be_used
     assert!(w.newest.as_ref().unwrap().counter > 1 << 32);
     assert_eq!(w.row(0), Some((1, Mode::Now)));
 }
+
+#[test]
+fn a_generation_of_the_gateway_role_from_after_the_backup_has_used_counters_too() {
+    let (mut w, newest) = restored();
+    w.give(Input::Epoch(2));
+    w.give(Input::Highest(newest));
+    w.advance(Duration::from_secs(6));
+    assert_eq!(w.announced.len(), 2, "what is of the old generation says nothing of the new one's counters");
+    w.give(Input::Resume { ticket: 3 });
+    w.advance(Duration::from_secs(6));
+    let newest = w.newest.as_ref().unwrap();
+    assert!(newest.epoch == 2 && newest.counter > 1 << 32, "{}.{}", newest.epoch, newest.counter);
+}

@@ -3,6 +3,7 @@
 //! The server follows Hawkbit's rules: one open thing a device, words on an action that is over are refused.
 
 mod crash;
+mod odd;
 mod rules;
 
 use super::*;

@@ -3,14 +3,14 @@
 use super::*;
 use crate::wire::ReportState as S;
 
-fn world(devices: usize) -> World {
+pub(super) fn world(devices: usize) -> World {
     let mut world = World::new(Confirm::Ask);
     world.hear(devices);
     world
 }
 
 /// A world in which the fleet was told of action 8 for device 0.
-fn announced(mode: Mode) -> World {
+pub(super) fn announced(mode: Mode) -> World {
     let mut world = world(1);
     world.assign(8, 0, 1, mode);
     world.run(POLL);
@@ -367,33 +367,4 @@ fn a_word_that_nobody_knows_is_let_go_once_the_server_has_its_action_open_no_mor
     assert_eq!(world.spool.len(), 1);
     world.run(Duration::from_secs(30));
     assert!(world.ends(7).is_empty() && world.spool.is_empty());
-}
-
-#[test]
-fn an_action_of_one_device_cannot_be_changed_or_ended_in_the_name_of_another() {
-    let mut world = world(2);
-    world.assign(8, 0, 1, Mode::Stage);
-    world.run(POLL);
-    assert_eq!(world.rows[&device(0)], (8, Mode::Stage, None));
-    // The server offers the very action to the other device, more urgently, then cancels it there.
-    world.job(8).over = true;
-    let mut foreign = world.job(8).clone();
-    (foreign.device, foreign.over) = (device(1), false);
-    foreign.order.as_mut().unwrap().wish.mode = Mode::Now;
-    foreign.order.as_mut().unwrap().wish.targets = Targets::Named(BTreeSet::from([device(1)]));
-    world.jobs.insert(8, foreign);
-    // It does not ask for the first one any more, which its server would have to answer.
-    world.heard.remove(&device(0));
-    world.restart();
-    world.run(POLL * 2);
-    assert_eq!(world.rows[&device(0)], (8, Mode::Stage, None));
-    assert!(!world.rows.contains_key(&device(1)));
-    let said = format!("{:?}", world.job(8).words);
-    assert!(said.contains("for other devices"), "{said}");
-    world.job(8).cancelling = true;
-    world.run(POLL * 2);
-    assert_eq!(world.rows[&device(0)], (8, Mode::Stage, None));
-    world.jobs.remove(&8);
-    world.run(POLL * 2);
-    assert_eq!(world.rows[&device(0)], (8, Mode::Stage, None));
 }
