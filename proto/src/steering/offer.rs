@@ -106,6 +106,14 @@ fn next_of_deployment(id: &DeviceId, action: u64, device: &Device, state: &State
         (Err(reason), _) | (_, Some(Phase::Refused { reason })) => Some(reason.clone()),
         _ => None,
     };
+    // An operator's withdrawal before any device was told: no device will say so.
+    let untold = |a: &Action| {
+        let silent = a.devices.get(id).is_some_and(|p| p.state.is_none());
+        a.given && a.phase == Phase::Withdrawn && silent && state.rows.get(id).is_none_or(|row| row.action != action)
+    };
+    let wanted = reading.order.as_ref().is_ok_and(|o| o.hold.is_none());
+    let withdrawn = wanted && state.actions.get(&action).is_some_and(untold);
+    let refused = refused.or_else(|| withdrawn.then(|| "withdrawn at the gateway by its operator".to_owned()));
     if let Some(reason) = refused {
         let details = vec![format!("refused: {reason}")];
         let message = Message::Progress { action, stage: Stage::Failed, done: None, details };

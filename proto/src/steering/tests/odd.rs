@@ -70,3 +70,19 @@ fn what_a_device_was_told_is_not_called_failed_when_its_description_becomes_unus
     world.report(0, 8, 1, S::Succeeded);
     assert_eq!(world.ends(8), [Stage::Succeeded]);
 }
+
+#[test]
+fn what_an_operator_withdraws_before_any_device_was_told_ends_at_the_server() {
+    let mut world = world(1);
+    world.central = Err("no route".into());
+    world.assign(8, 0, 1, Mode::Now);
+    world.run(POLL);
+    world.dispatch(dispatch::Input::Withdraw { ticket: 1, action: 8 });
+    world.run(POLL * 2);
+    assert_eq!(world.ends(8), [Stage::Failed]);
+    let said = format!("{:?}", world.job(8).words.last());
+    assert!(said.contains("withdrawn at the gateway by its operator"), "{said}");
+    world.central = Ok(());
+    world.run(POLL * 30);
+    assert!(!world.rows.contains_key(&device(0)));
+}
