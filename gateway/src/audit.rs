@@ -2,7 +2,8 @@
 //! when, and what came of it.
 //!
 //! The core may hand out an entry or a report again after a crash; what the last part of the log already
-//! has is not written twice. What people do at the gateway itself (a confirmation, a restore) has a line too. A line that a power cut tore is cut off at the next start.
+//! has is not written twice. What people do at the gateway itself (a confirmation, a restore) has a line too.
+//! A line that a power cut tore is cut off at the next start.
 
 use fullmetal::durable::sync_dir;
 use fullmetal_proto::dispatch::Entry;
@@ -13,6 +14,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+
+/// Its name in the gateway's directory.
+const FILE: &str = "audit.jsonl";
 
 /// How much of the log's end is searched for what is there already.
 const TAIL_LEN: u64 = 8 << 20;
@@ -48,14 +52,15 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Opens the log, making it when it is not there.
-    pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let err = |source| AuditError { path: path.to_owned(), source };
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(err)?;
-        sync_dir(path.parent().unwrap_or(Path::new("."))).map_err(|e| err(e.source))?;
+    /// Opens the log in the gateway's directory, making it when it is not there.
+    pub fn open(dir: &Path) -> Result<Self, AuditError> {
+        let path = dir.join(FILE);
+        let err = |source| AuditError { path: path.clone(), source };
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(err)?;
+        sync_dir(dir).map_err(|e| err(e.source))?;
         let order = VecDeque::from(mend(&mut file).map_err(err)?);
         let there = order.iter().cloned().collect();
-        Ok(Audit { path: path.to_owned(), file, there, order, unsynced: false })
+        Ok(Audit { path, file, there, order, unsynced: false })
     }
 
     /// Writes an entry unless it is there; durable after [`Audit::sync`].
@@ -160,9 +165,9 @@ mod tests {
     #[test]
     fn a_line_that_comes_again_after_a_crash_is_not_doubled() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        Audit::open(&path).unwrap().entry(&entry(1)).unwrap();
-        let mut again = Audit::open(&path).unwrap();
+        let path = dir.path().join(FILE);
+        Audit::open(dir.path()).unwrap().entry(&entry(1)).unwrap();
+        let mut again = Audit::open(dir.path()).unwrap();
         again.entry(&entry(1)).unwrap();
         again.entry(&entry(2)).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -176,11 +181,11 @@ mod tests {
     #[test]
     fn a_torn_line_is_cut_off_and_written_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.jsonl");
-        Audit::open(&path).unwrap().entry(&entry(1)).unwrap();
+        let path = dir.path().join(FILE);
+        Audit::open(dir.path()).unwrap().entry(&entry(1)).unwrap();
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"{\"at\":\"2026-11-24T13:5").unwrap();
-        let mut again = Audit::open(&path).unwrap();
+        let mut again = Audit::open(dir.path()).unwrap();
         again.entry(&entry(2)).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.lines().all(|l| serde_json::from_str::<Value>(l).is_ok()), "{text}");

@@ -25,13 +25,14 @@ fn an_app_whose_supervisor_is_killed_long_after_its_probation_gets_a_new_one() {
     let old = processes(bench.device()).unwrap();
     assert!(Command::new("kill").args(["-KILL", &old.0.to_string()]).status().unwrap().success());
     // The container of the killed one serves on until the new supervisor clears it away.
-    let new = wait_for("a new supervisor and its container", LIMIT, || {
+    let (_, container) = wait_for("a new supervisor and its container", LIMIT, || {
         let found = processes(bench.device()).filter(|new| new.0 != old.0 && new.1 != old.1);
         Ok(found.filter(|new| is_alive(new.0) && is_alive(new.1)))
-    });
-    new.unwrap();
+    })
+    .unwrap();
     bench.check();
     assert!(!is_alive(old.1), "the container of the killed supervisor is still there");
+    assert!(is_alive(container));
 }
 
 #[test]

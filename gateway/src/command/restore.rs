@@ -15,6 +15,6 @@ pub fn restore(paths: &Paths, file: &Path, json: bool) -> anyhow::Result<()> {
     let backup = Backup::read(file, &settings.device.fleet).with_context(|| format!("restoring {}", file.display()))?;
     backup.restore(&disk)?;
     let what = serde_json::json!({ "made": backup.made, "rank": backup.state.rank });
-    Audit::open(&dir.join("audit.jsonl"))?.deed(Clock::new().now(), "restore", what)?;
+    Audit::open(&dir)?.deed(Clock::new().now(), "restore", what)?;
     super::backup::told(&backup, file, json, "restored from")
 }

@@ -143,7 +143,7 @@ pub fn run(settings: &Settings, settle: Duration) -> Result<(), DaemonError> {
     let dir = settings.paths.gateway_dir();
     let disk = Disk::open(&dir)?;
     let mut state = disk.load_state()?;
-    let audit = Audit::open(&dir.join("audit.jsonl"))?;
+    let audit = Audit::open(&dir)?;
     state.next_entry = state.next_entry.max(audit.next_entry());
     let clock = Clock::new();
     clock.raise(trust.trust.issued);

@@ -272,7 +272,8 @@ fn is_json(headers: &HeaderMap) -> Result<(), String> {
     if json { Ok(()) } else { Err(shown(&text)) }
 }
 
-/// Seconds only, at most [`RETRY_AFTER_S_MAX`]; of a date nothing is believed, since clocks differ, and the own pause must do.
+/// Seconds only, at most [`RETRY_AFTER_S_MAX`]; of a date nothing is believed, since clocks differ, and the
+/// own pause must do.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     text.trim().parse().ok().map(|secs: u64| Duration::from_secs(secs.min(RETRY_AFTER_S_MAX)))

@@ -1,4 +1,5 @@
-//! The status as named figures. What is per device stays in `status --json`: a label per device would make a thousand series.
+//! The status as named figures. What is per device stays in `status --json`: a label per device would make a thousand
+//! series.
 
 use crate::status::{ProgressStatus, Status};
 use fullmetal_proto::Timestamp;
@@ -91,17 +92,13 @@ fn fleet(figures: &mut Figures, status: &Status) {
         };
         *states.entry(word).or_default() += 1;
     }
-    let mut bytes = BTreeMap::from([("peers".to_owned(), 0u64), ("central".to_owned(), 0)]);
     for action in status.actions.values() {
         *phases.entry(phase(&action.phase).to_owned()).or_default() += 1;
-        for progress in action.devices.values() {
-            let sum = |of: &str, more: u64, bytes: &mut BTreeMap<String, u64>| {
-                bytes.entry(of.to_owned()).and_modify(|b| *b = b.saturating_add(more));
-            };
-            sum("peers", progress.bytes_from_peers, &mut bytes);
-            sum("central", progress.bytes_from_central, &mut bytes);
-        }
     }
+    let progress = || status.actions.values().flat_map(|action| action.devices.values());
+    let peers = progress().map(|p| p.bytes_from_peers).fold(0, u64::saturating_add);
+    let central = progress().map(|p| p.bytes_from_central).fold(0, u64::saturating_add);
+    let bytes = BTreeMap::from([("peers".to_owned(), peers), ("central".to_owned(), central)]);
     figures.by("state", "devices_by_state", "Devices by how far they are with their newest action", states);
     figures.by("phase", "actions", "Actions that the gateway keeps, by how far they are at the gateway", phases);
     figures.by(

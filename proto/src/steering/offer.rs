@@ -95,31 +95,32 @@ impl Steering {
     }
 }
 
-fn next_of_deployment(id: &DeviceId, action: u64, device: &Device, state: &State) -> Option<Next> {
-    let Some(reading) = device.reading(action) else { return Some(ask(id, Question::Deployment(action))) };
-    let phase = state.actions.get(&action).filter(|a| a.given).map(|a| &a.phase);
-    let live = |a: &Action| a.phase == Phase::Announced && a.devices.get(id).is_some_and(|p| !p.is_over());
-    let goes_on = state.actions.get(&action).is_some_and(live);
-    let refused = match (&reading.order, phase) {
+/// Why the server is to be told that its deployment ends here, though no device says so.
+fn refusal(id: &DeviceId, reading: &Reading, known: Option<&Action>, state: &State) -> Option<String> {
+    let progress = known.and_then(|a| a.devices.get(id));
+    let goes_on = known.is_some_and(|a| a.phase == Phase::Announced) && progress.is_some_and(|p| !p.is_over());
+    let told = state.rows.get(id).is_some_and(|row| row.action == reading.action);
+    let silent = !told && progress.is_some_and(|p| p.state.is_none());
+    match (&reading.order, known.filter(|a| a.given).map(|a| &a.phase)) {
         // What the device was told goes on, whatever became of its description since.
         (Err(_), _) if goes_on => None,
         (Err(reason), _) | (_, Some(Phase::Refused { reason })) => Some(reason.clone()),
+        (Ok(order), Some(Phase::Withdrawn)) if order.hold.is_none() && silent => {
+            Some("withdrawn at the gateway by its operator".into())
+        }
         _ => None,
-    };
-    // An operator's withdrawal before any device was told: no device will say so.
-    let untold = |a: &Action| {
-        let silent = a.devices.get(id).is_some_and(|p| p.state.is_none());
-        a.given && a.phase == Phase::Withdrawn && silent && state.rows.get(id).is_none_or(|row| row.action != action)
-    };
-    let wanted = reading.order.as_ref().is_ok_and(|o| o.hold.is_none());
-    let withdrawn = wanted && state.actions.get(&action).is_some_and(untold);
-    let refused = refused.or_else(|| withdrawn.then(|| "withdrawn at the gateway by its operator".to_owned()));
-    if let Some(reason) = refused {
+    }
+}
+
+fn next_of_deployment(id: &DeviceId, action: u64, device: &Device, state: &State) -> Option<Next> {
+    let Some(reading) = device.reading(action) else { return Some(ask(id, Question::Deployment(action))) };
+    let known = state.actions.get(&action);
+    if let Some(reason) = refusal(id, reading, known, state) {
         let details = vec![format!("refused: {reason}")];
         let message = Message::Progress { action, stage: Stage::Failed, done: None, details };
         return (device.refused != Some(action)).then(|| tell(id, message, Asked::Refusal(action)));
     }
-    let known = state.actions.get(&action);
+    let phase = known.filter(|a| a.given).map(|a| &a.phase);
     let other = |a: &Action, o: &Order| {
         let parts = if a.parts.is_empty() { !a.brings(&o.wish.parts) } else { a.parts != o.wish.parts };
         parts || !a.devices.contains_key(id)
@@ -127,8 +128,8 @@ fn next_of_deployment(id: &DeviceId, action: u64, device: &Device, state: &State
     let waits = match (known, phase, &state.alarm) {
         _ if let Err(reason) = &reading.order => format!("the device goes on with what it was told; {reason}"),
         (Some(known), ..) if reading.order.as_ref().is_ok_and(|o| other(known, o)) => format!(
-            "this gateway knows action {action} with other software or for other devices; was the server's database made anew? Assign again \
-             until the number is a new one, or start the gateway with an empty state directory"
+            "this gateway knows action {action} with other software or for other devices; was the server's database \
+             made anew? Assign again until the number is a new one, or start the gateway with an empty state directory"
         ),
         (_, Some(Phase::Pending { reason }), _) if !reason.is_empty() => reason.clone(),
         (None, _, Some(alarm)) => alarm.to_string(),

@@ -4,6 +4,15 @@ use super::rules::{announced, world};
 use super::*;
 use crate::wire::ReportState as S;
 
+/// A world in which action 8 for device 0 waits for central.
+fn pending() -> World {
+    let mut world = world(1);
+    world.central = Err("no route".into());
+    world.assign(8, 0, 1, Mode::Now);
+    world.run(POLL);
+    world
+}
+
 #[test]
 fn an_action_of_one_device_cannot_be_changed_or_ended_in_the_name_of_another() {
     let mut world = world(2);
@@ -46,10 +55,7 @@ fn a_report_with_absurd_figures_is_told_like_any_other() {
 
 #[test]
 fn what_vanished_while_the_gateway_was_off_is_not_announced_once_central_is_back() {
-    let mut world = world(1);
-    world.central = Err("no route".into());
-    world.assign(8, 0, 1, Mode::Now);
-    world.run(POLL);
+    let mut world = pending();
     assert!(world.core.state().actions.contains_key(&8));
     world.job(8).over = true;
     world.restart();
@@ -73,10 +79,7 @@ fn what_a_device_was_told_is_not_called_failed_when_its_description_becomes_unus
 
 #[test]
 fn what_an_operator_withdraws_before_any_device_was_told_ends_at_the_server() {
-    let mut world = world(1);
-    world.central = Err("no route".into());
-    world.assign(8, 0, 1, Mode::Now);
-    world.run(POLL);
+    let mut world = pending();
     world.dispatch(dispatch::Input::Withdraw { ticket: 1, action: 8 });
     world.run(POLL * 2);
     assert_eq!(world.ends(8), [Stage::Failed]);
