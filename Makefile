@@ -1,5 +1,6 @@
 # make demo       the whole way of an update on this machine, in under two minutes after the build
-#                 (HAWKBIT=http://host:port: that Hawkbit server takes the decisions, else one in memory)
+#                 (HAWKBIT=http://host:port: that Hawkbit server takes the decisions, else one in memory;
+#                 PLAIN=1: from a central repo of whole objects, such as FullMetalUpdate's, instead of frames)
 # make test       format, lints, licences, house rules, all tests that need no network namespace
 # make test-real  namespaces, root, runc: the fleet with a WAN and counters at its interfaces, a real Hawkbit server
 #                 (HAWKBIT=http://host:port: that server instead of one of its own; test-hawkbit: this part alone)
@@ -19,7 +20,7 @@ ifneq ($(shell id -u),0)
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo --preserve-env
 endif
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=HOME)
-DEMO = $(AS_ROOT) $(BIN)/fullmetal-sim demo $(if $(HAWKBIT),--hawkbit $(HAWKBIT))
+DEMO = $(AS_ROOT) $(BIN)/fullmetal-sim demo $(if $(HAWKBIT),--hawkbit $(HAWKBIT)) $(if $(PLAIN),--plain)
 REAL_TESTS := readme bad_input fleet power_loss
 REAL := cargo test --release --locked
 

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "store")]
 pub mod agent;
+mod batch;
 pub mod config;
 pub mod console;
 pub mod durable;

@@ -4,11 +4,13 @@
 
 use fullmetal_sim::lab::net::WAN;
 use fullmetal_sim::lab::{Release, Site, SiteOptions, Usage, wait_for};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(90);
-const OPTIONS: SiteOptions = SiteOptions { devices: 5, devices_reach_wan: true, wan_mbit: Some(100) };
+const OPTIONS: SiteOptions = SiteOptions { wan_mbit: Some(100), ..SiteOptions::of(5) };
 
 fn all_run(site: &mut Site, release: Release) {
     let ends = site.wait_for_ends(LIMIT).unwrap();
@@ -66,6 +68,77 @@ fn those_not_elected_get_nothing_from_central() {
     assert!(quiet >= 1, "at most four are elected");
 }
 
+#[test]
+fn a_plain_repo_costs_the_uplink_about_one_copy_too() {
+    for devices_reach_wan in [true, false] {
+        let mut site = Site::start(SiteOptions { plain: true, devices_reach_wan, ..OPTIONS }).unwrap();
+        site.publish(Release::One).unwrap();
+        assert!(!site.fleet.plain_repo().join("fullmetal").exists(), "there is something to fetch frames from");
+        let one = site.one_copy().unwrap();
+        let before = site.net.sent_by("central").unwrap();
+        site.deploy().unwrap();
+        all_run(&mut site, Release::One);
+        let copies = (site.net.sent_by("central").unwrap() - before) as f64 / one as f64;
+        println!("plain, devices reach the WAN: {devices_reach_wan}: {copies:.3} copies of {one} bytes");
+        assert!(copies <= 1.15, "{copies:.3} copies");
+    }
+}
+
+/// Everything that OSTree knows of the files in a repo: mode, owner, checksum, name, xattrs.
+fn listing(repo: &Path, commit: &str) -> String {
+    let option = format!("--repo={}", repo.display());
+    let output = Command::new("ostree").args(["ls", "-R", "-C", "-X", &option, commit]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn run(command: &mut Command) {
+    assert!(command.status().unwrap().success(), "{command:?}");
+}
+
+/// What FullMetalUpdate's servers have: commits of other tools, unsigned, with whatever a build left in them.
+#[test]
+fn an_unsigned_commit_of_other_tools_arrives_with_its_setuid_files_owners_and_xattrs() {
+    const REF: &str = "legacy/web/x86_64";
+    let options = SiteOptions { plain: true, unsigned: &["legacy/*"], ..OPTIONS };
+    let mut site = Site::start(SiteOptions { devices: 3, ..options }).unwrap();
+    site.publish(Release::One).unwrap();
+    let tree = site.fleet.dir().join("foreign");
+    let checkout = format!("--repo={}", site.fleet.plain_repo().display());
+    run(Command::new("ostree").args(["checkout", &checkout, "apps/web/x86_64"]).arg(&tree));
+    let place = |name: &str| tree.join("rootfs").join(name);
+    for (name, owner, mode) in
+        [("root-tool", (0, 0), 0o4755), ("group-tool", (1000, 1000), 0o2755), ("odd", (12_345, 54_321), 0o600)]
+    {
+        std::fs::write(place(name), name).unwrap();
+        std::os::unix::fs::chown(place(name), Some(owner.0), Some(owner.1)).unwrap();
+        std::fs::set_permissions(place(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    run(Command::new("setfattr").args(["-n", "user.origin", "-v", "press hall"]).arg(place("odd")));
+    run(Command::new("setcap").arg("cap_net_raw+ep").arg(place("root-tool")));
+    std::os::unix::fs::lchown(place("bin/sh"), Some(7), Some(7)).unwrap();
+    site.commit_foreign(&tree, REF).unwrap();
+    let one = site.one_copy_of(REF).unwrap();
+    let before = site.net.sent_by("central").unwrap();
+    site.deploy_ref(REF).unwrap();
+    all_run(&mut site, Release::One);
+    let copies = (site.net.sent_by("central").unwrap() - before) as f64 / one as f64;
+    println!("unsigned and plain: {copies:.3} copies of {one} bytes");
+    assert!(copies <= 1.15, "{copies:.3} copies");
+    let expected = listing(&site.fleet.plain_repo(), REF);
+    for words in
+        ["-04755 0 0", "-02755 1000 1000", "-00600 12345 54321", "l00777 7 7", "security.capability", "user.origin"]
+    {
+        assert!(expected.contains(words), "no {words} in the commit:\n{expected}");
+    }
+    for device in &site.devices {
+        let status = device.status().unwrap();
+        let (commit, unsigned) = (status["apps"][0]["commit"].as_str().unwrap(), &status["apps"][0]["unsigned"]);
+        assert_eq!(*unsigned, true, "{status}");
+        assert_eq!(listing(&device.root().join("var/lib/fullmetal/repo"), commit), expected, "{}", device.name());
+    }
+}
+
 fn site_bytes_from_central(status: &serde_json::Value) -> u64 {
     status["peer"]["bytes_from_central"].as_u64().unwrap()
 }
@@ -78,7 +151,8 @@ fn cached_bytes(root: &Path) -> (u64, u64) {
 
 /// Kills `press-1` when it has `percent` of the frames, starts it again and counts what it fetches then.
 fn killed_at(percent: u64) {
-    let mut site = Site::start(SiteOptions { devices: 2, devices_reach_wan: false, wan_mbit: Some(20) }).unwrap();
+    let mut site =
+        Site::start(SiteOptions { devices_reach_wan: false, wan_mbit: Some(20), ..SiteOptions::of(2) }).unwrap();
     let published = site.publish(Release::One).unwrap();
     let total = published["packed_bytes"].as_u64().unwrap_or_else(|| panic!("no packed_bytes in {published}"));
     site.deploy().unwrap();

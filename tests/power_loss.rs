@@ -24,7 +24,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let site = Site::start(SiteOptions { devices: 1, devices_reach_wan: true, wan_mbit: None }).unwrap();
+        let site = Site::start(SiteOptions::of(1)).unwrap();
         let mut bench = Bench { site, dir: tempfile::tempdir_in("/var/tmp").unwrap(), release: 0, compared: 0 };
         bench.publish_next();
         bench.site.deploy().unwrap();

@@ -105,7 +105,7 @@ const BANNED: [(&str, &[&str], &str); 6] = [
     ),
     (
         "src/peer",
-        &["crate::repo", "crate::host", "crate::agent", "crate::journal", "ostree::"],
+        &["crate::repo", "crate::host", "crate::agent", "crate::journal", " ostree::"],
         "the peer sees neither store nor apps",
     ),
     ("src/repo", &["crate::peer", "crate::host", "crate::agent"], "the store sees neither peer nor host"),

@@ -1,4 +1,5 @@
-//! What the gateway keeps below `var/lib/fullmetal/gateway/`: `state`, `spool/<device>@<counter>`, `lock`.
+//! What the gateway keeps below `var/lib/fullmetal/gateway/`: `state`, `spool/<device>@<counter>`, `lock`; `manifests/` is
+//! [`crate::manifests`]'s.
 //!
 //! Every file is written beside its place, synced, renamed, and its directory synced: under its name it is
 //! either absent or whole.

@@ -13,6 +13,7 @@ pub mod decision;
 pub mod disk;
 pub mod hawkbit;
 pub mod link;
+pub mod manifests;
 pub mod metrics;
 pub mod resolve;
 pub mod status;

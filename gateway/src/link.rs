@@ -5,6 +5,7 @@
 
 use fullmetal::local::{Connection, LocalError, read_descriptor};
 use fullmetal_proto::DeviceId;
+use fullmetal_proto::ostree::DIRTREE_LEN_MAX;
 use fullmetal_proto::wire::envelope::envelope_len_max;
 use fullmetal_proto::wire::local::{CentralObject, Client, FromPeer, ToPeer, VERSION};
 use fullmetal_proto::wire::{Announcement, Manifest, bundle};
@@ -187,5 +188,6 @@ fn len_max(object: &CentralObject) -> u64 {
         CentralObject::Ref(_) => 256,
         CentralObject::Commit(_) | CentralObject::CommitMeta(_) => bundle::COMMIT_LEN_MAX,
         CentralObject::Manifest(_) => envelope_len_max::<Manifest>() as u64,
+        CentralObject::DirTree(_) => DIRTREE_LEN_MAX as u64,
     }
 }

@@ -4,6 +4,7 @@
 
 mod offered;
 mod operations;
+mod plain;
 mod sick;
 #[allow(dead_code, reason = "shared with power_loss")]
 mod site;
@@ -82,8 +83,8 @@ fn what_devices_would_refuse_is_refused_at_once_with_what_to_do() {
     site.deploy_web("[\"a\"]").expect(1, &["signed by 0 of the 1 build keys"]);
     site.put(&good, Some(signed.clone()), true);
     site.peer.with(|s| s.central.remove(&CentralObject::Manifest(id)));
-    site.deploy_web("[\"a\"]")
-        .expect(1, &["no manifest", &format!("publish it with `fullmetal publish --commit {id}`")]);
+    let root = Digest([1; 32]);
+    site.deploy_web("[\"a\"]").expect(1, &[&format!("central lacks directory {root} of commit {id}"), "ostree fsck"]);
     site.peer.with(|s| s.central.insert(CentralObject::Manifest(id), manifest(Digest::of(b"x"))));
     site.deploy_web("[\"a\"]").expect(1, &["the repo is damaged"]);
     site.peer.with(|s| s.central.insert(CentralObject::Commit(id), b"other".to_vec()));

@@ -29,6 +29,9 @@ enum Command {
         /// in memory does.
         #[arg(long, value_name = "URL")]
         hawkbit: Option<String>,
+        /// Serve a mirror made with `ostree pull-local`: no frames, whole objects.
+        #[arg(long)]
+        plain: bool,
     },
     /// A Hawkbit server in memory (admin/admin, tenant DEFAULT), to try things with; prints its URL.
     Hawkbit {
@@ -72,7 +75,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo { keep, programs, hawkbit } => fullmetal_sim::demo::run(keep, programs, hawkbit.as_deref()),
+        Command::Demo { keep, programs, hawkbit, plain } => {
+            fullmetal_sim::demo::run(&fullmetal_sim::demo::Options { keep, programs, hawkbit, plain })
+        }
         Command::Hawkbit { listen } => hawkbit::run(listen),
         Command::HawkbitRecord { server, recording, out, check } => {
             hawkbit::record::run(&server, &recording, out.as_deref(), check)

@@ -1,4 +1,4 @@
-//! Asks the peer which frames lie in its cache, without fetching any.
+//! Asks the peer which pieces lie in its cache, without fetching any.
 
 use super::link::Link;
 use super::worker::{FetchEvent, Wanted};
@@ -20,8 +20,8 @@ pub enum Unknown {
     Silent,
 }
 
-/// The frames of each manifest that the peer has, by the manifest's digest.
-pub fn frames(
+/// The pieces of each manifest that the peer has, by the manifest's digest.
+pub fn pieces(
     link: &Link,
     events: &Receiver<FetchEvent>,
     wanted: &[Wanted],
@@ -39,14 +39,13 @@ fn ask(
     wanted: &[Wanted],
     end: Instant,
 ) -> Result<BTreeMap<Digest, Bitmap>, Unknown> {
-    let frames_of: BTreeMap<Digest, u32> =
-        wanted.iter().map(|w| (w.blob.sha256, w.manifest.frames.len() as u32)).collect();
+    let pieces_of: BTreeMap<Digest, u32> = wanted.iter().map(|w| (w.blob.sha256, w.pieces.count())).collect();
     let mut answers = BTreeMap::new();
     want_nothing(link, wanted);
-    while answers.len() < frames_of.len() {
+    while answers.len() < pieces_of.len() {
         match events.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(FetchEvent::Peer(packet)) => match packet.message {
-                FromPeer::Have { manifest, have, .. } if frames_of.get(&manifest) == Some(&have.len()) => {
+                FromPeer::Have { manifest, have, .. } if pieces_of.get(&manifest) == Some(&have.len()) => {
                     answers.insert(manifest, have);
                 }
                 _ => {}
@@ -59,10 +58,10 @@ fn ask(
     Ok(answers)
 }
 
-/// A wish for no frame is answered with what there is.
+/// A wish for no piece is answered with what there is.
 fn want_nothing(link: &Link, wanted: &[Wanted]) {
     for part in wanted {
-        let need = Bitmap::new(part.manifest.frames.len() as u32);
+        let need = Bitmap::new(part.pieces.count());
         link.send(&ToPeer::Want { manifest: part.blob.clone(), commit: part.commit, need });
     }
 }

@@ -1,17 +1,21 @@
-//! Fetches a bundle's frames through the peer and imports what they hold, as they arrive.
+//! Fetches a bundle's pieces through the peer and imports what they hold, as they arrive.
 
 use super::Event;
 use super::link::Link;
 use super::worker::{FetchEvent, Wanted};
-use crate::local::{Packet, read_descriptor};
-use crate::repo::{Import, ImportError, ObjectStore};
+use crate::local::{DescriptorReader, LocalError, Packet, read_descriptor};
+use crate::repo::{Import, ImportError, ObjectStore, Packed};
 use fullmetal_proto::deploy::{Input, Ticket};
-use fullmetal_proto::wire::Manifest;
+use fullmetal_proto::wire::Pieces;
 use fullmetal_proto::wire::local::{FromPeer, ToPeer};
 use fullmetal_proto::{Bitmap, Digest};
+use std::io::{BufReader, Cursor};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender};
 use tracing::{info, warn};
+
+/// Bytes of a batch that are read at a time.
+const BUFFER_LEN: usize = 256 << 10;
 
 /// One fetch, from its effect to its answer.
 pub struct Fetch<'a> {
@@ -31,10 +35,10 @@ enum Stop {
     Failed(String),
 }
 
-/// A frame could not be read now; it is asked for again when the peer has it.
+/// A piece could not be read now; it is asked for again when the peer has it.
 #[derive(Debug, thiserror::Error)]
-enum FrameGone {
-    #[error("the peer no longer has the frame")]
+enum PieceGone {
+    #[error("the peer no longer has the piece")]
     Evicted,
     #[error("the peer was started anew")]
     PeerIsBack,
@@ -78,25 +82,25 @@ impl<'a> Fetch<'a> {
 struct Part<'f, 'a> {
     fetch: &'f Fetch<'a>,
     wanted: &'f Wanted,
-    manifest: &'f Manifest,
+    pieces: &'f Pieces,
     have: Bitmap,
     bytes: (u64, u64),
 }
 
 impl<'f, 'a> Part<'f, 'a> {
     fn new(fetch: &'f Fetch<'a>, wanted: &'f Wanted) -> Self {
-        let have = Bitmap::new(wanted.manifest.frames.len() as u32);
-        Part { fetch, wanted, manifest: &wanted.manifest, have, bytes: (0, 0) }
+        let have = Bitmap::new(wanted.pieces.count());
+        Part { fetch, wanted, pieces: &wanted.pieces, have, bytes: (0, 0) }
     }
 
     fn run(mut self, store: &mut dyn ObjectStore) -> Result<(u64, u64), Stop> {
-        let mut import = Import::plan(self.manifest, store).map_err(|e| Stop::Failed(e.to_string()))?;
+        let mut import = Import::plan(self.pieces, store).map_err(|e| Stop::Failed(e.to_string()))?;
         if import.is_complete() {
             return Ok(self.bytes);
         }
         let need = import.needed();
-        let bytes = self.manifest.frame_bytes(&need);
-        info!(commit = %self.wanted.commit.short(), frames = need.count(), bytes, "fetching");
+        let bytes = self.pieces.bytes(&need);
+        info!(commit = %self.wanted.commit.short(), pieces = need.count(), bytes, "fetching");
         self.want(&import);
         loop {
             self.feed(&mut import, store)?;
@@ -112,29 +116,29 @@ impl<'f, 'a> Part<'f, 'a> {
         self.fetch.link.send(&ToPeer::Want { manifest, commit, need: import.needed() });
     }
 
-    /// Imports all runs whose frames the peer has.
+    /// Imports all runs whose pieces the peer has.
     fn feed(&mut self, import: &mut Import, store: &mut dyn ObjectStore) -> Result<(), Stop> {
         while let Some(run) = import.next(&self.have) {
-            let result = import.feed(store, run, &mut |frame| self.frame(frame));
+            let result = import.feed(store, run, &mut |piece| self.piece(piece));
             match result {
                 Ok(()) => {}
-                Err(ImportError::Read { source: FrameGone::Cancelled, .. }) => return Err(Stop::Cancelled),
-                Err(ImportError::Read { frame, source }) => {
-                    warn!(frame, error = %source, "frame not read");
-                    self.have.clear(frame);
+                Err(ImportError::Read { source: PieceGone::Cancelled, .. }) => return Err(Stop::Cancelled),
+                Err(ImportError::Read { piece, source }) => {
+                    warn!(piece, error = %source, "piece not read");
+                    self.have.clear(piece);
                     match source {
-                        FrameGone::PeerIsBack => self.start_over(import),
-                        FrameGone::Unreadable(_) => {
-                            let sha256 = self.manifest.frames[frame as usize].sha256;
-                            self.fetch.link.send(&ToPeer::Corrupt { sha256 });
-                        }
-                        FrameGone::Evicted | FrameGone::Cancelled => {}
+                        PieceGone::PeerIsBack => self.start_over(import),
+                        PieceGone::Unreadable(_) => self.corrupt(piece),
+                        PieceGone::Evicted | PieceGone::Cancelled => {}
                     }
                 }
-                Err(ImportError::Frame { frame, sha256 }) => {
-                    warn!(frame, %sha256, "frame from the peer is corrupt");
-                    self.fetch.link.send(&ToPeer::Corrupt { sha256 });
-                    self.have.clear(frame);
+                Err(ImportError::Frame { frame: piece, .. }) => {
+                    warn!(piece, "frame from the peer is corrupt");
+                    self.corrupt(piece);
+                }
+                Err(ImportError::Batch { batch: piece, why, .. }) => {
+                    warn!(piece, %why, "batch from the peer is corrupt");
+                    self.corrupt(piece);
                 }
                 Err(error) => return Err(Stop::Failed(format!("{:#}", anyhow::Error::from(error)))),
             }
@@ -142,13 +146,23 @@ impl<'f, 'a> Part<'f, 'a> {
         Ok(())
     }
 
+    fn corrupt(&mut self, piece: u32) {
+        let sha256 = match self.pieces {
+            Pieces::Frames(manifest) => manifest.frames[piece as usize].sha256,
+            Pieces::Batches(manifest) => manifest.id(piece),
+        };
+        self.have.clear(piece);
+        self.fetch.link.send(&ToPeer::Corrupt { sha256 });
+    }
+
     fn start_over(&mut self, import: &Import) {
         self.have = Bitmap::new(self.have.len());
         self.want(import);
     }
 
-    /// Asks the peer for a frame and reads it into memory; what is imported are these bytes.
-    fn frame(&mut self, index: u32) -> Result<Vec<u8>, FrameGone> {
+    /// Asks the peer for a piece. A frame is read into memory, and what is imported are these bytes; the objects of a batch
+    /// are hashed as they are written.
+    fn piece(&mut self, index: u32) -> Result<Packed, PieceGone> {
         let manifest = self.wanted.blob.sha256;
         self.fetch.link.send(&ToPeer::Frame { manifest, index });
         loop {
@@ -158,17 +172,27 @@ impl<'f, 'a> Part<'f, 'a> {
                 {
                     return self.read(index, descriptor);
                 }
-                Ok(FetchEvent::PeerIsBack) => return Err(FrameGone::PeerIsBack),
-                Ok(FetchEvent::Cancel) | Err(_) => return Err(FrameGone::Cancelled),
+                Ok(FetchEvent::PeerIsBack) => return Err(PieceGone::PeerIsBack),
+                Ok(FetchEvent::Cancel) | Err(_) => return Err(PieceGone::Cancelled),
                 Ok(FetchEvent::Peer(packet)) => self.heard(packet.message, manifest),
             }
         }
     }
 
-    fn read(&self, index: u32, descriptor: Option<OwnedFd>) -> Result<Vec<u8>, FrameGone> {
-        let fd = descriptor.ok_or(FrameGone::Evicted)?;
-        let length = self.manifest.frames[index as usize].length;
-        read_descriptor(&fd, length.into()).map_err(|e| FrameGone::Unreadable(e.to_string()))
+    fn read(&self, index: u32, descriptor: Option<OwnedFd>) -> Result<Packed, PieceGone> {
+        let fd = descriptor.ok_or(PieceGone::Evicted)?;
+        let unreadable = |e: LocalError| PieceGone::Unreadable(e.to_string());
+        match self.pieces {
+            Pieces::Frames(manifest) => {
+                let bytes = read_descriptor(&fd, manifest.frames[index as usize].length.into()).map_err(unreadable)?;
+                let length = bytes.len() as u64;
+                Ok((Box::new(Cursor::new(bytes)), length))
+            }
+            Pieces::Batches(_) => {
+                let (reader, length) = DescriptorReader::new(fd).map_err(unreadable)?;
+                Ok((Box::new(BufReader::with_capacity(BUFFER_LEN, reader)), length))
+            }
+        }
     }
 
     fn wait(&mut self, import: &Import) -> Result<(), Stop> {

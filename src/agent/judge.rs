@@ -8,7 +8,7 @@ use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::{Candidate, Ticket};
 use fullmetal_proto::ostree::{Commit, CommitRefusal, Deployable};
 use fullmetal_proto::wire::local::{CentralObject, ToPeer};
-use fullmetal_proto::wire::{BlobRef, Bundle, Manifest, Opened, Part, open};
+use fullmetal_proto::wire::{BlobRef, Bundle, Opened, Part, Pieces, open};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn final_(reason: impl Into<String>) -> Verdict {
 }
 
 /// What fetching needs of each judged part, by commit.
-pub type JudgedParts = BTreeMap<Digest, (BlobRef, Arc<Manifest>)>;
+pub type JudgedParts = BTreeMap<Digest, (BlobRef, Arc<Pieces>)>;
 
 /// A bundle whose blobs are on the way.
 pub struct Judging {
@@ -128,7 +128,7 @@ pub fn judge(agent: &Agent, blobs: &Blobs) -> Result<(Vec<Candidate>, JudgedPart
     Ok((candidates, judged))
 }
 
-fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> Result<(Candidate, Manifest), String> {
+fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> Result<(Candidate, Pieces), String> {
     let blob = |blob: &BlobRef| bytes.get(&blob.sha256).map(Vec::as_slice).unwrap_or_default();
     let object = blob(&part.commit_object);
     let meta = part.commit_meta.as_ref().map(blob).unwrap_or_default();
@@ -137,10 +137,9 @@ fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> 
     let judged = rule.judge(object, meta).and_then(|commit| commit.check_name(&part.name).map(|()| commit));
     let commit = judged.map_err(|e| refusal(part, &e))?;
     check_hardware(agent, part, &commit)?;
-    let manifest: Opened<Manifest> = open(blob(&part.manifest)).map_err(|e| format!("manifest: {e}"))?;
-    let manifest = manifest.document;
-    if manifest.commit != part.commit {
-        return Err(format!("its manifest is for commit {}", manifest.commit));
+    let pieces = Pieces::open(blob(&part.manifest)).map_err(|e| format!("manifest: {e}"))?;
+    if pieces.commit() != part.commit {
+        return Err(format!("its manifest is for commit {}", pieces.commit()));
     }
     let metadata = commit.metadata;
     let candidate = Candidate {
@@ -154,8 +153,9 @@ fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> 
         floor: metadata.floor,
         probation: metadata.probation.map(|s| Duration::from_secs(s.into())),
         health: !metadata.health.is_empty(),
+        unsigned: !rule.is_signed(object, meta),
     };
-    Ok((candidate, manifest))
+    Ok((candidate, pieces))
 }
 
 fn refusal(part: &Part, why: &CommitRefusal) -> String {

@@ -3,7 +3,7 @@
 use crate::config::Paths;
 use crate::repo::{ObjectStore, StoreError};
 use fullmetal_proto::Bitmap;
-use fullmetal_proto::wire::{Manifest, ObjectId};
+use fullmetal_proto::wire::{ObjectId, Pieces};
 use rustix::fs::StatVfs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -20,19 +20,21 @@ const INODES_SPARE: u64 = 256;
 struct Need {
     bytes: u64,
     inodes: u64,
-    /// Of the frames that have to come, wherever they are kept.
-    frames: u64,
+    /// Of the pieces that have to come, wherever they are kept.
+    pieces: u64,
 }
 
-/// What is to be fetched of one manifest, and those of its frames that are in the peer's cache already.
-pub type Part<'a> = (&'a Manifest, Option<&'a Bitmap>);
+/// What is to be fetched of one manifest, and those of its pieces that are in the peer's cache already.
+pub type Part<'a> = (&'a Pieces, Option<&'a Bitmap>);
 
-/// Checks all parts together; gives the bytes of the frames that will come. `Err` has the figures for the operator.
+/// Checks all parts together; gives the bytes of the pieces that will come. `Err` has the figures for the operator.
+///
+/// Of a plain repo without `ostree.sizes` nobody knows before what files will take: there only the reserve is looked at.
 pub fn check(paths: &Paths, store: &dyn ObjectStore, parts: &[Part<'_>]) -> Result<u64, String> {
     let repo = paths.repo();
     let stat = rustix::fs::statvfs(&repo).map_err(|e| format!("asking for space at {}: {e}", repo.display()))?;
     let need = need(parts, store, stat.f_frsize.max(1), shares_disk(paths))?;
-    judge(&need, &stat, &repo).map(|()| need.frames)
+    judge(&need, &stat, &repo).map(|()| need.pieces)
 }
 
 /// Free bytes of the store's disk, rounded down to a twentieth of it, so that reports say the same until it matters.
@@ -42,7 +44,7 @@ pub fn free(paths: &Paths) -> Option<u64> {
     Some(stat.f_bavail.saturating_mul(stat.f_frsize) / step * step)
 }
 
-/// Whether the peer's cache and the store share a disk, so that frames count.
+/// Whether the peer's cache and the store share a disk, so that pieces count.
 pub fn shares_disk(paths: &Paths) -> bool {
     same_disk(&paths.repo(), &paths.cache_dir())
 }
@@ -53,27 +55,28 @@ fn need(parts: &[Part<'_>], store: &dyn ObjectStore, block: u64, with_cache: boo
         let more = need_of(part, store, block, with_cache).map_err(|e| e.to_string())?;
         need.bytes += more.bytes;
         need.inodes += more.inodes;
-        need.frames += more.frames;
+        need.pieces += more.pieces;
     }
     Ok(need)
 }
 
 fn need_of(part: &Part<'_>, store: &dyn ObjectStore, block: u64, with_cache: bool) -> Result<Need, StoreError> {
-    let (manifest, cached) = part;
-    let ids: Vec<ObjectId> = manifest.objects.iter().map(|o| o.id).collect();
+    let (release, cached) = part;
+    let objects = release.objects();
+    let ids: Vec<ObjectId> = objects.iter().map(|(id, _)| *id).collect();
     let mut missing = store.missing(&ids)?;
     missing.sort_unstable();
     let is_missing = |id: &ObjectId| missing.binary_search(id).is_ok();
-    let lengths = manifest.objects.iter().filter(|o| is_missing(&o.id)).map(|o| o.length);
-    let bytes: u64 = lengths.map(|l| l.div_ceil(block).saturating_mul(block)).sum();
-    let mut frames = manifest.needed(is_missing);
+    let lengths = objects.iter().filter(|(id, _)| is_missing(id)).map(|(_, length)| *length);
+    let bytes = lengths.map(|l| l.div_ceil(block).saturating_mul(block)).fold(0, u64::saturating_add);
+    let mut pieces = release.needed(is_missing);
     if let Some(cached) = cached {
-        frames = frames.minus(cached);
+        pieces = pieces.minus(cached);
     }
-    let frame_bytes = manifest.frame_bytes(&frames);
-    let cache = if with_cache { frame_bytes } else { 0 };
-    let inodes = missing.len() as u64 + u64::from(frames.count());
-    Ok(Need { bytes: bytes.saturating_add(cache), inodes, frames: frame_bytes })
+    let piece_bytes = release.bytes(&pieces);
+    let cache = if with_cache { piece_bytes } else { 0 };
+    let inodes = missing.len() as u64 + u64::from(pieces.count());
+    Ok(Need { bytes: bytes.saturating_add(cache), inodes, pieces: piece_bytes })
 }
 
 fn judge(need: &Need, stat: &StatVfs, repo: &Path) -> Result<(), String> {
@@ -117,10 +120,10 @@ mod tests {
     use super::*;
     use crate::repo::MemoryStore;
     use fullmetal_proto::Digest;
-    use fullmetal_proto::wire::{Frame, ObjectEntry, ObjectKind};
+    use fullmetal_proto::wire::{Frame, Manifest, ObjectEntry, ObjectKind};
 
     /// Three objects of 100 bytes, each in a frame of 1000.
-    fn manifest() -> Manifest {
+    fn release() -> Pieces {
         let digest = |i: u32| Digest::of(&i.to_le_bytes());
         let frame = |i| Frame { pack: 0, offset: 0, length: 1000, raw_length: 100, sha256: digest(i) };
         let object = |i| {
@@ -128,19 +131,19 @@ mod tests {
             ObjectEntry { id, frame: i, offset: 0, length: 100 }
         };
         let (frames, objects) = ((0..3).map(frame).collect(), (0..3).map(object).collect());
-        Manifest { commit: digest(9), packs: Vec::new(), frames, objects }
+        Pieces::Frames(Manifest { commit: digest(9), packs: Vec::new(), frames, objects })
     }
 
     #[test]
     fn frames_that_lie_in_the_cache_already_need_no_space() {
-        let (store, manifest) = (MemoryStore::new(), manifest());
+        let (store, release) = (MemoryStore::new(), release());
         let mut cached = Bitmap::new(3);
         cached.set(0);
         cached.set(2);
-        let need = |have, with_cache| need(&[(&manifest, have)], &store, 4096, with_cache).unwrap();
+        let need = |have, with_cache| need(&[(&release, have)], &store, 4096, with_cache).unwrap();
         let objects = 3 * 4096;
-        assert_eq!(need(None, true), Need { bytes: objects + 3000, inodes: 6, frames: 3000 });
-        assert_eq!(need(Some(&cached), true), Need { bytes: objects + 1000, inodes: 4, frames: 1000 });
+        assert_eq!(need(None, true), Need { bytes: objects + 3000, inodes: 6, pieces: 3000 });
+        assert_eq!(need(Some(&cached), true), Need { bytes: objects + 1000, inodes: 4, pieces: 1000 });
         assert_eq!(need(Some(&cached), false).bytes, objects);
     }
 }

@@ -11,7 +11,7 @@ use crate::repo::ObjectStore;
 use anyhow::Context as _;
 use fullmetal_proto::deploy::{Input, Move, Ticket};
 use fullmetal_proto::wire::local::FromPeer;
-use fullmetal_proto::wire::{BlobRef, Manifest};
+use fullmetal_proto::wire::{BlobRef, Pieces};
 use fullmetal_proto::{Bitmap, Digest};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use tracing::warn;
 pub struct Wanted {
     pub commit: Digest,
     pub blob: BlobRef,
-    pub manifest: Arc<Manifest>,
+    pub pieces: Arc<Pieces>,
 }
 
 /// What a running fetch, or a look at the peer's cache, is told.
@@ -108,8 +108,8 @@ impl Worker {
 
 fn wanted(moves: &[Move], judged: &JudgedParts) -> Vec<Wanted> {
     let part = |m: &Move| {
-        let (blob, manifest) = judged.get(&m.new.commit)?;
-        Some(Wanted { commit: m.new.commit, blob: blob.clone(), manifest: manifest.clone() })
+        let (blob, pieces) = judged.get(&m.new.commit)?;
+        Some(Wanted { commit: m.new.commit, blob: blob.clone(), pieces: pieces.clone() })
     };
     moves.iter().filter_map(part).collect()
 }
@@ -163,14 +163,14 @@ impl Thread {
     /// The peer is asked for what it has only where that makes a difference. `None` when it was cancelled.
     fn space(&self, ticket: Ticket, wanted: &[Wanted], events: &Receiver<FetchEvent>) -> Option<Input> {
         let check = |cached: &BTreeMap<Digest, Bitmap>| {
-            let part = |w: &'_ Wanted| (w.manifest.clone(), cached.get(&w.blob.sha256).cloned());
+            let part = |w: &'_ Wanted| (w.pieces.clone(), cached.get(&w.blob.sha256).cloned());
             let parts: Vec<_> = wanted.iter().map(part).collect();
             let parts: Vec<space::Part<'_>> = parts.iter().map(|(m, have)| (&**m, have.as_ref())).collect();
             space::check(&self.paths, &*self.store, &parts)
         };
         let mut fits = check(&BTreeMap::new());
         if fits.is_err() && space::shares_disk(&self.paths) {
-            match cached::frames(&self.link, events, wanted) {
+            match cached::pieces(&self.link, events, wanted) {
                 Ok(cached) => fits = check(&cached),
                 Err(Unknown::Cancelled) => return None,
                 Err(Unknown::Silent) => {

@@ -13,8 +13,8 @@ use fullmetal::console;
 use fullmetal::identity::{Clock, FleetTrust};
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::{
-    Announcement, Bundle, Document, EnrolmentAnswer, EnrolmentRequest, Envelope, Kind, Manifest, Opened, Receipt,
-    Report, Revocations, Trust, open,
+    Announcement, Bundle, Document, EnrolmentAnswer, EnrolmentRequest, Envelope, Kind, Manifest, Opened, PlainManifest,
+    Receipt, Report, Revocations, Trust, open,
 };
 use std::path::PathBuf;
 
@@ -69,6 +69,7 @@ pub fn run(context: &Context, args: &InspectArgs) -> anyhow::Result<()> {
         Kind::Bundle => show.document::<Bundle>(),
         Kind::Announcement => show.document::<Announcement>(),
         Kind::Manifest => show.document::<Manifest>(),
+        Kind::PlainManifest => show.document::<PlainManifest>(),
         Kind::Report => show.document::<Report>(),
         Kind::Receipt => show.document::<Receipt>(),
         Kind::EnrolmentRequest => show.document::<EnrolmentRequest>(),

@@ -69,7 +69,8 @@ fn field<'a>(value: &'a Value, key: &str) -> &'a str {
 pub fn app_line(text: &mut String, app: &Value) {
     let phase = if app["stopped_by_hand"] == true { "stopped by hand" } else { field(app, "phase") };
     let commit = field(app, "commit").get(..12).unwrap_or("");
-    let _ = writeln!(text, "  {:<16} {:<12} {phase:<15} {commit}", field(app, "name"), field(app, "version"));
+    let unsigned = if app["unsigned"] == true { "  unsigned, as the trust file allows" } else { "" };
+    let _ = writeln!(text, "  {:<16} {:<12} {phase:<15} {commit}{unsigned}", field(app, "name"), field(app, "version"));
 }
 
 /// One app as JSON.
@@ -77,7 +78,7 @@ pub fn app_json(paths: &Paths, host: &SupervisorHost, name: &AppName, app: &depl
     let status = host.status(name).ok().flatten();
     json!({
         "name": name, "version": app.current.version, "commit": app.current.commit, "floor": app.floor,
-        "lost": app.lost,
+        "lost": app.lost, "unsigned": app.current.unsigned,
         "phase": status.as_ref().map(|s| s.phase), "since": status.as_ref().map(|s| s.since),
         "restarts": status.as_ref().map(|s| s.restarts), "last_exit": status.as_ref().and_then(|s| s.last_exit),
         "previous": app.previous.as_ref().map(|p| p.version.clone()), "stopped_by_hand": paths.stopped(name).exists(),

@@ -3,7 +3,7 @@
 use super::LocalError;
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
@@ -21,6 +21,30 @@ pub fn read_descriptor(fd: &OwnedFd, max: u64) -> Result<Vec<u8>, LocalError> {
         file.read_at(&mut [0], 0)?;
     }
     Ok(bytes)
+}
+
+/// The bytes behind a descriptor, read at positions of our own: whoever shares the descriptor cannot move them.
+#[derive(Debug)]
+pub struct DescriptorReader {
+    file: File,
+    at: u64,
+}
+
+impl DescriptorReader {
+    /// Reads from offset 0; also gives the length. A pipe or socket gives errors rather than waits.
+    pub fn new(fd: OwnedFd) -> Result<(Self, u64), LocalError> {
+        let file = File::from(fd);
+        let length = file.metadata()?.len();
+        Ok((DescriptorReader { file, at: 0 }, length))
+    }
+}
+
+impl Read for DescriptorReader {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read_at(buf, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// An anonymous file that holds `bytes` and can no longer be changed.

@@ -9,7 +9,7 @@ mod listener;
 mod refusal;
 
 pub use asynchronous::{AsyncConnection, AsyncListener};
-pub use descriptor::{read_descriptor, sealed_descriptor};
+pub use descriptor::{DescriptorReader, read_descriptor, sealed_descriptor};
 pub use listener::Listener;
 
 use fullmetal_proto::wire::cbor::{self, CborError};

@@ -6,8 +6,9 @@
 use super::cache::{Cache, Key, Shelf};
 use super::control::{read_message, write_message};
 use super::transfer::{Data, Notice, Pace};
-use fullmetal_proto::DeviceId;
+use fullmetal_proto::wire::plain::BATCH_DIGEST_LEN;
 use fullmetal_proto::wire::transfer::{REQUEST_LEN_MAX, Request, ResponseHead};
+use fullmetal_proto::{DeviceId, Digest};
 use quinn::{RecvStream, SendStream};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -18,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-/// Uploads at once of each kind, frames and blobs.
+/// Uploads at once of each kind, pieces and blobs.
 pub const UPLOADS_MAX: usize = 8;
 /// How long a request waits for its turn before it is answered with Busy.
 const QUEUE_MS_MAX: u64 = 500;
@@ -34,14 +35,14 @@ const RESET_STALLED: u32 = 2;
 #[derive(Debug)]
 pub struct Uploads {
     data: Arc<Data>,
-    frames: Semaphore,
+    pieces: Semaphore,
     blobs: Semaphore,
 }
 
 impl Uploads {
     /// Nothing is being sent yet.
     pub fn new(data: Arc<Data>) -> Self {
-        Uploads { data, frames: Semaphore::new(UPLOADS_MAX), blobs: Semaphore::new(UPLOADS_MAX) }
+        Uploads { data, pieces: Semaphore::new(UPLOADS_MAX), blobs: Semaphore::new(UPLOADS_MAX) }
     }
 }
 
@@ -74,24 +75,24 @@ pub async fn serve(uploads: Arc<Uploads>, device: DeviceId, mut send: SendStream
 }
 
 async fn answer(uploads: &Uploads, request: Request, send: &mut SendStream) -> Result<(), Ended> {
-    let (sha256, length) = request.content();
-    let (key, slots) = match request {
-        Request::Frame { .. } => (Key::frame(sha256), &uploads.frames),
-        Request::Blob { .. } => (Key::blob(sha256), &uploads.blobs),
-    };
     let cache = &uploads.data.cache;
-    if !request.is_within_limits() || !cache.has(key, u64::from(length)) {
-        return head(send, ResponseHead::NotHere).await;
-    }
+    let (key, length, slots) = match request {
+        Request::Frame { sha256, length } => (Key::frame(sha256), Some(u64::from(length)), &uploads.pieces),
+        Request::Blob { sha256, length } => (Key::blob(sha256), Some(u64::from(length)), &uploads.blobs),
+        Request::Batch { id } => (Key::batch(id), cache.length(Key::batch(id)), &uploads.pieces),
+    };
+    let here = length.filter(|length| request.is_within_limits() && cache.has(key, *length));
+    let Some(length) = here else { return head(send, ResponseHead::NotHere).await };
     let slot = timeout(Duration::from_millis(QUEUE_MS_MAX), slots.acquire()).await;
     let Ok(Ok(_slot)) = slot else { return head(send, ResponseHead::Busy).await };
-    let Some(file) = cache.open_read(key, u64::from(length)) else {
+    let Some(file) = cache.open_read(key, length) else {
         return head(send, ResponseHead::NotHere).await;
     };
-    head(send, ResponseHead::Ok).await?;
-    let sent = copy(file, key, length as usize, send).await;
+    let batch = key.shelf == Shelf::Batches;
+    head(send, if batch { ResponseHead::Length(length) } else { ResponseHead::Ok }).await?;
+    let sent = copy(file, key, length, send).await;
     match &sent {
-        Ok(()) if key.shelf == Shelf::Frames => uploads.data.counters.add_to_peers(u64::from(length)),
+        Ok(()) if key.shelf != Shelf::Blobs => uploads.data.counters.add_to_peers(length),
         Err(Ended::Rotten) => rotten(&uploads.data, cache, key).await,
         _ => {}
     }
@@ -100,18 +101,18 @@ async fn answer(uploads: &Uploads, request: Request, send: &mut SendStream) -> R
 
 async fn head(send: &mut SendStream, head: ResponseHead) -> Result<(), Ended> {
     let written = write_message(send, &head, REQUEST_LEN_MAX).await;
-    if head != ResponseHead::Ok {
+    if matches!(head, ResponseHead::NotHere | ResponseHead::Busy) {
         let _ = send.finish();
     }
     written.map_err(|e| Ended::Broken(e.to_string()))
 }
 
-async fn copy(file: File, key: Key, length: usize, send: &mut SendStream) -> Result<(), Ended> {
-    let mut reading = Reading { file, hasher: Sha256::new(), left: length, block: Vec::new() };
+async fn copy(file: File, key: Key, length: u64, send: &mut SendStream) -> Result<(), Ended> {
+    let mut reading = Reading { file, left: length, block: Vec::new(), seal: Seal::of(key, length) };
     let mut pace = Pace::start();
     while reading.left > 0 {
         reading = reading.next().await?;
-        if reading.left == 0 && reading.hasher.clone().finalize()[..] != key.sha256.0 {
+        if reading.left == 0 && !reading.seal.holds() {
             return Err(Ended::Rotten);
         }
         for part in reading.block.chunks(64 << 10) {
@@ -123,21 +124,50 @@ async fn copy(file: File, key: Key, length: usize, send: &mut SendStream) -> Res
     send.finish().map_err(|e| Ended::Broken(e.to_string()))
 }
 
+/// What tells whether a file is still what was verified: its name, or the digest at the end of a batch.
+struct Seal {
+    hasher: Sha256,
+    /// Bytes that are still to be hashed.
+    left: u64,
+    name: Option<Digest>,
+    end: Vec<u8>,
+}
+
+impl Seal {
+    fn of(key: Key, length: u64) -> Self {
+        let batch = key.shelf == Shelf::Batches;
+        let left = if batch { length.saturating_sub(BATCH_DIGEST_LEN) } else { length };
+        Seal { hasher: Sha256::new(), left, name: (!batch).then_some(key.sha256), end: Vec::new() }
+    }
+
+    fn update(&mut self, block: &[u8]) {
+        let hashed = usize::try_from(self.left).unwrap_or(usize::MAX).min(block.len());
+        self.hasher.update(&block[..hashed]);
+        self.left -= hashed as u64;
+        self.end.extend_from_slice(&block[hashed..]);
+    }
+
+    fn holds(&self) -> bool {
+        let digest = self.hasher.clone().finalize();
+        digest[..] == *self.name.as_ref().map_or(&self.end[..], |name| &name.0[..])
+    }
+}
+
 /// A file that is read and hashed block by block on blocking threads.
 struct Reading {
     file: File,
-    hasher: Sha256,
-    left: usize,
+    left: u64,
     block: Vec<u8>,
+    seal: Seal,
 }
 
 impl Reading {
     async fn next(mut self) -> Result<Self, Ended> {
         let read = tokio::task::spawn_blocking(move || {
-            self.block.resize(self.left.min(BLOCK_LEN), 0);
+            self.block.resize(self.left.min(BLOCK_LEN as u64) as usize, 0);
             self.file.read_exact(&mut self.block)?;
-            self.hasher.update(&self.block);
-            self.left -= self.block.len();
+            self.seal.update(&self.block);
+            self.left -= self.block.len() as u64;
             Ok(self)
         });
         let broken = |e: std::io::Error| Ended::Broken(e.to_string());

@@ -1,28 +1,34 @@
-//! From verified frames to objects in the store.
+//! From pieces to objects in the store.
 
 use super::{ObjectStore, StoreError};
-use frames::FrameReader;
-use fullmetal_proto::wire::{Frame, FrameStarts, Manifest, ObjectEntry, ObjectId, ObjectKind};
+use crate::batch::BatchError;
+use fullmetal_proto::wire::{Manifest, ObjectId, ObjectKind, Pieces, PlainManifest};
 use fullmetal_proto::{Bitmap, Digest};
+use source::Source;
 use std::io::Read;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+mod batches;
 mod frames;
+mod source;
 
 /// Content is committed after this many bytes of objects.
 pub const SLICE_BYTES_MAX: u64 = 64 << 20;
 /// Content is committed at the first object after this time.
 pub const SLICE_AGE_MAX: Duration = Duration::from_secs(30);
 
-/// Why frames could not be imported.
+/// A piece as it is packed, and how many bytes it has.
+pub type Packed = (Box<dyn Read>, u64);
+
+/// Why pieces could not be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError<E> {
-    /// The frame could not be read.
-    #[error("reading frame {frame}")]
+    /// The piece could not be read.
+    #[error("reading piece {piece}")]
     Read {
         /// Index in the manifest.
-        frame: u32,
+        piece: u32,
         /// The reader's error.
         #[source]
         source: E,
@@ -34,6 +40,16 @@ pub enum ImportError<E> {
         frame: u32,
         /// What they should hash to.
         sha256: Digest,
+    },
+    /// The bytes are not the batch: tell the peer, whose cache is wrong, and fetch again.
+    #[error("batch {batch} is corrupt: {why}")]
+    Batch {
+        /// Index in the manifest.
+        batch: u32,
+        /// What names it.
+        id: Digest,
+        /// What was found.
+        why: BatchError,
     },
     /// The frame is what the manifest names, but what is inside is not what the manifest says.
     #[error(
@@ -78,17 +94,16 @@ pub struct Progress {
     pub bytes_total: u64,
 }
 
-/// Imports a commit's missing objects from frames as they arrive: content first, in slices that are
+/// Imports a commit's missing objects from frames or batches as they arrive: content first, in slices that are
 /// committed on the way, then dirtrees and dirmetas, the commit object last.
 ///
 /// It is idempotent: after a crash or an error make a new one (or go on with this one, after an error) and
-/// what is already there is skipped. Loop: [`next`](Self::next) with the frames at hand, [`feed`](Self::feed) that run, until
+/// what is already there is skipped. Loop: [`next`](Self::next) with the pieces at hand, [`feed`](Self::feed) that run, until
 /// [`is_complete`](Self::is_complete).
 #[derive(Debug)]
 pub struct Import {
     commit: Digest,
-    frames: Vec<Frame>,
-    starts: FrameStarts,
+    source: Source,
     /// What was missing, in the order of its bytes.
     wanted: Vec<Wanted>,
     progress: Progress,
@@ -98,7 +113,9 @@ pub struct Import {
 #[derive(Debug)]
 struct Wanted {
     id: ObjectId,
+    /// Where its stream starts among all frames' raw bytes, or its number in a plain manifest.
     start: u64,
+    /// Bytes; of an object of a batch what was said of it.
     length: u64,
     first: u32,
     last: u32,
@@ -133,35 +150,32 @@ impl Stage {
 
 impl Import {
     /// An import of `missing`, which [`ObjectStore::missing`] answered for the manifest's objects.
-    pub fn new(manifest: &Manifest, missing: &[ObjectId]) -> Self {
-        let starts = manifest.starts();
+    pub fn new(pieces: &Pieces, missing: &[ObjectId]) -> Self {
         let mut missing = missing.to_vec();
         missing.sort_unstable();
-        let mut wanted: Vec<Wanted> = manifest
-            .objects
-            .iter()
-            .filter(|entry| missing.binary_search(&entry.id).is_ok())
-            .map(|entry| Wanted::new(entry, &starts))
-            .collect();
+        let is_missing = |id: &ObjectId| missing.binary_search(id).is_ok();
+        let mut wanted = match pieces {
+            Pieces::Frames(manifest) => Wanted::in_frames(manifest, is_missing),
+            Pieces::Batches(manifest) => Wanted::in_batches(manifest, is_missing),
+        };
         wanted.sort_by_key(|w| w.start);
         let progress = Progress {
             objects_total: wanted.len() as u64,
             bytes_total: wanted.iter().map(|w| w.length).sum(),
             ..Progress::default()
         };
-        let frames = manifest.frames.clone();
-        Import { commit: manifest.commit, frames, starts, wanted, progress, slice: Slice::default() }
+        Import { commit: pieces.commit(), source: Source::of(pieces), wanted, progress, slice: Slice::default() }
     }
 
     /// An import of what `store` lacks of the manifest's objects.
-    pub fn plan(manifest: &Manifest, store: &dyn ObjectStore) -> Result<Self, StoreError> {
-        let ids: Vec<ObjectId> = manifest.objects.iter().map(|o| o.id).collect();
-        Ok(Self::new(manifest, &store.missing(&ids)?))
+    pub fn plan(pieces: &Pieces, store: &dyn ObjectStore) -> Result<Self, StoreError> {
+        let ids: Vec<ObjectId> = pieces.objects().into_iter().map(|(id, _)| id).collect();
+        Ok(Self::new(pieces, &store.missing(&ids)?))
     }
 
-    /// The frames that are still needed.
+    /// The pieces that are still needed.
     pub fn needed(&self) -> Bitmap {
-        let mut need = Bitmap::new(self.frames.len() as u32);
+        let mut need = Bitmap::new(self.source.count());
         let mut from = 0;
         for wanted in self.wanted.iter().filter(|w| !w.done) {
             for frame in wanted.first.max(from)..=wanted.last {
@@ -182,31 +196,32 @@ impl Import {
         self.slice.objects.is_empty() && self.wanted.iter().all(|w| w.done)
     }
 
-    /// A run of frames, all in `have`, with which objects can be completed now.
+    /// A run of pieces, all in `have`, with which objects can be completed now.
     pub fn next(&self, have: &Bitmap) -> Option<RangeInclusive<u32>> {
         let stage = self.stage()?;
         let ready = |w: &&Wanted| w.is_due(stage) && (w.first..=w.last).all(|frame| have.get(frame));
         self.wanted.iter().find(ready).map(|w| w.first..=w.last)
     }
 
-    /// Reads the frames of `run`, which [`next`](Self::next) gave, checks them and writes the objects they complete.
+    /// Reads the pieces of `run`, which [`next`](Self::next) gave, checks them and writes the objects they complete.
     ///
-    /// `read` gives a frame's compressed bytes; they are hashed here. After an error go on, or make a new import: what the store
-    /// dropped is done again.
+    /// `read` gives a piece's bytes as packed; what is used is hashed here. After an error go on, or make a new import: what
+    /// the store dropped is done again.
     pub fn feed<E>(
         &mut self,
         store: &mut dyn ObjectStore,
         run: RangeInclusive<u32>,
-        read: &mut dyn FnMut(u32) -> Result<Vec<u8>, E>,
+        read: &mut dyn FnMut(u32) -> Result<Packed, E>,
     ) -> Result<(), ImportError<E>> {
         let Some(stage) = self.stage() else { return Ok(()) };
         let fits = |w: &Wanted| w.is_due(stage) && run.contains(&w.first) && run.contains(&w.last);
         let due: Vec<usize> = (0..self.wanted.len()).filter(|i| fits(&self.wanted[*i])).collect();
-        let frames = std::mem::take(&mut self.frames);
-        let starts = std::mem::take(&mut self.starts);
-        let mut reader = FrameReader::new(self.commit, &frames, &starts, run, read);
-        let fed = due.into_iter().try_for_each(|i| self.write_one(store, i, &mut reader));
-        (self.frames, self.starts) = (frames, starts);
+        let source = std::mem::take(&mut self.source);
+        let fed = match &source {
+            Source::Frames(frames, starts) => self.feed_frames(store, (frames, starts), run, &due, read),
+            Source::Batches(manifest) => self.feed_batches(store, manifest, run, &due, read),
+        };
+        self.source = source;
         fed?;
         if self.stage() != Some(stage) {
             self.flush(store).map_err(ImportError::Store)?;
@@ -227,19 +242,9 @@ impl Import {
         committed
     }
 
-    fn write_one<E>(
-        &mut self,
-        store: &mut dyn ObjectStore,
-        index: usize,
-        reader: &mut FrameReader<'_, E>,
-    ) -> Result<(), ImportError<E>> {
-        let Wanted { id, start, length, .. } = self.wanted[index];
-        reader.skip_to(start)?;
-        if let Err(error) = store.write(&id, length, &mut reader.by_ref().take(length)) {
-            self.drop_slice();
-            return Err(reader.failure().unwrap_or_else(|| self.explain(id, error)));
-        }
-        self.done(index);
+    /// The object is in the slice, which is committed when it has become large or old.
+    fn written<E>(&mut self, store: &mut dyn ObjectStore, index: usize, length: u64) -> Result<(), ImportError<E>> {
+        self.done(index, length);
         let old = self.slice.since.get_or_insert_with(Instant::now).elapsed() >= SLICE_AGE_MAX;
         if old || self.slice.bytes >= SLICE_BYTES_MAX {
             self.flush(store).map_err(ImportError::Store)?;
@@ -262,12 +267,12 @@ impl Import {
         self.wanted.iter().filter(|w| !w.done).map(|w| Stage::of(w.id.kind)).min()
     }
 
-    fn done(&mut self, index: usize) {
+    fn done(&mut self, index: usize, length: u64) {
         let wanted = &mut self.wanted[index];
         wanted.done = true;
         self.progress.objects += 1;
         self.progress.bytes += wanted.length;
-        self.slice.bytes += wanted.length;
+        self.slice.bytes += length;
         self.slice.objects.push(index);
     }
 
@@ -283,10 +288,28 @@ impl Import {
 }
 
 impl Wanted {
-    fn new(entry: &ObjectEntry, starts: &FrameStarts) -> Self {
-        let (first, last) = starts.frames_of(entry).into_inner();
-        let start = starts.stream(entry).map_or(0, |(start, _)| start);
-        Wanted { id: entry.id, start, length: entry.length, first, last, done: false }
+    fn in_frames(manifest: &Manifest, is_missing: impl Fn(&ObjectId) -> bool) -> Vec<Self> {
+        let starts = manifest.starts();
+        let missing = manifest.objects.iter().filter(|entry| is_missing(&entry.id));
+        let wanted = missing.map(|entry| {
+            let (first, last) = starts.frames_of(entry).into_inner();
+            let start = starts.stream(entry).map_or(0, |(start, _)| start);
+            Wanted { id: entry.id, start, length: entry.length, first, last, done: false }
+        });
+        wanted.collect()
+    }
+
+    fn in_batches(manifest: &PlainManifest, is_missing: impl Fn(&ObjectId) -> bool) -> Vec<Self> {
+        let mut wanted = Vec::new();
+        for batch in 0..manifest.ends.len() as u32 {
+            for (object, number) in manifest.batch(batch).iter().zip(manifest.range(batch)) {
+                if is_missing(&object.id) {
+                    let (id, start, length) = (object.id, number as u64, object.unpacked);
+                    wanted.push(Wanted { id, start, length, first: batch, last: batch, done: false });
+                }
+            }
+        }
+        wanted
     }
 
     fn is_due(&self, stage: Stage) -> bool {

@@ -15,7 +15,7 @@ mod place;
 mod tests;
 
 pub use error::StoreError;
-pub use import::{Import, ImportError, Progress};
+pub use import::{Import, ImportError, Packed, Progress};
 pub use libostree::LibostreeStore;
 pub use memory::MemoryStore;
 

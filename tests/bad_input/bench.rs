@@ -24,7 +24,7 @@ pub struct Bench {
 impl Bench {
     /// A site whose devices run nothing yet.
     pub fn bare(devices: u8) -> Self {
-        let site = Site::start(SiteOptions { devices, devices_reach_wan: true, wan_mbit: None }).unwrap();
+        let site = Site::start(SiteOptions::of(devices)).unwrap();
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         Bench { site, app: SmallApp::new(dir.path()), release: 0, serving: 0, dir, decisions: 0 }
     }

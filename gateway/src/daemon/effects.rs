@@ -135,8 +135,12 @@ impl Daemon {
             if let Some(blob) = part.commit_meta.clone() {
                 self.link.send(ToPeer::Blob { blob, central: CentralObject::CommitMeta(commit) }, None);
             }
-            let (manifest, need) = (part.manifest.clone(), Bitmap::default());
-            self.link.send(ToPeer::Want { manifest, commit, need }, None);
+            let manifest = part.manifest.clone();
+            // What was derived, central does not have.
+            match self.manifests.read(&manifest.sha256).and_then(|bytes| sealed_descriptor(&bytes).ok()) {
+                Some(bytes) => self.link.send(ToPeer::Offer { manifest, commit }, Some(bytes)),
+                None => self.link.send(ToPeer::Want { manifest, commit, need: Bitmap::default() }, None),
+            };
         }
         let manifests = wanted.iter().copied().take(RETAIN_MAX).collect();
         self.link.send(ToPeer::Retain { manifests }, None);

@@ -9,6 +9,7 @@ use crate::ddi::DdiError;
 use crate::disk::{Disk, DiskError};
 use crate::hawkbit::FromHawkbit;
 use crate::link::{FromLink, Link};
+use crate::manifests::Manifests;
 use crate::metrics::{self, MetricsError, Requests};
 use crate::resolve::{LinkCentral, Resolution, Resolver};
 use crate::status::Status;
@@ -127,6 +128,7 @@ struct Daemon {
     audit: Audit,
     link: Link,
     resolver: Resolver,
+    manifests: Manifests,
     tickets: BTreeMap<u64, Sender<Response>>,
     next_ticket: u64,
     /// Manifests that the peer was asked to help with.
@@ -156,10 +158,11 @@ pub fn run(settings: &Settings, settle: Duration) -> Result<(), DaemonError> {
     if let Err(error) = trust.trust.check_time(now) {
         tracing::warn!(%error, "devices will start nothing new");
     }
+    let manifests = Manifests::open(&dir, &state)?;
     let core = Dispatch::new(config, state, disk.spooled()?, now);
     let (events, inbox) = mpsc::channel::<Event>();
     let trust = SharedTrust::new(trust);
-    let (link, resolver) = connect(settings, &trust, &events);
+    let (link, resolver) = connect(settings, &trust, &manifests, &events);
     let requests = Requests::default();
     let steer = |h| Steer::start(h, &clock, &requests, events.clone());
     let steer = settings.hawkbit.as_ref().map(steer).transpose()?;
@@ -188,6 +191,7 @@ pub fn run(settings: &Settings, settle: Duration) -> Result<(), DaemonError> {
         audit,
         link,
         resolver,
+        manifests,
         tickets,
         next_ticket,
         helped,
@@ -197,11 +201,16 @@ pub fn run(settings: &Settings, settle: Duration) -> Result<(), DaemonError> {
     daemon.work(&inbox)
 }
 
-fn connect(settings: &Settings, trust: &SharedTrust, events: &Sender<Event>) -> (Link, Resolver) {
+fn connect(
+    settings: &Settings,
+    trust: &SharedTrust,
+    manifests: &Manifests,
+    events: &Sender<Event>,
+) -> (Link, Resolver) {
     let (central, answers) = mpsc::channel();
     let link = Link::start(settings.paths.peer_socket(), events.clone(), central);
     let reading = LinkCentral { link: link.clone(), answers };
-    (link, Resolver::start(reading, trust.clone(), events.clone()))
+    (link, Resolver::start(reading, trust.clone(), manifests.clone(), events.clone()))
 }
 
 /// The signing key, when the fleet follows it.

@@ -2,20 +2,22 @@
 
 use super::{ResolveError, bundle};
 use crate::link::{CentralAnswer, CentralError, Link};
+use crate::manifests::Manifests;
 use fullmetal::identity::SharedTrust;
 use fullmetal_proto::dispatch::PartWish;
 use fullmetal_proto::wire::Bundle;
 use fullmetal_proto::wire::local::{CentralObject, ToPeer};
+use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-/// How long one object may take.
+/// How long an object may let wait for itself.
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// Something that reads small objects at central.
 pub trait Central {
-    /// The object's bytes; nothing is verified.
-    fn get(&mut self, object: &CentralObject) -> Result<Vec<u8>, CentralError>;
+    /// The bytes of each object, in their order; nothing is verified.
+    fn get_all(&mut self, objects: &[CentralObject]) -> Vec<Result<Vec<u8>, CentralError>>;
 }
 
 /// Central by way of the peer.
@@ -28,25 +30,34 @@ pub struct LinkCentral {
 }
 
 impl Central for LinkCentral {
-    fn get(&mut self, object: &CentralObject) -> Result<Vec<u8>, CentralError> {
+    fn get_all(&mut self, objects: &[CentralObject]) -> Vec<Result<Vec<u8>, CentralError>> {
         while self.answers.try_recv().is_ok() {}
-        let gone = || CentralError::Unreachable("the gateway has no connection to its peer".into());
-        if !self.link.send(ToPeer::Central(object.clone()), None) {
-            return Err(gone());
-        }
-        let deadline = Instant::now() + ANSWER;
-        loop {
+        let mut found: BTreeMap<CentralObject, Result<Vec<u8>, CentralError>> = BTreeMap::new();
+        let asked = objects.iter().all(|object| self.link.send(ToPeer::Central(object.clone()), None));
+        let mut trouble = (!asked).then(gone);
+        let mut deadline = Instant::now() + ANSWER;
+        while trouble.is_none() && objects.iter().any(|object| !found.contains_key(object)) {
             match self.answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Some((answered, result))) if answered == *object => return result,
-                Ok(Some(_)) => {}
-                Ok(None) | Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+                Ok(Some((answered, result))) => {
+                    if objects.contains(&answered) {
+                        deadline = Instant::now() + ANSWER;
+                        found.insert(answered, result);
+                    }
+                }
+                Ok(None) | Err(RecvTimeoutError::Disconnected) => trouble = Some(gone()),
                 Err(RecvTimeoutError::Timeout) => {
                     let reason = format!("the peer gave no answer within {} s", ANSWER.as_secs());
-                    return Err(CentralError::Unreachable(reason));
+                    trouble = Some(CentralError::Unreachable(reason));
                 }
             }
         }
+        let missing = || Err(trouble.clone().unwrap_or_else(gone));
+        objects.iter().map(|object| found.get(object).cloned().unwrap_or_else(missing)).collect()
     }
+}
+
+fn gone() -> CentralError {
+    CentralError::Unreachable("the gateway has no connection to its peer".into())
 }
 
 /// A bundle that was made or not, for an action.
@@ -59,16 +70,17 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Starts it; results go to `results`.
+    /// Starts it; results go to `results`, derived manifests to `manifests`.
     pub fn start<E: From<Resolution> + Send + 'static>(
         mut central: impl Central + Send + 'static,
         trust: SharedTrust,
+        manifests: Manifests,
         results: Sender<E>,
     ) -> Self {
         let (jobs, queue) = mpsc::channel::<(u64, Vec<PartWish>)>();
         std::thread::spawn(move || {
             for (action, parts) in queue {
-                let result = bundle(&mut central, &trust.get(), &parts);
+                let result = bundle(&mut central, &trust.get(), &manifests, &parts);
                 if results.send(E::from((action, result))).is_err() {
                     return;
                 }

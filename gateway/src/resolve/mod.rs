@@ -1,15 +1,18 @@
 //! Making a bundle: refs become commits, and nothing is announced that devices would refuse.
 
 mod central;
+mod plain;
 
 pub use central::{Central, LinkCentral, Resolution, Resolver};
 
+use crate::disk::DiskError;
 use crate::link::CentralError;
+use crate::manifests::Manifests;
 use fullmetal::identity::FleetTrust;
 use fullmetal_proto::dispatch::PartWish;
-use fullmetal_proto::ostree::{CommitMetadata, CommitRefusal, Deployable};
+use fullmetal_proto::ostree::{Commit, CommitMetadata, CommitRefusal, Deployable, OstreeError};
 use fullmetal_proto::wire::local::CentralObject;
-use fullmetal_proto::wire::{BlobRef, Bundle, Manifest, OpenError, Part, PartKind, open};
+use fullmetal_proto::wire::{BlobRef, Bundle, Manifest, OpenError, Part, PartKind, open, seal};
 use fullmetal_proto::{AppName, Digest, RefName};
 
 /// Why a bundle cannot be made.
@@ -43,14 +46,45 @@ pub enum ResolveError {
         /// Why.
         source: CommitRefusal,
     },
-    /// It was never framed.
-    #[error("commit {commit} of {ref_name} has no manifest; publish it with `fullmetal publish --commit {commit}`")]
-    NoManifest {
-        /// Of which ref.
-        ref_name: RefName,
+    /// A directory of a plain repo's commit is missing.
+    #[error(
+        "central lacks directory {tree} of commit {commit}: is the commit still being copied there? else check the repo with `ostree fsck`"
+    )]
+    NoTree {
+        /// Of which commit.
+        commit: Digest,
+        /// Which dirtree.
+        tree: Digest,
+    },
+    /// Central gave something else for it.
+    #[error("central's directory {tree} of commit {commit} has another hash: the repo is damaged")]
+    WrongTree {
+        /// Of which commit.
+        commit: Digest,
+        /// Which dirtree.
+        tree: Digest,
+    },
+    /// A directory that no device takes.
+    #[error("directory {tree} of commit {commit} is not acceptable: {why}")]
+    BadTree {
+        /// Of which commit.
+        commit: Digest,
+        /// Which dirtree.
+        tree: Digest,
+        /// Why.
+        why: OstreeError,
+    },
+    /// The derived manifest is over a limit.
+    #[error("commit {commit} is too large to be described: {source}")]
+    TooLarge {
         /// Which commit.
         commit: Digest,
+        /// Which limit.
+        source: OpenError,
     },
+    /// The derived manifest could not be kept.
+    #[error("{0}")]
+    Disk(#[from] DiskError),
     /// The manifest is damaged.
     #[error("manifest of commit {commit}: {source}")]
     BadManifest {
@@ -84,17 +118,28 @@ fn hint(why: &CommitRefusal, commit: Digest) -> String {
 impl ResolveError {
     /// Whether it may work later without anybody changing the decision.
     pub fn may_pass(&self) -> bool {
-        matches!(self, ResolveError::Unreachable(_))
+        matches!(self, ResolveError::Unreachable(_) | ResolveError::Disk(_))
     }
 }
 
-/// Makes the bundle of `parts` from what central has.
-pub fn bundle(central: &mut dyn Central, trust: &FleetTrust, parts: &[PartWish]) -> Result<Bundle, ResolveError> {
-    let parts = parts.iter().map(|wish| part(central, trust, wish)).collect::<Result<_, _>>()?;
+/// Makes the bundle of `parts` from what central has. Manifests of commits that were never framed are derived and kept in
+/// `manifests`.
+pub fn bundle(
+    central: &mut dyn Central,
+    trust: &FleetTrust,
+    manifests: &Manifests,
+    parts: &[PartWish],
+) -> Result<Bundle, ResolveError> {
+    let parts = parts.iter().map(|wish| part(central, trust, manifests, wish)).collect::<Result<_, _>>()?;
     Ok(Bundle { parts })
 }
 
-fn part(central: &mut dyn Central, trust: &FleetTrust, wish: &PartWish) -> Result<Part, ResolveError> {
+fn part(
+    central: &mut dyn Central,
+    trust: &FleetTrust,
+    manifests: &Manifests,
+    wish: &PartWish,
+) -> Result<Part, ResolveError> {
     let ref_name = &wish.ref_name;
     let commit = match wish.commit {
         Some(commit) => commit,
@@ -111,8 +156,11 @@ fn part(central: &mut dyn Central, trust: &FleetTrust, wish: &PartWish) -> Resul
     let judged = rule.judge(&object, meta.as_deref().unwrap_or_default()).map_err(refused)?;
     let name = name(wish, &judged.metadata)?;
     judged.check_name(&name).map_err(refused)?;
+    let manifest = match manifest(central, commit)? {
+        Some(manifest) => manifest,
+        None => derived(central, &object, &judged, manifests)?,
+    };
     let metadata = judged.metadata;
-    let manifest = manifest(central, ref_name, commit)?;
     Ok(Part {
         kind: PartKind::App,
         name,
@@ -129,10 +177,10 @@ fn part(central: &mut dyn Central, trust: &FleetTrust, wish: &PartWish) -> Resul
 
 /// The object, or `None` when central does not have it.
 fn get(central: &mut dyn Central, object: CentralObject) -> Result<Option<Vec<u8>>, ResolveError> {
-    match central.get(&object) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(CentralError::Missing(_)) => Ok(None),
-        Err(CentralError::Unreachable(reason)) => Err(ResolveError::Unreachable(reason)),
+    match central.get_all(&[object]).pop() {
+        Some(Ok(bytes)) => Ok(Some(bytes)),
+        Some(Err(CentralError::Missing(_))) | None => Ok(None),
+        Some(Err(CentralError::Unreachable(reason))) => Err(ResolveError::Unreachable(reason)),
     }
 }
 
@@ -143,15 +191,29 @@ fn resolve_ref(central: &mut dyn Central, ref_name: &RefName) -> Result<Digest, 
     text.trim_end().parse().map_err(|_| ResolveError::BadRef(ref_name.clone()))
 }
 
-fn manifest(central: &mut dyn Central, ref_name: &RefName, commit: Digest) -> Result<BlobRef, ResolveError> {
-    let bytes = get(central, CentralObject::Manifest(commit))?;
-    let bytes = bytes.ok_or_else(|| ResolveError::NoManifest { ref_name: ref_name.clone(), commit })?;
+/// The manifest that `fullmetal publish` made, if it framed the commit.
+fn manifest(central: &mut dyn Central, commit: Digest) -> Result<Option<BlobRef>, ResolveError> {
+    let Some(bytes) = get(central, CentralObject::Manifest(commit))? else { return Ok(None) };
     let opened = open::<Manifest>(&bytes).map_err(|source| ResolveError::BadManifest { commit, source })?;
     let found = opened.document.commit;
     if found != commit {
         return Err(ResolveError::OtherManifest { commit, found });
     }
-    Ok(BlobRef::of(&bytes))
+    Ok(Some(BlobRef::of(&bytes)))
+}
+
+fn derived(
+    central: &mut dyn Central,
+    object: &[u8],
+    commit: &Commit,
+    manifests: &Manifests,
+) -> Result<BlobRef, ResolveError> {
+    let manifest = plain::derive(central, object, commit)?;
+    let too_large = |source| ResolveError::TooLarge { commit: manifest.commit, source };
+    let envelope = seal(&manifest, &[]).map_err(too_large)?;
+    manifests.keep(&envelope)?;
+    tracing::info!(commit = %manifest.commit.short(), batches = manifest.ends.len(), "a plain commit: manifest derived");
+    Ok(BlobRef::of(&envelope))
 }
 
 fn name(wish: &PartWish, metadata: &CommitMetadata) -> Result<AppName, ResolveError> {

@@ -41,8 +41,13 @@ fn entry(key: &str, kind: &str, value: &[u8]) -> Vec<u8> {
     framed(body, &[end])
 }
 
-/// A commit bound to `refs`.
+/// A commit bound to `refs`, whose root central does not have.
 pub fn commit(refs: &[&str], version: &str, hardware: &[&str]) -> Vec<u8> {
+    commit_of([1; 32], refs, version, hardware)
+}
+
+/// A commit of the directory with this checksum.
+pub fn commit_of(root: [u8; 32], refs: &[&str], version: &str, hardware: &[&str]) -> Vec<u8> {
     let strings = |list: &[&str]| array(&list.iter().map(|s| string(s)).collect::<Vec<_>>(), 1);
     let mut metadata = vec![entry("fullmetal.version", "s", &string(version))];
     if !refs.is_empty() {
@@ -59,7 +64,7 @@ pub fn commit(refs: &[&str], version: &str, hardware: &[&str]) -> Vec<u8> {
     }
     pad(&mut body, 8);
     body.extend(1_795_528_440u64.to_be_bytes());
-    body.extend([1; 32]);
+    body.extend(root);
     ends.push(body.len());
     body.extend([2; 32]);
     ends.reverse();

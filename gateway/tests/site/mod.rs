@@ -1,6 +1,6 @@
 //! A site for the gateway program: a root directory with keys and trust, its peer, certified devices.
 
-mod commit;
+pub mod commit;
 pub mod hawkbit;
 pub mod operator;
 mod peer;

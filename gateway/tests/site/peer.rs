@@ -2,7 +2,7 @@
 
 use fullmetal::local::{Connection, Listener, read_descriptor, sealed_descriptor};
 use fullmetal_proto::wire::local::{CentralObject, Client, FromPeer, ToPeer, VERSION};
-use fullmetal_proto::wire::{Hint, Receipt, Report, open, seal};
+use fullmetal_proto::wire::{BlobRef, Hint, Receipt, Report, open, seal};
 use fullmetal_proto::{DeviceId, Digest};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ pub struct Shared {
     pub newest: Option<(Hint, Vec<u8>)>,
     pub receipts: Vec<Receipt>,
     pub told: Vec<ToPeer>,
+    /// Manifests that the gateway brought itself.
+    pub offered: Vec<(BlobRef, Vec<u8>)>,
     connection: Option<Arc<Connection>>,
     pub hellos: usize,
 }
@@ -105,6 +107,7 @@ impl Peer {
                     s.newest = Some((hint, bytes));
                 });
             }
+            ToPeer::Offer { manifest, .. } => self.with(|s| s.offered.push((manifest, bytes.unwrap()))),
             ToPeer::Receipt(bytes) => {
                 let receipt = open::<Receipt>(&bytes).unwrap().document;
                 self.with(|s| s.receipts.push(receipt));

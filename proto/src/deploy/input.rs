@@ -175,6 +175,8 @@ pub struct Candidate {
     pub probation: Option<Duration>,
     /// It has a health check.
     pub health: bool,
+    /// It is installed although no build key signed it.
+    pub unsigned: bool,
 }
 
 /// What local people say.

@@ -71,6 +71,9 @@ pub struct Installed {
     /// How it is started.
     #[serde(rename = "s", with = "start_flags")]
     pub start: StartOptions,
+    /// No build key that the fleet trusts signed it: the trust file allows its ref unsigned commits.
+    #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsigned: bool,
 }
 
 /// A row of an announcement: what the gateway wishes of this device.

@@ -151,8 +151,8 @@ impl Deploy {
 
 impl From<Candidate> for NewPart {
     fn from(c: Candidate) -> Self {
-        let Candidate { name, version, commit, manifest, start, health, .. } = c;
-        let installed = Installed { commit, version, manifest, start };
+        let Candidate { name, version, commit, manifest, start, health, unsigned, .. } = c;
+        let installed = Installed { commit, version, manifest, start, unsigned };
         NewPart { name, installed, floor: c.floor.unwrap_or(0), health }
     }
 }

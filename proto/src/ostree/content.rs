@@ -60,8 +60,11 @@ impl ContentHeader {
 
     fn parse_variant(bytes: &[u8]) -> Result<Self, OstreeError> {
         use Member::{Fixed, Var};
-        let [uid, gid, mode, rdev, target, xattrs] =
-            tuple(bytes, [Fixed(4), Fixed(4), Fixed(4), Fixed(4), Var(1), Var(1)])?;
+        Self::of_members(tuple(bytes, [Fixed(4), Fixed(4), Fixed(4), Fixed(4), Var(1), Var(1)])?)
+    }
+
+    /// From owner, group, mode, device number, symlink target and xattrs, each serialized.
+    pub(super) fn of_members([uid, gid, mode, rdev, target, xattrs]: [&[u8]; 6]) -> Result<Self, OstreeError> {
         let mode = be32(mode)?;
         let target = string(target)?;
         if be32(rdev)? != 0 {

@@ -1,23 +1,29 @@
-//! Bounded, panic-free parsers for OSTree's objects: commit, detached signatures, dirtree, dirmeta and
-//! the head of a content stream.
+//! Bounded, panic-free parsers for OSTree's objects: commit, detached signatures, dirtree, dirmeta, the head of a content
+//! stream and of an archived file, and what follows from them: closure and plan of a commit.
 //!
 //! They accept GVariant normal form only and check names, modes and limits while parsing, so that what comes out
 //! needs no further checks. Formats: libostree's `ostree-core.h`.
 
+mod archive;
 mod commit;
 mod content;
 mod deployable;
 mod gvariant;
+mod plan;
 mod signatures;
+mod sizes;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod walk;
 
+pub use archive::ArchiveHeader;
 pub use commit::{Commit, CommitMetadata};
 pub use content::{ContentHeader, Xattr, content_head_len};
 pub use deployable::{CommitRefusal, Deployable};
+pub use plan::plan;
 pub use signatures::signatures;
+pub use sizes::{Size, sizes};
 pub use tree::{DirEntry, DirMeta, DirTree, FileEntry};
 pub use walk::{WalkError, closure};
 

@@ -28,6 +28,8 @@ pub enum Kind {
     Announcement,
     /// Frames and objects of one commit.
     Manifest,
+    /// Batches and objects of one commit in a plain repo.
+    PlainManifest,
     /// A device's word on one action.
     Report,
     /// The gateway's word that reports arrived.
@@ -47,6 +49,7 @@ impl Kind {
             Kind::Bundle => "bundle",
             Kind::Announcement => "announcement",
             Kind::Manifest => "manifest",
+            Kind::PlainManifest => "plain-manifest",
             Kind::Report => "report",
             Kind::Receipt => "receipt",
             Kind::EnrolmentRequest => "enrolment-request",

@@ -39,6 +39,8 @@ pub enum CentralObject {
     CommitMeta(Digest),
     /// `fullmetal/manifests/<commit>`.
     Manifest(Digest),
+    /// `objects/<xx>/<rest>.dirtree`.
+    DirTree(Digest),
 }
 
 /// From the client to the peer.
@@ -60,7 +62,7 @@ pub enum ToPeer {
         /// Where central has it.
         central: CentralObject,
     },
-    /// Fetches the needed frames of a manifest; replaces an earlier wish for the same manifest. Answered
+    /// Fetches the needed pieces (frames or batches) of a manifest; replaces an earlier wish for the same manifest. Answered
     /// by [`FromPeer::Have`] now and whenever frames arrive, or [`FromPeer::WantFailed`].
     Want {
         /// The manifest, which the peer pulls like any blob when it has not got it.
@@ -69,6 +71,14 @@ pub enum ToPeer {
         commit: Digest,
         /// Frames that the client needs itself; empty for a gateway, which only lets its peer help others.
         need: Bitmap,
+    },
+    /// Gateway only: a manifest that central does not have; its bytes are behind the descriptor. Then as a `Want` that needs
+    /// nothing.
+    Offer {
+        /// The manifest.
+        manifest: BlobRef,
+        /// The commit that it describes.
+        commit: Digest,
     },
     /// Ends a wish; its frames stay in the cache while a `Retain` names the manifest.
     Unwant {

@@ -4,9 +4,10 @@
 //! them be read in place.
 
 use super::envelope::{Document, DocumentError, Kind};
+use super::records::{Record, be32, be64, digest, pack_records, unpack_records};
 use super::starts::FrameStarts;
 use crate::{Bitmap, Digest};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The most packs that a manifest may name.
@@ -33,7 +34,7 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    fn from_byte(b: u8) -> Option<Self> {
+    pub(super) fn from_byte(b: u8) -> Option<Self> {
         Some(match b {
             1 => ObjectKind::File,
             2 => ObjectKind::DirTree,
@@ -169,17 +170,20 @@ impl Document for Manifest {
         self.frames.iter().try_for_each(|f| self.check_frame(f))?;
         let starts = self.starts();
         self.objects.iter().try_for_each(|o| self.check_object(o, &starts))?;
-        let mut ids: Vec<ObjectId> = self.objects.iter().map(|o| o.id).collect();
-        ids.sort_unstable();
-        if ids.windows(2).any(|w| w[0] == w[1]) {
-            return DocumentError::err("objects", "an object twice");
-        }
-        let commit = ObjectId { kind: ObjectKind::Commit, checksum: self.commit };
-        if ids.binary_search(&commit).is_err() {
-            return DocumentError::err("objects", "the commit itself is missing");
-        }
-        Ok(())
+        check_ids(self.objects.iter().map(|o| o.id).collect(), self.commit)
     }
+}
+
+/// Each object once, and the commit among them.
+pub(super) fn check_ids(mut ids: Vec<ObjectId>, commit: Digest) -> Result<(), DocumentError> {
+    ids.sort_unstable();
+    if ids.windows(2).any(|w| w[0] == w[1]) {
+        return DocumentError::err("objects", "an object twice");
+    }
+    if ids.binary_search(&ObjectId { kind: ObjectKind::Commit, checksum: commit }).is_err() {
+        return DocumentError::err("objects", "the commit itself is missing");
+    }
+    Ok(())
 }
 
 impl Manifest {
@@ -210,40 +214,6 @@ impl Manifest {
         }
         Ok(())
     }
-}
-
-/// A fixed-width record of a table.
-trait Record: Sized {
-    const WIDTH: usize;
-    fn write(&self, out: &mut Vec<u8>);
-    fn read(bytes: &[u8]) -> Option<Self>;
-}
-
-fn pack_records<R: Record, S: Serializer>(records: &[R], s: S) -> Result<S::Ok, S::Error> {
-    let mut out = Vec::with_capacity(records.len() * R::WIDTH);
-    records.iter().for_each(|r| r.write(&mut out));
-    s.serialize_bytes(&out)
-}
-
-fn unpack_records<'de, R: Record, D: Deserializer<'de>>(d: D) -> Result<Vec<R>, D::Error> {
-    let bytes: serde_bytes::ByteBuf = Deserialize::deserialize(d)?;
-    if !bytes.len().is_multiple_of(R::WIDTH) {
-        return Err(de::Error::custom("table length is no multiple of its record width"));
-    }
-    let bad = || de::Error::custom("unknown object type in table");
-    bytes.chunks_exact(R::WIDTH).map(|c| R::read(c).ok_or_else(bad)).collect()
-}
-
-fn be32(b: &[u8]) -> u32 {
-    u32::from_be_bytes([b[0], b[1], b[2], b[3]])
-}
-
-fn be64(b: &[u8]) -> u64 {
-    u64::from(be32(b)) << 32 | u64::from(be32(&b[4..]))
-}
-
-fn digest(b: &[u8]) -> Option<Digest> {
-    b.try_into().ok().map(Digest)
 }
 
 /// pack u32, offset u64, length u32, raw length u32, sha256.

@@ -11,6 +11,9 @@ pub mod gossip;
 pub mod keys;
 pub mod local;
 pub mod manifest;
+mod pieces;
+pub mod plain;
+mod records;
 pub mod report;
 pub mod revocation;
 pub mod starts;
@@ -27,6 +30,8 @@ pub use envelope::{Document, DocumentError, Envelope, Kind, OpenError, Opened, o
 pub use gossip::Hint;
 pub use keys::{KeyId, PublicKey, SigningKey};
 pub use manifest::{Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Pack};
+pub use pieces::Pieces;
+pub use plain::{Encoding, PlainManifest, PlainObject};
 pub use report::{ExitStatus, PartState, Receipt, Report, ReportState};
 pub use revocation::Revocations;
 pub use starts::FrameStarts;

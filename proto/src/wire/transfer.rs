@@ -2,7 +2,7 @@
 //!
 //! The dialer opens one bidirectional control stream; both sides send [`Hello`], then [`Control`] messages,
 //! each a big-endian u32 length and CBOR. Every further bidirectional stream is one [`Request`] in the same
-//! framing, answered by a [`ResponseHead`] and, when it is `Ok`, that many raw bytes.
+//! framing, answered by a [`ResponseHead`] and, when it is `Ok` or `Length`, that many raw bytes.
 
 use super::bundle::CHUNK_LEN;
 use super::gossip::Hint;
@@ -163,21 +163,20 @@ pub enum Request {
         /// Its bytes, as the reference says.
         length: u32,
     },
+    /// A batch of a plain repo, packed, by [`PlainManifest::id`](super::plain::PlainManifest::id); the answer says how long it is.
+    Batch {
+        /// Which.
+        id: Digest,
+    },
 }
 
 impl Request {
-    /// The requested digest and length.
-    pub fn content(&self) -> (Digest, u32) {
-        match self {
-            Request::Frame { sha256, length } | Request::Blob { sha256, length } => (*sha256, *length),
-        }
-    }
-
     /// Whether the length is one that the kind may have.
     pub fn is_within_limits(&self) -> bool {
         match self {
             Request::Frame { length, .. } => (1..=FRAME_LEN_MAX).contains(length),
             Request::Blob { length, .. } => (1..=CHUNK_LEN as u32).contains(length),
+            Request::Batch { .. } => true,
         }
     }
 }
@@ -188,6 +187,8 @@ impl Request {
 pub enum ResponseHead {
     /// The bytes follow; exactly the requested length.
     Ok,
+    /// So many bytes follow: the answer to [`Request::Batch`].
+    Length(u64),
     /// Not here, or not any more.
     NotHere,
     /// Too many uploads at once; ask again later or elsewhere.

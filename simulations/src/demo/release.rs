@@ -30,6 +30,9 @@ impl Stage<'_> {
         let known = self.operator.publish_options(APP);
         more.extend(known.iter().map(String::as_str));
         let published = self.fleet.publish(&tree, REF, number, &more)?;
+        if self.plain {
+            self.fleet.mirror_plainly(REF)?;
+        }
         self.teller.line(&format!("{REF} is commit {}", published["commit"].as_str().unwrap_or("?")));
         let (module, set) = (&published["hawkbit"]["module"], &published["hawkbit"]["set"]);
         self.teller.line(&format!("Hawkbit has it as software module {module} in distribution set {set}"));

@@ -38,6 +38,8 @@ pub(super) struct Decided {
 
 pub(super) struct Stage<'a> {
     pub(super) fleet: &'a Fleet,
+    /// Central has whole objects only.
+    pub(super) plain: bool,
     pub(super) teller: Teller,
     pub(super) central: Central,
     pub(super) operator: Operator,
@@ -53,12 +55,17 @@ pub(super) struct Stage<'a> {
 }
 
 /// Tells the whole story.
-pub fn tell(fleet: &Fleet, app: &DemoApp, operator: Operator) -> anyhow::Result<()> {
+pub fn tell(fleet: &Fleet, app: &DemoApp, operator: Operator, plain: bool) -> anyhow::Result<()> {
     let teller = Teller::new();
     teller.chapter("A fleet is set up: keys, a central repo behind nginx, a gateway, six devices on loopback");
     std::fs::create_dir_all(fleet.repo())?;
     let address = free_address()?;
-    let central = Central::start(&fleet.dir().join("nginx"), &fleet.repo(), address, None)?;
+    let repo = if plain { fleet.plain_repo() } else { fleet.repo() };
+    if plain {
+        fleet.make_plain_repo()?;
+        teller.line("central is a mirror as `ostree pull-local` makes it: whole objects, no frames");
+    }
+    let central = Central::start(&fleet.dir().join("nginx"), &repo, address, None)?;
     let options = NodeOptions { central: Some(central.url()), interface: "lo".into(), netns: None };
     let gateway = fleet.enroll("gateway", &options)?;
     std::fs::copy(fleet.keys().join("gateway.key"), gateway.root().join("etc/fullmetal/gateway.key"))?;
@@ -66,6 +73,7 @@ pub fn tell(fleet: &Fleet, app: &DemoApp, operator: Operator) -> anyhow::Result<
     teller.line(&format!("decisions are taken in Hawkbit at {}", operator.url()));
     let (broken, late) = (operator.named(BROKEN), operator.named(LATE));
     let mut stage = Stage::new(fleet, teller, (central, operator, gateway));
+    stage.plain = plain;
     stage.publish(app, Release::One)?;
     let mut late_device = stage.start(&options, &late)?;
     let five: Vec<String> = stage.devices.keys().cloned().collect();
@@ -90,7 +98,19 @@ pub fn tell(fleet: &Fleet, app: &DemoApp, operator: Operator) -> anyhow::Result<
 impl<'a> Stage<'a> {
     fn new(fleet: &'a Fleet, teller: Teller, (central, operator, gateway): (Central, Operator, Node)) -> Self {
         let (devices, sets, decided) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Stage { fleet, teller, central, operator, gateway, devices, sets, decided, one_device: 0, sent: 0 }
+        Stage {
+            fleet,
+            plain: false,
+            teller,
+            central,
+            operator,
+            gateway,
+            devices,
+            sets,
+            decided,
+            one_device: 0,
+            sent: 0,
+        }
     }
 
     /// Gives the late device, which was heard and is off again.
@@ -208,10 +228,15 @@ impl<'a> Stage<'a> {
         let copies = self.sent as f64 / self.one_device as f64;
         println!("  seconds: from each decision to its end; the last device's from its start");
         println!("\n  central sent {copies:.2} copies ({} for all, {} for one)", mb(self.sent), mb(self.one_device));
-        println!("  less than one, since frames compress many files together and `ostree pull` gets each by itself");
+        let why = if self.plain {
+            "about one: each object crossed the uplink once, and the fleet passed it on"
+        } else {
+            "less than one, since frames compress many files together and `ostree pull` gets each by itself"
+        };
+        println!("  {why}");
         let from_central = rows.iter().find(|r| r.device == late).map_or(0, |r| r.from_central);
         ensure!(from_central == 0, "{late} got {from_central} bytes from central, which was off");
-        ensure!(copies < 1.2, "the fleet cost {copies:.2} copies of the uplink");
+        ensure!(copies <= 1.15, "the fleet cost {copies:.2} copies of the uplink");
         ensure!(!interrupted(), "interrupted");
         Ok(())
     }

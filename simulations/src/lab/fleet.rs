@@ -18,12 +18,18 @@ pub struct Fleet {
 impl Fleet {
     /// Installs the programs and makes the fleet's keys in `dir`.
     pub fn new(programs: &Programs, dir: &Path, name: &str) -> anyhow::Result<Self> {
+        Self::that_allows(programs, dir, name, &[])
+    }
+
+    /// The same, with a trust file that allows unsigned commits under some refs.
+    pub fn that_allows(programs: &Programs, dir: &Path, name: &str, unsigned: &[&str]) -> anyhow::Result<Self> {
         // Peers run as another user and must get to their own directories.
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))?;
         let programs = programs.install(&dir.join("bin"))?;
         let fleet = Fleet { programs, dir: dir.to_owned(), name: name.to_owned() };
         let mut command = Command::new(&fleet.programs.fullmetal);
-        output_of(command.args(["keys", "generate", "--fleet", name, "--out"]).arg(fleet.keys()))?;
+        command.args(["keys", "generate", "--fleet", name, "--out"]).arg(fleet.keys());
+        output_of(command.args(unsigned.iter().flat_map(|pattern| ["--unsigned-ref", pattern])))?;
         Ok(fleet)
     }
 
@@ -45,6 +51,24 @@ impl Fleet {
     /// The central repo.
     pub fn repo(&self) -> PathBuf {
         self.dir.join("central-repo")
+    }
+
+    /// A mirror of the central repo as OSTree's own tools make it: whole objects, no packs, no manifests.
+    pub fn plain_repo(&self) -> PathBuf {
+        self.dir.join("plain-repo")
+    }
+
+    /// Makes an empty plain repo.
+    pub fn make_plain_repo(&self) -> anyhow::Result<()> {
+        let option = format!("--repo={}", self.plain_repo().display());
+        output_of(Command::new("ostree").args(["init", "--mode=archive", &option])).map(|_| ())
+    }
+
+    /// Copies what a ref names into the plain repo, signatures included.
+    pub fn mirror_plainly(&self, ref_name: &str) -> anyhow::Result<()> {
+        let mut command = Command::new("ostree");
+        command.arg("pull-local").arg(format!("--repo={}", self.plain_repo().display()));
+        output_of(command.arg("--disable-fsync").arg(self.repo()).arg(ref_name)).map(|_| ())
     }
 
     /// Publishes a directory as an app; gives what `fullmetal publish --json` prints.

@@ -27,6 +27,17 @@ pub struct SiteOptions {
     pub devices_reach_wan: bool,
     /// Rate of the uplink in Mbit/s.
     pub wan_mbit: Option<u32>,
+    /// Central is a plain repo: what is published arrives there as `ostree pull-local` copies it.
+    pub plain: bool,
+    /// Refs of which the fleet takes unsigned commits.
+    pub unsigned: &'static [&'static str],
+}
+
+impl SiteOptions {
+    /// Devices that reach a central repo of frames over an uplink that nothing slows down.
+    pub const fn of(devices: u8) -> Self {
+        SiteOptions { devices, devices_reach_wan: true, wan_mbit: None, plain: false, unsigned: &[] }
+    }
 }
 
 /// A running site.
@@ -43,6 +54,7 @@ pub struct Site {
     /// The namespaces.
     pub net: Net,
     app: DemoApp,
+    plain: bool,
     decisions: u32,
     // Last: everything above lives in it.
     dir: tempfile::TempDir,
@@ -63,21 +75,26 @@ impl Site {
     pub fn start(options: SiteOptions) -> anyhow::Result<Self> {
         super::on_interrupt()?;
         let dir = tempfile::Builder::new().prefix("fullmetal-site-").tempdir_in("/var/tmp")?;
-        let fleet = Fleet::new(&Programs::find(None)?, dir.path(), "test-plant")?;
+        let fleet = Fleet::that_allows(&Programs::find(None)?, dir.path(), "test-plant", options.unsigned)?;
         std::fs::create_dir_all(fleet.repo())?;
+        if options.plain {
+            fleet.make_plain_repo()?;
+        }
+        let repo = if options.plain { fleet.plain_repo() } else { fleet.repo() };
         let mut net = Net::new()?;
         net.host("central", 2, false, true)?;
         net.host("probe", 3, false, true)?;
         net.host("gateway", 4, true, true)?;
         let address: SocketAddr = "10.98.0.2:80".parse()?;
-        let central = Central::start(&dir.path().join("nginx"), &fleet.repo(), address, Some(&net.netns("central")))?;
+        let central = Central::start(&dir.path().join("nginx"), &repo, address, Some(&net.netns("central")))?;
         if let Some(mbit) = options.wan_mbit {
             net.limit("central", WAN, mbit)?;
         }
         let gateway = Self::gateway(&fleet, &net, &central)?;
         let app = DemoApp::prepare()?;
         let devices = Vec::new();
-        let mut site = Site { devices, gateway, central, fleet, net, app, decisions: 0, dir };
+        let (plain, decisions) = (options.plain, 0);
+        let mut site = Site { devices, gateway, central, fleet, net, app, plain, decisions, dir };
         for i in 1..=options.devices {
             site.add_device(i, options.devices_reach_wan)?;
         }
@@ -140,23 +157,45 @@ impl Site {
         let probation = probation_s.to_string();
         let mut more = vec!["--name", APP, "--cmd", "/app/run", "--health", health, "--probation", &probation];
         more.extend(options);
-        self.fleet.publish(tree, APP_REF, number, &more)
+        let published = self.fleet.publish(tree, APP_REF, number, &more)?;
+        if self.plain {
+            self.fleet.mirror_plainly(APP_REF)?;
+        }
+        Ok(published)
+    }
+
+    /// Commits a directory to the plain repo as others do: unsigned, bound to nothing.
+    pub fn commit_foreign(&self, tree: &Path, ref_name: &str) -> anyhow::Result<()> {
+        let mut command = Command::new("ostree");
+        command.arg("commit").arg(format!("--repo={}", self.fleet.plain_repo().display()));
+        command.args(["--no-bindings", "-b", ref_name]).arg(format!("--tree=dir={}", tree.display()));
+        output_of(&mut command).map(|_| ())
     }
 
     /// Bytes at central's WAN interface for a cold `ostree pull` by one host: one copy.
     pub fn one_copy(&self) -> anyhow::Result<u64> {
+        self.one_copy_of(APP_REF)
+    }
+
+    /// The same of another ref.
+    pub fn one_copy_of(&self, ref_name: &str) -> anyhow::Result<u64> {
         let before = self.net.sent_by("central")?;
         let repo = self.dir.path().join(format!("probe-{}", self.decisions));
-        pull_with_ostree(&repo, &self.central.url(), APP_REF, Some(&self.net.netns("probe")))?;
+        pull_with_ostree(&repo, &self.central.url(), ref_name, Some(&self.net.netns("probe")))?;
         Ok(self.net.sent_by("central")? - before)
     }
 
     /// Decides for all devices that they take what the ref names now.
     pub fn deploy(&mut self) -> anyhow::Result<()> {
+        self.deploy_ref(APP_REF)
+    }
+
+    /// The same for another ref.
+    pub fn deploy_ref(&mut self, ref_name: &str) -> anyhow::Result<()> {
         self.decisions += 1;
         let file = self.dir.path().join(format!("decision-{}.toml", self.decisions));
         let names: Vec<&str> = self.devices.iter().map(Node::name).collect();
-        std::fs::write(&file, format!("devices = {names:?}\nmode = \"now\"\n[[part]]\nref = \"{APP_REF}\"\n"))?;
+        std::fs::write(&file, format!("devices = {names:?}\nmode = \"now\"\n[[part]]\nref = \"{ref_name}\"\n"))?;
         self.gateway.gateway(&["deploy", &file.to_string_lossy()]).map(|_| ())
     }
 

@@ -115,7 +115,8 @@ impl Device {
         let commit = Digest::of(format!("{app} {version}").as_bytes());
         self.shelf.0.lock().unwrap().insert(commit);
         self.checkouts.make(&self.shelf, &name(app), &commit).unwrap();
-        Installed { commit, version: version.into(), manifest: Digest::of(version.as_bytes()), start }
+        let manifest = Digest::of(version.as_bytes());
+        Installed { commit, version: version.into(), manifest, start, unsigned: false }
     }
 
     fn status(&self, app: &str) -> Option<AppStatus> {

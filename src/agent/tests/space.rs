@@ -7,7 +7,7 @@ use crate::agent::{Event, cached};
 use crate::local::{Connection, Listener};
 use fullmetal_proto::Bitmap;
 use fullmetal_proto::wire::local::{FromPeer, ToPeer, VERSION};
-use fullmetal_proto::wire::{BlobRef, Frame, Manifest};
+use fullmetal_proto::wire::{BlobRef, Frame, Manifest, Pieces};
 use std::sync::mpsc::{Receiver, channel};
 
 /// A part of three frames.
@@ -17,7 +17,7 @@ fn wanted() -> Wanted {
     let frames = (0..3).map(frame).collect();
     let manifest = Manifest { commit: Digest::of(b"c"), packs: Vec::new(), frames, objects: Vec::new() };
     let blob = BlobRef { sha256: Digest::of(b"m"), length: 1, chunks: Vec::new() };
-    Wanted { commit: manifest.commit, blob, manifest: Arc::new(manifest) }
+    Wanted { commit: manifest.commit, blob, pieces: Arc::new(Pieces::Frames(manifest)) }
 }
 
 /// A peer that has the first two frames; it answers the second wish only.
@@ -70,7 +70,7 @@ fn a_peer_is_asked_again_when_it_is_back_and_never_for_a_frame() {
     let (to, fetch_events) = channel();
     to.send(FetchEvent::PeerIsBack).unwrap();
     std::thread::spawn(move || forward(&events, &to));
-    let frames = cached::frames(&link, &fetch_events, &[wanted()]).unwrap();
+    let frames = cached::pieces(&link, &fetch_events, &[wanted()]).unwrap();
     assert_eq!(frames[&Digest::of(b"m")].iter().collect::<Vec<_>>(), [0, 1]);
     let needs = needs.lock().unwrap();
     assert!(needs.len() == 2 && needs.iter().all(|need| need.count() == 0), "{needs:?}");
@@ -83,5 +83,5 @@ fn a_look_that_is_cancelled_ends() {
     let link = Link::start(expected, channel().0);
     let (to, events) = channel();
     to.send(FetchEvent::Cancel).unwrap();
-    assert_eq!(cached::frames(&link, &events, &[wanted()]), Err(cached::Unknown::Cancelled));
+    assert_eq!(cached::pieces(&link, &events, &[wanted()]), Err(cached::Unknown::Cancelled));
 }

@@ -5,8 +5,8 @@ use fullmetal_proto::wire::bundle::BlobRef;
 use fullmetal_proto::wire::manifest::ObjectKind;
 use fullmetal_proto::wire::trust::Role;
 use fullmetal_proto::wire::{
-    Announcement, Bundle, EnrolmentAnswer, EnrolmentRequest, ExitStatus, Manifest, Receipt, Report, Revocations, Trust,
-    open,
+    Announcement, Bundle, EnrolmentAnswer, EnrolmentRequest, ExitStatus, Manifest, PlainManifest, Receipt, Report,
+    Revocations, Trust, open,
 };
 use std::fmt::Display;
 
@@ -111,6 +111,18 @@ impl Describe for Manifest {
         let files = self.objects.iter().filter(|o| o.id.kind == ObjectKind::File).count();
         line(text, "objects", &format!("{}, {files} of them files", self.objects.len()));
         listed(text, "pack", &self.packs, |p| format!("{} ({} bytes)", p.sha256, p.length));
+    }
+}
+
+impl Describe for PlainManifest {
+    fn describe(&self, text: &mut String) {
+        line(text, "commit", &self.commit);
+        let known = self.objects.iter().filter(|o| o.archived > 0);
+        let (count, bytes) = known.fold((0usize, 0u64), |(n, sum), o| (n + 1, sum.saturating_add(o.archived)));
+        line(text, "batches", &self.ends.len());
+        let files = self.objects.iter().filter(|o| o.id.kind == ObjectKind::File).count();
+        line(text, "objects", &format!("{}, {files} of them files", self.objects.len()));
+        line(text, "at central", &format!("{bytes} bytes in {count} objects whose length is known"));
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{Judge, line};
 use fullmetal::identity::{FleetTrust, Usage, verify_certificate};
 use fullmetal_proto::wire::{
-    Announcement, Bundle, EnrolmentAnswer, EnrolmentRequest, Envelope, KeyId, Manifest, Opened, Receipt, Refusal,
-    Report, Revocations, Trust, open,
+    Announcement, Bundle, EnrolmentAnswer, EnrolmentRequest, Envelope, KeyId, Manifest, Opened, PlainManifest, Receipt,
+    Refusal, Report, Revocations, Trust, open,
 };
 use fullmetal_proto::{FleetId, Timestamp};
 
@@ -72,6 +72,12 @@ impl Verdict for Bundle {
 }
 
 impl Verdict for Manifest {
+    fn verdict(_: &Opened<Self>, _: &Judge) -> Result<String, String> {
+        Err("a manifest counts only by its hash in a bundle".into())
+    }
+}
+
+impl Verdict for PlainManifest {
     fn verdict(_: &Opened<Self>, _: &Judge) -> Result<String, String> {
         Err("a manifest counts only by its hash in a bundle".into())
     }

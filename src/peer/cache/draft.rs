@@ -46,8 +46,8 @@ impl Draft {
     }
 
     /// Checks length and hash, syncs the bytes and gives the file its name. The name itself becomes
-    /// durable with the next [`Cache::sync`]; losing it costs another download, never wrong content.
-    pub fn finish(mut self) -> Result<(), CacheError> {
+    /// durable with the next [`Cache::sync`]; losing it costs another download, never wrong content. Gives the length.
+    pub fn finish(mut self) -> Result<u64, CacheError> {
         let found = Digest(std::mem::take(&mut self.hasher).finalize().into());
         if self.missing() != 0 || found != self.key.sha256 {
             return Err(CacheError::Corrupt { sha256: self.key.sha256 });
@@ -57,7 +57,7 @@ impl Draft {
         fs::rename(&self.path, &target).map_err(|e| CacheError::io("naming", &target, e))?;
         self.named = true;
         self.cache.index().finished(self.key, self.length);
-        Ok(())
+        Ok(self.length)
     }
 }
 

@@ -52,7 +52,7 @@ impl Index {
     }
 
     pub fn reserve(&mut self, length: u64, max: u64) -> Result<(), CacheError> {
-        if self.bytes + self.reserved + length > max {
+        if (self.bytes + self.reserved).saturating_add(length) > max {
             return Err(CacheError::NoRoom { needed: length, kept: self.bytes + self.reserved, max });
         }
         self.reserved += length;
@@ -82,7 +82,7 @@ impl Index {
     }
 
     pub fn victims(&self, length: u64, max: u64) -> Result<Vec<Key>, CacheError> {
-        let wanted = (self.bytes + self.reserved + length).saturating_sub(max);
+        let wanted = (self.bytes + self.reserved).saturating_add(length).saturating_sub(max);
         let mut loose: Vec<_> = self.entries.iter().filter(|(key, _)| !self.kept.contains(key)).collect();
         let loose_bytes: u64 = loose.iter().map(|(_, e)| e.length).sum();
         if loose_bytes < wanted {

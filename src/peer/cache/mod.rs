@@ -1,14 +1,16 @@
-//! Verified content under its SHA-256: the frames and blobs that this peer serves.
+//! Verified content under its name: the frames, batches and blobs that this peer serves.
 //!
-//! `<dir>/frames/<sha256>` and `<dir>/blobs/<sha256>`; what is being written lies in `<dir>/tmp`. A file
-//! gets its name only after its bytes were hashed and synced, so a file under its name is what the name says
+//! `<dir>/frames/<sha256>`, `<dir>/blobs/<sha256>` and `<dir>/batches/<id>`; what is being written lies in `<dir>/tmp`. A file
+//! gets its name only after its bytes were hashed (a batch's objects each) and synced, so a file under its name is what the name says
 //! (or rotted since: whoever reads it hashes again). All files belong to the peer's unprivileged user.
 
+mod batch;
 mod draft;
 mod index;
 #[cfg(test)]
 mod tests;
 
+pub use batch::BatchDraft;
 pub use draft::Draft;
 
 use crate::durable;
@@ -21,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The longest file that a shelf may hold; longer ones are no content of ours and go at the scan.
+/// The longest file on the shelves of frames and blobs; longer ones are no content of ours and go at the scan.
 const FILE_LEN_MAX: u64 = 8 << 20;
 const LOCK: &str = "lock";
 const TEMPORARY: &str = "tmp";
@@ -31,17 +33,27 @@ const TEMPORARY: &str = "tmp";
 pub enum Shelf {
     /// Frames of packs.
     Frames,
+    /// Batches of whole objects, packed; named by the batch's id.
+    Batches,
     /// Announcements, commit objects, signatures, manifest chunks, reports, receipts.
     Blobs,
 }
 
 impl Shelf {
-    const ALL: [Shelf; 2] = [Shelf::Frames, Shelf::Blobs];
+    const ALL: [Shelf; 3] = [Shelf::Frames, Shelf::Batches, Shelf::Blobs];
 
     fn folder(self) -> &'static str {
         match self {
             Shelf::Frames => "frames",
+            Shelf::Batches => "batches",
             Shelf::Blobs => "blobs",
+        }
+    }
+
+    fn file_len_max(self) -> u64 {
+        match self {
+            Shelf::Frames | Shelf::Blobs => FILE_LEN_MAX,
+            Shelf::Batches => u64::MAX,
         }
     }
 }
@@ -51,7 +63,7 @@ impl Shelf {
 pub struct Key {
     /// Where.
     pub shelf: Shelf,
-    /// Its name and the hash of its bytes.
+    /// Its name: the hash of its bytes, or the id of the batch.
     pub sha256: Digest,
 }
 
@@ -59,6 +71,11 @@ impl Key {
     /// The key of a frame.
     pub fn frame(sha256: Digest) -> Self {
         Key { shelf: Shelf::Frames, sha256 }
+    }
+
+    /// The key of a batch.
+    pub fn batch(id: Digest) -> Self {
+        Key { shelf: Shelf::Batches, sha256: id }
     }
 
     /// The key of a blob.
@@ -157,7 +174,7 @@ impl Cache {
     /// Unfinished files of an earlier run and files that cannot be content go away.
     pub fn open(dir: &Path, bytes_max: u64) -> Result<Self, CacheError> {
         check_owner(dir, rustix::process::geteuid().as_raw())?;
-        for folder in [TEMPORARY, Shelf::Frames.folder(), Shelf::Blobs.folder()] {
+        for folder in Shelf::ALL.map(Shelf::folder).into_iter().chain([TEMPORARY]) {
             let path = dir.join(folder);
             fs::create_dir_all(&path).map_err(|e| CacheError::io("making", &path, e))?;
         }
@@ -177,6 +194,11 @@ impl Cache {
     /// takes its place or space is short: lengths come from neighbours too, and must not remove anything.
     pub fn has(&self, key: Key, length: u64) -> bool {
         self.index().length(key) == Some(length)
+    }
+
+    /// How long `key`'s file is, if it is here.
+    pub fn length(&self, key: Key) -> Option<u64> {
+        self.index().length(key)
     }
 
     /// A read-only descriptor of `key`'s file, or `None` when it is not here with that length.
@@ -204,6 +226,11 @@ impl Cache {
     pub fn create(&self, key: Key, length: u64) -> Result<Draft, CacheError> {
         self.index().reserve(length, self.inner.bytes_max)?;
         Draft::start(self.clone(), key, length)
+    }
+
+    /// Starts a batch; [`BatchDraft::reserve`] sets its part of the budget aside.
+    pub fn create_batch(&self, id: Digest) -> Result<BatchDraft, CacheError> {
+        BatchDraft::start(self.clone(), Key::batch(id))
     }
 
     /// Stores bytes that are at hand.
@@ -256,7 +283,12 @@ impl Cache {
         Ok((writer, reader?))
     }
 
-    /// The error for a file of [`Cache::scratch`] that could not be read or written.
+    /// Bytes that lie in memory up to `in_memory`, then in a file without a name.
+    pub fn spool(&self, in_memory: usize) -> tempfile::SpooledTempFile {
+        tempfile::spooled_tempfile_in(in_memory, self.inner.dir.join(TEMPORARY))
+    }
+
+    /// The error for a file of [`Cache::scratch`] or [`Cache::spool`] that could not be read or written.
     pub fn scratch_error(&self, source: io::Error) -> CacheError {
         CacheError::io("writing a file in", &self.inner.dir.join(TEMPORARY), source)
     }
@@ -334,7 +366,7 @@ fn clear(dir: &Path) -> Result<(), CacheError> {
 fn scan(dir: &Path, shelf: Shelf, index: &mut Index) -> Result<(), CacheError> {
     for entry in fs::read_dir(dir).map_err(|e| CacheError::io("reading", dir, e))?.flatten() {
         let digest = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok());
-        let meta = entry.metadata().ok().filter(|m| m.is_file() && (1..=FILE_LEN_MAX).contains(&m.len()));
+        let meta = entry.metadata().ok().filter(|m| m.is_file() && (1..=shelf.file_len_max()).contains(&m.len()));
         match (digest, meta) {
             (Some(sha256), Some(meta)) => index.found(Key { shelf, sha256 }, meta.len(), meta.modified().ok()),
             _ => {

@@ -9,8 +9,10 @@ pub use body::Body;
 pub use error::CentralError;
 
 use fullmetal_proto::Digest;
+use fullmetal_proto::ostree::{DIRMETA_LEN_MAX, DIRTREE_LEN_MAX};
 use fullmetal_proto::wire::bundle::{BLOB_LEN_MAX, COMMIT_LEN_MAX};
 use fullmetal_proto::wire::local::CentralObject;
+use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use rustls::time_provider::TimeProvider;
@@ -90,10 +92,25 @@ impl Central {
         Ok(Body::exactly(response, url, length, self.stall))
     }
 
+    /// An object's file in the archive repo. The body ends with an error when it is longer than its kind may be.
+    pub async fn archived(&self, object: &ObjectId) -> Result<Body, CentralError> {
+        let max = match object.kind {
+            ObjectKind::File => u64::MAX,
+            ObjectKind::DirTree => DIRTREE_LEN_MAX as u64,
+            ObjectKind::DirMeta => DIRMETA_LEN_MAX as u64,
+            ObjectKind::Commit => COMMIT_LEN_MAX,
+        };
+        self.whole(&object_path(&object.checksum, object.kind.archive_suffix()), max).await
+    }
+
     /// A small object, whole. The body ends with an error when it is longer than its kind may be.
     pub async fn object(&self, object: &CentralObject) -> Result<Body, CentralError> {
         let (path, max) = place(object);
-        let url = self.locate(&path)?;
+        self.whole(&path, max).await
+    }
+
+    async fn whole(&self, path: &str, max: u64) -> Result<Body, CentralError> {
+        let url = self.locate(path)?;
         let response = self.send(&url, self.client.get(url.clone())).await?;
         if response.status() != StatusCode::OK {
             return Err(refused(&url, &response));
@@ -121,18 +138,20 @@ async fn in_time<T>(stall: Duration, url: &Url, step: impl Future<Output = T>) -
 }
 
 /// Where a small object lies below the repo's root (`ostree_get_relative_object_path` in libostree's
-/// `ostree-core.c` for the first three), and how long it may be.
+/// `ostree-core.c` for all but the manifest), and how long it may be.
 fn place(object: &CentralObject) -> (String, u64) {
-    let of_commit = |commit: &Digest, suffix| {
-        let hex = commit.to_string();
-        (format!("objects/{}/{}.{suffix}", &hex[..2], &hex[2..]), COMMIT_LEN_MAX)
-    };
     match object {
         CentralObject::Ref(name) => (format!("refs/heads/{name}"), REF_LEN_MAX),
-        CentralObject::Commit(commit) => of_commit(commit, "commit"),
-        CentralObject::CommitMeta(commit) => of_commit(commit, "commitmeta"),
+        CentralObject::Commit(commit) => (object_path(commit, "commit"), COMMIT_LEN_MAX),
+        CentralObject::CommitMeta(commit) => (object_path(commit, "commitmeta"), COMMIT_LEN_MAX),
         CentralObject::Manifest(commit) => (format!("fullmetal/manifests/{commit}"), BLOB_LEN_MAX),
+        CentralObject::DirTree(tree) => (object_path(tree, "dirtree"), DIRTREE_LEN_MAX as u64),
     }
+}
+
+fn object_path(checksum: &Digest, suffix: &str) -> String {
+    let hex = checksum.to_string();
+    format!("objects/{}/{}.{suffix}", &hex[..2], &hex[2..])
 }
 
 fn stay_at_origin(attempt: redirect::Attempt<'_>) -> redirect::Action {

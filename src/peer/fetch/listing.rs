@@ -1,23 +1,30 @@
-//! What a peer needs of a manifest: its frames and the packs they lie in.
+//! What a peer needs of a manifest: its pieces, and where central has them.
 
 use crate::peer::cache::{Cache, CacheError, Key};
 use crate::peer::transfer::blob::assemble;
 use fullmetal_proto::swarm::PieceSpan;
-use fullmetal_proto::wire::{BlobRef, Frame, Manifest, OpenError, open};
+use fullmetal_proto::wire::{BlobRef, Frame, OpenError, Pieces, PlainManifest};
 use fullmetal_proto::{Bitmap, Digest};
 use std::io::Read as _;
 
-/// The frames of one manifest.
+/// The pieces of one manifest.
 #[derive(Debug)]
 pub struct Listing {
     /// The manifest, which names it.
     pub blob: BlobRef,
     /// The commit that it describes.
     pub commit: Digest,
-    /// SHA-256 of the packs, in the manifest's order.
-    pub packs: Vec<Digest>,
-    /// The frames, in the manifest's order.
-    pub frames: Vec<Frame>,
+    /// What is to be had.
+    pub listed: Listed,
+}
+
+/// Pieces in the manifest's order.
+#[derive(Debug)]
+pub enum Listed {
+    /// Frames, and SHA-256 of the packs that they lie in.
+    Frames(Vec<Frame>, Vec<Digest>),
+    /// Batches, and the id of each.
+    Batches(PlainManifest, Vec<Digest>),
 }
 
 /// Why a manifest in the cache is of no use.
@@ -51,39 +58,81 @@ impl Listing {
         if Digest::of(&bytes) != blob.sha256 {
             return Err(CacheError::Corrupt { sha256: blob.sha256 }.into());
         }
-        let manifest = open::<Manifest>(&bytes)?.document;
-        if manifest.commit != commit {
-            return Err(ListingError::OtherCommit { wanted: commit, found: manifest.commit });
+        let pieces = Pieces::open(&bytes)?;
+        if pieces.commit() != commit {
+            return Err(ListingError::OtherCommit { wanted: commit, found: pieces.commit() });
         }
-        let packs = manifest.packs.iter().map(|pack| pack.sha256).collect();
-        Ok(Listing { blob, commit, packs, frames: manifest.frames })
+        let listed = match pieces {
+            Pieces::Frames(manifest) => {
+                Listed::Frames(manifest.frames, manifest.packs.iter().map(|pack| pack.sha256).collect())
+            }
+            Pieces::Batches(manifest) => {
+                let ids = (0..manifest.ends.len() as u32).map(|batch| manifest.id(batch)).collect();
+                Listed::Batches(manifest, ids)
+            }
+        };
+        Ok(Listing { blob, commit, listed })
     }
 
-    /// How many frames there are.
+    /// How many pieces there are.
     pub fn pieces(&self) -> u32 {
-        u32::try_from(self.frames.len()).unwrap_or(u32::MAX)
+        let count = match &self.listed {
+            Listed::Frames(frames, _) => frames.len(),
+            Listed::Batches(_, ids) => ids.len(),
+        };
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// Where each frame lies.
+    /// Where each frame lies; batches as if they lay one after another.
     pub fn spans(&self) -> Vec<PieceSpan> {
-        let span = |f: &Frame| PieceSpan { pack: f.pack, offset: f.offset, length: f.length };
-        self.frames.iter().map(span).collect()
+        match &self.listed {
+            Listed::Frames(frames, _) => {
+                frames.iter().map(|f| PieceSpan { pack: f.pack, offset: f.offset, length: f.length }).collect()
+            }
+            Listed::Batches(manifest, _) => {
+                let mut offset = 0u64;
+                let mut span = |batch| {
+                    let length = u32::try_from(manifest.weight(batch)).unwrap_or(u32::MAX);
+                    let at = offset;
+                    offset = offset.saturating_add(u64::from(length));
+                    PieceSpan { pack: 0, offset: at, length }
+                };
+                (0..self.pieces()).map(&mut span).collect()
+            }
+        }
     }
 
-    /// The frames that lie in `cache`.
+    /// What a piece is called in the cache.
+    pub fn key(&self, piece: u32) -> Option<Key> {
+        match &self.listed {
+            Listed::Frames(frames, _) => frames.get(piece as usize).map(|frame| Key::frame(frame.sha256)),
+            Listed::Batches(_, ids) => ids.get(piece as usize).copied().map(Key::batch),
+        }
+    }
+
+    /// How long a piece is, if it lies in `cache`.
+    pub fn length_in(&self, cache: &Cache, piece: u32) -> Option<u64> {
+        let length = cache.length(self.key(piece)?)?;
+        match &self.listed {
+            Listed::Frames(frames, _) => {
+                frames.get(piece as usize).map(|f| u64::from(f.length)).filter(|l| *l == length)
+            }
+            Listed::Batches(..) => Some(length),
+        }
+    }
+
+    /// The pieces that lie in `cache`.
     pub fn cached(&self, cache: &Cache) -> Bitmap {
         let mut have = Bitmap::new(self.pieces());
-        for (i, frame) in (0u32..).zip(&self.frames) {
-            if cache.has(Key::frame(frame.sha256), u64::from(frame.length)) {
-                have.set(i);
-            }
+        for piece in (0..have.len()).filter(|piece| self.length_in(cache, *piece).is_some()) {
+            have.set(piece);
         }
         have
     }
 
-    /// Everything of it in the cache: the manifest's chunks and the frames.
+    /// Everything of it in the cache: the manifest's chunks and the pieces.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         let chunks = self.blob.pieces().into_iter().map(|(sha256, _)| Key::blob(sha256));
-        chunks.chain(self.frames.iter().map(|frame| Key::frame(frame.sha256)))
+        chunks.chain((0..self.pieces()).filter_map(|piece| self.key(piece)))
     }
 }

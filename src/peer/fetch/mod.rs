@@ -2,9 +2,10 @@
 
 mod listing;
 mod neighbour;
+mod objects;
 mod origin;
 
-pub use listing::{Listing, ListingError};
+pub use listing::{Listed, Listing, ListingError};
 
 use super::cache::Key;
 use super::transfer::Data;
@@ -34,7 +35,11 @@ pub struct Report {
 enum What {
     Moved(u64),
     /// In the cache under its name.
-    Verified(u32),
+    Verified {
+        piece: u32,
+        /// What had to come for it.
+        bytes: u64,
+    },
     Corrupt(u32),
     Failed {
         why: Failure,
@@ -80,11 +85,11 @@ pub enum Output {
 /// How far a manifest is.
 #[derive(Debug)]
 pub struct State {
-    /// Frames in the cache.
+    /// Pieces in the cache.
     pub have: Bitmap,
-    /// Bytes of frames that came from neighbours since it was first wanted.
+    /// Bytes of pieces that came from neighbours since it was first wanted.
     pub bytes_from_peers: u64,
-    /// Bytes of frames that came from central.
+    /// Bytes of pieces that came from central.
     pub bytes_from_central: u64,
 }
 
@@ -119,7 +124,7 @@ pub struct Fetcher {
     running: BTreeMap<TransferId, Running>,
     reports: mpsc::Sender<Report>,
     outputs: VecDeque<Output>,
-    /// What hinders fetching; cleared by the next frame that comes.
+    /// What hinders fetching; cleared by the next piece that comes.
     trouble: Option<String>,
 }
 
@@ -132,7 +137,7 @@ impl Fetcher {
         (Fetcher { data, swarm, wishes, running, reports, outputs, trouble: None }, receiver)
     }
 
-    /// Wants frames of a manifest; an empty `need` only helps others. Said again, it replaces the need.
+    /// Wants pieces of a manifest; an empty `need` only helps others. Said again, it replaces the need.
     pub fn want(&mut self, listing: &Arc<Listing>, need: Bitmap, now: Timestamp) {
         let manifest = listing.blob.sha256;
         let fresh = || Wish { listing: listing.clone(), bytes_from_peers: 0, bytes_from_central: 0 };
@@ -141,7 +146,7 @@ impl Fetcher {
         self.handle(Input::Want { manifest, frames: listing.spans(), need, have }, now);
     }
 
-    /// Ends the wish; its frames are no longer offered.
+    /// Ends the wish; its pieces are no longer offered.
     pub fn unwant(&mut self, manifest: &Digest, now: Timestamp) {
         if self.wishes.contains_key(manifest) {
             self.handle(Input::Unwant { manifest: *manifest }, now);
@@ -179,8 +184,8 @@ impl Fetcher {
         let Report { transfer, what } = report;
         match what {
             What::Moved(bytes) => self.handle(Input::Progress { transfer, bytes }, now),
-            What::Verified(piece) => {
-                self.count(transfer, piece);
+            What::Verified { piece, bytes } => {
+                self.count(transfer, bytes);
                 self.handle(Input::Verified { transfer, piece }, now);
             }
             What::Corrupt(piece) => {
@@ -207,8 +212,8 @@ impl Fetcher {
         let gone: BTreeSet<Key> = keys.iter().copied().collect();
         let mut lost = Vec::new();
         for (manifest, wish) in &self.wishes {
-            let pieces = (0u32..).zip(&wish.listing.frames);
-            lost.extend(pieces.filter(|(_, f)| gone.contains(&Key::frame(f.sha256))).map(|(i, _)| (*manifest, i)));
+            let is_gone = |piece: &u32| wish.listing.key(*piece).is_some_and(|key| gone.contains(&key));
+            lost.extend((0..wish.listing.pieces()).filter(is_gone).map(|piece| (*manifest, piece)));
         }
         for (manifest, piece) in lost {
             self.handle(Input::Evicted { manifest, piece }, now);
@@ -235,8 +240,17 @@ impl Fetcher {
 
     fn wrong_at_central(&self, manifest: &Digest, piece: u32) -> String {
         let listing = self.wishes.get(manifest).map(|wish| &wish.listing);
-        let frame = listing.and_then(|listing| Some((listing, listing.frames.get(piece as usize)?)));
-        let pack = frame.and_then(|(listing, frame)| listing.packs.get(frame.pack as usize));
+        let (frames, packs) = match listing.map(|listing| &listing.listed) {
+            Some(Listed::Frames(frames, packs)) => (frames, packs),
+            Some(Listed::Batches(plain, _)) => {
+                let commit = plain.commit;
+                return format!(
+                    "central has wrong bytes for an object of batch {piece} of commit {commit}; check its repo with `ostree fsck`"
+                );
+            }
+            None => return String::new(),
+        };
+        let pack = frames.get(piece as usize).and_then(|frame| packs.get(frame.pack as usize));
         let pack = pack.copied().unwrap_or_default();
         format!(
             "central has wrong bytes for frame {piece} in pack {pack}; restore the pack from a backup, or remove it and \
@@ -301,7 +315,7 @@ impl Fetcher {
         self.running.insert(transfer, Running { manifest, from_central, left: pieces, task: task.abort_handle() });
     }
 
-    fn count(&mut self, transfer: TransferId, piece: u32) {
+    fn count(&mut self, transfer: TransferId, bytes: u64) {
         let Some(running) = self.running.get_mut(&transfer) else { return };
         let (manifest, from_central) = (running.manifest, running.from_central);
         running.left = running.left.saturating_sub(1);
@@ -309,8 +323,6 @@ impl Fetcher {
             self.running.remove(&transfer);
         }
         let Some(wish) = self.wishes.get_mut(&manifest) else { return };
-        let Some(frame) = wish.listing.frames.get(piece as usize) else { return };
-        let bytes = u64::from(frame.length);
         self.trouble = None;
         if from_central {
             wish.bytes_from_central += bytes;

@@ -1,7 +1,9 @@
-//! A run of neighbouring frames from central, by one Range request as long as none of them is here already.
+//! A run of neighbouring pieces from central: frames by one Range request as long as none of them is here already, batches
+//! object by object.
 
-use super::{Listing, MOVED_BYTES, Report, What};
-use crate::peer::cache::{CacheError, Key};
+use super::listing::Listed;
+use super::{Listing, MOVED_BYTES, Report, What, objects};
+use crate::peer::cache::{CacheError, Draft, Key};
 use crate::peer::central::{Central, CentralError};
 use crate::peer::transfer::{Data, Inflow};
 use fullmetal_proto::Digest;
@@ -17,7 +19,8 @@ pub(super) struct Run {
     pub count: u32,
 }
 
-enum Ended {
+/// Why a run stopped.
+pub(super) enum Ended {
     Central(CentralError),
     Cache(CacheError),
     Corrupt(u32),
@@ -49,8 +52,9 @@ pub(super) async fn fetch(data: Arc<Data>, listing: Arc<Listing>, run: Run, repo
     let _ = reports.send(Report { transfer, what }).await;
 }
 
-struct Fetching {
-    data: Arc<Data>,
+/// A run that is being fetched.
+pub(super) struct Fetching {
+    pub(super) data: Arc<Data>,
     transfer: TransferId,
     reports: mpsc::Sender<Report>,
     /// The frame before, being synced and named while this one arrives.
@@ -58,20 +62,31 @@ struct Fetching {
 }
 
 impl Fetching {
-    async fn run(mut self, listing: &Listing, run: &Run) -> Result<(), Ended> {
+    async fn run(self, listing: &Listing, run: &Run) -> Result<(), Ended> {
+        let central = self.data.central.clone().ok_or(Ended::NoCentral)?;
+        match &listing.listed {
+            Listed::Frames(frames, packs) => self.frames(&central, (frames, packs), run).await,
+            Listed::Batches(manifest, ids) => objects::fetch(&self, &central, (manifest, ids), run).await,
+        }
+    }
+
+    async fn frames(
+        mut self,
+        central: &Central,
+        (frames, packs): (&[Frame], &[Digest]),
+        run: &Run,
+    ) -> Result<(), Ended> {
         let mut wanted = Vec::new();
-        for (piece, frame) in (run.first..).zip(listing.frames.iter().skip(run.first as usize)).take(run.count as usize)
-        {
+        for (piece, frame) in (run.first..).zip(frames.iter().skip(run.first as usize)).take(run.count as usize) {
             if self.data.cache.has(Key::frame(frame.sha256), u64::from(frame.length)) {
-                self.say(What::Verified(piece)).await;
+                self.say(What::Verified { piece, bytes: 0 }).await;
             } else {
                 wanted.push((piece, *frame));
             }
         }
-        let central = self.data.central.clone().ok_or(Ended::NoCentral)?;
         for group in wanted.chunk_by(adjoin) {
-            let pack = listing.packs.get(group[0].1.pack as usize).copied().unwrap_or_default();
-            self.group(&central, &pack, group).await?;
+            let pack = packs.get(group[0].1.pack as usize).copied().unwrap_or_default();
+            self.group(central, &pack, group).await?;
         }
         self.named().await
     }
@@ -99,12 +114,12 @@ impl Fetching {
     }
 
     /// Syncs and names a whole frame beside the rest, then reports it.
-    fn name(&self, piece: u32, inflow: Inflow) -> JoinHandle<Result<(), Ended>> {
+    fn name(&self, piece: u32, inflow: Inflow<Draft>) -> JoinHandle<Result<(), Ended>> {
         let (reports, transfer) = (self.reports.clone(), self.transfer);
         tokio::spawn(async move {
             match inflow.finish().await {
-                Ok(()) => {
-                    let _ = reports.send(Report { transfer, what: What::Verified(piece) }).await;
+                Ok(bytes) => {
+                    let _ = reports.send(Report { transfer, what: What::Verified { piece, bytes } }).await;
                     Ok(())
                 }
                 Err(CacheError::Corrupt { .. }) => Err(Ended::Corrupt(piece)),
@@ -118,7 +133,7 @@ impl Fetching {
         naming.await.unwrap_or(Err(Ended::Cache(CacheError::Stopping)))
     }
 
-    async fn say(&self, what: What) {
+    pub(super) async fn say(&self, what: What) {
         let _ = self.reports.send(Report { transfer: self.transfer, what }).await;
     }
 }

@@ -157,6 +157,7 @@ pub(super) fn describe(object: &CentralObject) -> String {
         CentralObject::Commit(commit) => format!("commit {commit}"),
         CentralObject::CommitMeta(commit) => format!("signatures of commit {commit}"),
         CentralObject::Manifest(commit) => format!("manifest of commit {commit}"),
+        CentralObject::DirTree(tree) => format!("directory {tree}"),
     }
 }
 
@@ -167,5 +168,6 @@ pub(super) fn advice(object: &CentralObject) -> String {
         CentralObject::Commit(commit) | CentralObject::CommitMeta(commit) | CentralObject::Manifest(commit) => {
             format!("; publish it with `fullmetal publish --commit {commit}`")
         }
+        CentralObject::DirTree(_) => "; check the repo there with `ostree fsck`".into(),
     }
 }

@@ -133,6 +133,7 @@ impl Node {
             ToPeer::Hello { .. } => {}
             ToPeer::Blob { blob, central } => self.answer_blob(id, blob, central),
             ToPeer::Want { manifest, commit, need } => self.want(id, manifest, commit, need, now),
+            ToPeer::Offer { manifest, commit } => self.offer(id, (manifest, commit), descriptor, now),
             ToPeer::Unwant { manifest } => self.unwant(id, &manifest, now),
             ToPeer::Frame { manifest, index } => self.answer_frame(id, manifest, index),
             ToPeer::Corrupt { sha256 } => self.on_corrupt(sha256),

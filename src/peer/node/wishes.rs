@@ -2,15 +2,19 @@
 
 use super::Node;
 use super::answers::{Finished, advice, describe};
-use crate::peer::cache::{CacheError, Key};
+use crate::local::read_descriptor;
+use crate::peer::cache::{CacheError, Key, Shelf};
 use crate::peer::fetch::{Listing, ListingError};
 use crate::peer::socket::{ClientId, Reply};
 use crate::peer::transfer::Data;
 use crate::peer::transfer::blob::{self, BlobError};
+use bytes::Bytes;
+use fullmetal_proto::wire::bundle::{BLOB_LEN_MAX, CHUNK_LEN};
 use fullmetal_proto::wire::local::{CentralObject, Client, FromPeer};
 use fullmetal_proto::wire::{BlobRef, cbor};
 use fullmetal_proto::{Bitmap, Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
@@ -65,8 +69,8 @@ impl Wishes {
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.known.values().flat_map(|known| {
             let chunks = known.blob.pieces().into_iter().map(|(sha256, _)| Key::blob(sha256));
-            let frames = known.listing.iter().flat_map(|listing| listing.keys());
-            chunks.chain(frames)
+            let pieces = known.listing.iter().flat_map(|listing| listing.keys());
+            chunks.chain(pieces)
         })
     }
 
@@ -117,6 +121,31 @@ impl Node {
             None => self.load(&digest),
         }
         self.note_kept();
+    }
+
+    /// A gateway has a manifest that central has not: it is kept, and others are helped with it.
+    pub(super) fn offer(
+        &mut self,
+        client: ClientId,
+        (manifest, commit): (BlobRef, Digest),
+        descriptor: Option<OwnedFd>,
+        now: Timestamp,
+    ) {
+        let digest = manifest.sha256;
+        let bytes = descriptor.as_ref().map(|fd| read_descriptor(fd, BLOB_LEN_MAX));
+        let (Some(Client::Gateway), Some(Ok(bytes))) = (self.clients.kind(client), bytes) else {
+            return self.clients.close(client, "a manifest was offered without its bytes, or by no gateway");
+        };
+        if !blob::missing(&self.data.cache, &manifest).is_empty() {
+            let known = self.wishes.known.entry(digest).or_insert_with(|| Known::new(manifest.clone(), commit));
+            if known.listing.is_none() && !std::mem::replace(&mut known.loading, true) {
+                let (data, blob) = (self.data.clone(), manifest.clone());
+                self.answers.spawn(async move {
+                    Finished::Listing(Loaded { manifest: digest, outcome: offered(data, blob, commit, bytes).await })
+                });
+            }
+        }
+        self.want(client, manifest, commit, Bitmap::default(), now);
     }
 
     pub(super) fn unwant(&mut self, client: ClientId, manifest: &Digest, now: Timestamp) {
@@ -195,7 +224,7 @@ impl Node {
 
     fn listed(&mut self, manifest: Digest, listing: Listing, now: Timestamp) {
         let Some(known) = self.wishes.known.get_mut(&manifest) else { return };
-        info!(commit = %listing.commit.short(), frames = listing.pieces(), "manifest");
+        info!(commit = %listing.commit.short(), pieces = listing.pieces(), "manifest");
         known.listing = Some(Arc::new(listing));
         self.keep();
         self.pursue(&manifest, now);
@@ -211,7 +240,7 @@ impl Node {
         misfits.iter().for_each(|id| drop(known.needs.remove(id)));
         known.needs.values().for_each(|map| need.union_with(map));
         for id in misfits {
-            let reason = format!("the need-map does not fit the manifest's {} frames", listing.pieces());
+            let reason = format!("the need-map does not fit the manifest's {} pieces", listing.pieces());
             self.clients.say(id, FromPeer::WantFailed { manifest: *manifest, reason });
         }
         self.fetcher.want(&listing, need, now);
@@ -276,11 +305,11 @@ impl Node {
     }
 
     pub(super) fn answer_frame(&mut self, client: ClientId, manifest: Digest, index: u32) {
-        let listing = self.wishes.known.get(&manifest).and_then(|known| known.listing.as_ref());
-        let frame = listing.and_then(|listing| listing.frames.get(index as usize)).copied();
-        let key = frame.map(|frame| (Key::frame(frame.sha256), u64::from(frame.length)));
-        let file = key.and_then(|(key, length)| self.data.cache.open_read(key, length));
-        if let (None, Some((key, _))) = (&file, key) {
+        let listing = self.wishes.known.get(&manifest).and_then(|known| known.listing.clone());
+        let key = listing.as_ref().and_then(|listing| listing.key(index));
+        let length = listing.and_then(|listing| listing.length_in(&self.data.cache, index));
+        let file = key.zip(length).and_then(|(key, length)| self.data.cache.open_read(key, length));
+        if let (None, Some(key)) = (&file, key) {
             self.evict(&[key]);
         }
         self.clients.send(client, Reply::Message(FromPeer::Frame { manifest, index }, file.map(Into::into)));
@@ -289,7 +318,7 @@ impl Node {
     /// The client found a rotten file.
     pub(super) fn on_corrupt(&mut self, sha256: Digest) {
         warn!(file = %sha256.short(), "the client found a cached file that is not what its name says");
-        self.evict(&[Key::frame(sha256), Key::blob(sha256)]);
+        self.evict(&[Key::frame(sha256), Key::batch(sha256), Key::blob(sha256)]);
     }
 }
 
@@ -300,6 +329,17 @@ impl Known {
     }
 }
 
+/// Keeps an offered manifest, and reads it.
+async fn offered(data: Arc<Data>, manifest: BlobRef, commit: Digest, bytes: Vec<u8>) -> Result<Listing, String> {
+    if BlobRef::of(&bytes) != manifest {
+        return Err("the gateway offered a manifest that is not what its name says".into());
+    }
+    for chunk in bytes.chunks(CHUNK_LEN as usize) {
+        data.put(Shelf::Blobs, Bytes::copy_from_slice(chunk)).await.map_err(|e| e.to_string())?;
+    }
+    read(data, manifest, commit).await
+}
+
 /// Pulls the manifest if it is not here, and reads it.
 async fn listing(data: Arc<Data>, manifest: BlobRef, commit: Digest) -> Result<Listing, String> {
     let object = CentralObject::Manifest(commit);
@@ -308,7 +348,11 @@ async fn listing(data: Arc<Data>, manifest: BlobRef, commit: Digest) -> Result<L
         let hint = if missing { advice(&object) } else { String::new() };
         return Err(format!("{}: {error}{hint}", describe(&object)));
     }
+    read(data, manifest, commit).await
+}
+
+async fn read(data: Arc<Data>, manifest: BlobRef, commit: Digest) -> Result<Listing, String> {
     let read = tokio::task::spawn_blocking(move || Listing::read(&data.cache, manifest, commit));
     let read = read.await.unwrap_or(Err(ListingError::Cache(CacheError::Stopping)));
-    read.map_err(|error| format!("{}: {error}", describe(&object)))
+    read.map_err(|error| format!("{}: {error}", describe(&CentralObject::Manifest(commit))))
 }

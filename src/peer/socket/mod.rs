@@ -91,7 +91,9 @@ fn may_say(client: Client, message: &ToPeer) -> bool {
     match message {
         ToPeer::Hello { .. } => false,
         ToPeer::Status => true,
-        ToPeer::Receipt(_) | ToPeer::Announce(_) | ToPeer::Central(_) => client == Client::Gateway,
+        ToPeer::Receipt(_) | ToPeer::Announce(_) | ToPeer::Central(_) | ToPeer::Offer { .. } => {
+            client == Client::Gateway
+        }
         ToPeer::Report(_) => client == Client::Agent,
         ToPeer::Blob { .. }
         | ToPeer::Want { .. }

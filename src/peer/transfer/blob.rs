@@ -95,7 +95,8 @@ pub async fn pull(data: &Data, blob: &BlobRef, object: Option<&CentralObject>) -
         {
             match from_central(data, blob, object).await {
                 Ok(()) => return Ok(()),
-                Err(BlobError::Central(error)) if !error.is_missing() => trouble = Some(error),
+                // Of a plain repo, the gateway made it and it is on its way through the fleet.
+                Err(BlobError::Central(error)) if !error.is_missing() || is_manifest(object) => trouble = Some(error),
                 Err(other) => return Err(other),
             }
             central_at = Instant::now() + Duration::from_millis(CENTRAL_RETRY_MS);
@@ -147,6 +148,10 @@ pub fn assemble(cache: &Cache, blob: &BlobRef) -> Result<Option<File>, CacheErro
 fn patience(data: &Data, blob: &BlobRef) -> Duration {
     let turn = data.neighbours.turn_of(&data.me, &blob.sha256).min(TURNS_MAX);
     Duration::from_millis(NEIGHBOURS_MS + TURN_MS * u64::from(turn))
+}
+
+fn is_manifest(object: &CentralObject) -> bool {
+    matches!(object, CentralObject::Manifest(_))
 }
 
 /// One round through the neighbours; true when nothing is missing any more.

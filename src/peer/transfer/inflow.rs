@@ -5,18 +5,42 @@ use crate::peer::cache::{CacheError, Draft};
 /// Bytes that are gathered before they are hashed and written.
 const GATHER_LEN: usize = 256 << 10;
 
-/// Feeds a [`Draft`] from an async task: hashing, writing and syncing happen on blocking threads, and at
+/// Something of known length that comes in; its methods block.
+pub trait Incoming: Send + 'static {
+    /// Bytes that are still to come.
+    fn missing(&self) -> u64;
+    /// Adds the next bytes.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CacheError>;
+    /// Verifies and names it; gives its length.
+    fn finish(self) -> Result<u64, CacheError>;
+}
+
+impl Incoming for Draft {
+    fn missing(&self) -> u64 {
+        self.missing()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
+        self.write(bytes)
+    }
+
+    fn finish(self) -> Result<u64, CacheError> {
+        self.finish()
+    }
+}
+
+/// Feeds an [`Incoming`] from an async task: hashing, writing and syncing happen on blocking threads, and at
 /// most [`GATHER_LEN`] bytes and one block wait in memory.
 #[derive(Debug)]
-pub struct Inflow {
-    draft: Option<Draft>,
+pub struct Inflow<D> {
+    draft: Option<D>,
     gathered: Vec<u8>,
     missing: u64,
 }
 
-impl Inflow {
+impl<D: Incoming> Inflow<D> {
     /// Nothing has come yet.
-    pub fn new(draft: Draft) -> Self {
+    pub fn new(draft: D) -> Self {
         let missing = draft.missing();
         Inflow { draft: Some(draft), gathered: Vec::new(), missing }
     }
@@ -46,9 +70,9 @@ impl Inflow {
         Ok(())
     }
 
-    /// Writes the rest, verifies and names the file.
-    pub async fn finish(self) -> Result<(), CacheError> {
-        let Some(mut draft) = self.draft else { return Ok(()) };
+    /// Writes the rest, verifies and names the file; gives its length.
+    pub async fn finish(self) -> Result<u64, CacheError> {
+        let Some(mut draft) = self.draft else { return Ok(0) };
         off_reactor(move || {
             draft.write(&self.gathered)?;
             draft.finish()
@@ -58,7 +82,7 @@ impl Inflow {
 }
 
 /// Runs `work` on a blocking thread; it is finished even when the waiting future is dropped.
-async fn off_reactor<T: Send + 'static>(
+pub async fn off_reactor<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
 ) -> Result<T, CacheError> {
     match tokio::task::spawn_blocking(work).await {

@@ -5,16 +5,16 @@ mod inflow;
 mod neighbours;
 mod pace;
 
-pub use inflow::Inflow;
+pub use inflow::{Incoming, Inflow, off_reactor};
 pub use neighbours::{Neighbour, Neighbours};
 pub use pace::Pace;
 
-use super::cache::{Cache, CacheError, Draft, Key, Shelf};
+use super::cache::{BatchDraft, Cache, CacheError, Draft, Key, Shelf};
 use super::central::Central;
 use super::control::{ControlError, read_message, write_message};
 use bytes::Bytes;
-use fullmetal_proto::DeviceId;
 use fullmetal_proto::wire::transfer::{REQUEST_LEN_MAX, Request, ResponseHead};
+use fullmetal_proto::{DeviceId, Digest};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -102,6 +102,17 @@ impl Data {
         }
     }
 
+    /// Sets room for more bytes of a batch aside, after eviction where space is short.
+    pub async fn reserve(&self, draft: &mut BatchDraft, length: u64) -> Result<(), CacheError> {
+        match draft.reserve(length) {
+            Err(full @ CacheError::NoRoom { .. }) => {
+                self.room(length, full).await?;
+                draft.reserve(length)
+            }
+            other => other,
+        }
+    }
+
     /// Stores bytes that are at hand, after eviction where space is short.
     pub async fn put(&self, shelf: Shelf, bytes: Bytes) -> Result<Key, CacheError> {
         match self.put_now(shelf, bytes.clone()).await {
@@ -170,11 +181,31 @@ pub async fn fetch(
     connection: &quinn::Connection,
     request: Request,
     draft: Draft,
-    mut progress: impl FnMut(u64),
+    progress: impl FnMut(u64),
 ) -> Result<(), TransferError> {
-    let asked = tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), ask(connection, request));
-    let mut stream = asked.await.map_err(|_| TransferError::Stalled)??;
-    let mut inflow = Inflow::new(draft);
+    match ask(connection, request).await? {
+        (stream, None) => receive(stream, Inflow::new(draft), progress).await.map(drop),
+        (_, Some(_)) => Err(other_answer()),
+    }
+}
+
+/// Asks for a batch; gives the stream on which it comes and its length as packed.
+pub async fn ask_for_batch(
+    connection: &quinn::Connection,
+    id: Digest,
+) -> Result<(quinn::RecvStream, u64), TransferError> {
+    match ask(connection, Request::Batch { id }).await? {
+        (stream, Some(length)) => Ok((stream, length)),
+        (_, None) => Err(other_answer()),
+    }
+}
+
+/// Takes in what comes on `stream`; gives its bytes.
+pub async fn receive<D: Incoming>(
+    mut stream: quinn::RecvStream,
+    mut inflow: Inflow<D>,
+    mut progress: impl FnMut(u64),
+) -> Result<u64, TransferError> {
     let mut pace = Pace::start();
     while inflow.missing() > 0 {
         let block = pace.keep(stream.read_chunk(BLOCK_LEN, true)).await.ok_or(TransferError::Stalled)?;
@@ -189,16 +220,32 @@ pub async fn fetch(
     Ok(inflow.finish().await?)
 }
 
-async fn ask(connection: &quinn::Connection, request: Request) -> Result<quinn::RecvStream, TransferError> {
+async fn ask(
+    connection: &quinn::Connection,
+    request: Request,
+) -> Result<(quinn::RecvStream, Option<u64>), TransferError> {
+    let asked = tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), ask_and_wait(connection, request));
+    asked.await.map_err(|_| TransferError::Stalled)?
+}
+
+async fn ask_and_wait(
+    connection: &quinn::Connection,
+    request: Request,
+) -> Result<(quinn::RecvStream, Option<u64>), TransferError> {
     let opened = connection.open_bi().await;
     let (mut send, mut receive) = opened.map_err(|e| TransferError::Gone(e.to_string()))?;
     write_message(&mut send, &request, REQUEST_LEN_MAX).await.map_err(of_stream)?;
     let _ = send.finish();
     match read_message(&mut receive, REQUEST_LEN_MAX).await.map_err(of_stream)? {
-        ResponseHead::Ok => Ok(receive),
+        ResponseHead::Ok => Ok((receive, None)),
+        ResponseHead::Length(length) => Ok((receive, Some(length))),
         ResponseHead::NotHere => Err(TransferError::NotHere),
         ResponseHead::Busy => Err(TransferError::Busy),
     }
+}
+
+fn other_answer() -> TransferError {
+    TransferError::Gone("its answer is for another kind of request".to_owned())
 }
 
 fn of_stream(error: ControlError) -> TransferError {

@@ -2,23 +2,27 @@
 
 use super::harness::{Bench, command, noise, publish};
 use crate::publish::Published;
-use crate::repo::{Import, LibostreeStore};
+use crate::repo::{Import, LibostreeStore, Packed};
 use fullmetal_proto::Bitmap;
+use fullmetal_proto::wire::Pieces;
 use std::convert::Infallible;
 use std::fs;
+use std::io::Cursor;
 use std::os::unix::fs::PermissionsExt;
 
 /// Imports a release into the device's store from the frames it needs; how many those were.
 fn import(bench: &Bench, store: &mut LibostreeStore, published: &Published) -> u32 {
     let manifest = bench.manifest(&published.commit);
-    let mut import = Import::plan(&manifest, store).unwrap();
+    let mut import = Import::plan(&Pieces::Frames(manifest.clone()), store).unwrap();
     let need = import.needed();
     let have: Bitmap = need.clone();
     let mut read = |i: u32| {
         assert!(need.get(i), "frame {i} is not needed");
         let frame = manifest.frames[i as usize];
         let pack = bench.pack(&manifest.packs[frame.pack as usize].sha256);
-        Ok::<_, Infallible>(pack[frame.offset as usize..][..frame.length as usize].to_vec())
+        let bytes = pack[frame.offset as usize..][..frame.length as usize].to_vec();
+        let packed: Packed = (Box::new(Cursor::new(bytes)), u64::from(frame.length));
+        Ok::<_, Infallible>(packed)
     };
     while let Some(run) = import.next(&have) {
         import.feed(store, run, &mut read).unwrap();

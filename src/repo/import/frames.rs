@@ -1,11 +1,35 @@
 //! A run of frames as one stream of raw bytes.
 
-use super::ImportError;
+use super::{Import, ImportError, Packed, Wanted};
+use crate::repo::ObjectStore;
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::{Frame, FrameStarts};
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use zstd::bulk::Decompressor;
+
+impl Import {
+    pub(super) fn feed_frames<E>(
+        &mut self,
+        store: &mut dyn ObjectStore,
+        (frames, starts): (&[Frame], &FrameStarts),
+        run: RangeInclusive<u32>,
+        due: &[usize],
+        read: &mut dyn FnMut(u32) -> Result<Packed, E>,
+    ) -> Result<(), ImportError<E>> {
+        let mut reader = FrameReader::new(self.commit, frames, starts, run, read);
+        for index in due.iter().copied() {
+            let Wanted { id, start, length, .. } = self.wanted[index];
+            reader.skip_to(start)?;
+            if let Err(error) = store.write(&id, length, &mut reader.by_ref().take(length)) {
+                self.drop_slice();
+                return Err(reader.failure().unwrap_or_else(|| self.explain(id, error)));
+            }
+            self.written(store, index, length)?;
+        }
+        Ok(())
+    }
+}
 
 /// Reads, hashes and decompresses frames one at a time, as they are needed.
 ///
@@ -15,7 +39,7 @@ pub(super) struct FrameReader<'a, E> {
     frames: &'a [Frame],
     starts: &'a FrameStarts,
     coming: RangeInclusive<u32>,
-    read: &'a mut dyn FnMut(u32) -> Result<Vec<u8>, E>,
+    read: &'a mut dyn FnMut(u32) -> Result<Packed, E>,
     raw: Vec<u8>,
     /// Where `raw` starts.
     base: u64,
@@ -31,7 +55,7 @@ impl<'a, E> FrameReader<'a, E> {
         frames: &'a [Frame],
         starts: &'a FrameStarts,
         run: RangeInclusive<u32>,
-        read: &'a mut dyn FnMut(u32) -> Result<Vec<u8>, E>,
+        read: &'a mut dyn FnMut(u32) -> Result<Packed, E>,
     ) -> Self {
         let base = starts.frame(*run.start()).unwrap_or(0);
         FrameReader { commit, frames, starts, coming: run, read, raw: Vec::new(), base, used: 0, failure: None }
@@ -60,8 +84,9 @@ impl<'a, E> FrameReader<'a, E> {
     fn load_next(&mut self) -> Result<bool, ImportError<E>> {
         let Some(index) = self.coming.next() else { return Ok(false) };
         let Some(frame) = self.frames.get(index as usize) else { return Ok(false) };
-        let packed = (self.read)(index).map_err(|source| ImportError::Read { frame: index, source })?;
-        if packed.len() != frame.length as usize || Digest::of(&packed) != frame.sha256 {
+        let (mut source, _) = (self.read)(index).map_err(|source| ImportError::Read { piece: index, source })?;
+        let mut packed = vec![0; frame.length as usize];
+        if source.read_exact(&mut packed).is_err() || Digest::of(&packed) != frame.sha256 {
             return Err(ImportError::Frame { frame: index, sha256: frame.sha256 });
         }
         self.base = self.starts.frame(index).unwrap_or(0);

@@ -1,12 +1,16 @@
 use super::super::{Import, ImportError, LibostreeStore, MemoryStore, ObjectStore, StoreError, installed};
-use super::{Fixture, feed_all, frame, pack};
-use fullmetal_proto::wire::{Manifest, ObjectId, ObjectKind};
+use super::{Fixture, feed_all, frame, pack, packed};
+use fullmetal_proto::wire::{Manifest, ObjectId, ObjectKind, Pieces};
 use fullmetal_proto::{Bitmap, Digest};
 use std::io::Read;
 use std::path::Path;
 
 /// So short that nearly every object crosses a frame.
 const SHORT: usize = 5_000;
+
+fn plan(manifest: &Manifest, store: &dyn ObjectStore) -> Result<Import, StoreError> {
+    Import::plan(&Pieces::Frames(manifest.clone()), store)
+}
 
 fn full(manifest: &Manifest) -> Bitmap {
     Bitmap::full(manifest.frames.len() as u32)
@@ -18,14 +22,14 @@ fn all_frames_give_the_whole_commit_whatever_their_length() {
     for length in [SHORT, 64 << 10, 1 << 20, 8 << 20] {
         let (manifest, frames) = pack(&fixture, length);
         let mut store = MemoryStore::new();
-        let mut import = Import::plan(&manifest, &store).unwrap();
+        let mut import = plan(&manifest, &store).unwrap();
         assert!(import.needed().is_full());
         feed_all(&mut import, &mut store, &frames, &full(&manifest)).unwrap();
         assert!(import.is_complete() && import.needed().is_empty());
         assert!(installed(&store, &fixture.commit).unwrap());
         let progress = import.progress();
         assert_eq!((progress.objects, progress.bytes), (progress.objects_total, progress.bytes_total));
-        let again = Import::plan(&manifest, &store).unwrap();
+        let again = plan(&manifest, &store).unwrap();
         assert!(again.is_complete() && again.next(&full(&manifest)).is_none());
     }
 }
@@ -35,7 +39,7 @@ fn frames_may_come_in_any_order() {
     let fixture = Fixture::new(1);
     let (manifest, frames) = pack(&fixture, 64 << 10);
     let mut store = MemoryStore::new();
-    let mut import = Import::plan(&manifest, &store).unwrap();
+    let mut import = plan(&manifest, &store).unwrap();
     let mut have = Bitmap::new(manifest.frames.len() as u32);
     for i in 0..have.len() {
         have.set(i * 7 % have.len());
@@ -52,7 +56,7 @@ fn only_what_is_missing_is_fetched_for_the_next_release() {
     let mut store = MemoryStore::new();
     one.install(&mut store);
     let (manifest, frames) = pack(&two, 64 << 10);
-    let mut import = Import::plan(&manifest, &store).unwrap();
+    let mut import = plan(&manifest, &store).unwrap();
     let need = import.needed();
     assert!(need.count() < 4, "{} of {} frames", need.count(), manifest.frames.len());
     feed_all(&mut import, &mut store, &frames, &need).unwrap();
@@ -64,7 +68,7 @@ fn the_commit_object_is_the_last_and_metadata_comes_after_content() {
     let fixture = Fixture::new(1);
     let (manifest, frames) = pack(&fixture, SHORT);
     let mut store = Recorder::default();
-    let mut import = Import::plan(&manifest, &store).unwrap();
+    let mut import = plan(&manifest, &store).unwrap();
     feed_all(&mut import, &mut store, &frames, &full(&manifest)).unwrap();
     let mut kinds: Vec<&str> = store.log.iter().map(String::as_str).collect();
     kinds.dedup();
@@ -79,7 +83,7 @@ fn a_flipped_frame_is_named_and_can_be_had_again() {
     let fixture = Fixture::new(1);
     let (manifest, mut frames) = pack(&fixture, 64 << 10);
     let mut store = MemoryStore::new();
-    let mut import = Import::plan(&manifest, &store).unwrap();
+    let mut import = plan(&manifest, &store).unwrap();
     frames[3][9] ^= 1;
     let error = feed_all(&mut import, &mut store, &frames, &full(&manifest)).unwrap_err();
     assert!(matches!(error, ImportError::Frame { frame: 3, sha256 } if sha256 == manifest.frames[3].sha256), "{error}");
@@ -98,7 +102,7 @@ fn a_flipped_object_in_a_well_hashed_frame_is_named() {
     fixture.objects[at].1[last] ^= 1;
     let (manifest, frames) = pack(&fixture, 64 << 10);
     let mut store = MemoryStore::new();
-    let mut import = Import::plan(&manifest, &store).unwrap();
+    let mut import = plan(&manifest, &store).unwrap();
     let error = feed_all(&mut import, &mut store, &frames, &full(&manifest)).unwrap_err();
     assert!(
         matches!(&error, ImportError::Lie { object, source, .. } if *object == id && matches!(**source, StoreError::Corrupt { .. })),
@@ -114,7 +118,7 @@ fn a_manifest_that_leaves_an_object_out_installs_nothing() {
     let (mut manifest, frames) = pack(&fixture, 64 << 10);
     let left_out = manifest.objects.pop().unwrap().id;
     let mut store = MemoryStore::new();
-    let mut import = Import::plan(&manifest, &store).unwrap();
+    let mut import = plan(&manifest, &store).unwrap();
     let error = feed_all(&mut import, &mut store, &frames, &full(&manifest)).unwrap_err();
     let missing = |source: &StoreError| matches!(source, StoreError::Missing { object } if *object == left_out);
     assert!(matches!(&error, ImportError::Lie { source, .. } if missing(source)), "{error}");
@@ -129,13 +133,13 @@ fn bombs_and_overlaps_are_lies() {
     let mut overlap = manifest.clone();
     overlap.objects[9].offset -= 1;
     let mut store = MemoryStore::new();
-    let mut import = Import::plan(&overlap, &store).unwrap();
+    let mut import = plan(&overlap, &store).unwrap();
     assert!(feed_all(&mut import, &mut store, &frames, &have).is_err());
 
     let raw_length = manifest.frames[0].raw_length as usize;
     frames[0] = zstd::bulk::compress(&vec![0; 512 << 20], 1).unwrap();
     manifest.frames[0] = frame(&frames[0], raw_length, 0);
-    let mut import = Import::plan(&manifest, &store).unwrap();
+    let mut import = plan(&manifest, &store).unwrap();
     let error = feed_all(&mut import, &mut store, &frames, &have).unwrap_err();
     assert!(matches!(error, ImportError::LieFrame { frame: 0, .. }), "{error}");
 }
@@ -145,10 +149,10 @@ fn the_readers_error_comes_through() {
     let fixture = Fixture::new(1);
     let (manifest, _) = pack(&fixture, SHORT);
     let mut store = MemoryStore::new();
-    let mut import = Import::plan(&manifest, &store).unwrap();
+    let mut import = plan(&manifest, &store).unwrap();
     let run = import.next(&full(&manifest)).unwrap();
-    let error = import.feed(&mut store, run.clone(), &mut |_| Err::<Vec<u8>, _>("gone")).unwrap_err();
-    assert!(matches!(error, ImportError::Read { frame, source: "gone" } if frame == *run.start()));
+    let error = import.feed(&mut store, run.clone(), &mut |_| Err("gone")).unwrap_err();
+    assert!(matches!(error, ImportError::Read { piece, source: "gone" } if piece == *run.start()));
 }
 
 #[test]
@@ -159,7 +163,7 @@ fn a_store_that_fails_once_gets_the_same_objects_again() {
     let (content_slice, commit_slice) = (content + 1, fixture.objects.len() + 3);
     for fail_at in [3, content_slice, commit_slice] {
         let mut store = Recorder { fail_at: Some(fail_at), ..Recorder::default() };
-        let mut import = Import::plan(&manifest, &store).unwrap();
+        let mut import = plan(&manifest, &store).unwrap();
         let error = feed_all(&mut import, &mut store, &frames, &full(&manifest)).unwrap_err();
         assert!(matches!(error, ImportError::Store(StoreError::Full { .. })), "{error}");
         feed_all(&mut import, &mut store, &frames, &full(&manifest)).unwrap();
@@ -176,10 +180,10 @@ fn an_import_that_is_cut_anywhere_ends_whole_after_a_restart() {
     let mut whole = false;
     for steps in 1.. {
         let mut store = LibostreeStore::open_or_create(&path).unwrap();
-        let mut import = Import::plan(&manifest, &store).unwrap();
+        let mut import = plan(&manifest, &store).unwrap();
         for _ in 0..steps {
             let Some(run) = import.next(&full(&manifest)) else { break };
-            import.feed(&mut store, run, &mut |f| Ok::<_, String>(frames[f as usize].clone())).unwrap();
+            import.feed(&mut store, run, &mut |f| Ok::<_, String>(packed(&frames[f as usize]))).unwrap();
         }
         whole = installed(&store, &fixture.commit).unwrap();
         drop((store, import));

@@ -1,10 +1,11 @@
 //! Fixtures made by the real `ostree`, and the tests of the stores and the import.
 
+mod batches;
 mod conformance;
 mod import;
 mod libostree;
 
-use super::{Import, ImportError, ObjectStore, StoreError};
+use super::{Import, ImportError, ObjectStore, Packed, StoreError};
 use fullmetal_proto::wire::{Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Pack};
 use fullmetal_proto::{Bitmap, Digest};
 use ostree::gio::prelude::*;
@@ -150,15 +151,20 @@ pub(super) fn frame(bytes: &[u8], raw: usize, offset: u64) -> Frame {
     Frame { pack: 0, offset, length, raw_length, sha256: Digest::of(bytes) }
 }
 
+/// A piece as the agent hands it to an import.
+pub(super) fn packed(bytes: &[u8]) -> Packed {
+    (Box::new(std::io::Cursor::new(bytes.to_vec())), bytes.len() as u64)
+}
+
 /// Feeds until nothing more can be had from `have`.
 pub(super) fn feed_all(
     import: &mut Import,
     store: &mut dyn ObjectStore,
-    frames: &[Vec<u8>],
+    pieces: &[Vec<u8>],
     have: &Bitmap,
 ) -> Result<(), ImportError<Infallible>> {
     while let Some(run) = import.next(have) {
-        import.feed(store, run, &mut |frame| Ok(frames[frame as usize].clone()))?;
+        import.feed(store, run, &mut |piece| Ok(packed(&pieces[piece as usize])))?;
     }
     Ok(())
 }

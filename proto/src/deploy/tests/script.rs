@@ -80,6 +80,7 @@ pub fn candidate(app: &str, version: &str, behaviour: Behaviour) -> Candidate {
         release: None,
         floor: None,
         probation: None,
+        unsigned: false,
         health: matches!(behaviour, Behaviour::Healthy | Behaviour::NeverHealthy | Behaviour::LosesHealth),
     }
 }

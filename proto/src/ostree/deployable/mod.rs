@@ -60,9 +60,18 @@ impl Deployable<'_> {
             return Err(CommitRefusal::NotBound { ref_name: self.ref_name.clone(), bound });
         }
         if !self.trust.allows_unsigned(self.ref_name) {
-            self.trust.check_commit(self.ref_name, object, &signatures(commitmeta), self.revoked)?;
+            self.check_signatures(object, commitmeta)?;
         }
         Ok(commit)
+    }
+
+    /// Whether enough build keys signed it, whatever the ref allows.
+    pub fn is_signed(&self, object: &[u8], commitmeta: &[u8]) -> bool {
+        self.check_signatures(object, commitmeta).is_ok()
+    }
+
+    fn check_signatures(&self, object: &[u8], commitmeta: &[u8]) -> Result<(), Refusal> {
+        self.trust.check_commit(self.ref_name, object, &signatures(commitmeta), self.revoked)
     }
 }
 

@@ -36,6 +36,7 @@ fn every_document_keeps_its_bytes() {
         line(&samples::bundle()),
         line(&samples::announcement()),
         line(&samples::manifest()),
+        line(&samples::plain_manifest()),
         line(&samples::report()),
         line(&samples::receipt()),
         line(&samples::request()),
@@ -50,6 +51,7 @@ revocations 214 5b934e7da25e9ec68691764ffbaa23936a9fa5c3e077eb2dc0132f71a9736396
 bundle 459 9e0a4add4901d35eaa1950ae555d38cb3498c81a7c075e4d27a303d26fde964c
 announcement 635 9ac731b96bffb248522a9bf7c3d47531bff6fe860f0760ff292df3a33cadd316
 manifest 510 900bdaa2eebeeac55c3c1c9aea85dd42884bfcc520ef3434aff11a0e44739573
+plain-manifest 461 4cd3a25a9c2134a5e3b10cee97d72359242692bf9fab752ed5ddc962b04f52f7
 report 496 79227d5e505b8e5de96d868e296096b464dd7d3179f9afaa4bd4c4cfa5706f06
 receipt 177 eed2d7c1e8b3733ffc2b2527f742ec8e5dce87a0fe7835c59669c235af8eacce
 enrolment-request 265 56f3e779249a97adb7b386a96a28b69181b9ea4cddc1916b3bd1cc61315f9419

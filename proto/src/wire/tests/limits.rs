@@ -101,6 +101,59 @@ fn another_kind_and_a_newer_major_are_refused_by_name() {
     assert!(newer.contains("too old for receipt format 2"), "{newer}");
 }
 
+#[test]
+fn a_plain_manifest_names_each_object_in_exactly_one_batch() {
+    type Break = fn(&mut PlainManifest);
+    let cases: [(Break, &str); 7] = [
+        (|m| m.ends[0] = 0, "a batch is empty"),
+        (|m| m.ends[1] = 1, "a batch is empty"),
+        (|m| m.ends[2] = 4, "a batch is empty"),
+        (|m| m.ends.truncate(2), "does not end with the last object"),
+        (|m| m.objects[0].unpacked = u64::MAX, "an object over"),
+        (|m| m.objects[1].id = m.objects[0].id, "an object twice"),
+        (|m| m.commit = Digest::of(b"other"), "commit itself is missing"),
+    ];
+    for (change, expected) in cases {
+        let mut manifest = samples::plain_manifest();
+        change(&mut manifest);
+        assert!(problem(&manifest).contains(expected), "{expected}: {}", problem(&manifest));
+    }
+}
+
+#[test]
+fn batches_end_at_sixty_four_objects_at_their_bytes_and_with_the_files() {
+    let object = |i: u32, kind, archived| {
+        let id = ObjectId { kind, checksum: Digest::of(&i.to_be_bytes()) };
+        PlainObject { id, archived, unpacked: 0 }
+    };
+    let of = |objects| PlainManifest::of(Digest::of(b"c"), objects).ends;
+    assert_eq!(of((0..130).map(|i| object(i, ObjectKind::File, 10)).collect()), [64, 128, 130]);
+    assert_eq!(of((0..5).map(|i| object(i, ObjectKind::File, 1 << 20)).collect()), [2, 4, 5]);
+    assert_eq!(of((0..64).map(|i| object(i, ObjectKind::File, 0)).collect()), [32, 64], "of unknown length");
+    let huge = [1 << 30, 5, u64::MAX, 5].into_iter().zip(0..).map(|(len, i)| object(i, ObjectKind::File, len));
+    assert_eq!(of(huge.collect()), [1, 2, 3, 4]);
+    let kinds = [ObjectKind::File, ObjectKind::DirTree, ObjectKind::DirMeta, ObjectKind::Commit];
+    assert_eq!(of(kinds.into_iter().zip(0..).map(|(kind, i)| object(i, kind, 10)).collect()), [1, 3, 4]);
+    assert!(of(Vec::new()).is_empty());
+}
+
+#[test]
+fn a_batch_is_named_by_what_is_in_it_alone() {
+    let manifest = samples::plain_manifest();
+    let mut other = manifest.clone();
+    (other.commit, other.objects[0].archived) = (Digest::of(b"x"), 7);
+    assert_eq!(manifest.id(0), other.id(0));
+    other.objects[0].id.kind = ObjectKind::DirMeta;
+    assert_ne!(manifest.id(0), other.id(0));
+    let need = manifest.needed(|id| id.kind == ObjectKind::DirMeta);
+    assert_eq!((need.iter().collect::<Vec<_>>(), manifest.weight(1)), (vec![1], 22));
+    let pieces = Pieces::open(&seal(&manifest, &[]).unwrap()).unwrap();
+    assert_eq!((pieces.count(), pieces.bytes(&Bitmap::full(3))), (3, 50 + (64 << 10) + 22 + 20));
+    assert!(matches!(Pieces::open(&seal(&samples::manifest(), &[]).unwrap()), Ok(Pieces::Frames(_))));
+    let wrong = Pieces::open(&seal(&samples::receipt(), &[]).unwrap()).unwrap_err().to_string();
+    assert!(wrong.contains("this is a receipt, expected a manifest"), "{wrong}");
+}
+
 /// With a walk over the frames for each object this takes minutes.
 #[test]
 fn many_objects_over_many_frames_are_checked_and_planned_in_a_moment() {

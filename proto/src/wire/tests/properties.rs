@@ -8,13 +8,14 @@ use proptest::prelude::*;
 /// Valid envelopes of every kind, to be damaged.
 fn valid() -> Vec<Vec<u8>> {
     let key = samples::key(1);
-    let seal_all = |bytes: [Result<Vec<u8>, OpenError>; 9]| bytes.into_iter().map(|b| b.unwrap()).collect();
+    let seal_all = |bytes: [Result<Vec<u8>, OpenError>; 10]| bytes.into_iter().map(|b| b.unwrap()).collect();
     seal_all([
         seal(&samples::trust(), &[&key]),
         seal(&samples::revocations(), &[&key]),
         seal(&samples::bundle(), &[&key]),
         seal(&samples::announcement(), &[&key]),
         seal(&samples::manifest(), &[&key]),
+        seal(&samples::plain_manifest(), &[&key]),
         seal(&samples::report(), &[&key]),
         seal(&samples::receipt(), &[&key]),
         seal(&samples::request(), &[&key]),
@@ -34,6 +35,8 @@ fn open_all(bytes: &[u8]) {
     again::<Bundle>(bytes);
     again::<Announcement>(bytes);
     again::<Manifest>(bytes);
+    again::<PlainManifest>(bytes);
+    let _ = Pieces::open(bytes);
     again::<Report>(bytes);
     again::<Receipt>(bytes);
     again::<EnrolmentRequest>(bytes);
@@ -43,7 +46,7 @@ fn open_all(bytes: &[u8]) {
 proptest! {
     #[test]
     fn damaged_documents_are_refused_without_a_panic(
-        which in 0usize..9, at in any::<prop::sample::Index>(), value in any::<u8>(), cut in any::<prop::sample::Index>()
+        which in 0usize..10, at in any::<prop::sample::Index>(), value in any::<u8>(), cut in any::<prop::sample::Index>()
     ) {
         let mut bytes = valid()[which].clone();
         let i = at.index(bytes.len());

@@ -62,6 +62,22 @@ pub fn manifest() -> Manifest {
     }
 }
 
+pub fn plain_manifest() -> PlainManifest {
+    let object = |kind, name: &[u8], archived, unpacked| PlainObject {
+        id: ObjectId { kind, checksum: Digest::of(name) },
+        archived,
+        unpacked,
+    };
+    let objects = vec![
+        object(ObjectKind::File, b"file", 50, 120),
+        object(ObjectKind::File, b"unknown", 0, 0),
+        object(ObjectKind::DirTree, b"tree", 10, 10),
+        object(ObjectKind::DirMeta, b"meta", 12, 12),
+        object(ObjectKind::Commit, b"commit", 20, 20),
+    ];
+    PlainManifest::of(Digest::of(b"commit"), objects)
+}
+
 pub fn bundle() -> Bundle {
     Bundle {
         parts: vec![Part {

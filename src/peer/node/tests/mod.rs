@@ -4,5 +4,6 @@ mod documents;
 mod faults;
 mod fleet;
 mod lab;
+mod plain;
 mod release;
 mod trust;

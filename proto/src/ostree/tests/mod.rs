@@ -3,6 +3,8 @@
 //! --owner-uid=1000 --owner-gid=1000 --timestamp=@1700000000 --add-metadata=… --tree=dir=tree` to a bare-user repository; then
 //! `xxd -p` of its objects.
 
+mod plain;
+
 use super::gvariant::{build_array, build_tuple};
 use super::*;
 use crate::Digest;
@@ -232,7 +234,7 @@ fn trees_that_unfold_without_bound_are_refused() {
 
 fn parse_all(bytes: &[u8]) {
     let _ = (Commit::parse(bytes), DirTree::parse(bytes), DirMeta::parse(bytes), ContentHeader::parse(bytes));
-    let _ = signatures(bytes);
+    let _ = (signatures(bytes), sizes(bytes), ArchiveHeader::parse(bytes));
 }
 
 proptest! {

@@ -1,0 +1,69 @@
+//! What a manifest describes, of whichever kind it is: frames or batches.
+
+use super::envelope::{Document, Envelope, Kind, OpenError, envelope_len_max, open};
+use super::manifest::{Manifest, ObjectId};
+use super::plain::PlainManifest;
+use crate::{Bitmap, Digest};
+
+/// The pieces of one commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pieces {
+    /// Frames of packs, from `fullmetal publish`.
+    Frames(Manifest),
+    /// Batches of whole objects, of a plain repo.
+    Batches(PlainManifest),
+}
+
+impl Pieces {
+    /// Decodes a manifest of either kind.
+    pub fn open(bytes: &[u8]) -> Result<Self, OpenError> {
+        let kind = Envelope::decode(bytes, envelope_len_max::<Manifest>())?.kind;
+        match kind {
+            Kind::PlainManifest => Ok(Pieces::Batches(open::<PlainManifest>(bytes)?.document)),
+            // Whatever else it is, this says so.
+            _ => Ok(Pieces::Frames(open::<Manifest>(bytes)?.document)),
+        }
+    }
+
+    /// The commit that is described.
+    pub fn commit(&self) -> Digest {
+        match self {
+            Pieces::Frames(manifest) => manifest.commit,
+            Pieces::Batches(manifest) => manifest.commit,
+        }
+    }
+
+    /// How many pieces there are.
+    pub fn count(&self) -> u32 {
+        match self {
+            Pieces::Frames(manifest) => manifest.frames.len() as u32,
+            Pieces::Batches(manifest) => manifest.ends.len() as u32,
+        }
+    }
+
+    /// All objects, each with its bytes where they are known, else 0.
+    pub fn objects(&self) -> Vec<(ObjectId, u64)> {
+        match self {
+            Pieces::Frames(manifest) => manifest.objects.iter().map(|o| (o.id, o.length)).collect(),
+            Pieces::Batches(manifest) => manifest.objects.iter().map(|o| (o.id, o.unpacked)).collect(),
+        }
+    }
+
+    /// The pieces needed for the objects for which `missing` says true.
+    pub fn needed(&self, missing: impl FnMut(&ObjectId) -> bool) -> Bitmap {
+        match self {
+            Pieces::Frames(manifest) => manifest.needed(missing),
+            Pieces::Batches(manifest) => manifest.needed(missing),
+        }
+    }
+
+    /// Bytes of the pieces in `set` as they come from central; of a plain repo without sizes an estimate.
+    pub fn bytes(&self, set: &Bitmap) -> u64 {
+        match self {
+            Pieces::Frames(manifest) => manifest.frame_bytes(set),
+            Pieces::Batches(manifest) => set.iter().map(|i| manifest.weight(i)).fold(0, u64::saturating_add),
+        }
+    }
+}
+
+const _: () = assert!(Manifest::LEN_MAX == PlainManifest::LEN_MAX);
