@@ -66,6 +66,7 @@ test-real: build test-hawkbit
 	$(REAL) -p fullmetal-sim --test power_loss -- --nocapture
 	$(REAL) -p fullmetal-gateway --test power_loss -- --nocapture
 	$(DEMO)
+	$(if $(PLAIN),,$(DEMO) --plain)
 
 test-kill: build
 	@.ci/install-tools run

@@ -12,6 +12,11 @@ use std::sync::Arc;
 const SYSTEM_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
+/// Protocols of a client that may speak HTTP/2, as ALPN names them.
+pub const HTTP_ANY: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// Of one that speaks HTTP/1.1.
+pub const HTTP_1: [&[u8]; 1] = [b"http/1.1"];
+
 /// Why there is no TLS towards web servers.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
@@ -31,12 +36,13 @@ pub enum HttpsError {
     Tls(#[from] rustls::Error),
 }
 
-/// The settings of a client that speaks `h2` and `http/1.1`. The CAs are those of `ca`; without it the system's where TLS
+/// The settings of a client that speaks the protocols in `alpn`. The CAs are those of `ca`; without it the system's where TLS
 /// is `needed`, else none.
 pub fn client_config(
     needed: bool,
     ca: Option<&Path>,
     clock: Arc<dyn TimeProvider>,
+    alpn: &[&[u8]],
 ) -> Result<ClientConfig, HttpsError> {
     let roots = match ca {
         Some(path) => read(path)?,
@@ -48,7 +54,7 @@ pub fn client_config(
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
 }
 

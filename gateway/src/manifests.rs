@@ -6,11 +6,14 @@ use crate::disk::DiskError;
 use fullmetal::durable::{self, Existing};
 use fullmetal_proto::Digest;
 use fullmetal_proto::dispatch::State;
-use fullmetal_proto::wire::{Bundle, open};
+use fullmetal_proto::wire::{Bundle, PlainManifest, open};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+/// The most manifests that a new one is cut after.
+const EARLIER_MAX: usize = 8;
 /// As public as what it describes.
 const FILE_MODE: u32 = 0o644;
 
@@ -26,26 +29,50 @@ impl Manifests {
         let dir = gateway_dir.join("manifests");
         durable::make_dir(&dir, 0o755)?;
         durable::sweep(&dir)?;
-        let bundles = state.bundles.values().filter_map(|bytes| open::<Bundle>(bytes).ok());
-        let named: BTreeSet<String> =
-            bundles.flat_map(|b| b.document.parts).map(|part| part.manifest.sha256.to_string()).collect();
+        let manifests = Manifests { dir };
+        let bundles: Result<Vec<_>, _> = state.bundles.values().map(|bytes| open::<Bundle>(bytes)).collect();
+        match bundles {
+            Ok(bundles) => {
+                let parts = bundles.into_iter().flat_map(|b| b.document.parts);
+                manifests.sweep(&parts.map(|part| part.manifest.sha256.to_string()).collect())?;
+            }
+            // An older gateway, for example: nothing is known to be of no use.
+            Err(error) => tracing::warn!(%error, "a bundle of the state cannot be read; derived manifests stay"),
+        }
+        Ok(manifests)
+    }
+
+    fn sweep(&self, named: &BTreeSet<String>) -> Result<(), DiskError> {
+        let dir = &self.dir;
         let failed = |action, path: &Path, source| DiskError::Io { action, path: path.to_owned(), source };
-        for entry in std::fs::read_dir(&dir).map_err(|e| failed("reading", &dir, e))? {
-            let path = entry.map_err(|e| failed("reading", &dir, e))?.path();
+        for entry in std::fs::read_dir(dir).map_err(|e| failed("reading", dir, e))? {
+            let path = entry.map_err(|e| failed("reading", dir, e))?.path();
             if !path.file_name().is_some_and(|name| named.contains(&*name.to_string_lossy())) {
                 std::fs::remove_file(&path).map_err(|e| failed("removing", &path, e))?;
             }
         }
-        Ok(Manifests { dir })
+        Ok(())
     }
 
     /// Makes a manifest's envelope durable under its digest.
     pub fn keep(&self, envelope: &[u8]) -> Result<(), DiskError> {
-        let path = self.dir.join(Digest::of(envelope).to_string());
-        if !path.exists() {
+        let sha256 = Digest::of(envelope);
+        if self.read(&sha256).is_none() {
+            let path = self.dir.join(sha256.to_string());
             durable::write(&path, envelope, FILE_MODE, Existing::Replaced)?;
         }
         Ok(())
+    }
+
+    /// All that are here, the newest first: what devices may have.
+    pub fn all(&self) -> Vec<PlainManifest> {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let mut found: Vec<(SystemTime, Digest)> = entries
+            .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.file_name().to_str()?.parse().ok()?)))
+            .collect();
+        found.sort();
+        let read = |(_, sha256): &(SystemTime, Digest)| Some(open::<PlainManifest>(&self.read(sha256)?).ok()?.document);
+        found.iter().rev().take(EARLIER_MAX).filter_map(read).collect()
     }
 
     /// The envelope of this digest, if it is here and whole.
@@ -54,7 +81,7 @@ impl Manifests {
         match std::fs::read(&path) {
             Ok(bytes) if Digest::of(&bytes) == *sha256 => Some(bytes),
             Ok(_) => {
-                tracing::error!(path = %path.display(), "a derived manifest is damaged; the fleet's peers have it too");
+                tracing::error!(path = %path.display(), "a derived manifest is damaged; deciding for the same commit again mends it");
                 None
             }
             Err(error) => {

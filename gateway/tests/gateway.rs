@@ -85,6 +85,7 @@ fn what_devices_would_refuse_is_refused_at_once_with_what_to_do() {
     site.peer.with(|s| s.central.remove(&CentralObject::Manifest(id)));
     let root = Digest([1; 32]);
     site.deploy_web("[\"a\"]").expect(1, &[&format!("central lacks directory {root} of commit {id}"), "ostree fsck"]);
+    site.run(&["withdraw", "4"]).expect(0, &[]);
     site.peer.with(|s| s.central.insert(CentralObject::Manifest(id), manifest(Digest::of(b"x"))));
     site.deploy_web("[\"a\"]").expect(1, &["the repo is damaged"]);
     site.peer.with(|s| s.central.insert(CentralObject::Commit(id), b"other".to_vec()));

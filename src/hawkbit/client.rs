@@ -1,6 +1,7 @@
 //! Requests to the Management API: bounded in bytes and time, the password to the server's own origin only.
 
 use super::{HawkbitError, Login, Server};
+use crate::https::HTTP_ANY;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, Response, Url, redirect};
 use rustls::time_provider::DefaultTimeProvider;
@@ -52,7 +53,7 @@ impl Client {
             return Err(HawkbitError::Address { url: format!("{}://{host}{}", base.scheme(), base.path()) });
         }
         let clock = Arc::new(DefaultTimeProvider);
-        let tls = crate::https::client_config(base.scheme() == "https", server.ca.as_deref(), clock)?;
+        let tls = crate::https::client_config(base.scheme() == "https", server.ca.as_deref(), clock, &HTTP_ANY)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             // Not followed: nothing of the API redirects, and the password is for this server.

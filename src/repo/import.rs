@@ -76,6 +76,17 @@ pub enum ImportError<E> {
         /// What was found.
         why: String,
     },
+    /// A plain repo's commit is not one that a device takes, or its manifest does not name all of it.
+    #[error("commit {commit} cannot be installed: object {object}")]
+    Unfit {
+        /// The commit.
+        commit: Digest,
+        /// The object that cannot be had, or taken.
+        object: ObjectId,
+        /// What was found.
+        #[source]
+        source: Box<StoreError>,
+    },
     /// The store failed: the disk, not the data.
     #[error(transparent)]
     Store(StoreError),
@@ -103,6 +114,7 @@ pub struct Progress {
 #[derive(Debug)]
 pub struct Import {
     commit: Digest,
+    is_plain: bool,
     source: Source,
     /// What was missing, in the order of its bytes.
     wanted: Vec<Wanted>,
@@ -164,7 +176,8 @@ impl Import {
             bytes_total: wanted.iter().map(|w| w.length).sum(),
             ..Progress::default()
         };
-        Import { commit: pieces.commit(), source: Source::of(pieces), wanted, progress, slice: Slice::default() }
+        let (source, is_plain) = (Source::of(pieces), matches!(pieces, Pieces::Batches(_)));
+        Import { commit: pieces.commit(), is_plain, source, wanted, progress, slice: Slice::default() }
     }
 
     /// An import of what `store` lacks of the manifest's objects.
@@ -256,6 +269,9 @@ impl Import {
     fn explain<E>(&self, object: ObjectId, source: StoreError) -> ImportError<E> {
         use StoreError::{Corrupt, Missing, Refused};
         match source {
+            Corrupt { .. } | Refused { .. } | Missing { .. } if self.is_plain => {
+                ImportError::Unfit { commit: self.commit, object, source: Box::new(source) }
+            }
             Corrupt { .. } | Refused { .. } | Missing { .. } => {
                 ImportError::Lie { commit: self.commit, object, source: Box::new(source) }
             }

@@ -6,6 +6,7 @@ use super::client::{Etag, Options};
 use super::error::{DdiError, Verdict, shown};
 use super::random::Random;
 use super::token::Tokens;
+use fullmetal::https::HTTP_ANY;
 use fullmetal_proto::DeviceId;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Proxy, Response, StatusCode, Url, redirect};
@@ -90,7 +91,7 @@ impl Exchange {
     pub(super) fn new(options: Options) -> Result<Self, DdiError> {
         let secure = options.url.scheme() == "https" || options.proxy.as_ref().is_some_and(|p| p.scheme() == "https");
         let clock = Arc::new(options.clock);
-        let tls = fullmetal::https::client_config(secure, options.ca_file.as_deref(), clock)?;
+        let tls = fullmetal::https::client_config(secure, options.ca_file.as_deref(), clock, &HTTP_ANY)?;
         let failed = |source| DdiError::Client { source };
         let mut builder = Client::builder()
             .tls_backend_preconfigured(tls)

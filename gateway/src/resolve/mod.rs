@@ -118,7 +118,7 @@ fn hint(why: &CommitRefusal, commit: Digest) -> String {
 impl ResolveError {
     /// Whether it may work later without anybody changing the decision.
     pub fn may_pass(&self) -> bool {
-        matches!(self, ResolveError::Unreachable(_) | ResolveError::Disk(_))
+        matches!(self, ResolveError::Unreachable(_) | ResolveError::Disk(_) | ResolveError::NoTree { .. })
     }
 }
 
@@ -208,7 +208,7 @@ fn derived(
     commit: &Commit,
     manifests: &Manifests,
 ) -> Result<BlobRef, ResolveError> {
-    let manifest = plain::derive(central, object, commit)?;
+    let manifest = plain::derive(central, object, commit, &manifests.all())?;
     let too_large = |source| ResolveError::TooLarge { commit: manifest.commit, source };
     let envelope = seal(&manifest, &[]).map_err(too_large)?;
     manifests.keep(&envelope)?;

@@ -72,22 +72,32 @@ fn a_manifest_that_was_lost_or_damaged_is_left_to_the_fleet() {
     site.kill();
     std::fs::write(&kept(&site)[0], b"rubbish").unwrap();
     site.start();
-    let want = ToPeer::Want { manifest: blob, commit, need: Bitmap::default() };
+    let want = ToPeer::Want { manifest: blob.clone(), commit, need: Bitmap::default() };
     site.peer.wait("a wish", |s| s.told.contains(&want).then_some(()));
+    site.deploy_web("[\"press-2\"]").expect(0, &[]);
+    assert_eq!(Digest::of(&std::fs::read(&kept(&site)[0]).unwrap()), blob.sha256, "deciding again has mended it");
 }
 
 #[test]
-fn a_directory_that_is_missing_or_another_refuses_the_action_and_a_silent_central_lets_it_wait() {
+fn a_directory_that_is_missing_lets_the_action_wait_and_another_in_its_place_refuses_it() {
     let mut site = Site::new();
     let commit = put(&site, "1");
     let (root, bytes) = tree();
     site.start();
-    site.peer.with(|s| s.central.remove(&CentralObject::DirTree(root)));
-    let words = format!("central lacks directory {root} of commit {commit}");
-    site.deploy_web("[\"a\"]").expect(1, &[&words, "still being copied"]);
     site.peer.with(|s| s.central.insert(CentralObject::DirTree(root), b"other".to_vec()));
     site.deploy_web("[\"a\"]").expect(1, &["has another hash: the repo is damaged"]);
+    site.peer.with(|s| s.central.remove(&CentralObject::DirTree(root)));
+    let words = format!("central lacks directory {root} of commit {commit}");
+    site.deploy_web("[\"a\"]").expect(1, &[&words, "still being copied", "goes on trying"]);
     site.peer.with(|s| s.central.insert(CentralObject::DirTree(root), bytes));
+    site.peer.wait("the announcement", |s| s.newest.clone());
+}
+
+#[test]
+fn with_central_out_of_reach_a_plain_commit_waits_too() {
+    let mut site = Site::new();
+    put(&site, "1");
+    site.start();
     site.peer.with(|s| s.central_down = true);
     site.deploy_web("[\"a\"]").expect(1, &["central is out of reach", "goes on trying"]);
     site.peer.with(|s| s.central_down = false);

@@ -8,12 +8,14 @@ use crate::wire::plain::BATCH_RAW_MAX;
 use crate::wire::{ObjectId, ObjectKind, PlainManifest, PlainObject};
 use std::collections::BTreeMap;
 
-/// Derives the manifest of the commit whose object is given; `load` gives a dirtree's bytes.
+/// Derives the manifest of the commit whose object is given; `load` gives a dirtree's bytes, `earlier` are manifests of what
+/// devices may have, the most likely first.
 ///
-/// Everybody who derives it from the same commit gets the same one.
+/// Everybody who derives it from the same gets the same one.
 pub fn plan<E>(
     object: &[u8],
     commit: &Commit,
+    earlier: &[PlainManifest],
     load: &mut dyn FnMut(&Digest) -> Result<Vec<u8>, E>,
 ) -> Result<PlainManifest, WalkError<E>> {
     let sizes = sizes(object);
@@ -35,5 +37,5 @@ pub fn plan<E>(
     let mut objects: Vec<PlainObject> = reached.into_iter().map(planned).collect();
     let length = object.len() as u64;
     objects.push(PlainObject { id: itself, archived: length, unpacked: length });
-    Ok(PlainManifest::of(checksum, objects))
+    Ok(PlainManifest::of(checksum, objects, earlier))
 }

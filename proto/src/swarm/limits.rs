@@ -22,6 +22,9 @@ pub const ORIGIN_TRANSFERS_MAX: usize = 1;
 pub const LEASE: Duration = Duration::from_millis(3000);
 /// A lease with less than this left is renewed if bytes moved.
 pub const LEASE_RENEW: Duration = Duration::from_millis(2000);
+/// How slowly a long piece may come: a claim of one is believed for as long as that takes, if that is longer than
+/// [`LEASE_WITHOUT_PIECE_MAX`].
+pub const LEASE_BYTES_PER_S_MIN: u64 = 32 << 10;
 /// How long a claim is believed although its holder finishes no piece.
 pub const LEASE_WITHOUT_PIECE_MAX: Duration = Duration::from_secs(300);
 /// How long a piece stays without holder or lease before the next rank takes it over.

@@ -3,7 +3,8 @@
 use super::claims::Settle;
 use super::election::Ranking;
 use super::limits::{
-    BITMAP_BYTES_MAX, FORWARD, FORWARD_PER_PEER, LEASE, LEASE_WITHOUT_PIECE_MAX, PEERS_MAX, REFUSAL, RENEW,
+    BITMAP_BYTES_MAX, FORWARD, FORWARD_PER_PEER, LEASE, LEASE_BYTES_PER_S_MIN, LEASE_WITHOUT_PIECE_MAX, PEERS_MAX,
+    REFUSAL, RENEW,
 };
 use super::local::Local;
 use crate::wire::transfer::PeerStatus;
@@ -57,6 +58,8 @@ pub(super) struct Known {
     pub(super) refused: Bitmap,
     refused_at: Timestamp,
     pub(super) incomplete: bool,
+    /// How long its claims are believed although it finishes no piece.
+    patience: Duration,
 }
 
 /// Our own status.
@@ -79,13 +82,21 @@ impl Table {
     /// Takes in a newer status of another peer. Returns whether others must know soon.
     pub(super) fn put(&mut self, manifest: &Digest, status: PeerStatus, near: bool, now: Timestamp) -> bool {
         let old = self.peers.remove(&status.peer);
-        let known = Known::new(status, old.as_ref(), near, now);
+        let mut known = Known::new(status, old.as_ref(), near, now);
+        known.patience = self.patience(&known.status.claims);
         let weight = if known.status.origin { known.status.weight } else { 0 };
         let urgent = old.as_ref().is_none_or(|old| old.differs_in_more_than_pieces(&known));
         self.rank(manifest, &known.status.peer, weight, now);
         self.recount(old.as_ref(), Some(&known));
         self.peers.insert(known.status.peer.clone(), known);
         urgent
+    }
+
+    /// The longest piece that is being fetched may take its time.
+    fn patience(&self, claims: &Bitmap) -> Duration {
+        let length = |local: &Local| claims.iter().map(|piece| local.length(piece)).max().unwrap_or(0);
+        let longest = self.local.as_ref().map_or(0, length);
+        LEASE_WITHOUT_PIECE_MAX.max(Duration::from_secs(longest / LEASE_BYTES_PER_S_MIN))
     }
 
     /// Notes a candidate's weight; when that changes who is elected, views need time to agree.
@@ -142,7 +153,8 @@ impl Table {
     /// Starts wanting: counts what is known so far.
     pub(super) fn adopt(&mut self, local: Local) {
         self.local = Some(local);
-        let peers = std::mem::take(&mut self.peers);
+        let mut peers = std::mem::take(&mut self.peers);
+        peers.values_mut().for_each(|known| known.patience = self.patience(&known.status.claims));
         if let Some(local) = &mut self.local {
             peers.values().for_each(|known| local.recount(None, Some(known)));
         }
@@ -188,7 +200,19 @@ impl Known {
             refused.set(piece);
         }
         let incomplete = lacks(&status.need, &status.have);
-        Known { status, near, lost: false, heard_at: now, lease_until, progress_at, refused, refused_at, incomplete }
+        let patience = LEASE_WITHOUT_PIECE_MAX;
+        Known {
+            status,
+            near,
+            lost: false,
+            heard_at: now,
+            lease_until,
+            progress_at,
+            refused,
+            refused_at,
+            incomplete,
+            patience,
+        }
     }
 
     /// Whether `new` shows a new piece, or a new reason to wait for one.
@@ -215,7 +239,7 @@ impl Known {
 
     /// Until when its claims hold, or held.
     pub(super) fn last_lease(&self) -> Timestamp {
-        self.lease_until.min(self.progress_at.after(LEASE_WITHOUT_PIECE_MAX))
+        self.lease_until.min(self.progress_at.after(self.patience))
     }
 
     /// Whether its claims hold.

@@ -13,6 +13,7 @@ use super::manifest::{OBJECTS_MAX, ObjectId, ObjectKind, check_ids};
 use super::records::{Record, be32, be64, digest, pack_records, unpack_records};
 use crate::{Bitmap, Digest};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// The most objects in one batch.
@@ -21,7 +22,7 @@ pub const BATCH_OBJECTS_MAX: usize = 64;
 pub const BATCH_BYTES: u64 = 2 << 20;
 /// What an object of unknown length counts for.
 pub const UNKNOWN_BYTES: u64 = 64 << 10;
-/// The longest body of a batch, raw: bounds what unpacking a lie may cost.
+/// The longest stream of an object; a batch has at most twice as much, which bounds what unpacking a lie may cost.
 pub const BATCH_RAW_MAX: u64 = 16 << 30;
 /// Bytes of the digest at the end of a packed batch.
 pub const BATCH_DIGEST_LEN: u64 = 32;
@@ -79,24 +80,39 @@ pub struct PlainManifest {
 
 impl PlainManifest {
     /// Cuts `objects` into batches; files and metadata never share one.
-    pub fn of(commit: Digest, objects: Vec<PlainObject>) -> Self {
-        let mut ends: Vec<u32> = Vec::new();
-        let (mut count, mut bytes) = (0, 0);
-        for (i, object) in objects.iter().enumerate() {
-            let before = i.checked_sub(1).and_then(|i| objects.get(i));
-            let other_kind = before.is_some_and(|b| stage(b.id.kind) != stage(object.id.kind));
-            let full = count == BATCH_OBJECTS_MAX || object.weight().saturating_add(bytes) > BATCH_BYTES;
-            if i > 0 && (other_kind || full) {
-                ends.push(i as u32);
+    ///
+    /// What `earlier` manifests put together stays together, so that an update costs batches of new objects and none of
+    /// old ones beside them; a batch of which nothing is gone keeps its name, and what caches hold of it its worth.
+    pub fn of(commit: Digest, objects: Vec<PlainObject>, earlier: &[PlainManifest]) -> Self {
+        let mut groups: BTreeMap<ObjectId, (usize, u32)> = BTreeMap::new();
+        for (nth, manifest) in earlier.iter().enumerate() {
+            for batch in 0..manifest.ends.len() as u32 {
+                for object in manifest.batch(batch) {
+                    groups.entry(object.id).or_insert((nth, batch));
+                }
+            }
+        }
+        let place = |o: PlainObject| (stage(o.id.kind), groups.get(&o.id).copied(), o);
+        let mut sorted: Vec<_> = objects.into_iter().map(place).collect();
+        sorted.sort_by_key(|(stage, group, object)| (*stage, *group, object.id));
+        let mut manifest = PlainManifest { commit, ends: Vec::new(), objects: Vec::with_capacity(sorted.len()) };
+        let (mut together, mut count, mut bytes) = (None, 0, 0u64);
+        for (stage, group, object) in sorted {
+            let full =
+                count == BATCH_OBJECTS_MAX || (group.is_none() && bytes.saturating_add(object.weight()) > BATCH_BYTES);
+            if together.is_some_and(|before| before != (stage, group)) || (count > 0 && full) {
+                manifest.ends.push(manifest.objects.len() as u32);
                 (count, bytes) = (0, 0);
             }
+            together = Some((stage, group));
             count += 1;
-            bytes = object.weight().saturating_add(bytes);
+            bytes = bytes.saturating_add(object.weight());
+            manifest.objects.push(object);
         }
-        if !objects.is_empty() {
-            ends.push(objects.len() as u32);
+        if !manifest.objects.is_empty() {
+            manifest.ends.push(manifest.objects.len() as u32);
         }
-        PlainManifest { commit, ends, objects }
+        manifest
     }
 
     /// Which objects are in a batch; an empty range when there is no such batch.

@@ -3,18 +3,25 @@
 use super::{Cache, CacheError, Key};
 use crate::batch::{BatchError, verify};
 use fullmetal_proto::wire::PlainObject;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Seek as _, SeekFrom, Write};
 use std::path::PathBuf;
 
+/// Bytes of the budget that are set aside at a time.
+const RESERVE_LEN: u64 = 1 << 20;
+
+/// Makes room for so many bytes when the cache is full, or says why not. May block.
+pub type MakeRoom = Box<dyn Fn(u64, CacheError) -> Result<(), CacheError> + Send>;
+
 /// A packed batch that is being received or packed; named only by [`BatchDraft::finish`].
 ///
-/// How long it gets is not known when it is begun: what is written must be reserved before. Dropping it unlinks the file and
-/// gives its part of the budget back.
-#[derive(Debug)]
+/// How long it gets is not known when it is begun: its part of the budget grows with it. Dropping it unlinks the file and
+/// gives that part back. Writing blocks; an error that holds a [`CacheError`] is the budget's.
 pub struct BatchDraft {
     cache: Cache,
     key: Key,
+    make_room: MakeRoom,
     reserved: u64,
     written: u64,
     file: File,
@@ -22,26 +29,42 @@ pub struct BatchDraft {
     named: bool,
 }
 
+impl fmt::Debug for BatchDraft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BatchDraft({:?}, {} bytes)", self.key, self.written)
+    }
+}
+
 impl BatchDraft {
-    pub(super) fn start(cache: Cache, key: Key) -> Result<Self, CacheError> {
+    pub(super) fn start(cache: Cache, key: Key, make_room: MakeRoom) -> Result<Self, CacheError> {
         let (file, path) = cache.temporary()?;
-        Ok(BatchDraft { cache, key, reserved: 0, written: 0, file, path, named: false })
+        Ok(BatchDraft { cache, key, make_room, reserved: 0, written: 0, file, path, named: false })
     }
 
-    /// Sets room for `length` more bytes aside.
-    pub fn reserve(&mut self, length: u64) -> Result<(), CacheError> {
-        self.cache.index().reserve(length, self.cache.inner.bytes_max)?;
-        self.reserved += length;
+    fn reserve(&mut self, length: u64) -> Result<(), CacheError> {
+        let step = length.max(RESERVE_LEN);
+        let max = self.cache.inner.bytes_max;
+        let reserved = self.cache.index().reserve(step, max);
+        match reserved {
+            Err(full @ CacheError::NoRoom { .. }) => {
+                (self.make_room)(step, full)?;
+                self.cache.index().reserve(step, max)?;
+            }
+            other => other?,
+        }
+        self.reserved += step;
         Ok(())
     }
 
     /// Adds the next bytes.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
-        self.write_all(bytes).map_err(|e| self.failed("writing", e))
+        self.write_all(bytes).map_err(|error| match error.downcast::<CacheError>() {
+            Ok(full) => full,
+            Err(error) => self.failed("writing", error),
+        })
     }
 
-    /// The error for what was being done with its file.
-    pub fn failed(&self, what: &'static str, source: io::Error) -> CacheError {
+    fn failed(&self, what: &'static str, source: io::Error) -> CacheError {
         CacheError::io(what, &self.path, source)
     }
 
@@ -50,11 +73,11 @@ impl BatchDraft {
         self.written
     }
 
-    /// Checks every object, syncs the bytes and gives the file its name; gives its length. For the name see
-    /// [`Draft::finish`](super::Draft::finish).
-    pub fn finish(mut self, objects: &[PlainObject]) -> Result<u64, CacheError> {
+    /// Checks every object, syncs the bytes and gives the file its name; gives its length. `progress` hears of what was
+    /// hashed. For the name see [`Draft::finish`](super::Draft::finish).
+    pub fn finish(mut self, objects: &[PlainObject], progress: &dyn Fn(u64)) -> Result<u64, CacheError> {
         self.file.seek(SeekFrom::Start(0)).map_err(|e| self.failed("reading", e))?;
-        match verify(io::BufReader::with_capacity(64 << 10, &self.file), self.written, objects) {
+        match verify(io::BufReader::with_capacity(64 << 10, &self.file), self.written, objects, progress) {
             Ok(()) => {}
             Err(BatchError::Disk(e)) => return Err(self.failed("reading", e)),
             Err(error) => {
@@ -64,9 +87,10 @@ impl BatchDraft {
         }
         self.file.sync_data().map_err(|e| self.failed("syncing", e))?;
         let target = self.cache.path(self.key);
+        // Another packing of the same batch may be there, of another length: name and length change together.
+        let mut index = self.cache.index();
         fs::rename(&self.path, &target).map_err(|e| CacheError::io("naming", &target, e))?;
         self.named = true;
-        let mut index = self.cache.index();
         index.release(self.reserved - self.written);
         index.finished(self.key, self.written);
         Ok(self.written)
@@ -75,8 +99,9 @@ impl BatchDraft {
 
 impl Write for BatchDraft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.written + bytes.len() as u64 > self.reserved {
-            return Err(io::Error::other("more bytes than were reserved"));
+        let end = self.written + bytes.len() as u64;
+        if end > self.reserved {
+            self.reserve(end - self.reserved).map_err(io::Error::other)?;
         }
         let written = self.file.write(bytes)?;
         self.written += written as u64;

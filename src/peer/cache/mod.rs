@@ -10,7 +10,7 @@ mod index;
 #[cfg(test)]
 mod tests;
 
-pub use batch::BatchDraft;
+pub use batch::{BatchDraft, MakeRoom};
 pub use draft::Draft;
 
 use crate::durable;
@@ -206,10 +206,16 @@ impl Cache {
         if !self.has(key, length) {
             return None;
         }
+        let mut index = self.index();
         let file = File::open(self.path(key)).ok().filter(|f| f.metadata().is_ok_and(|m| m.len() == length));
-        match file {
-            Some(_) => self.index().touch(key),
-            None => self.remove(key),
+        match &file {
+            Some(_) => index.touch(key),
+            // Not when it was replaced since the question.
+            None if index.length(key) == Some(length) => {
+                drop(index);
+                self.remove(key);
+            }
+            None => {}
         }
         file
     }
@@ -228,9 +234,9 @@ impl Cache {
         Draft::start(self.clone(), key, length)
     }
 
-    /// Starts a batch; [`BatchDraft::reserve`] sets its part of the budget aside.
-    pub fn create_batch(&self, id: Digest) -> Result<BatchDraft, CacheError> {
-        BatchDraft::start(self.clone(), Key::batch(id))
+    /// Starts a batch, for which `make_room` is asked when the cache is full.
+    pub fn create_batch(&self, id: Digest, make_room: MakeRoom) -> Result<BatchDraft, CacheError> {
+        BatchDraft::start(self.clone(), Key::batch(id), make_room)
     }
 
     /// Stores bytes that are at hand.
@@ -283,12 +289,7 @@ impl Cache {
         Ok((writer, reader?))
     }
 
-    /// Bytes that lie in memory up to `in_memory`, then in a file without a name.
-    pub fn spool(&self, in_memory: usize) -> tempfile::SpooledTempFile {
-        tempfile::spooled_tempfile_in(in_memory, self.inner.dir.join(TEMPORARY))
-    }
-
-    /// The error for a file of [`Cache::scratch`] or [`Cache::spool`] that could not be read or written.
+    /// The error for a file of [`Cache::scratch`] that could not be read or written.
     pub fn scratch_error(&self, source: io::Error) -> CacheError {
         CacheError::io("writing a file in", &self.inner.dir.join(TEMPORARY), source)
     }

@@ -8,6 +8,7 @@ mod tests;
 pub use body::Body;
 pub use error::CentralError;
 
+use crate::https::{HTTP_1, HTTP_ANY};
 use fullmetal_proto::Digest;
 use fullmetal_proto::ostree::{DIRMETA_LEN_MAX, DIRTREE_LEN_MAX};
 use fullmetal_proto::wire::bundle::{BLOB_LEN_MAX, COMMIT_LEN_MAX};
@@ -47,6 +48,9 @@ pub struct CentralOptions {
 #[derive(Clone, Debug)]
 pub struct Central {
     client: Client,
+    /// For objects of plain repos: those that wait for their turn hold up a connection of their own and nothing else, as
+    /// streams of one HTTP/2 connection would.
+    objects: Client,
     base: Url,
     stall: Duration,
 }
@@ -61,19 +65,22 @@ impl Central {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let tls = crate::https::client_config(base.scheme() == "https", options.ca.as_deref(), options.clock)?;
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(redirect::Policy::custom(stay_at_origin))
-            .referer(false)
-            .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
-            .http2_initial_stream_window_size(WINDOW_LEN)
-            .http2_initial_connection_window_size(2 * WINDOW_LEN)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .user_agent(concat!("fullmetal/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|source| CentralError::Client { source })?;
-        Ok(Central { client, base, stall: options.stall })
+        let secure = base.scheme() == "https";
+        let client = |alpn: &[&[u8]]| {
+            let tls = crate::https::client_config(secure, options.ca.as_deref(), options.clock.clone(), alpn)?;
+            let client = Client::builder()
+                .tls_backend_preconfigured(tls)
+                .redirect(redirect::Policy::custom(stay_at_origin))
+                .referer(false)
+                .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
+                .http2_initial_stream_window_size(WINDOW_LEN)
+                .http2_initial_connection_window_size(2 * WINDOW_LEN)
+                .pool_idle_timeout(Duration::from_secs(30))
+                .user_agent(concat!("fullmetal/", env!("CARGO_PKG_VERSION")));
+            let client = if alpn == HTTP_1 { client.http1_only() } else { client };
+            client.build().map_err(|source| CentralError::Client { source })
+        };
+        Ok(Central { client: client(&HTTP_ANY)?, objects: client(&HTTP_1)?, base, stall: options.stall })
     }
 
     /// `length` bytes of a pack from `offset`. The body ends with an error unless all of them came.
@@ -100,18 +107,19 @@ impl Central {
             ObjectKind::DirMeta => DIRMETA_LEN_MAX as u64,
             ObjectKind::Commit => COMMIT_LEN_MAX,
         };
-        self.whole(&object_path(&object.checksum, object.kind.archive_suffix()), max).await
+        let path = object_path(&object.checksum, object.kind.archive_suffix());
+        self.whole(&self.objects, &path, max).await
     }
 
     /// A small object, whole. The body ends with an error when it is longer than its kind may be.
     pub async fn object(&self, object: &CentralObject) -> Result<Body, CentralError> {
         let (path, max) = place(object);
-        self.whole(&path, max).await
+        self.whole(&self.client, &path, max).await
     }
 
-    async fn whole(&self, path: &str, max: u64) -> Result<Body, CentralError> {
+    async fn whole(&self, client: &Client, path: &str, max: u64) -> Result<Body, CentralError> {
         let url = self.locate(path)?;
-        let response = self.send(&url, self.client.get(url.clone())).await?;
+        let response = self.send(&url, client.get(url.clone())).await?;
         if response.status() != StatusCode::OK {
             return Err(refused(&url, &response));
         }

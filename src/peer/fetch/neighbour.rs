@@ -2,16 +2,15 @@
 
 use super::listing::Listed;
 use super::{Listing, MOVED_BYTES, Report, What};
-use crate::batch::packed_len_max;
 use crate::peer::cache::{BatchDraft, CacheError, Key};
-use crate::peer::transfer::{self, Data, Incoming, Inflow, TransferError};
-use fullmetal_proto::ostree::HEAD_LEN_MAX;
+use crate::peer::transfer::{self, Data, Incoming, Inflow, TransferError, Worked};
 use fullmetal_proto::swarm::{Failure, TransferId};
 use fullmetal_proto::wire::plain::BATCH_RAW_MAX;
 use fullmetal_proto::wire::transfer::Request;
 use fullmetal_proto::wire::{Frame, PlainManifest, PlainObject};
 use fullmetal_proto::{DeviceId, Digest};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 pub(super) struct Wanted {
@@ -45,12 +44,12 @@ async fn transfer_piece(
     }
     let gone = || TransferError::Gone("not connected".to_owned());
     let connection = data.neighbours.get(&wanted.peer).ok_or_else(gone)?.connection;
-    let mut unsaid = 0;
+    let unsaid = AtomicU64::new(0);
     let progress = |bytes| {
-        unsaid += bytes;
-        let report = Report { transfer: wanted.transfer, what: What::Moved(unsaid) };
-        if unsaid >= MOVED_BYTES && reports.try_send(report).is_ok() {
-            unsaid = 0;
+        let sum = unsaid.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let report = Report { transfer: wanted.transfer, what: What::Moved(sum) };
+        if sum >= MOVED_BYTES && reports.try_send(report).is_ok() {
+            unsaid.store(0, Ordering::Relaxed);
         }
     };
     let piece = wanted.piece as usize;
@@ -82,24 +81,25 @@ async fn batch_from(
     data: &Data,
     connection: &quinn::Connection,
     (id, manifest, piece): (Digest, &PlainManifest, u32),
-    progress: impl FnMut(u64),
+    tell: impl Fn(u64),
 ) -> Result<u64, TransferError> {
-    let mut draft = data.cache.create_batch(id)?;
+    let draft = data.batch_draft(id)?;
     let (stream, length) = transfer::ask_for_batch(connection, id).await?;
-    let objects = manifest.batch(piece).to_vec();
-    if length > length_max(&objects) {
+    if length > 2 * BATCH_RAW_MAX {
         return Err(TransferError::Corrupt);
     }
-    data.reserve(&mut draft, length).await?;
-    let coming = Coming { draft, length, id, objects };
-    transfer::receive(stream, Inflow::new(coming), progress).await
-}
-
-/// How long a batch of these objects can be, as packed.
-fn length_max(objects: &[PlainObject]) -> u64 {
-    let known = |o: &PlainObject| (o.unpacked > 0).then(|| o.unpacked.saturating_add(HEAD_LEN_MAX as u64 + 8));
-    let raw = objects.iter().map(known).try_fold(0u64, |sum, length| Some(sum.saturating_add(length?)));
-    packed_len_max(raw.unwrap_or(BATCH_RAW_MAX))
+    let worked = Worked::default();
+    let coming = Coming { draft, length, id, objects: manifest.batch(piece).to_vec(), worked: worked.clone() };
+    let inflow = transfer::receive(stream, Inflow::new(coming), &tell).await?;
+    let finish = async {
+        let _permit = data.verifying.acquire().await;
+        inflow.finish().await
+    };
+    let told = |bytes| {
+        tell(bytes);
+        std::future::ready(())
+    };
+    Ok(worked.told(finish, told).await?)
 }
 
 /// A batch of a length that its sender named.
@@ -108,6 +108,7 @@ struct Coming {
     length: u64,
     id: Digest,
     objects: Vec<PlainObject>,
+    worked: Worked,
 }
 
 impl Incoming for Coming {
@@ -123,7 +124,7 @@ impl Incoming for Coming {
     }
 
     fn finish(self) -> Result<u64, CacheError> {
-        self.draft.finish(&self.objects)
+        self.draft.finish(&self.objects, &|bytes| self.worked.add(bytes))
     }
 }
 

@@ -5,29 +5,33 @@
 
 use super::origin::{Ended, Fetching, Run};
 use super::{MOVED_BYTES, What};
-use crate::batch::{BatchWriter, packed_len_max};
-use crate::peer::cache::{BatchDraft, Cache, CacheError, Key};
-use crate::peer::central::Central;
-use crate::peer::transfer::off_reactor;
+use crate::peer::cache::{Cache, CacheError, Key};
+use crate::peer::central::{Body, Central};
+use crate::peer::transfer::{Worked, off_reactor};
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::{ObjectKind, PlainManifest, PlainObject};
 use futures::stream::{self, StreamExt as _};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use packing::Packing;
+use std::io::Read as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use unpacking::Unpacking;
+use unpacking::{UnpackError, Unpacking};
 
+mod packing;
 mod unpacking;
 
 /// Objects asked for at once; central answers each by itself, and a long line hides its round trips.
 const OBJECTS_AT_ONCE: usize = 8;
 /// Bytes that are gathered before they are unpacked and hashed.
-const GATHER_LEN: usize = 256 << 10;
+const GATHER_LEN: usize = 16 << 10;
+/// Objects up to this length come whole beside each other; a longer one is packed as it comes, alone.
+const WHOLE_LEN_MAX: u64 = 512 << 10;
 
-/// An object's verified stream.
-pub(super) struct Object {
-    length: u64,
-    content: tempfile::SpooledTempFile,
-    /// Bytes that came from central for it.
+/// An object, or its beginning.
+struct Coming {
+    unpacking: Unpacking,
+    /// What is still to come of a long one.
+    body: Option<Body>,
+    /// Bytes that came from central for it so far.
     came: u64,
 }
 
@@ -38,9 +42,8 @@ pub(super) async fn fetch(
     (manifest, ids): (&PlainManifest, &[Digest]),
     run: &Run,
 ) -> Result<(), Ended> {
-    let pieces = run.first..run.first.saturating_add(run.count);
     let mut wanted: Vec<(u32, PlainObject)> = Vec::new();
-    for piece in pieces {
+    for piece in run.first..run.first.saturating_add(run.count) {
         let Some(id) = ids.get(piece as usize) else { break };
         if fetching.data.cache.length(Key::batch(*id)).is_some() {
             fetching.say(What::Verified { piece, bytes: 0 }).await;
@@ -48,58 +51,130 @@ pub(super) async fn fetch(
             wanted.extend(manifest.batch(piece).iter().map(|object| (piece, *object)));
         }
     }
-    let unsaid = AtomicU64::new(0);
-    let get = |(piece, object): (u32, PlainObject)| {
-        let (unsaid, central) = (&unsaid, &central);
-        async move { (piece, object, one(fetching, central, piece, &object, unsaid).await) }
-    };
+    let getting = &Getting { fetching, central, unsaid: AtomicU64::new(0) };
+    let get = |(piece, object): (u32, PlainObject)| async move { (piece, object, getting.begin(&object).await) };
     let coming = stream::iter(wanted.iter().copied()).map(get).buffered(OBJECTS_AT_ONCE);
     let mut coming = std::pin::pin!(coming);
     let mut packing: Option<Packing> = None;
-    while let Some((piece, object, got)) = coming.next().await {
-        let got = got?;
-        let mut batch = match packing.take() {
+    while let Some((piece, object, begun)) = coming.next().await {
+        let begun = begun.map_err(|stop| stop.ended(piece, &object))?;
+        let batch = match packing.take() {
             Some(batch) => batch,
-            None => Packing::start(&fetching.data.cache, ids[piece as usize]).await?,
+            None => Packing::start(&fetching.data, ids[piece as usize]).await.map_err(Ended::Cache)?,
         };
-        batch = batch.add(fetching, got).await?;
-        if manifest.batch(piece).last() == Some(&object) {
-            let bytes = batch.came;
-            batch.finish(&fetching.data.cache, manifest.batch(piece).to_vec(), piece).await?;
-            fetching.say(What::Verified { piece, bytes }).await;
-        } else {
+        let batch = getting.pack(batch, begun).await.map_err(|stop| stop.ended(piece, &object))?;
+        if manifest.batch(piece).last() != Some(&object) {
             packing = Some(batch);
+            continue;
         }
+        let bytes = batch.came;
+        let objects = manifest.batch(piece).to_vec();
+        getting.while_working(batch.worked.clone(), batch.finish(objects, piece)).await?;
+        fetching.say(What::Verified { piece, bytes }).await;
     }
     Ok(())
 }
 
-/// One object, from the blobs at hand if it was read for the manifest, else from central.
-async fn one(
-    fetching: &Fetching,
-    central: &Central,
-    piece: u32,
-    object: &PlainObject,
-    unsaid: &AtomicU64,
-) -> Result<Object, Ended> {
-    let mut unpacking = Unpacking::of(object, &fetching.data.cache);
-    if let Some(bytes) = at_hand(&fetching.data.cache, object) {
-        return finish(unpacking, bytes, piece, 0).await;
-    }
-    let mut body = central.archived(&object.id).await.map_err(Ended::Central)?;
-    let (mut came, mut gathered) = (0, Vec::new());
-    while let Some(block) = body.next(u64::MAX).await.map_err(Ended::Central)? {
-        came += block.len() as u64;
-        gathered.extend_from_slice(&block);
-        if gathered.len() >= GATHER_LEN {
-            unpacking = unpack(unpacking, std::mem::take(&mut gathered), piece).await?;
-        }
-        let moved = unsaid.fetch_add(block.len() as u64, Ordering::Relaxed) + block.len() as u64;
-        if moved >= MOVED_BYTES {
-            fetching.say(What::Moved(unsaid.swap(0, Ordering::Relaxed))).await;
+/// Why an object did not come.
+enum Stop {
+    Ended(Ended),
+    Unpack(UnpackError),
+}
+
+impl Stop {
+    fn ended(self, piece: u32, object: &PlainObject) -> Ended {
+        match self {
+            Stop::Ended(ended) => ended,
+            Stop::Unpack(UnpackError::Wrong) => Ended::Corrupt(piece),
+            Stop::Unpack(UnpackError::Disk(error)) => Ended::Cache(error),
+            Stop::Unpack(UnpackError::Refused(why)) => Ended::Refused(object.id, why),
         }
     }
-    finish(unpacking, gathered, piece, came).await
+}
+
+impl From<CacheError> for Stop {
+    fn from(error: CacheError) -> Self {
+        Stop::Ended(Ended::Cache(error))
+    }
+}
+
+impl From<UnpackError> for Stop {
+    fn from(error: UnpackError) -> Self {
+        Stop::Unpack(error)
+    }
+}
+
+struct Getting<'a> {
+    fetching: &'a Fetching,
+    central: &'a Central,
+    unsaid: AtomicU64,
+}
+
+impl Getting<'_> {
+    /// One object, from the blobs at hand if it was read for the manifest, else from central; of a long one the beginning.
+    async fn begin(&self, object: &PlainObject) -> Result<Coming, Stop> {
+        let cache = &self.fetching.data.cache;
+        let mut unpacking = Unpacking::of(object);
+        if let Some(bytes) = at_hand(cache, object) {
+            unpacking = unpack(unpacking, bytes).await?;
+            return Ok(Coming { unpacking, body: None, came: 0 });
+        }
+        let body = self.central.archived(&object.id).await.map_err(|e| Stop::Ended(Ended::Central(e)))?;
+        let mut coming = Coming { unpacking, body: Some(body), came: 0 };
+        while coming.body.is_some() && !coming.unpacking.is_longer_than(WHOLE_LEN_MAX) {
+            coming = self.next(coming).await?;
+        }
+        self.moved(0, 1).await;
+        Ok(coming)
+    }
+
+    /// Takes in the next of what comes; the body goes with its end.
+    async fn next(&self, mut coming: Coming) -> Result<Coming, Stop> {
+        let Some(mut body) = coming.body.take() else { return Ok(coming) };
+        let mut gathered = Vec::new();
+        while gathered.len() < GATHER_LEN {
+            let Some(block) = body.next(GATHER_LEN as u64).await.map_err(|e| Stop::Ended(Ended::Central(e)))? else {
+                coming.unpacking = unpack(coming.unpacking, gathered).await?;
+                return Ok(coming);
+            };
+            coming.came += block.len() as u64;
+            gathered.extend_from_slice(&block);
+            self.moved(block.len() as u64, MOVED_BYTES).await;
+        }
+        coming.unpacking = unpack(coming.unpacking, gathered).await?;
+        coming.body = Some(body);
+        Ok(coming)
+    }
+
+    /// Packs an object, to its end.
+    async fn pack(&self, mut batch: Packing, mut coming: Coming) -> Result<Packing, Stop> {
+        let Some(length) = coming.unpacking.length() else { return Err(UnpackError::Wrong.into()) };
+        batch.begin(length).await?;
+        loop {
+            let worked = batch.worked.clone();
+            let stream = coming.unpacking.take();
+            batch = self.while_working(worked, batch.add(stream)).await?;
+            if coming.body.is_none() {
+                coming.unpacking.finish()?;
+                batch.came += coming.came;
+                return Ok(batch);
+            }
+            coming = self.next(coming).await?;
+        }
+    }
+
+    /// Bytes came; they are said when there are as many as `least`.
+    async fn moved(&self, bytes: u64, least: u64) {
+        let unsaid = self.unsaid.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if unsaid >= least {
+            self.fetching.say(What::Moved(self.unsaid.swap(0, Ordering::Relaxed))).await;
+        }
+    }
+
+    /// Long work on what has come is progress too: others need not take over.
+    async fn while_working<T>(&self, worked: Worked, work: impl Future<Output = T>) -> T {
+        worked.told(work, |bytes| self.fetching.say(What::Moved(bytes))).await
+    }
 }
 
 /// Metadata that this peer read for its gateway lies among the blobs, named as here: by its bytes.
@@ -113,61 +188,7 @@ fn at_hand(cache: &Cache, object: &PlainObject) -> Option<Vec<u8>> {
     (Digest::of(&bytes) == object.id.checksum).then_some(bytes)
 }
 
-async fn unpack(mut unpacking: Unpacking, bytes: Vec<u8>, piece: u32) -> Result<Unpacking, Ended> {
+async fn unpack(mut unpacking: Unpacking, bytes: Vec<u8>) -> Result<Unpacking, Stop> {
     let unpacked = off_reactor(move || Ok(unpacking.write(&bytes).map(|()| unpacking)));
-    unpacked.await.map_err(Ended::Cache)?.map_err(|e| e.ended(piece))
-}
-
-async fn finish(unpacking: Unpacking, rest: Vec<u8>, piece: u32, came: u64) -> Result<Object, Ended> {
-    let finished = off_reactor(move || Ok(unpacking.finish(&rest)));
-    let (length, content) = finished.await.map_err(Ended::Cache)?.map_err(|e| e.ended(piece))?;
-    Ok(Object { length, content, came })
-}
-
-/// A batch that is being packed.
-struct Packing {
-    writer: BatchWriter<BatchDraft>,
-    came: u64,
-}
-
-impl Packing {
-    async fn start(cache: &Cache, id: Digest) -> Result<Self, Ended> {
-        let cache = cache.clone();
-        let started = off_reactor(move || {
-            let mut draft = cache.create_batch(id)?;
-            draft.reserve(packed_len_max(0))?;
-            BatchWriter::new(draft).map_err(|e| cache.scratch_error(e))
-        });
-        Ok(Packing { writer: started.await.map_err(Ended::Cache)?, came: 0 })
-    }
-
-    async fn add(mut self, fetching: &Fetching, object: Object) -> Result<Self, Ended> {
-        let room = packed_len_max(object.length + 8);
-        fetching.data.reserve(self.writer.get_mut(), room).await.map_err(Ended::Cache)?;
-        let cache = fetching.data.cache.clone();
-        let Object { length, mut content, came } = object;
-        let added = off_reactor(move || {
-            let copied = content.seek(SeekFrom::Start(0)).and_then(|_| {
-                self.writer.object(length)?;
-                std::io::copy(&mut content, &mut self.writer)
-            });
-            copied.map_err(|e| cache.scratch_error(e))?;
-            self.came += came;
-            Ok(self)
-        });
-        added.await.map_err(Ended::Cache)
-    }
-
-    async fn finish(self, cache: &Cache, objects: Vec<PlainObject>, piece: u32) -> Result<(), Ended> {
-        let cache = cache.clone();
-        let finished = off_reactor(move || {
-            let draft = self.writer.finish().map_err(|e| cache.scratch_error(e))?;
-            draft.finish(&objects)
-        });
-        match finished.await {
-            Ok(_) => Ok(()),
-            Err(CacheError::Corrupt { .. }) => Err(Ended::Corrupt(piece)),
-            Err(error) => Err(Ended::Cache(error)),
-        }
-    }
+    Ok(unpacked.await??)
 }

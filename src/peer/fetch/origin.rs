@@ -7,8 +7,9 @@ use crate::peer::cache::{CacheError, Draft, Key};
 use crate::peer::central::{Central, CentralError};
 use crate::peer::transfer::{Data, Inflow};
 use fullmetal_proto::Digest;
+use fullmetal_proto::ostree::OstreeError;
 use fullmetal_proto::swarm::{Failure, TransferId};
-use fullmetal_proto::wire::Frame;
+use fullmetal_proto::wire::{Frame, ObjectId};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -24,6 +25,8 @@ pub(super) enum Ended {
     Central(CentralError),
     Cache(CacheError),
     Corrupt(u32),
+    /// Central has it as it should be, and no device would take it.
+    Refused(ObjectId, OstreeError),
     NoCentral,
 }
 
@@ -40,7 +43,14 @@ pub(super) async fn fetch(data: Arc<Data>, listing: Arc<Listing>, run: Run, repo
             return;
         }
         Err(Ended::Central(e)) if e.is_missing() => {
-            (Failure::OriginMissing, format!("{e}; restore it from a backup, or publish with --recommit"))
+            let advice = match listing.listed {
+                Listed::Frames(..) => "restore it from a backup, or publish with --recommit",
+                Listed::Batches(..) => "check the repo there with `ostree fsck` and copy the commit there again",
+            };
+            (Failure::OriginMissing, format!("{e}; {advice}"))
+        }
+        Err(Ended::Refused(object, why)) => {
+            (Failure::OriginMissing, format!("central's object {object} is one that no device takes: {why}"))
         }
         Err(Ended::Central(e)) => (Failure::OriginUnreachable, e.to_string()),
         Err(Ended::Cache(e)) => (Failure::OriginUnreachable, e.to_string()),

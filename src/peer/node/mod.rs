@@ -211,7 +211,7 @@ impl Node {
                 let made = self.make_room(length);
                 let _ = reply.send(made);
             }
-            Notice::Rotten(key) => self.evict(&[key]),
+            Notice::Rotten(key) => self.lost(&[key]),
             Notice::Liar(device) => self.membership.ban(&device, BAN),
         }
     }

@@ -17,14 +17,14 @@ use crate::peer::fetch::Fetcher;
 use crate::peer::membership::{self, Credentials, MembershipSettings};
 use crate::peer::serve::Uploads;
 use crate::peer::socket::{self, Policy};
-use crate::peer::transfer::{Counters, Data, Neighbours};
+use crate::peer::transfer::{Counters, Data, Neighbours, VERIFYING_MAX};
 use anyhow::Context as _;
 use fullmetal_proto::announce::liveness::Liveness;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tracing::info;
 
@@ -71,6 +71,7 @@ pub async fn run_until(settings: Settings, shutdown: impl Future<Output = ()>) -
         neighbours: Neighbours::default(),
         counters: Counters::default(),
         notices,
+        verifying: Semaphore::new(VERIFYING_MAX),
         started: Instant::now(),
     });
     let started = membership::start(MembershipSettings::of(&settings), credentials.clone()).await;

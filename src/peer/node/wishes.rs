@@ -52,6 +52,8 @@ struct Known {
     blob: BlobRef,
     commit: Digest,
     listing: Option<Arc<Listing>>,
+    /// What a gateway brought, until it is listed: central does not have it.
+    offered: Option<Bytes>,
     loading: bool,
     needs: BTreeMap<ClientId, Bitmap>,
     /// Its clients have not heard of the newest have-map.
@@ -108,10 +110,8 @@ impl Node {
 
     pub(super) fn want(&mut self, client: ClientId, manifest: BlobRef, commit: Digest, need: Bitmap, now: Timestamp) {
         let digest = manifest.sha256;
-        let full = self.wishes.known.len() >= MANIFESTS_MAX && !self.wishes.known.contains_key(&digest);
-        if blob::check(&manifest).is_err() || full {
-            let reason = format!("the manifest's reference is not usable, or more than {MANIFESTS_MAX} are wanted");
-            return self.clients.say(client, FromPeer::WantFailed { manifest: digest, reason });
+        if blob::check(&manifest).is_err() || self.is_full_for(&digest) {
+            return self.clients.say(client, FromPeer::WantFailed { manifest: digest, reason: too_many() });
         }
         let known = self.wishes.known.entry(digest).or_insert_with(|| Known::new(manifest, commit));
         known.needs.insert(client, need);
@@ -136,16 +136,21 @@ impl Node {
         let (Some(Client::Gateway), Some(Ok(bytes))) = (self.clients.kind(client), bytes) else {
             return self.clients.close(client, "a manifest was offered without its bytes, or by no gateway");
         };
-        if !blob::missing(&self.data.cache, &manifest).is_empty() {
-            let known = self.wishes.known.entry(digest).or_insert_with(|| Known::new(manifest.clone(), commit));
-            if known.listing.is_none() && !std::mem::replace(&mut known.loading, true) {
-                let (data, blob) = (self.data.clone(), manifest.clone());
-                self.answers.spawn(async move {
-                    Finished::Listing(Loaded { manifest: digest, outcome: offered(data, blob, commit, bytes).await })
-                });
-            }
+        if BlobRef::of(&bytes) != manifest {
+            return self.clients.close(client, "a manifest was offered that is not what its name says");
+        }
+        if self.is_full_for(&digest) {
+            return self.clients.say(client, FromPeer::WantFailed { manifest: digest, reason: too_many() });
+        }
+        let known = self.wishes.known.entry(digest).or_insert_with(|| Known::new(manifest.clone(), commit));
+        if known.listing.is_none() {
+            known.offered = Some(bytes.into());
         }
         self.want(client, manifest, commit, Bitmap::default(), now);
+    }
+
+    fn is_full_for(&self, manifest: &Digest) -> bool {
+        self.wishes.known.len() >= MANIFESTS_MAX && !self.wishes.known.contains_key(manifest)
     }
 
     pub(super) fn unwant(&mut self, client: ClientId, manifest: &Digest, now: Timestamp) {
@@ -203,9 +208,18 @@ impl Node {
             return;
         }
         let (data, blob, commit) = (self.data.clone(), known.blob.clone(), known.commit);
+        let offered = known.offered.clone();
         self.answers.spawn(async move {
             let manifest = blob.sha256;
-            Finished::Listing(Loaded { manifest, outcome: listing(data, blob, commit).await })
+            let kept = match offered {
+                Some(bytes) => keep_offered(&data, bytes).await,
+                None => Ok(()),
+            };
+            let outcome = match kept {
+                Ok(()) => listing(data, blob, commit).await,
+                Err(error) => Err(error.to_string()),
+            };
+            Finished::Listing(Loaded { manifest, outcome })
         });
     }
 
@@ -224,6 +238,7 @@ impl Node {
 
     fn listed(&mut self, manifest: Digest, listing: Listing, now: Timestamp) {
         let Some(known) = self.wishes.known.get_mut(&manifest) else { return };
+        known.offered = None;
         info!(commit = %listing.commit.short(), pieces = listing.pieces(), "manifest");
         known.listing = Some(Arc::new(listing));
         self.keep();
@@ -310,7 +325,7 @@ impl Node {
         let length = listing.and_then(|listing| listing.length_in(&self.data.cache, index));
         let file = key.zip(length).and_then(|(key, length)| self.data.cache.open_read(key, length));
         if let (None, Some(key)) = (&file, key) {
-            self.evict(&[key]);
+            self.lost(&[key]);
         }
         self.clients.send(client, Reply::Message(FromPeer::Frame { manifest, index }, file.map(Into::into)));
     }
@@ -318,26 +333,37 @@ impl Node {
     /// The client found a rotten file.
     pub(super) fn on_corrupt(&mut self, sha256: Digest) {
         warn!(file = %sha256.short(), "the client found a cached file that is not what its name says");
-        self.evict(&[Key::frame(sha256), Key::batch(sha256), Key::blob(sha256)]);
+        self.lost(&[Key::frame(sha256), Key::batch(sha256), Key::blob(sha256)]);
+    }
+
+    /// These files are not what they should be: they go, and what needs them is fetched again.
+    pub(super) fn lost(&mut self, keys: &[Key]) {
+        self.evict(keys);
+        let now = self.now();
+        let has = |known: &Known| known.listing.as_ref().is_some_and(|l| l.keys().any(|key| keys.contains(&key)));
+        let hit: Vec<Digest> = self.wishes.known.iter().filter(|(_, known)| has(known)).map(|(d, _)| *d).collect();
+        hit.iter().for_each(|manifest| self.pursue(manifest, now));
     }
 }
 
 impl Known {
     fn new(blob: BlobRef, commit: Digest) -> Self {
         let needs = BTreeMap::new();
-        Known { blob, commit, listing: None, loading: false, needs, untold: false, trouble: None }
+        Known { blob, commit, listing: None, offered: None, loading: false, needs, untold: false, trouble: None }
     }
 }
 
-/// Keeps an offered manifest, and reads it.
-async fn offered(data: Arc<Data>, manifest: BlobRef, commit: Digest, bytes: Vec<u8>) -> Result<Listing, String> {
-    if BlobRef::of(&bytes) != manifest {
-        return Err("the gateway offered a manifest that is not what its name says".into());
+fn too_many() -> String {
+    format!("the manifest's reference is not usable, or more than {MANIFESTS_MAX} are wanted")
+}
+
+/// Puts an offered manifest's chunks where neighbours find them.
+async fn keep_offered(data: &Data, bytes: Bytes) -> Result<(), CacheError> {
+    for start in (0..bytes.len()).step_by(CHUNK_LEN as usize) {
+        let end = bytes.len().min(start + CHUNK_LEN as usize);
+        data.put(Shelf::Blobs, bytes.slice(start..end)).await?;
     }
-    for chunk in bytes.chunks(CHUNK_LEN as usize) {
-        data.put(Shelf::Blobs, Bytes::copy_from_slice(chunk)).await.map_err(|e| e.to_string())?;
-    }
-    read(data, manifest, commit).await
+    Ok(())
 }
 
 /// Pulls the manifest if it is not here, and reads it.
@@ -348,10 +374,6 @@ async fn listing(data: Arc<Data>, manifest: BlobRef, commit: Digest) -> Result<L
         let hint = if missing { advice(&object) } else { String::new() };
         return Err(format!("{}: {error}{hint}", describe(&object)));
     }
-    read(data, manifest, commit).await
-}
-
-async fn read(data: Arc<Data>, manifest: BlobRef, commit: Digest) -> Result<Listing, String> {
     let read = tokio::task::spawn_blocking(move || Listing::read(&data.cache, manifest, commit));
     let read = read.await.unwrap_or(Err(ListingError::Cache(CacheError::Stopping)));
     read.map_err(|error| format!("{}: {error}", describe(&CentralObject::Manifest(commit))))

@@ -95,15 +95,18 @@ pub async fn pull(data: &Data, blob: &BlobRef, object: Option<&CentralObject>) -
         {
             match from_central(data, blob, object).await {
                 Ok(()) => return Ok(()),
-                // Of a plain repo, the gateway made it and it is on its way through the fleet.
-                Err(BlobError::Central(error)) if !error.is_missing() || is_manifest(object) => trouble = Some(error),
+                // Of a plain repo, the gateway made it, whatever central has in its place by now: it is on its way here.
+                Err(error @ (BlobError::Central(_) | BlobError::Differs)) if is_manifest(object) => {
+                    trouble = Some(error);
+                }
+                Err(BlobError::Central(error)) if !error.is_missing() => trouble = Some(BlobError::Central(error)),
                 Err(other) => return Err(other),
             }
             central_at = Instant::now() + Duration::from_millis(CENTRAL_RETRY_MS);
         }
         if begun.elapsed() >= Duration::from_millis(GIVE_UP_MS) {
             let neighbours = data.neighbours.in_turn(&blob.sha256).len();
-            return Err(trouble.map_or(BlobError::Nowhere { neighbours }, BlobError::Central));
+            return Err(trouble.unwrap_or(BlobError::Nowhere { neighbours }));
         }
         let _ = timeout(Duration::from_millis(ROUND_MS), data.neighbours.joined()).await;
     }

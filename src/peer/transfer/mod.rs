@@ -4,10 +4,12 @@ pub mod blob;
 mod inflow;
 mod neighbours;
 mod pace;
+mod worked;
 
 pub use inflow::{Incoming, Inflow, off_reactor};
 pub use neighbours::{Neighbour, Neighbours};
 pub use pace::Pace;
+pub use worked::Worked;
 
 use super::cache::{BatchDraft, Cache, CacheError, Draft, Key, Shelf};
 use super::central::Central;
@@ -17,10 +19,12 @@ use fullmetal_proto::wire::transfer::{REQUEST_LEN_MAX, Request, ResponseHead};
 use fullmetal_proto::{DeviceId, Digest};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// How long a neighbour may take to answer a request, its queue for uploads included.
 const ANSWER_MS_MAX: u64 = 10_000;
+/// Batches that are verified at once.
+pub const VERIFYING_MAX: usize = 3;
 /// What one read from a stream gives at most.
 const BLOCK_LEN: usize = 64 << 10;
 
@@ -39,6 +43,8 @@ pub struct Data {
     pub counters: Counters,
     /// To the owner of swarm and membership.
     pub notices: mpsc::Sender<Notice>,
+    /// Long verifications at once; the other threads for the disk are for the rest.
+    pub verifying: Semaphore,
     /// When this process started; for a moment after it, neighbours are still being found.
     pub started: tokio::time::Instant,
 }
@@ -102,15 +108,17 @@ impl Data {
         }
     }
 
-    /// Sets room for more bytes of a batch aside, after eviction where space is short.
-    pub async fn reserve(&self, draft: &mut BatchDraft, length: u64) -> Result<(), CacheError> {
-        match draft.reserve(length) {
-            Err(full @ CacheError::NoRoom { .. }) => {
-                self.room(length, full).await?;
-                draft.reserve(length)
+    /// A batch in the cache; eviction makes room as it grows.
+    pub fn batch_draft(&self, id: Digest) -> Result<BatchDraft, CacheError> {
+        let notices = self.notices.clone();
+        let make_room = move |length, full: CacheError| {
+            let (reply, answer) = oneshot::channel();
+            match notices.blocking_send(Notice::Room { length, reply }) {
+                Ok(()) => answer.blocking_recv().unwrap_or(Err(full)),
+                Err(_) => Err(full),
             }
-            other => other,
-        }
+        };
+        self.cache.create_batch(id, Box::new(make_room))
     }
 
     /// Stores bytes that are at hand, after eviction where space is short.
@@ -184,7 +192,10 @@ pub async fn fetch(
     progress: impl FnMut(u64),
 ) -> Result<(), TransferError> {
     match ask(connection, request).await? {
-        (stream, None) => receive(stream, Inflow::new(draft), progress).await.map(drop),
+        (stream, None) => {
+            let inflow = receive(stream, Inflow::new(draft), progress).await?;
+            Ok(inflow.finish().await.map(drop)?)
+        }
         (_, Some(_)) => Err(other_answer()),
     }
 }
@@ -200,12 +211,12 @@ pub async fn ask_for_batch(
     }
 }
 
-/// Takes in what comes on `stream`; gives its bytes.
+/// Takes in what comes on `stream`, up to the end; it is for the caller to finish.
 pub async fn receive<D: Incoming>(
     mut stream: quinn::RecvStream,
     mut inflow: Inflow<D>,
     mut progress: impl FnMut(u64),
-) -> Result<u64, TransferError> {
+) -> Result<Inflow<D>, TransferError> {
     let mut pace = Pace::start();
     while inflow.missing() > 0 {
         let block = pace.keep(stream.read_chunk(BLOCK_LEN, true)).await.ok_or(TransferError::Stalled)?;
@@ -217,7 +228,7 @@ pub async fn receive<D: Incoming>(
         progress(length);
     }
     let _ = stream.stop(0u8.into());
-    Ok(inflow.finish().await?)
+    Ok(inflow)
 }
 
 async fn ask(

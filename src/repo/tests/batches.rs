@@ -10,7 +10,7 @@ fn batches(fixture: &Fixture) -> (PlainManifest, Vec<Vec<u8>>) {
     let mut objects: Vec<PlainObject> =
         fixture.objects.iter().map(|(id, _)| PlainObject { id: *id, archived: 0, unpacked: 0 }).collect();
     objects.sort_by_key(|o| o.id);
-    let manifest = PlainManifest::of(fixture.commit, objects);
+    let manifest = PlainManifest::of(fixture.commit, objects, &[]);
     manifest.check().unwrap();
     let packed = (0..manifest.ends.len() as u32).map(|batch| pack(fixture, manifest.batch(batch))).collect();
     (manifest, packed)
@@ -98,12 +98,12 @@ fn a_manifest_that_leaves_an_object_out_installs_nothing() {
     let fixture = Fixture::new(1);
     let (mut manifest, _) = batches(&fixture);
     manifest.objects.remove(0);
-    let manifest = PlainManifest::of(manifest.commit, manifest.objects);
+    let manifest = PlainManifest::of(manifest.commit, manifest.objects, &[]);
     let packed: Vec<Vec<u8>> =
         (0..manifest.ends.len() as u32).map(|batch| pack(&fixture, manifest.batch(batch))).collect();
     let mut store = MemoryStore::new();
     let mut import = plan(&manifest, &store);
     let error = feed_all(&mut import, &mut store, &packed, &full(&manifest)).unwrap_err();
-    assert!(matches!(&error, ImportError::Lie { .. }), "{error}");
+    assert!(matches!(&error, ImportError::Unfit { .. }), "{error}");
     assert!(!installed(&store, &fixture.commit).unwrap());
 }

@@ -62,7 +62,7 @@ fn load(tree: &Digest) -> Result<Vec<u8>, &'static str> {
 fn a_plan_has_every_object_of_the_commit_once_and_the_commit_last() {
     for (object, sized) in [(hex(SIZED), true), (hex(COMMIT), false)] {
         let commit = Commit::parse(&object).unwrap();
-        let manifest = plan(&object, &commit, &mut load).unwrap();
+        let manifest = plan(&object, &commit, &[], &mut load).unwrap();
         manifest.check().unwrap();
         assert_eq!(manifest.commit, Digest::of(&object));
         assert_eq!((manifest.ends.as_slice(), manifest.objects.len()), (&[4, 7, 8][..], 8));
@@ -73,5 +73,5 @@ fn a_plan_has_every_object_of_the_commit_once_and_the_commit_last() {
         assert_eq!((last.id.kind, last.archived), (ObjectKind::Commit, object.len() as u64));
     }
     let commit = Commit::parse(&hex(SIZED)).unwrap();
-    assert!(plan(&hex(SIZED), &commit, &mut |_: &Digest| Err::<Vec<u8>, _>("gone")).is_err());
+    assert!(plan(&hex(SIZED), &commit, &[], &mut |_: &Digest| Err::<Vec<u8>, _>("gone")).is_err());
 }

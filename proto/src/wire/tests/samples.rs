@@ -75,7 +75,7 @@ pub fn plain_manifest() -> PlainManifest {
         object(ObjectKind::DirMeta, b"meta", 12, 12),
         object(ObjectKind::Commit, b"commit", 20, 20),
     ];
-    PlainManifest::of(Digest::of(b"commit"), objects)
+    PlainManifest::of(Digest::of(b"commit"), objects, &[])
 }
 
 pub fn bundle() -> Bundle {

@@ -2,7 +2,7 @@
 
 use super::lab::{Caller, Fleet, Peer, Setup, bytes_of};
 use crate::batch::{BatchReader, verify};
-use crate::local::sealed_descriptor;
+use crate::local::{Packet, sealed_descriptor};
 use crate::peer::testing::{Nginx, eventually};
 use fullmetal_proto::ostree::{Commit, plan};
 use fullmetal_proto::wire::local::{CentralObject, Client, FromPeer, ToPeer};
@@ -55,7 +55,7 @@ impl Plain {
         let read = |id: &Digest, suffix: &str| fs::read(object_path(&repo, id, suffix)).unwrap();
         let object = read(&commit, "commit");
         let parsed = Commit::parse(&object).unwrap();
-        let manifest = plan(&object, &parsed, &mut |tree: &Digest| Ok::<_, ()>(read(tree, "dirtree"))).unwrap();
+        let manifest = plan(&object, &parsed, &[], &mut |tree: &Digest| Ok::<_, ()>(read(tree, "dirtree"))).unwrap();
         let envelope = seal(&manifest, &[]).unwrap();
         Plain { repo, commit, manifest, envelope }
     }
@@ -81,7 +81,7 @@ impl Plain {
         let came = self.complete(agent).await;
         for index in 0..self.manifest.ends.len() as u32 {
             let bytes = self.batch(agent, index).await;
-            verify(&bytes[..], bytes.len() as u64, self.manifest.batch(index)).unwrap();
+            verify(&bytes[..], bytes.len() as u64, self.manifest.batch(index), &|_| {}).unwrap();
         }
         came
     }
@@ -236,4 +236,57 @@ async fn a_batch_that_rotted_in_a_cache_is_not_served_and_is_fetched_again() {
     let asked = nginx.requests().iter().filter(|line| line.contains(".filez")).count();
     let files = plain.manifest.objects.iter().filter(|o| o.id.kind == ObjectKind::File).count();
     assert!(asked > files, "the batch was fetched again: {asked} requests for {files} files");
+}
+
+#[tokio::test]
+async fn a_batch_that_the_agent_finds_corrupt_is_fetched_again_though_nobody_else_needs_it() {
+    let fleet = Fleet::new();
+    let plain = Plain::new(&fleet.path(""));
+    let nginx = Nginx::http(&plain.repo);
+    let a = fleet.start("a", with_central(Setup::default(), &nginx));
+    let gateway = a.client(Client::Gateway).await;
+    plain.offer(&gateway).await;
+    let agent = a.client(Client::Agent).await;
+    plain.install(&agent).await;
+    agent.say(ToPeer::Corrupt { sha256: plain.manifest.id(0) }).await;
+    let incomplete = |p: Packet<FromPeer>| match p.message {
+        FromPeer::Have { have, .. } => (!have.is_full()).then_some(()),
+        _ => None,
+    };
+    agent.until(incomplete).await;
+    plain.complete(&agent).await;
+    let bytes = plain.batch(&agent, 0).await;
+    verify(&bytes[..], bytes.len() as u64, plain.manifest.batch(0), &|_| {}).unwrap();
+}
+
+#[tokio::test]
+async fn a_manifest_that_the_agent_asked_for_before_its_gateway_came_arrives_with_the_gateway() {
+    let fleet = Fleet::new();
+    let plain = Plain::new(&fleet.path(""));
+    let nginx = Nginx::http(&plain.repo);
+    let a = fleet.start("a", with_central(Setup::default(), &nginx));
+    let agent = a.client(Client::Agent).await;
+    let need = Bitmap::full(plain.manifest.ends.len() as u32);
+    agent.say(ToPeer::Want { manifest: plain.blob(), commit: plain.commit, need }).await;
+    let asked = || async { nginx.requests().iter().any(|line| line.contains("/manifests/")).then_some(()) };
+    eventually("central was asked for the manifest", asked).await;
+    let gateway = a.client(Client::Gateway).await;
+    plain.offer(&gateway).await;
+    plain.complete(&agent).await;
+}
+
+#[tokio::test]
+async fn an_offer_of_nonsense_ends_the_gateways_connection_and_not_the_peer() {
+    let fleet = Fleet::new();
+    let a = fleet.start("a", Setup::default());
+    for blob in [
+        BlobRef { sha256: Digest::of(b"x"), length: 1, chunks: vec![Digest::of(b"x"); 2] },
+        BlobRef { sha256: Digest::of(b"other"), length: 1, chunks: Vec::new() },
+    ] {
+        let gateway = a.client(Client::Gateway).await;
+        let offer = ToPeer::Offer { manifest: blob, commit: Digest::of(b"c") };
+        gateway.say_with(offer, sealed_descriptor(b"x").unwrap()).await;
+        while gateway.try_next().await.is_some() {}
+    }
+    assert!(a.status().await.neighbours.is_empty(), "it still answers");
 }
