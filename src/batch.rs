@@ -240,7 +240,7 @@ mod tests {
             writer.object(stream.len() as u64).unwrap();
             writer.write_all(stream).unwrap();
             let id = ObjectId { kind: ObjectKind::File, checksum: Digest::of(stream) };
-            objects.push(PlainObject { id, archived: 0, unpacked: 0 });
+            objects.push(PlainObject { id, archived: 0, unpacked: 0, spare: false });
         }
         (writer.finish().unwrap(), objects)
     }

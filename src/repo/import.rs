@@ -319,7 +319,7 @@ impl Wanted {
         let mut wanted = Vec::new();
         for batch in 0..manifest.ends.len() as u32 {
             for (object, number) in manifest.batch(batch).iter().zip(manifest.range(batch)) {
-                if is_missing(&object.id) {
+                if !object.spare && is_missing(&object.id) {
                     let (id, start, length) = (object.id, number as u64, object.unpacked);
                     wanted.push(Wanted { id, start, length, first: batch, last: batch, done: false });
                 }

@@ -30,12 +30,13 @@ pub fn plan<E>(
         let said = sizes.get(&id.checksum).filter(fits);
         let known = trees.get(&id.checksum).copied().filter(|_| id.kind == ObjectKind::DirTree);
         let archived = known.or(said.map(|s| s.archived)).unwrap_or(0);
-        PlainObject { id, archived, unpacked: known.or(said.map(|s| s.unpacked)).unwrap_or(0) }
+        let unpacked = known.or(said.map(|s| s.unpacked)).unwrap_or(0);
+        PlainObject { id, archived, unpacked, spare: false }
     };
     let checksum = Digest::of(object);
     let itself = ObjectId { kind: ObjectKind::Commit, checksum };
     let mut objects: Vec<PlainObject> = reached.into_iter().map(planned).collect();
     let length = object.len() as u64;
-    objects.push(PlainObject { id: itself, archived: length, unpacked: length });
+    objects.push(PlainObject { id: itself, archived: length, unpacked: length, spare: false });
     Ok(PlainManifest::of(checksum, objects, earlier))
 }

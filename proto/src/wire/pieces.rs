@@ -41,11 +41,13 @@ impl Pieces {
         }
     }
 
-    /// All objects, each with its bytes where they are known, else 0.
+    /// All objects of the commit, each with its bytes where they are known, else 0.
     pub fn objects(&self) -> Vec<(ObjectId, u64)> {
         match self {
             Pieces::Frames(manifest) => manifest.objects.iter().map(|o| (o.id, o.length)).collect(),
-            Pieces::Batches(manifest) => manifest.objects.iter().map(|o| (o.id, o.unpacked)).collect(),
+            Pieces::Batches(manifest) => {
+                manifest.objects.iter().filter(|o| !o.spare).map(|o| (o.id, o.unpacked)).collect()
+            }
         }
     }
 

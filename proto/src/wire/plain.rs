@@ -13,7 +13,7 @@ use super::manifest::{OBJECTS_MAX, ObjectId, ObjectKind, check_ids};
 use super::records::{Record, be32, be64, digest, pack_records, unpack_records};
 use crate::{Bitmap, Digest};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// The most objects in one batch.
@@ -56,6 +56,8 @@ pub struct PlainObject {
     pub archived: u64,
     /// Bytes of its content, without the stream's head; 0 when nobody said.
     pub unpacked: u64,
+    /// It is not part of the commit: it is here because the batch that it is in has others that are.
+    pub spare: bool,
 }
 
 impl PlainObject {
@@ -73,7 +75,7 @@ pub struct PlainManifest {
     /// Where each batch ends among the objects.
     #[serde(serialize_with = "pack_records", deserialize_with = "unpack_records")]
     pub ends: Vec<u32>,
-    /// Objects, each once: files, then metadata, the commit last.
+    /// Objects, each once.
     #[serde(serialize_with = "pack_records", deserialize_with = "unpack_records")]
     pub objects: Vec<PlainObject>,
 }
@@ -81,38 +83,47 @@ pub struct PlainManifest {
 impl PlainManifest {
     /// Cuts `objects` into batches; files and metadata never share one.
     ///
-    /// What `earlier` manifests put together stays together, so that an update costs batches of new objects and none of
-    /// old ones beside them; a batch of which nothing is gone keeps its name, and what caches hold of it its worth.
+    /// Batches of `earlier` manifests stay whole as long as half of their weight is still wanted, with what is not as
+    /// spare: caches have them, so that an update costs its new objects alone, and who comes late gets everything from
+    /// neighbours. What is left of other batches is cut anew together with what is new, and so gets into all caches.
     pub fn of(commit: Digest, objects: Vec<PlainObject>, earlier: &[PlainManifest]) -> Self {
-        let mut groups: BTreeMap<ObjectId, (usize, u32)> = BTreeMap::new();
-        for (nth, manifest) in earlier.iter().enumerate() {
-            for batch in 0..manifest.ends.len() as u32 {
-                for object in manifest.batch(batch) {
-                    groups.entry(object.id).or_insert((nth, batch));
+        let mut left: BTreeMap<ObjectId, PlainObject> = objects.into_iter().map(|o| (o.id, o)).collect();
+        let mut manifest = PlainManifest { commit, ends: Vec::new(), objects: Vec::with_capacity(left.len()) };
+        let mut used: BTreeSet<ObjectId> = BTreeSet::new();
+        for earlier in earlier {
+            for batch in (0..earlier.ends.len() as u32).map(|batch| earlier.batch(batch)) {
+                if !batch.iter().any(|o| used.contains(&o.id)) && is_worth_keeping(batch, &left) {
+                    used.extend(batch.iter().map(|o| o.id));
+                    let kept = batch.iter().map(|o| left.remove(&o.id).unwrap_or(PlainObject { spare: true, ..*o }));
+                    manifest.add(kept);
                 }
             }
         }
-        let place = |o: PlainObject| (stage(o.id.kind), groups.get(&o.id).copied(), o);
-        let mut sorted: Vec<_> = objects.into_iter().map(place).collect();
-        sorted.sort_by_key(|(stage, group, object)| (*stage, *group, object.id));
-        let mut manifest = PlainManifest { commit, ends: Vec::new(), objects: Vec::with_capacity(sorted.len()) };
-        let (mut together, mut count, mut bytes) = (None, 0, 0u64);
-        for (stage, group, object) in sorted {
-            let full =
-                count == BATCH_OBJECTS_MAX || (group.is_none() && bytes.saturating_add(object.weight()) > BATCH_BYTES);
-            if together.is_some_and(|before| before != (stage, group)) || (count > 0 && full) {
-                manifest.ends.push(manifest.objects.len() as u32);
-                (count, bytes) = (0, 0);
-            }
-            together = Some((stage, group));
-            count += 1;
-            bytes = bytes.saturating_add(object.weight());
-            manifest.objects.push(object);
-        }
-        if !manifest.objects.is_empty() {
-            manifest.ends.push(manifest.objects.len() as u32);
-        }
+        manifest.cut(left.into_values().filter(|o| !used.contains(&o.id)).collect());
         manifest
+    }
+
+    fn add(&mut self, batch: impl Iterator<Item = PlainObject>) {
+        self.objects.extend(batch);
+        self.ends.push(self.objects.len() as u32);
+    }
+
+    fn cut(&mut self, mut objects: Vec<PlainObject>) {
+        objects.sort_by_key(|o| (stage(o.id.kind), o.id));
+        let (mut batch, mut bytes): (Vec<PlainObject>, u64) = (Vec::new(), 0);
+        for object in objects {
+            let other_kind = batch.last().is_some_and(|before| stage(before.id.kind) != stage(object.id.kind));
+            let full = batch.len() == BATCH_OBJECTS_MAX || object.weight().saturating_add(bytes) > BATCH_BYTES;
+            if !batch.is_empty() && (other_kind || full) {
+                self.add(std::mem::take(&mut batch).into_iter());
+                bytes = 0;
+            }
+            bytes = bytes.saturating_add(object.weight());
+            batch.push(object);
+        }
+        if !batch.is_empty() {
+            self.add(batch.into_iter());
+        }
     }
 
     /// Which objects are in a batch; an empty range when there is no such batch.
@@ -146,12 +157,20 @@ impl PlainManifest {
     pub fn needed(&self, mut missing: impl FnMut(&ObjectId) -> bool) -> Bitmap {
         let mut need = Bitmap::new(self.ends.len() as u32);
         for batch in 0..need.len() {
-            if self.batch(batch).iter().any(|o| missing(&o.id)) {
+            if self.batch(batch).iter().any(|o| !o.spare && missing(&o.id)) {
                 need.set(batch);
             }
         }
         need
     }
+}
+
+/// Whether at least half of the batch's weight is among `wanted`.
+fn is_worth_keeping(batch: &[PlainObject], wanted: &BTreeMap<ObjectId, PlainObject>) -> bool {
+    let weigh =
+        |objects: &mut dyn Iterator<Item = &PlainObject>| objects.map(PlainObject::weight).fold(0, u64::saturating_add);
+    let alive = weigh(&mut batch.iter().filter(|o| wanted.contains_key(&o.id)));
+    alive > 0 && alive >= weigh(&mut batch.iter()) / 2
 }
 
 fn stage(kind: ObjectKind) -> u8 {
@@ -183,6 +202,9 @@ impl Document for PlainManifest {
         if before != self.objects.len() {
             return DocumentError::err("ends", "the last batch does not end with the last object");
         }
+        if self.objects.iter().any(|o| o.spare && o.id.checksum == self.commit) {
+            return DocumentError::err("objects", "the commit itself is spare");
+        }
         check_ids(self.objects.iter().map(|o| o.id).collect(), self.commit)
     }
 }
@@ -199,19 +221,23 @@ impl Record for u32 {
     }
 }
 
-/// type u8, checksum, archived u64, unpacked u64.
+/// In the byte of the type: the object is spare.
+const SPARE: u8 = 0x80;
+
+/// type u8 (with [`SPARE`]), checksum, archived u64, unpacked u64.
 impl Record for PlainObject {
     const WIDTH: usize = 49;
 
     fn write(&self, out: &mut Vec<u8>) {
-        out.push(self.id.kind as u8);
+        out.push(self.id.kind as u8 | if self.spare { SPARE } else { 0 });
         out.extend(self.id.checksum.as_bytes());
         out.extend(self.archived.to_be_bytes());
         out.extend(self.unpacked.to_be_bytes());
     }
 
     fn read(b: &[u8]) -> Option<Self> {
-        let id = ObjectId { kind: ObjectKind::from_byte(b[0])?, checksum: digest(&b[1..33])? };
-        Some(PlainObject { id, archived: be64(&b[33..]), unpacked: be64(&b[41..]) })
+        let id = ObjectId { kind: ObjectKind::from_byte(b[0] & !SPARE)?, checksum: digest(&b[1..33])? };
+        let (archived, unpacked) = (be64(&b[33..]), be64(&b[41..]));
+        Some(PlainObject { id, archived, unpacked, spare: b[0] & SPARE != 0 })
     }
 }

@@ -8,7 +8,7 @@ use std::io::Write as _;
 /// The manifest that a gateway derives without sizes, and the batches as a peer packs them.
 fn batches(fixture: &Fixture) -> (PlainManifest, Vec<Vec<u8>>) {
     let mut objects: Vec<PlainObject> =
-        fixture.objects.iter().map(|(id, _)| PlainObject { id: *id, archived: 0, unpacked: 0 }).collect();
+        fixture.objects.iter().map(|(id, _)| PlainObject { id: *id, archived: 0, unpacked: 0, spare: false }).collect();
     objects.sort_by_key(|o| o.id);
     let manifest = PlainManifest::of(fixture.commit, objects, &[]);
     manifest.check().unwrap();

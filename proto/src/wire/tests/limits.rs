@@ -3,6 +3,7 @@ use crate::wire::local::{PACKET_LEN_MAX, ToPeer};
 use crate::wire::transfer::*;
 use crate::wire::*;
 use crate::{Bitmap, Digest, Timestamp};
+use std::collections::BTreeSet;
 
 fn problem<D: Document>(document: &D) -> String {
     seal(document, &[]).unwrap_err().to_string()
@@ -124,7 +125,7 @@ fn a_plain_manifest_names_each_object_in_exactly_one_batch() {
 fn batches_end_at_sixty_four_objects_at_their_bytes_and_with_the_files() {
     let object = |i: u32, kind, archived| {
         let id = ObjectId { kind, checksum: Digest::of(&i.to_be_bytes()) };
-        PlainObject { id, archived, unpacked: 0 }
+        PlainObject { id, archived, unpacked: 0, spare: false }
     };
     let of = |objects| PlainManifest::of(Digest::of(b"c"), objects, &[]).ends;
     assert_eq!(of((0..130).map(|i| object(i, ObjectKind::File, 10)).collect()), [64, 128, 130]);
@@ -142,11 +143,13 @@ fn of_an_update_only_batches_of_new_objects_are_new() {
         id: ObjectId { kind: ObjectKind::File, checksum: Digest::of(&i.to_be_bytes()) },
         archived: 1000,
         unpacked: 3000,
+        spare: false,
     };
     let commit = |name: &[u8]| PlainObject {
         id: ObjectId { kind: ObjectKind::Commit, checksum: Digest::of(name) },
         archived: 100,
         unpacked: 100,
+        spare: false,
     };
     let of = |name: &[u8], files: Vec<u32>, earlier: &[PlainManifest]| {
         let objects = files.into_iter().map(file).chain([commit(name)]).collect();
@@ -161,13 +164,18 @@ fn of_an_update_only_batches_of_new_objects_are_new() {
         (0..1000).map(|i| if i % 100 == 0 { i + 5000 } else { i }).chain(7000..7010).collect(),
         std::slice::from_ref(&one),
     );
-    let known: std::collections::BTreeSet<ObjectId> = one.objects.iter().map(|o| o.id).collect();
+    let known: BTreeSet<ObjectId> = one.objects.iter().map(|o| o.id).collect();
     let need = two.needed(|id| !known.contains(id));
     assert_eq!(need.count(), 2, "twenty new files together, and the commit");
     assert_eq!(need.iter().map(|batch| two.batch(batch).len()).sum::<usize>(), 21);
-    let ids: std::collections::BTreeSet<Digest> = (0..one.ends.len() as u32).map(|batch| one.id(batch)).collect();
-    let kept = (0..two.ends.len() as u32).filter(|batch| ids.contains(&two.id(*batch))).count();
-    assert!(kept >= 6, "{kept} of {} batches are as they were", one.ends.len());
+    let spare = |m: &PlainManifest| m.objects.iter().filter(|o| o.spare).count();
+    assert_eq!((spare(&one), spare(&two)), (0, 10), "what is gone stays in its batch");
+    let ids = |m: &PlainManifest| (0..m.ends.len() as u32).map(|batch| m.id(batch)).collect::<BTreeSet<Digest>>();
+    let in_caches: BTreeSet<Digest> = ids(&one).into_iter().chain(need.iter().map(|batch| two.id(batch))).collect();
+    assert!(ids(&two).is_subset(&in_caches), "a late joiner gets all from those who updated");
+    let few: Vec<u32> = (0..1000).filter(|i| i % 3 == 0).collect();
+    let third = of(b"third", few, std::slice::from_ref(&two));
+    assert_eq!(spare(&third), 0, "batches that are mostly gone are cut anew");
     let three = of(b"three", (0..1000).collect(), &[two, one.clone()]);
     assert_eq!(three.needed(|id| !known.contains(id)).count(), 1, "back to the first: its commit alone");
 }

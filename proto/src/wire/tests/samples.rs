@@ -67,6 +67,7 @@ pub fn plain_manifest() -> PlainManifest {
         id: ObjectId { kind, checksum: Digest::of(name) },
         archived,
         unpacked,
+        spare: false,
     };
     let objects = vec![
         object(ObjectKind::File, b"file", 50, 120),
