@@ -309,7 +309,12 @@ impl Daemon {
             FromLink::Report(envelope) => {
                 let now = self.now();
                 match verify::report(&envelope, &self.trust.get(), now) {
-                    Ok(report) => self.give(Input::Report { report: Box::new(report), envelope }),
+                    Ok(report) => {
+                        // A device that reports is there, long before word of it has crossed a fleet.
+                        let age = u32::try_from(now.since(report.at).as_secs()).unwrap_or(u32::MAX);
+                        self.heard(vec![(report.device.clone(), age)]);
+                        self.give(Input::Report { report: Box::new(report), envelope });
+                    }
                     Err(error) => self.note("a report was refused", &error.to_string()),
                 }
             }

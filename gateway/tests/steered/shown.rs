@@ -1,6 +1,7 @@
 //! What the operator sees besides the ends.
 
-use super::site;
+use super::{report, sealed, site};
+use fullmetal::identity::Usage;
 use fullmetal_proto::wire::{Mode, ReportState};
 use serde_json::Value;
 
@@ -48,4 +49,13 @@ fn what_a_device_says_cannot_steer_the_terminal_of_whoever_reads_the_status() {
     let text = hawkbit.until("the failure", || Some(site.run(&["status"]).out).filter(|t| t.contains("failed")));
     let odd = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}\u{200f}".contains(c);
     assert!(text.contains("web ") && !text.chars().any(odd), "{text:?}");
+}
+
+#[test]
+fn a_device_of_which_no_peer_has_told_yet_is_a_target_with_its_first_report() {
+    let (site, hawkbit, ..) = site("ask");
+    let name = hawkbit.device("press-9");
+    let (key, certificate) = site.agent(&name, Usage::Agent);
+    site.peer.report(sealed(&report(&name, 1, 0, None, &certificate), &key));
+    hawkbit.until("the target", || hawkbit.has_target(&name).then_some(()));
 }
