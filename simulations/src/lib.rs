@@ -3,5 +3,6 @@
 pub mod demo;
 pub mod hawkbit;
 pub mod lab;
+pub mod sim;
 #[cfg(target_arch = "x86_64")]
 pub mod trace;

@@ -1,0 +1,5 @@
+//! A deterministic discrete-event simulator of whole fleets.
+
+pub mod engine;
+pub mod flows;
+pub mod scenario;

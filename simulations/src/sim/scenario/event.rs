@@ -1,0 +1,181 @@
+//! `[[event]]`: what happens, when, and to whom.
+
+use super::fleet::MANNERS;
+use super::section::Section;
+use super::{Group, Manner, ScenarioError, units};
+use crate::sim::engine::Moment;
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+pub struct Happening {
+    /// When it begins.
+    pub when: When,
+    /// What.
+    pub action: Action,
+    /// After how many microseconds it is undone.
+    pub lasting: Option<u64>,
+    /// Microseconds between two of its targets.
+    pub each: u64,
+}
+
+/// When something begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At a moment.
+    At(Moment),
+    /// When the devices together have this share of all that they need, in millionths.
+    Progress(u32),
+}
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Processes end in order: neighbours are told.
+    Stop(Targets),
+    /// Processes are killed: neighbours are told nothing, what was written stays.
+    Crash(Targets),
+    /// The power goes: what was not synced is lost.
+    PowerCut(Targets),
+    /// They start, if they do not run.
+    Start(Targets),
+    /// These can reach only each other; central stays with the others.
+    Partition(Targets),
+    /// Their ports carry so many bytes a second.
+    Slow(Targets, u64),
+    /// They begin to lie.
+    Lie(Targets, Manner),
+    /// Central changes its mood.
+    Origin(OriginMood),
+    /// The uplink carries so many bytes a second.
+    Uplink(u64),
+}
+
+/// How central answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OriginMood {
+    /// As it should.
+    Well,
+    /// It takes requests and sends nothing.
+    Stalled,
+    /// It refuses.
+    Failing,
+    /// It has not what is asked for.
+    Missing,
+    /// It sends wrong bytes.
+    Corrupt,
+}
+
+/// Which devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// All devices, not the gateway.
+    All,
+    /// The gateway.
+    Gateway,
+    /// A device that is fetching from central at that moment, else any.
+    Fetcher,
+    /// Some of a group, by index: the first and the last.
+    Group {
+        /// Index of the group.
+        group: usize,
+        /// The first of its devices.
+        first: usize,
+        /// The last.
+        last: usize,
+    },
+    /// So many millionths of a group or of all, drawn from the seed.
+    Share {
+        /// Millionths.
+        ppm: u32,
+        /// Index of the group; all without it.
+        group: Option<usize>,
+    },
+}
+
+const MOODS: [(&str, OriginMood); 5] = [
+    ("well", OriginMood::Well),
+    ("stalled", OriginMood::Stalled),
+    ("failing", OriginMood::Failing),
+    ("missing", OriginMood::Missing),
+    ("corrupt", OriginMood::Corrupt),
+];
+
+/// Keys that say what happens; an event has exactly one of them.
+const ACTIONS: [&str; 9] = ["stop", "crash", "power_cut", "start", "partition", "slow", "lie", "origin", "uplink"];
+
+pub(super) fn read(mut section: Section<'_>, groups: &[Group]) -> Result<Happening, ScenarioError> {
+    let when = section.required("at", when)?;
+    let lasting = section.text("for", units::time)?;
+    let each = section.text("each", units::time)?.unwrap_or(0);
+    let port = section.text("port", units::rate)?;
+    let how = section.word("how", &MANNERS)?;
+    if ACTIONS.iter().filter(|key| section.has(key)).count() > 1 {
+        return Err(section.bad("at", &format!("one event with only one of {}", ACTIONS.join(", "))));
+    }
+    let mut action = None;
+    for key in &ACTIONS[..7] {
+        if let Some(text) =
+            section.text(key, |text| if text.is_empty() { Err(WHO.to_owned()) } else { Ok(text.to_owned()) })?
+        {
+            let targets = targets(&section, key, &text, groups)?;
+            action = Some(match *key {
+                "stop" => Action::Stop(targets),
+                "crash" => Action::Crash(targets),
+                "power_cut" => Action::PowerCut(targets),
+                "start" => Action::Start(targets),
+                "partition" => Action::Partition(targets),
+                "slow" => Action::Slow(targets, port.ok_or_else(|| section.bad("port", "a rate with `slow`"))?),
+                _ => Action::Lie(targets, how.unwrap_or(Manner::Bytes)),
+            });
+        }
+    }
+    let mood = section.word("origin", &MOODS)?.map(Action::Origin);
+    let uplink = section.text("uplink", units::rate)?.map(Action::Uplink);
+    let expected = format!("one of {}", ACTIONS.join(", "));
+    let action = action.or(mood).or(uplink).ok_or_else(|| section.bad("what happens", &expected));
+    // An unknown key is the likelier mistake.
+    section.finish()?;
+    Ok(Happening { when, action: action?, lasting, each })
+}
+
+const WHO: &str =
+    "devices: \"all\", \"gateway\", \"fetcher\", \"hall-a\", \"hall-a 3\", \"hall-a 3-7\" or \"5 % of hall-a\"";
+
+fn when(text: &str) -> Result<When, String> {
+    if text.ends_with('%') {
+        return units::share(text).map(When::Progress);
+    }
+    let at = units::time(text).map(|us| When::At(Moment(us)));
+    at.map_err(|_| "a time such as \"30 s\", or a share such as \"50 %\" of what all need".to_owned())
+}
+
+fn targets(section: &Section<'_>, key: &str, text: &str, groups: &[Group]) -> Result<Targets, ScenarioError> {
+    match text {
+        "all" => return Ok(Targets::All),
+        "gateway" => return Ok(Targets::Gateway),
+        "fetcher" => return Ok(Targets::Fetcher),
+        _ => {}
+    }
+    let find = |name: &str| {
+        let index = groups.iter().position(|group| group.name == name);
+        let names = || groups.iter().map(|g| g.name.clone()).chain(["all", "gateway", "fetcher"].map(str::to_owned));
+        index.ok_or_else(|| section.unknown_name(key, name, &names().collect::<Vec<_>>()))
+    };
+    if let Some((share, name)) = text.split_once(" of ") {
+        let ppm = units::share(share).map_err(|_| section.bad(key, WHO))?;
+        let group = if name == "all" { None } else { Some(find(name)?) };
+        return Ok(Targets::Share { ppm, group });
+    }
+    let Some((name, range)) = text.split_once(' ') else {
+        let group = find(text)?;
+        return Ok(Targets::Group { group, first: 0, last: groups[group].devices - 1 });
+    };
+    let group = find(name)?;
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    match (first.parse::<usize>(), last.parse::<usize>()) {
+        (Ok(first), Ok(last)) if first <= last && last < groups[group].devices => {
+            Ok(Targets::Group { group, first, last })
+        }
+        _ => Err(section.bad(key, &format!("devices of {name} from 0 to {}", groups[group].devices - 1))),
+    }
+}

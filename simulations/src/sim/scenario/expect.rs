@@ -1,0 +1,98 @@
+//! `[expect]`: what must come out.
+
+use super::section::Section;
+use super::{ScenarioError, units};
+
+/// What is measured. Copies in thousandths, times in microseconds, sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Bytes over the uplink by bytes of one copy.
+    Copies,
+    /// When half of the devices had everything.
+    Time50,
+    /// When 99 % had.
+    Time99,
+    /// When all had.
+    Time100,
+    /// Bytes over the uplink.
+    Uplink,
+    /// Bytes that were fetched and thrown away.
+    Wasted,
+    /// Requests to central.
+    Requests,
+    /// Whether all that were on at the end had everything (1 or 0).
+    Converged,
+    /// Whether each device that was on at the end had its one terminal report at the gateway (1 or 0).
+    Reported,
+}
+
+/// How it must stand to the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// `<=`
+    AtMost,
+    /// `>=`
+    AtLeast,
+    /// `=`
+    Equal,
+}
+
+/// One line of `[expect]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// Its key.
+    pub key: &'static str,
+    /// As it was written.
+    pub text: String,
+    /// What is measured.
+    pub measure: Measure,
+    /// How it must stand to the limit.
+    pub relation: Relation,
+    /// The limit in the measure's unit.
+    pub limit: u64,
+}
+
+type Unit = fn(&str) -> Result<u64, String>;
+
+const COMPARED: [(&str, Measure, Unit); 7] = [
+    ("copies", Measure::Copies, thousandths),
+    ("time_50", Measure::Time50, units::time),
+    ("time_99", Measure::Time99, units::time),
+    ("time_100", Measure::Time100, units::time),
+    ("uplink", Measure::Uplink, units::size),
+    ("wasted", Measure::Wasted, units::size),
+    ("requests", Measure::Requests, count),
+];
+
+pub(super) fn read(mut section: Section<'_>) -> Result<Vec<Expectation>, ScenarioError> {
+    let mut all = Vec::new();
+    for (key, measure, unit) in COMPARED {
+        let comparison = section.text(key, |text| {
+            let (relation, rest) = relation(text).unwrap_or((Relation::Equal, ""));
+            let limit = unit(rest).map_err(|expected| format!("\"<= \" or \">= \" and {expected}"))?;
+            Ok(Expectation { key, text: text.to_owned(), measure, relation, limit })
+        })?;
+        all.extend(comparison);
+    }
+    for (key, measure) in [("everyone_converged", Measure::Converged), ("everyone_reported", Measure::Reported)] {
+        if let Some(truth) = section.truth(key)? {
+            let (relation, limit) = (Relation::Equal, u64::from(truth));
+            all.push(Expectation { key, text: truth.to_string(), measure, relation, limit });
+        }
+    }
+    section.finish()?;
+    Ok(all)
+}
+
+fn relation(text: &str) -> Option<(Relation, &str)> {
+    let signs = [("<=", Relation::AtMost), (">=", Relation::AtLeast), ("=", Relation::Equal)];
+    signs.into_iter().find_map(|(sign, relation)| Some((relation, text.strip_prefix(sign)?.trim())))
+}
+
+fn thousandths(text: &str) -> Result<u64, String> {
+    units::fixed(text, 3).ok_or_else(|| "a number such as 1.05".to_owned())
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a whole number".to_owned())
+}

@@ -1,0 +1,111 @@
+//! Scenario files: a fleet, its network, a release, what happens, and what is expected of it.
+//!
+//! `docs/simulations.md` describes every key. A scenario that was read is whole and consistent: groups, halls and
+//! targets that it names are there.
+
+mod error;
+mod event;
+mod expect;
+mod fleet;
+mod nearest;
+mod network;
+mod release;
+mod section;
+#[cfg(test)]
+mod tests;
+mod units;
+
+pub use error::{Place, ScenarioError};
+pub use event::{Action, Happening, OriginMood, Targets, When};
+pub use expect::{Expectation, Measure, Relation};
+pub use fleet::{Group, Manner, PowerOn};
+pub use network::{Network, Trunk};
+pub use release::{Kind, ReleaseSpec, Sizes};
+
+use crate::sim::engine::Moment;
+use section::{Section, Source};
+use std::path::Path;
+use toml::de::DeTable;
+
+/// The longest scenario file in bytes.
+const FILE_LEN_MAX: u64 = 1 << 20;
+/// The longest run in seconds of virtual time.
+const SECONDS_MAX: u64 = 30 * 86_400;
+
+/// How much of the way of a deployment is simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layers {
+    /// Every device knows the manifest when it starts.
+    Swarm,
+    /// An announcement spreads first.
+    Announcement,
+    /// A decision at the gateway, deployments on the devices, reports back.
+    Deployment,
+}
+
+/// A whole scenario.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// For people.
+    pub name: String,
+    /// When to give up.
+    pub until: Moment,
+    /// The seed unless another is given.
+    pub seed: Option<u64>,
+    /// What is simulated.
+    pub layers: Layers,
+    /// The links.
+    pub network: Network,
+    /// The devices, group by group. The gateway's own peer is no device.
+    pub groups: Vec<Group>,
+    /// The gateway's peer.
+    pub gateway: Group,
+    /// What is to be had.
+    pub release: ReleaseSpec,
+    /// What happens.
+    pub happenings: Vec<Happening>,
+    /// What is expected.
+    pub expectations: Vec<Expectation>,
+}
+
+impl Scenario {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let failed = |source| ScenarioError::Read { path: path.to_owned(), source };
+        let length = std::fs::metadata(path).map_err(failed)?.len();
+        if length > FILE_LEN_MAX {
+            return Err(failed(std::io::Error::other(format!("{length} bytes are over the limit of {FILE_LEN_MAX}"))));
+        }
+        Scenario::parse(&std::fs::read_to_string(path).map_err(failed)?, path)
+    }
+
+    /// Reads `text`; errors name `file`, and paths in it are relative to that.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ScenarioError> {
+        let source = Source { file, text };
+        let table = DeTable::parse(text).map_err(|error| {
+            let place = source.place(error.span().map_or(0, |span| span.start));
+            ScenarioError::Syntax { place, message: error.message().to_owned() }
+        })?;
+        let mut root = Section::root(source, table.get_ref());
+        let name = root.required("name", |text| Ok(text.to_owned()))?;
+        let seconds = root.number("seconds", 1, SECONDS_MAX)?.unwrap_or(3600);
+        let seed = root.number("seed", 0, u64::MAX >> 1)?;
+        let words =
+            [("swarm", Layers::Swarm), ("announcement", Layers::Announcement), ("deployment", Layers::Deployment)];
+        let layers = root.word("layers", &words)?.unwrap_or(Layers::Deployment);
+        let network = network::read(root.table("network")?, root.tables("trunk")?)?;
+        let (groups, gateway) = fleet::read(root.tables("group")?, root.table("gateway")?, &root, &network)?;
+        let release = release::read(root.table("release")?, file)?;
+        let sections = root.tables("event")?;
+        let happenings = sections.into_iter().map(|s| event::read(s, &groups)).collect::<Result<_, _>>()?;
+        let expectations = expect::read(root.table("expect")?)?;
+        root.finish()?;
+        let until = Moment::from_millis(seconds * 1_000);
+        Ok(Scenario { name, until, seed, layers, network, groups, gateway, release, happenings, expectations })
+    }
+
+    /// How many devices there are.
+    pub fn devices(&self) -> usize {
+        self.groups.iter().map(|group| group.devices).sum()
+    }
+}

@@ -1,0 +1,67 @@
+//! `[network]` and `[[trunk]]`: the links and what messages suffer on them.
+
+use super::ScenarioError;
+use super::section::Section;
+use super::units;
+
+/// 1 Gbit/s in bytes a second.
+const GIGABIT: u64 = 125_000_000;
+
+/// The site's network. Rates in bytes a second, times in microseconds, shares in millionths.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// From central to the site.
+    pub uplink: u64,
+    /// A device's switch port, each way, unless its group says otherwise.
+    pub port: u64,
+    /// One way between two devices.
+    pub latency: u64,
+    /// What is added to it at most, by chance.
+    pub jitter: u64,
+    /// Gossip messages that are lost; control streams lose nothing.
+    pub gossip_loss: u32,
+    /// One way between the site and central.
+    pub central_latency: u64,
+    /// What packets add to the bytes that they carry.
+    pub overhead: u32,
+    /// How long a connection without an answer is believed in.
+    pub idle: u64,
+    /// Weak links between halls.
+    pub trunks: Vec<Trunk>,
+}
+
+/// A link between two halls.
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    /// The halls.
+    pub between: [String; 2],
+    /// Bytes a second, each way.
+    pub rate: u64,
+    /// One way in microseconds, in addition to the network's.
+    pub latency: u64,
+}
+
+pub(super) fn read(mut section: Section<'_>, trunks: Vec<Section<'_>>) -> Result<Network, ScenarioError> {
+    let network = Network {
+        uplink: section.required("uplink", units::rate)?,
+        port: section.text("port", units::rate)?.unwrap_or(GIGABIT),
+        latency: section.text("latency", units::time)?.unwrap_or(500),
+        jitter: section.text("jitter", units::time)?.unwrap_or(200),
+        gossip_loss: section.text("gossip_loss", units::share)?.unwrap_or(0),
+        central_latency: section.text("central_latency", units::time)?.unwrap_or(20_000),
+        overhead: section.text("overhead", units::share)?.unwrap_or(40_000),
+        idle: section.text("idle", units::time)?.unwrap_or(120_000_000),
+        trunks: trunks.into_iter().map(trunk).collect::<Result<_, _>>()?,
+    };
+    section.finish()?;
+    Ok(network)
+}
+
+fn trunk(mut section: Section<'_>) -> Result<Trunk, ScenarioError> {
+    let halls = section.texts("between", |hall| Ok(hall.to_owned()))?.unwrap_or_default();
+    let between = halls.try_into().map_err(|_| section.bad("between", "the names of two halls"))?;
+    let rate = section.required("rate", units::rate)?;
+    let latency = section.text("latency", units::time)?.unwrap_or(0);
+    section.finish()?;
+    Ok(Trunk { between, rate, latency })
+}

@@ -1,0 +1,105 @@
+//! `[release]`: what is to be had, and in which pieces.
+
+use super::section::Section;
+use super::{ScenarioError, units};
+use std::path::{Path, PathBuf};
+
+/// The most objects of a release.
+const OBJECTS_MAX: u64 = 1_000_000;
+
+/// What is to be had.
+#[derive(Clone, Debug)]
+pub struct ReleaseSpec {
+    /// Which kind of pieces.
+    pub kind: Kind,
+    /// Its objects or frames.
+    pub sizes: Sizes,
+    /// Bytes of one cold pull by one device, where it is not what this release's own pieces take.
+    pub one_copy: Option<u64>,
+}
+
+/// Which kind of pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Frames in a pack; a run of them is one Range request.
+    Frames,
+    /// Batches of neighbouring objects, up to so many bytes unless a single one is longer; each object is one request.
+    Plain {
+        /// Bytes.
+        batch: u64,
+        /// Objects.
+        batch_objects: u64,
+    },
+}
+
+/// Lengths of frames or objects as central has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// All alike, but for the last.
+    Even {
+        /// Bytes in all.
+        total: u64,
+        /// Bytes of each.
+        each: u64,
+    },
+    /// So many, as files are: most small, few large (Pareto with exponent 1), drawn from the seed.
+    Drawn {
+        /// Bytes in all.
+        total: u64,
+        /// How many.
+        count: u64,
+    },
+    /// These.
+    Given(Vec<u64>),
+    /// Those of a commit in an archive-mode repository.
+    FromRepo {
+        /// Where it is.
+        path: PathBuf,
+        /// Ref or commit.
+        rev: String,
+    },
+}
+
+pub(super) fn read(mut section: Section<'_>, file: &Path) -> Result<ReleaseSpec, ScenarioError> {
+    let frames = section.word("kind", &[("frames", true), ("plain", false)])?.unwrap_or(true);
+    let frame = section.text("frame", units::size)?;
+    let batch = section.text("batch", units::size)?;
+    let batch_objects = section.number("batch_objects", 1, OBJECTS_MAX)?;
+    let given = section.texts("sizes", units::size)?;
+    let total = section.text("size", units::size)?;
+    let count = section.number("objects", 1, OBJECTS_MAX)?;
+    let repo = section.text("from_repo", |path| Ok(PathBuf::from(path)))?;
+    let rev = section.text("ref", |rev| Ok(rev.to_owned()))?;
+    let one_copy = section.text("one_copy", units::size)?;
+    let sizes = match (given, repo, total, count) {
+        (Some(sizes), None, None, None) if !sizes.is_empty() && !sizes.contains(&0) => Sizes::Given(sizes),
+        (None, Some(path), None, None) => {
+            let rev = rev.clone().ok_or_else(|| section.bad("ref", "the ref or commit to take"))?;
+            let path = file.parent().map_or_else(|| path.clone(), |dir| dir.join(&path));
+            Sizes::FromRepo { path, rev }
+        }
+        (None, None, Some(total), Some(count)) if !frames && total >= count => Sizes::Drawn { total, count },
+        (None, None, Some(total), None) if frames && total > 0 => {
+            Sizes::Even { total, each: frame.unwrap_or(2 << 20).max(1) }
+        }
+        _ if frames => return Err(section.bad("size", "for frames: `size`, or `sizes` of the frames")),
+        _ => {
+            return Err(section.bad("objects", "for plain: `size` and `objects`, or `sizes`, or `from_repo` and `ref`"));
+        }
+    };
+    if frames && matches!(sizes, Sizes::FromRepo { .. }) {
+        return Err(section.bad("from_repo", "kind = \"plain\": a plain repository has no frames"));
+    }
+    if frames && (batch.is_some() || batch_objects.is_some()) {
+        return Err(section.bad("kind", "kind = \"plain\" with `batch` or `batch_objects`"));
+    }
+    if frame.is_some() && !matches!(sizes, Sizes::Even { .. }) {
+        return Err(section.bad("frame", "to be left out: the sizes are given"));
+    }
+    if rev.is_some() && !matches!(sizes, Sizes::FromRepo { .. }) {
+        return Err(section.bad("ref", "`from_repo` with it"));
+    }
+    let plain = Kind::Plain { batch: batch.unwrap_or(1 << 20), batch_objects: batch_objects.unwrap_or(256) };
+    section.finish()?;
+    Ok(ReleaseSpec { kind: if frames { Kind::Frames } else { plain }, sizes, one_copy })
+}

@@ -1,0 +1,82 @@
+use super::*;
+
+const GOOD: &str = r#"
+name = "two halls"
+layers = "swarm"
+
+[network]
+uplink = "20 Mbit/s"
+
+[[trunk]]
+between = ["north", "south"]
+rate = "10 Mbit/s"
+
+[[group]]
+name = "presses"
+hall = "north"
+devices = 20
+on = "at 1 s over 10 s"
+
+[[group]]
+name = "ovens"
+hall = "south"
+devices = 5
+wifi = "300 Mbit/s"
+
+[release]
+size = "10 MB"
+
+[[event]]
+at = "50 %"
+crash = "fetcher"
+
+[[event]]
+at = "5 s"
+partition = "ovens 1-3"
+for = "20 s"
+
+[expect]
+copies = "<= 1.05"
+everyone_converged = true
+"#;
+
+fn parse(text: &str) -> Result<Scenario, String> {
+    Scenario::parse(text, Path::new("x.toml")).map_err(|e| e.to_string())
+}
+
+#[track_caller]
+fn refused(from: &str, to: &str, expected: &str) {
+    assert!(GOOD.contains(from), "{from}");
+    let error = parse(&GOOD.replace(from, to)).unwrap_err();
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn a_scenario_is_read_with_its_defaults() {
+    let scenario = parse(GOOD).unwrap();
+    assert_eq!((scenario.devices(), scenario.network.port), (25, 125_000_000));
+    assert_eq!(scenario.groups[0].on, PowerOn { from: 1_000_000, over: 10_000_000 });
+    assert_eq!(scenario.happenings[0].when, When::Progress(500_000));
+    let ovens = Targets::Group { group: 1, first: 1, last: 3 };
+    assert_eq!(scenario.happenings[1].action, Action::Partition(ovens));
+    assert_eq!(scenario.expectations[0].limit, 1_050);
+}
+
+#[test]
+fn errors_name_line_key_what_was_expected_and_the_nearest_name() {
+    refused("uplink", "upling", "x.toml:6: unknown key `upling` in [network], did you mean `uplink`?");
+    refused("\"20 Mbit/s\"", "20", "x.toml:6: `uplink` is 20: expected a rate such as \"20 Mbit/s\"");
+    refused(
+        "crash = \"fetcher\"",
+        "crash = \"oven\"",
+        "x.toml:29: `crash` names `oven`, which is not there, did you mean `ovens`?",
+    );
+    refused("\"swarm\"", "\"swam\"", "x.toml:3: `layers` is \"swam\": expected `swarm`?");
+    refused("devices = 5", "devices = 0", "x.toml:21: `devices` is 0: expected a whole number from 1");
+    refused("ovens 1-3", "ovens 1-5", "devices of ovens from 0 to 4");
+    refused("\"south\"]", "\"souht\"]", "`hall` names `souht`, which is not there, did you mean `south`?");
+    refused("[release]\nsize = \"10 MB\"", "", "[release] lacks `size`");
+    refused("crash = \"fetcher\"", "", "[[event]] lacks `what happens`: expected one of stop, crash");
+    refused("copies = \"<= 1.05\"", "copies = \"1.05\"", "expected \"<= \" or \">= \" and a number such as 1.05");
+    refused("layers =", "layers", "x.toml:3: ");
+}

@@ -1,0 +1,100 @@
+//! Numbers with units as people write them: rates, sizes, times, shares. Exact: no floating point.
+
+/// Bits a second and bytes a second.
+const RATES: [(&str, u64, u64); 6] = [
+    ("bit/s", 1, 8),
+    ("kbit/s", 1_000, 8),
+    ("Mbit/s", 1_000_000, 8),
+    ("Gbit/s", 1_000_000_000, 8),
+    ("kB/s", 1_000, 1),
+    ("MB/s", 1_000_000, 1),
+];
+const SIZES: [(&str, u64, u64); 7] = [
+    ("B", 1, 1),
+    ("kB", 1_000, 1),
+    ("MB", 1_000_000, 1),
+    ("GB", 1_000_000_000, 1),
+    ("KiB", 1 << 10, 1),
+    ("MiB", 1 << 20, 1),
+    ("GiB", 1 << 30, 1),
+];
+/// In microseconds.
+const TIMES: [(&str, u64, u64); 5] =
+    [("us", 1, 1), ("ms", 1_000, 1), ("s", 1_000_000, 1), ("min", 60_000_000, 1), ("h", 3_600_000_000, 1)];
+/// In millionths.
+const SHARES: [(&str, u64, u64); 1] = [("%", 10_000, 1)];
+
+/// Bytes a second of "20 Mbit/s".
+pub(super) fn rate(text: &str) -> Result<u64, String> {
+    quantity(text, &RATES, "a rate such as \"20 Mbit/s\"")
+}
+
+/// Bytes of "350 MB".
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    quantity(text, &SIZES, "a size such as \"350 MB\" or \"2 MiB\"")
+}
+
+/// Microseconds of "0.2 ms".
+pub(super) fn time(text: &str) -> Result<u64, String> {
+    quantity(text, &TIMES, "a time such as \"0.2 ms\", \"30 s\" or \"5 min\"")
+}
+
+/// Millionths of "1 %", at most a million.
+pub(super) fn share(text: &str) -> Result<u32, String> {
+    let expected = "a share such as \"1 %\", at most 100 %";
+    let ppm = quantity(text, &SHARES, expected)?;
+    u32::try_from(ppm).ok().filter(|ppm| *ppm <= 1_000_000).ok_or_else(|| expected.to_owned())
+}
+
+/// `text` times 10 to the power of `places`, rounded down: "1.05" with three places is 1050.
+pub(super) fn fixed(text: &str, places: u32) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) || (text.contains('.') && fraction.is_empty()) {
+        return None;
+    }
+    let fraction: String = fraction.chars().chain(std::iter::repeat('0')).take(places as usize).collect();
+    let fraction = if places == 0 { 0 } else { fraction.parse::<u64>().ok()? };
+    whole.parse::<u64>().ok()?.checked_mul(10u64.checked_pow(places)?)?.checked_add(fraction)
+}
+
+/// Six places are enough for every unit.
+const PLACES: u32 = 6;
+
+fn quantity(text: &str, units: &[(&str, u64, u64)], expected: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = (&text[..end], text[end..].trim_start());
+    let value = fixed(number, PLACES).zip(units.iter().find(|(name, ..)| *name == unit));
+    let Some((value, (_, times, per))) = value else {
+        let names: Vec<&str> = units.iter().map(|(name, ..)| *name).collect();
+        return Err(format!("{expected}; units are {}", names.join(", ")));
+    };
+    let value = u128::from(value) * u128::from(*times) / (10u128.pow(PLACES) * u128::from(*per));
+    u64::try_from(value).map_err(|_| expected.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_read_exactly() {
+        assert_eq!(rate("20 Mbit/s"), Ok(2_500_000));
+        assert_eq!(rate("0.5 Gbit/s"), Ok(62_500_000));
+        assert_eq!(size("2 MiB"), Ok(2 << 20));
+        assert_eq!(size("1.5MB"), Ok(1_500_000));
+        assert_eq!(time("0.2 ms"), Ok(200));
+        assert_eq!(time("2 min"), Ok(120_000_000));
+        assert_eq!(share("0.5 %"), Ok(5_000));
+        assert_eq!(fixed("1.05", 3), Some(1_050));
+    }
+
+    #[test]
+    fn what_is_no_quantity_is_told_what_would_be() {
+        for wrong in ["20", "20 Mb/s", "fast", "-1 Mbit/s", "1. Mbit/s", "1.2.3 Mbit/s"] {
+            assert!(rate(wrong).unwrap_err().contains("20 Mbit/s"), "{wrong}");
+        }
+        assert!(share("101 %").is_err() && size("99999999999 GB").is_err());
+    }
+}
