@@ -1,4 +1,4 @@
-//! The lab and the demo: whole fleets of the real programs on one machine; a Hawkbit server to steer them.
+//! The simulator; the lab and the demo, whole fleets of the real programs on one machine; a Hawkbit server to steer them.
 
 pub mod demo;
 pub mod hawkbit;

@@ -2,11 +2,12 @@
 
 use clap::{Parser, Subcommand};
 use fullmetal_sim::hawkbit;
+use fullmetal_sim::sim::command::{self, RunArgs};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Fleets on one machine: the demo, and a Hawkbit server to steer them.
+/// Fleets on one machine: simulated ones, the demo, and a Hawkbit server to steer them.
 #[derive(Parser)]
 #[command(name = "fullmetal-sim", version, max_term_width = 100)]
 struct Cli {
@@ -33,6 +34,8 @@ enum Command {
         #[arg(long)]
         plain: bool,
     },
+    /// Simulate a whole fleet in virtual time: what a scenario file says, and what came of it.
+    Run(RunArgs),
     /// A Hawkbit server in memory (admin/admin, tenant DEFAULT), to try things with; prints its URL.
     Hawkbit {
         /// Where it listens; port 0 takes any.
@@ -78,6 +81,10 @@ fn main() -> ExitCode {
         Command::Demo { keep, programs, hawkbit, plain } => {
             fullmetal_sim::demo::run(&fullmetal_sim::demo::Options { keep, programs, hawkbit, plain })
         }
+        Command::Run(args) => match command::run(&args) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Command::Hawkbit { listen } => hawkbit::run(listen),
         Command::HawkbitRecord { server, recording, out, check } => {
             hawkbit::record::run(&server, &recording, out.as_deref(), check)

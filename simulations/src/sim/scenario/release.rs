@@ -14,6 +14,10 @@ pub struct ReleaseSpec {
     pub kind: Kind,
     /// Its objects or frames.
     pub sizes: Sizes,
+    /// Bytes of the manifest, if that is known.
+    pub manifest: Option<u64>,
+    /// When it is decided and announced, in microseconds.
+    pub announced: u64,
     /// Bytes of one cold pull by one device, where it is not what this release's own pieces take.
     pub one_copy: Option<u64>,
 }
@@ -70,6 +74,8 @@ pub(super) fn read(mut section: Section<'_>, file: &Path) -> Result<ReleaseSpec,
     let count = section.number("objects", 1, OBJECTS_MAX)?;
     let repo = section.text("from_repo", |path| Ok(PathBuf::from(path)))?;
     let rev = section.text("ref", |rev| Ok(rev.to_owned()))?;
+    let manifest = section.text("manifest", units::size)?;
+    let announced = section.text("announced", units::time)?.unwrap_or(0);
     let one_copy = section.text("one_copy", units::size)?;
     let sizes = match (given, repo, total, count) {
         (Some(sizes), None, None, None) if !sizes.is_empty() && !sizes.contains(&0) => Sizes::Given(sizes),
@@ -101,5 +107,5 @@ pub(super) fn read(mut section: Section<'_>, file: &Path) -> Result<ReleaseSpec,
     }
     let plain = Kind::Plain { batch: batch.unwrap_or(1 << 20), batch_objects: batch_objects.unwrap_or(256) };
     section.finish()?;
-    Ok(ReleaseSpec { kind: if frames { Kind::Frames } else { plain }, sizes, one_copy })
+    Ok(ReleaseSpec { kind: if frames { Kind::Frames } else { plain }, sizes, manifest, announced, one_copy })
 }

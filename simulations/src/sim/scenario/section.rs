@@ -65,10 +65,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    pub fn is_there(&self) -> bool {
-        self.table.is_some()
-    }
-
     pub fn place(&self) -> Place {
         self.source.place(self.at)
     }

@@ -1,0 +1,114 @@
+//! `fullmetal-sim run`: reads a scenario, runs it, tells what came out.
+
+use super::checkers::Checkers;
+use super::engine::Trace;
+use super::outcome::Outcome;
+use super::release::Release;
+use super::scenario::{Scenario, ScenarioError};
+use super::world::World;
+use anyhow::Context as _;
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How often the progress bar is drawn.
+const BAR_MS: u64 = 200;
+/// Characters of the bar.
+const BAR_WIDTH: usize = 40;
+/// Exit status of a scenario that cannot be run.
+const EXIT_SCENARIO: u8 = 2;
+
+/// What a person asks for.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The scenario; docs/simulations.md describes it.
+    #[arg(value_name = "SCENARIO.toml")]
+    pub scenario: PathBuf,
+    /// What chance does; without it the scenario's own, else 1.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Print the result as JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Write everything that happens to this file, a line each.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+/// Runs a scenario. Exit status 0, 1 when an expectation fails or a rule is broken, 2 for a bad scenario.
+pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let outcome = match simulate(args) {
+        Err(error) if error.is::<ScenarioError>() => {
+            eprintln!("fullmetal-sim: {error:#}");
+            return Ok(ExitCode::from(EXIT_SCENARIO));
+        }
+        other => other?,
+    };
+    let text = if args.json { format!("{}\n", outcome.json()) } else { outcome.summary() };
+    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
+    Ok(if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn simulate(args: &RunArgs) -> anyhow::Result<Outcome> {
+    let scenario = Scenario::read(&args.scenario)?;
+    let seed = args.seed.or(scenario.seed).unwrap_or(1);
+    let log = args.trace.as_deref().map(create).transpose()?;
+    let mut bar = Bar::new();
+    let outcome = outcome(&scenario, seed, log, &args.scenario, |world| bar.draw(world))?;
+    bar.clear();
+    Ok(outcome)
+}
+
+/// Runs a scenario that was read; `file` is named in errors, `progress` sees the world from time to time.
+pub fn outcome(
+    scenario: &Scenario,
+    seed: u64,
+    log: Option<Box<dyn Write>>,
+    file: &Path,
+    progress: impl FnMut(&World),
+) -> Result<Outcome, ScenarioError> {
+    let release = Release::new(&scenario.release, seed).map_err(|error| {
+        let place = super::scenario::Place { file: file.to_owned(), line: 1 };
+        let reason = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+        let reason = reason.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        ScenarioError::Repo { place, key: "from_repo".to_owned(), reason }
+    })?;
+    let mut world = World::new(scenario, release, seed, Trace::new(log), Checkers::default());
+    let violation = world.run(scenario.until, progress);
+    Ok(Outcome::of(&world, scenario, seed, violation))
+}
+
+fn create(path: &Path) -> anyhow::Result<Box<dyn Write>> {
+    let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    Ok(Box::new(BufWriter::new(file)))
+}
+
+/// A line on the terminal that tells how far a run is.
+struct Bar {
+    shown: bool,
+    drawn_at: Instant,
+}
+
+impl Bar {
+    fn new() -> Self {
+        Bar { shown: std::io::stderr().is_terminal(), drawn_at: Instant::now() }
+    }
+
+    fn draw(&mut self, world: &World) {
+        if !self.shown || self.drawn_at.elapsed() < Duration::from_millis(BAR_MS) {
+            return;
+        }
+        self.drawn_at = Instant::now();
+        let percent = world.progress() / 10_000;
+        let full = BAR_WIDTH * percent as usize / 100;
+        eprint!("\r[{:<BAR_WIDTH$}] {percent:3} %  {} s of virtual time ", "#".repeat(full), world.now().0 / 1_000_000);
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            eprint!("\r{:80}\r", "");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What came out of a run: figures, expectations, as JSON and for people.
+
+use super::checkers::Violation;
+use super::engine::{Moment, TraceHash};
+use super::scenario::{Expectation, Manner, Measure, Relation, Scenario};
+use super::world::World;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// The version of the JSON: it rises when a field goes or changes its meaning.
+pub const SCHEMA: u32 = 1;
+
+/// What came out of a run. Times in microseconds of virtual time, sizes in bytes, copies in thousandths.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The scenario's name.
+    pub name: String,
+    /// The seed.
+    pub seed: u64,
+    /// Names the run.
+    pub hash: TraceHash,
+    /// When it ended.
+    pub ended_at: Moment,
+    /// Devices in all; honest ones that were on at the end; those of them that had everything.
+    pub devices: usize,
+    /// See [`Outcome::devices`].
+    pub counted: usize,
+    /// See [`Outcome::devices`].
+    pub converged: usize,
+    /// When 50, 99 and 100 % of the counted had everything.
+    pub times: [Option<u64>; 3],
+    /// Thousandths of a copy over the uplink.
+    pub copies: u64,
+    /// Bytes over the uplink, trunks, into ports, over the air, on control streams.
+    pub bytes: [u64; 5],
+    /// Bytes fetched for nothing.
+    pub wasted: u64,
+    /// Requests to central and to neighbours, and how many of these were told Busy.
+    pub requests: [u64; 3],
+    /// Messages on control streams.
+    pub messages: u64,
+    /// Neighbours banned.
+    pub bans: u64,
+    /// Events handled.
+    pub events: u64,
+    /// Devices that were on at the end without everything, the first of them.
+    pub lacking: Vec<String>,
+    /// Each expectation, what was measured, and whether it held.
+    pub expectations: Vec<(Expectation, Option<u64>, bool)>,
+    /// The rule that was broken, if one was.
+    pub violation: Option<Violation>,
+}
+
+/// Names of devices that a result lists.
+const LACKING_MAX: usize = 10;
+
+impl Outcome {
+    /// Measures a world that has run.
+    pub fn of(world: &World, scenario: &Scenario, seed: u64, violation: Option<Violation>) -> Self {
+        let counted: Vec<_> = world.devices().filter(|n| n.manner == Manner::Honest && n.is_on()).collect();
+        let mut times: Vec<u64> = counted.iter().filter_map(|n| n.done_at).map(|at| at.0).collect();
+        times.sort_unstable();
+        let percentile = |percent: usize| match (counted.len() * percent).div_ceil(100) {
+            0 => None,
+            nth => times.get(nth - 1).copied(),
+        };
+        let figures = world.figures();
+        let (trunks, ports, air) = world.local_bytes();
+        let uplink = world.uplink_bytes();
+        let mut outcome = Outcome {
+            name: scenario.name.clone(),
+            seed,
+            hash: world.trace().hash(),
+            ended_at: world.now(),
+            devices: scenario.devices(),
+            counted: counted.len(),
+            converged: times.len(),
+            times: [percentile(50), percentile(99), percentile(100)],
+            copies: (u128::from(uplink) * 1_000 / u128::from(world.one_copy_bytes().max(1))) as u64,
+            bytes: [uplink, trunks, ports, air, figures.control_bytes],
+            wasted: figures.wasted,
+            requests: [figures.requests, figures.requests_to_peers, figures.busy],
+            messages: figures.control_messages,
+            bans: figures.bans,
+            events: figures.events,
+            lacking: world.lacking().take(LACKING_MAX).map(|n| n.id.to_string()).collect(),
+            expectations: Vec::new(),
+            violation,
+        };
+        let judge = |expectation: &Expectation| {
+            let measured = outcome.measure(expectation.measure);
+            (expectation.clone(), measured, measured.is_some_and(|m| holds(expectation, m)))
+        };
+        outcome.expectations = scenario.expectations.iter().map(judge).collect();
+        outcome
+    }
+
+    /// Whether all expectations held and no rule was broken.
+    pub fn is_good(&self) -> bool {
+        self.violation.is_none() && self.expectations.iter().all(|(_, _, held)| *held)
+    }
+
+    fn measure(&self, measure: Measure) -> Option<u64> {
+        match measure {
+            Measure::Copies => Some(self.copies),
+            Measure::Time50 => self.times[0],
+            Measure::Time99 => self.times[1],
+            Measure::Time100 => self.times[2],
+            Measure::Uplink => Some(self.bytes[0]),
+            Measure::Wasted => Some(self.wasted),
+            Measure::Requests => Some(self.requests[0]),
+            Measure::Converged => Some(u64::from(self.counted > 0 && self.converged == self.counted)),
+            Measure::Reported => None,
+        }
+    }
+
+    /// As JSON: times in milliseconds, sizes in bytes.
+    pub fn json(&self) -> Value {
+        let ms = |us: Option<u64>| us.map(|us| us / 1_000);
+        let expectation = |(e, measured, held): &(Expectation, Option<u64>, bool)| json!({ "key": e.key, "expected": e.text, "measured": measured, "held": held });
+        json!({
+            "schema": SCHEMA,
+            "scenario": self.name,
+            "seed": self.seed,
+            "trace": self.hash.to_string(),
+            "ended_at_ms": self.ended_at.0 / 1_000,
+            "devices": { "all": self.devices, "counted": self.counted, "converged": self.converged },
+            "lacking": self.lacking,
+            "time_ms": { "50": ms(self.times[0]), "99": ms(self.times[1]), "100": ms(self.times[2]) },
+            "copies_thousandths": self.copies,
+            "bytes": {
+                "uplink": self.bytes[0],
+                "trunks": self.bytes[1],
+                "ports": self.bytes[2],
+                "air": self.bytes[3],
+                "control": self.bytes[4],
+                "wasted": self.wasted,
+            },
+            "requests": { "central": self.requests[0], "neighbours": self.requests[1], "busy": self.requests[2] },
+            "messages": self.messages,
+            "bans": self.bans,
+            "events": self.events,
+            "expectations": self.expectations.iter().map(expectation).collect::<Vec<_>>(),
+            "violation": self.violation.as_ref().map(|v| {
+                json!({ "checker": v.checker, "at_ms": v.at.0 / 1_000, "what": v.what })
+            }),
+            "good": self.is_good(),
+        })
+    }
+
+    /// For a person at a terminal.
+    pub fn summary(&self) -> String {
+        let mut out = String::new();
+        let mut line = |label: &str, text: String| drop(writeln!(out, "{label:<14}{text}"));
+        line("scenario", self.name.clone());
+        line("seed", self.seed.to_string());
+        line("trace", format!("{} ({} events, until {} s)", self.hash, self.events, seconds(self.ended_at.0)));
+        line("devices", format!("{} of {} have everything ({} in all)", self.converged, self.counted, self.devices));
+        if !self.lacking.is_empty() {
+            line("", format!("lacking: {}", self.lacking.join(", ")));
+        }
+        let time = |us: Option<u64>| us.map_or_else(|| "never".to_owned(), |us| format!("{} s", seconds(us)));
+        let [half, most, all] = self.times.map(time);
+        line("time", format!("50 %: {half}   99 %: {most}   100 %: {all}"));
+        line("copies", format!("{} ({} over the uplink)", thousandths(self.copies), bytes(self.bytes[0])));
+        let [_, trunks, ports, air, control] = self.bytes.map(bytes);
+        line(
+            "bytes",
+            format!("ports {ports}   trunks {trunks}   air {air}   control {control}   wasted {}", bytes(self.wasted)),
+        );
+        let [central, neighbours, busy] = self.requests;
+        line("requests", format!("central {central}   neighbours {neighbours} ({busy} busy)   bans {}", self.bans));
+        for (expectation, measured, held) in &self.expectations {
+            let measured = measured.map_or_else(|| "nothing".to_owned(), |m| shown(expectation.measure, m));
+            let verdict = if *held { "held" } else { "FAILED" };
+            line("expected", format!("{} {}: {measured}: {verdict}", expectation.key, expectation.text));
+        }
+        if let Some(Violation { checker, at, what }) = &self.violation {
+            line("BROKEN", format!("{checker} at {at} s: {what}"));
+        }
+        out
+    }
+}
+
+fn holds(expectation: &Expectation, measured: u64) -> bool {
+    match expectation.relation {
+        Relation::AtMost => measured <= expectation.limit,
+        Relation::AtLeast => measured >= expectation.limit,
+        Relation::Equal => measured == expectation.limit,
+    }
+}
+
+fn shown(measure: Measure, value: u64) -> String {
+    match measure {
+        Measure::Copies => thousandths(value),
+        Measure::Time50 | Measure::Time99 | Measure::Time100 => format!("{} s", seconds(value)),
+        Measure::Uplink | Measure::Wasted => bytes(value),
+        Measure::Requests => value.to_string(),
+        Measure::Converged | Measure::Reported => (value == 1).to_string(),
+    }
+}
+
+fn seconds(us: u64) -> String {
+    format!("{}.{:03}", us / 1_000_000, us / 1_000 % 1_000)
+}
+
+fn thousandths(n: u64) -> String {
+    format!("{}.{:03}", n / 1_000, n % 1_000)
+}
+
+fn bytes(n: u64) -> String {
+    match n {
+        0..10_000 => format!("{n} B"),
+        10_000..10_000_000 => format!("{}.{} kB", n / 1_000, n / 100 % 10),
+        _ => format!("{}.{} MB", n / 1_000_000, n / 100_000 % 10),
+    }
+}

@@ -1,0 +1,178 @@
+//! Small bodies: announcements, the manifest, reports. Pulled by their hash, from neighbours first.
+//!
+//! For the manifest this is a model of `fullmetal::peer::transfer::blob` with the same numbers: neighbours are asked
+//! again and again; central is asked after a wait that is longer for each neighbour that comes before in the order of
+//! hashes, so that one asks central and the others ask it.
+
+use super::event::{Body, Event, Life, NodeId};
+use super::{Announced, Moving, World};
+use crate::sim::engine::Moment;
+use crate::sim::observe::Observation;
+use crate::sim::release::REQUEST_LEN;
+use crate::sim::scenario::{Layers, OriginMood};
+use fullmetal_proto::announce::newest;
+use fullmetal_proto::wire::gossip::Hint;
+use fullmetal_proto::{DeviceId, Digest};
+
+/// The numbers of `transfer::blob`, in microseconds.
+const NEIGHBOURS: u64 = 2_000_000;
+const TURN: u64 = 1_000_000;
+const TURNS_MAX: u64 = 20;
+const ROUND: u64 = 500_000;
+const CENTRAL_RETRY: u64 = 5_000_000;
+/// How long a neighbour that does not answer is waited for (`transfer::ANSWER_MS_MAX`).
+const ANSWER: u64 = 10_000_000;
+/// Bodies up to this length are not worth a flow.
+const SMALL: u64 = 64 << 10;
+
+/// A manifest that is being looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    central_at: Moment,
+    is_pulling: bool,
+}
+
+impl World {
+    /// An announcement comes into being at a gateway, whose peer has it.
+    pub(super) fn announce(&mut self, node: NodeId, announced: Announced) {
+        let hint = announced.hint;
+        self.announcements.insert(hint.digest, announced);
+        if let Some(peer) = &mut self.nodes[node as usize].peer {
+            peer.bodies.insert(hint.digest);
+        }
+        self.tell_newest(node, newest::Input::Verified { hint });
+    }
+
+    /// A core has a newer announcement.
+    pub(super) fn accept(&mut self, node: NodeId, hint: Hint) {
+        self.trace.note(self.now, "accept", &[u64::from(node), hint.epoch, hint.counter]);
+        self.observe(Observation::Accepted { node, rank: hint.rank() });
+        self.nodes[node as usize].announcement = Some(hint.digest);
+        if self.layers == Layers::Announcement || node == 0 {
+            self.want_manifest(node);
+        }
+    }
+
+    /// Begins to look for the manifest, unless it is there.
+    pub(super) fn want_manifest(&mut self, node: NodeId) {
+        let turn = self.turn(node);
+        let central_at = self.now.after(NEIGHBOURS + TURN * turn.min(TURNS_MAX));
+        if self.node(node).has_manifest {
+            return self.manifest_is_here(node);
+        }
+        let life = self.life(node);
+        let Some(peer) = self.peer_of(life).filter(|peer| peer.manifest.is_none()) else { return };
+        peer.manifest = Some(Wanted { central_at, is_pulling: false });
+        self.look_for_manifest(life);
+    }
+
+    /// How many neighbours that may ask central come before a node for the manifest.
+    fn turn(&self, node: NodeId) -> u64 {
+        let rank = |n: NodeId| {
+            let id = self.node(n).id.as_str();
+            Digest::of_parts(&[self.release.manifest.as_bytes(), id.as_bytes()])
+        };
+        let mine = rank(node);
+        let neighbours = self.node(node).peer.iter().flat_map(|p| p.neighbours.keys());
+        neighbours.filter(|n| self.node(**n).origin && rank(**n) < mine).count() as u64
+    }
+
+    /// One round of questions.
+    pub(super) fn look_for_manifest(&mut self, life: Life) {
+        let now = self.now;
+        let Some(wanted) = self.peer_of(life).and_then(|p| p.manifest).filter(|w| !w.is_pulling) else { return };
+        let neighbours = self.node(life.node).peer.iter().flat_map(|p| p.neighbours.keys());
+        let has = |n: &NodeId| self.node(*n).is_on() && self.node(*n).has_manifest && self.reach(life.node, *n);
+        let server = neighbours.copied().find(has);
+        self.queue.put(now.after(ROUND), Event::Round(life));
+        if let Some(server) = server {
+            self.set_pulling(life, true);
+            let (digest, from) = (self.release.manifest, self.node(server).id.clone());
+            return self.pull(life, &from, digest, self.release.manifest_len, Body::Manifest);
+        }
+        if self.node(life.node).origin && now >= wanted.central_at {
+            self.set_pulling(life, true);
+            self.pull_manifest_from_central(life);
+        }
+    }
+
+    fn set_pulling(&mut self, life: Life, to: bool) {
+        if let Some(wanted) = self.peer_of(life).and_then(|p| p.manifest.as_mut()) {
+            wanted.is_pulling = to;
+        }
+    }
+
+    fn pull_manifest_from_central(&mut self, life: Life) {
+        let (now, trip) = (self.now, self.central_round_trip());
+        self.figures.requests += 1;
+        if !self.reaches_central(life.node) || self.origin_mood != OriginMood::Well {
+            if let Some(wanted) = self.peer_of(life).and_then(|p| p.manifest.as_mut()) {
+                wanted.central_at = now.after(CENTRAL_RETRY);
+            }
+            return self.set_pulling(life, false);
+        }
+        let on_wire = self.site.on_wire(self.release.manifest_len + REQUEST_LEN);
+        let way = self.way_from_central(life.node);
+        self.flows.start(way, on_wire, self.moving.next(), now);
+        self.moving.put(Moving::Body { client: life, from: None, what: Body::Manifest, later: 3 * trip });
+    }
+
+    /// Pulls a body from a neighbour.
+    pub(super) fn pull(&mut self, client: Life, from: &DeviceId, digest: Digest, length: u64, what: Body) {
+        let Some(server) = self.index(from) else { return };
+        let answers = self.reach(client.node, server) && self.node(server).is_on();
+        let trip = 2 * self.latency(client.node, server);
+        if !answers {
+            return self.queue.put(self.now.after(ANSWER), Event::Pulled { client, from: Some(server), digest, what });
+        }
+        if length <= SMALL {
+            let at = self.now.after(trip + length / 100);
+            return self.queue.put(at, Event::Pulled { client, from: Some(server), digest, what });
+        }
+        let (way, on_wire) = (self.way(server, client.node), self.site.on_wire(length));
+        self.flows.start(way, on_wire, self.moving.next(), self.now);
+        self.bodies_moving.insert(self.moving.next(), digest);
+        self.moving.put(Moving::Body { client, from: Some(server), what, later: trip });
+    }
+
+    /// A body is there, if who was asked has it.
+    pub(super) fn pulled(&mut self, client: Life, from: Option<NodeId>, digest: Digest, what: Body) {
+        let node = client.node;
+        if self.peer_of(client).is_none() {
+            return;
+        }
+        let has = from.is_none_or(|server| {
+            let of = self.node(server);
+            let body = || of.peer.as_ref().is_some_and(|p| p.bodies.contains(&digest));
+            let held = if what == Body::Manifest { of.has_manifest && of.is_on() } else { body() };
+            held && self.reach(node, server)
+        });
+        self.trace.note(self.now, "pulled", &[u64::from(node), what as u64, u64::from(has)]);
+        match what {
+            Body::Manifest if has => {
+                self.nodes[node as usize].has_manifest = true;
+                self.manifest_is_here(node);
+            }
+            Body::Manifest => self.set_pulling(client, false),
+            Body::Announcement => {
+                let hint = self.announcements.get(&digest).map(|a| a.hint).filter(|_| has);
+                if let (Some(_), Some(peer)) = (hint, self.peer_of(client)) {
+                    peer.bodies.insert(digest);
+                }
+                let input = match hint {
+                    Some(hint) => newest::Input::Verified { hint },
+                    None => newest::Input::Failed { digest },
+                };
+                self.tell_newest(node, input);
+            }
+            Body::Carried => {}
+        }
+    }
+
+    fn manifest_is_here(&mut self, node: NodeId) {
+        if let Some(peer) = &mut self.nodes[node as usize].peer {
+            peer.manifest = None;
+        }
+        self.want(node);
+    }
+}

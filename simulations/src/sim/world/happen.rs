@@ -1,0 +1,182 @@
+//! The scenario's events: when they come, to whom, and how they end.
+
+use super::World;
+use super::event::{Event, NodeId};
+use super::node::From;
+use super::power::End;
+use crate::sim::scenario::{Action, OriginMood, Targets, When};
+
+impl World {
+    /// Puts the events of the scenario into the queue; those that wait for progress wait.
+    pub(super) fn plan_happenings(&mut self) {
+        for (i, happening) in self.happenings.clone().iter().enumerate() {
+            match happening.when {
+                When::At(at) => {
+                    self.pending += 1;
+                    self.queue.put(at, Event::Happens(i, 0));
+                }
+                When::Progress(_) => self.waiting.push(i),
+            }
+        }
+    }
+
+    /// Lets events begin that waited for what all have by now.
+    pub(super) fn look_at_progress(&mut self) {
+        if self.waiting.is_empty() || self.needed == 0 {
+            return;
+        }
+        let ppm = (u128::from(self.figures.gained) * 1_000_000 / u128::from(self.needed)) as u64;
+        let happenings = &self.happenings;
+        let due = |i: &usize| matches!(happenings[*i].when, When::Progress(share) if u64::from(share) <= ppm);
+        let (due, waiting): (Vec<usize>, Vec<usize>) = self.waiting.iter().partition(|i| due(i));
+        self.waiting = waiting;
+        for i in due {
+            self.pending += 1;
+            self.queue.put(self.now, Event::Happens(i, 0));
+        }
+    }
+
+    /// Something of the list happens: to all of its targets, or to the next of them.
+    pub(super) fn happens(&mut self, index: usize, step: usize) {
+        let Some(happening) = self.happenings.get(index).cloned() else { return };
+        self.pending -= 1;
+        let targets = match targets_of(&happening.action) {
+            Some(_) if step > 0 => self.targets.get(&index).cloned().unwrap_or_default(),
+            Some(targets) => self.resolve(targets),
+            None => Vec::new(),
+        };
+        self.trace.note(self.now, "happens", &[index as u64, step as u64]);
+        if happening.each == 0 || targets.is_empty() {
+            return self.begin(&happening.action, targets, happening.lasting);
+        }
+        let now = targets.get(step).copied();
+        if step + 1 < targets.len() {
+            self.pending += 1;
+            self.queue.put(self.now.after(happening.each), Event::Happens(index, step + 1));
+        }
+        self.targets.insert(index, targets);
+        self.begin(&happening.action, now.into_iter().collect(), happening.lasting);
+    }
+
+    fn begin(&mut self, action: &Action, targets: Vec<NodeId>, lasting: Option<u64>) {
+        match action {
+            Action::Stop(_) => targets.iter().for_each(|node| self.power_off(*node, End::Stop)),
+            Action::Crash(_) => targets.iter().for_each(|node| self.power_off(*node, End::Crash)),
+            Action::PowerCut(_) => targets.iter().for_each(|node| self.power_off(*node, End::PowerCut)),
+            Action::Start(_) => targets.iter().for_each(|node| self.power_on(*node)),
+            Action::Partition(_) => self.divide(&targets),
+            Action::Slow(_, rate) => targets.iter().for_each(|node| self.set_port(*node, *rate)),
+            Action::Lie(_, manner) => targets.iter().for_each(|node| self.nodes[*node as usize].manner = *manner),
+            Action::Origin(mood) => self.set_mood(*mood),
+            Action::Uplink(rate) => self.flows.set_capacity(self.site.uplink, *rate, self.now),
+        }
+        if let Some(us) = lasting {
+            self.pending += 1;
+            self.queue.put(self.now.after(us), Event::Undone(Box::new(action.clone()), targets));
+        }
+    }
+
+    /// What lasted for a time is over.
+    pub(super) fn undone(&mut self, action: &Action, targets: &[NodeId]) {
+        self.pending -= 1;
+        self.trace.note(self.now, "undone", &[targets.len() as u64]);
+        match action {
+            Action::Stop(_) | Action::Crash(_) | Action::PowerCut(_) => {
+                targets.iter().for_each(|node| self.power_on(*node));
+            }
+            Action::Start(_) => targets.iter().for_each(|node| self.power_off(*node, End::Stop)),
+            Action::Partition(_) => self.unite(targets),
+            Action::Slow(..) => targets.iter().for_each(|node| self.set_port(*node, self.port_of(*node))),
+            Action::Lie(..) => {
+                targets.iter().for_each(|node| self.nodes[*node as usize].manner = self.manner_of(*node))
+            }
+            Action::Origin(_) => self.set_mood(OriginMood::Well),
+            Action::Uplink(_) => self.flows.set_capacity(self.site.uplink, self.site.uplink_rate(), self.now),
+        }
+    }
+
+    fn resolve(&mut self, targets: &Targets) -> Vec<NodeId> {
+        let group_of = |group: usize| self.first_of[group]..self.first_of[group] + self.groups[group].devices as NodeId;
+        let devices = 1..self.nodes.len() as NodeId;
+        match targets {
+            Targets::All => devices.collect(),
+            Targets::Gateway => vec![0],
+            Targets::Fetcher => {
+                let fetches = |n: &NodeId| {
+                    let peer = self.nodes[*n as usize].peer.as_ref();
+                    peer.is_some_and(|p| p.fetches.values().any(|f| matches!(f.from, From::Central(_))))
+                };
+                let on = |n: &NodeId| self.nodes[*n as usize].is_on();
+                let first = devices.clone().find(fetches).or_else(|| devices.clone().find(on));
+                first.into_iter().collect()
+            }
+            Targets::Group { group, first, last } => {
+                let start = self.first_of[*group];
+                (start + *first as NodeId..=start + *last as NodeId).collect()
+            }
+            Targets::Share { ppm, group } => {
+                let mut all: Vec<NodeId> = group.map_or(devices, group_of).collect();
+                let count = (all.len() as u64 * u64::from(*ppm)).div_ceil(1_000_000) as usize;
+                let draw = &mut self.draws.targets;
+                let mut drawn: Vec<NodeId> = (0..count).map(|_| all.swap_remove(draw.index(all.len()))).collect();
+                drawn.sort_unstable();
+                drawn
+            }
+        }
+    }
+
+    /// These are a part of their own from now on.
+    fn divide(&mut self, targets: &[NodeId]) {
+        self.parts += 1;
+        targets.iter().for_each(|node| self.nodes[*node as usize].part = self.parts);
+        self.hang(|world, client, server| !world.reach(client, server));
+        for node in targets {
+            let runs = self.node(*node).peer.iter().flat_map(|p| p.fetches.values());
+            let flows =
+                runs.filter_map(|f| if let From::Central(run) = &f.from { Some(run.flows.values()) } else { None });
+            let flows: Vec<_> = flows.flatten().copied().collect();
+            // What central sent stays unanswered until the transfer is found to be too slow.
+            flows.into_iter().for_each(|flow| self.end_flow(flow));
+        }
+        for node in 0..self.nodes.len() as NodeId {
+            let neighbours = self.node(node).peer.iter().flat_map(|p| p.neighbours.iter());
+            let cut = neighbours.filter(|(other, _)| !self.reach(node, **other)).map(|(other, n)| (*other, n.serial));
+            for (other, serial) in cut.collect::<Vec<_>>() {
+                self.queue.put(self.idle_at(), Event::Idle(self.life(node), other, serial));
+            }
+        }
+    }
+
+    fn unite(&mut self, targets: &[NodeId]) {
+        targets.iter().for_each(|node| self.nodes[*node as usize].part = 0);
+        self.release_held();
+        self.unhang();
+    }
+
+    /// A connection whose other end has been out of reach for long.
+    pub(super) fn idle(&mut self, life: super::event::Life, other: NodeId, serial: u64) {
+        if !self.reach(life.node, other) && self.peer_of(life).is_some() {
+            self.lose_serial(life.node, other, serial);
+        }
+    }
+
+    fn set_port(&mut self, node: NodeId, rate: u64) {
+        let (up, down) = (self.node(node).up, self.node(node).down);
+        self.flows.set_capacity(up, rate, self.now);
+        self.flows.set_capacity(down, rate, self.now);
+    }
+
+    fn set_mood(&mut self, mood: OriginMood) {
+        self.origin_mood = mood;
+        let rate = if mood == OriginMood::Stalled { 0 } else { super::site::CENTRAL_RATE };
+        self.flows.set_capacity(self.site.central, rate, self.now);
+    }
+}
+
+fn targets_of(action: &Action) -> Option<&Targets> {
+    match action {
+        Action::Stop(t) | Action::Crash(t) | Action::PowerCut(t) | Action::Start(t) | Action::Partition(t) => Some(t),
+        Action::Slow(t, _) | Action::Lie(t, _) => Some(t),
+        Action::Origin(_) | Action::Uplink(_) => None,
+    }
+}

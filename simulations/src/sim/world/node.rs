@@ -1,0 +1,209 @@
+//! One device: what its disk holds, and its peer while it runs.
+
+use super::event::{Fetching, NodeId};
+use super::topology::{Book, Meeting};
+use crate::sim::engine::Moment;
+use crate::sim::flows::{FlowId, LinkId};
+use crate::sim::scenario::{Group, Manner};
+use fullmetal_proto::announce::liveness::Liveness;
+use fullmetal_proto::announce::newest::Newest;
+use fullmetal_proto::swarm::{Swarm, TransferId};
+use fullmetal_proto::{Bitmap, DeviceId, Digest};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// A device or the gateway's machine.
+#[derive(Debug)]
+pub struct Node {
+    /// Its id.
+    pub id: DeviceId,
+    /// Index of its group; none for the gateway's.
+    pub group: Option<usize>,
+    /// Index of its hall.
+    pub hall: usize,
+    /// Whether it may fetch from central, and its weight.
+    pub origin: bool,
+    /// See [`Node::origin`].
+    pub weight: u16,
+    /// How it behaves towards others.
+    pub manner: Manner,
+    /// Who is in the same part of a divided network.
+    pub part: u32,
+    /// Its port toward the switch, from the switch, and its radio cell.
+    pub up: LinkId,
+    /// See [`Node::up`].
+    pub down: LinkId,
+    /// See [`Node::up`].
+    pub cell: Option<LinkId>,
+    /// Bytes a second that its disk writes, and microseconds of a sync.
+    pub disk: u64,
+    /// See [`Node::disk`].
+    pub sync: u64,
+    /// Pieces in its cache under their names.
+    pub cache: Bitmap,
+    /// Those of them whose names are not synced yet, and since when.
+    pub unsynced: VecDeque<(Moment, u32)>,
+    /// Whether the manifest is in its cache.
+    pub has_manifest: bool,
+    /// Newest announcement in its cache.
+    pub announcement: Option<Digest>,
+    /// Members that it knows of; they outlive a restart.
+    pub book: Book,
+    /// How many times its peer was started.
+    pub life: u32,
+    /// Its peer, while that runs.
+    pub peer: Option<Box<Peer>>,
+    /// When it first had all that it needs.
+    pub done_at: Option<Moment>,
+}
+
+/// A running peer: the cores, and what its adapters know.
+#[derive(Debug)]
+pub struct Peer {
+    /// Who fetches what from whom.
+    pub swarm: Swarm,
+    /// Which announcement counts.
+    pub newest: Newest,
+    /// Who was heard.
+    pub liveness: Liveness,
+    /// When a wakeup is on its way.
+    pub wake: Option<Moment>,
+    /// Open connections.
+    pub neighbours: BTreeMap<NodeId, Neighbour>,
+    /// How it finds them.
+    pub meeting: Meeting,
+    /// Transfers under way.
+    pub fetches: BTreeMap<TransferId, Fetch>,
+    /// What it sends.
+    pub uploads: Uploads,
+    /// Bodies of announcements in its cache.
+    pub bodies: BTreeSet<Digest>,
+    /// It has a connection to central.
+    pub knows_central: bool,
+    /// The manifest, while it is looked for.
+    pub manifest: Option<super::bodies::Wanted>,
+}
+
+/// An open connection, as one side sees it.
+#[derive(Debug)]
+pub struct Neighbour {
+    /// The connection's number.
+    pub serial: u64,
+    /// Whether this side dialed.
+    pub dialed: bool,
+    /// Since when.
+    pub since: Moment,
+    /// No message to it arrives before this: streams keep their order.
+    pub arrives_after: Moment,
+    /// Messages that a divided network holds back.
+    pub held: Vec<super::event::Message>,
+}
+
+/// A transfer, as its client sees it.
+#[derive(Debug)]
+pub struct Fetch {
+    /// Where it comes from.
+    pub from: From,
+    /// When the present window of [`Fetch::pace_moved`] began.
+    pub pace_at: Moment,
+    /// Bytes that had moved then.
+    pub pace_moved: u64,
+    /// Bytes that were told to the core.
+    pub told: u64,
+    /// Bytes of flows that are over.
+    pub moved_before: u64,
+}
+
+/// Where a transfer comes from, and how far it is.
+#[derive(Debug)]
+pub enum From {
+    /// A neighbour sends a piece.
+    Neighbour {
+        /// Who.
+        server: NodeId,
+        /// Which.
+        piece: u32,
+        /// How far.
+        stage: Stage,
+    },
+    /// Central sends.
+    Central(CentralRun),
+}
+
+/// How far a transfer of one piece is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The request is on its way, or waits for its turn.
+    Asked,
+    /// Bytes flow.
+    Flows(FlowId),
+    /// The other side is gone or out of reach; so many bytes are left.
+    Hangs {
+        /// Bytes.
+        left: u64,
+    },
+    /// All bytes are there and being hashed and stored.
+    Arrived,
+}
+
+/// A run of pieces from central.
+#[derive(Debug, Default)]
+pub struct CentralRun {
+    /// Requests in order: the piece that each is for, and its bytes.
+    pub units: Vec<(u32, u64)>,
+    /// The next that is to be asked for.
+    pub next: u32,
+    /// Units under way.
+    pub flows: BTreeMap<u32, FlowId>,
+    /// For each piece, how many of its units have not come.
+    pub open: BTreeMap<u32, u32>,
+    /// Whether the units are parts of one answer.
+    pub one_request: bool,
+}
+
+/// What a peer sends.
+#[derive(Debug, Default)]
+pub struct Uploads {
+    /// Uploads under way.
+    pub active: usize,
+    /// Requests that wait for their turn, with their pieces.
+    pub queue: VecDeque<(Fetching, u32)>,
+}
+
+impl Node {
+    /// A device of `group` that was never on.
+    pub fn new(id: DeviceId, group: &Group, links: (LinkId, LinkId, Option<LinkId>), cache: Bitmap) -> Self {
+        let (up, down, cell) = links;
+        Node {
+            id,
+            group: None,
+            hall: 0,
+            origin: group.origin,
+            weight: group.weight,
+            manner: group.manner,
+            part: 0,
+            up,
+            down,
+            cell,
+            disk: group.disk.max(1),
+            sync: group.sync,
+            cache,
+            unsynced: VecDeque::new(),
+            has_manifest: false,
+            announcement: None,
+            book: Book::default(),
+            life: 0,
+            peer: None,
+            done_at: None,
+        }
+    }
+
+    /// Whether its peer runs.
+    pub fn is_on(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    /// Microseconds from a piece's last byte until it is hashed, synced and named.
+    pub fn storing(&self, bytes: u64) -> u64 {
+        self.sync + bytes * 1_000_000 / self.disk
+    }
+}

@@ -1,0 +1,166 @@
+//! Drives a peer's cores and carries out what they decide.
+//!
+//! The cores are those of production: nothing here chooses a piece, a fetcher or a holder of a lease.
+
+use super::World;
+use super::event::{Body, Event, Life, Message, NodeId};
+use super::node::Peer;
+use crate::sim::engine::Moment;
+use crate::sim::observe::Observation;
+use fullmetal_proto::announce::{liveness, newest};
+use fullmetal_proto::swarm::{Effect, Input};
+use fullmetal_proto::{Bitmap, Timestamp};
+
+impl World {
+    /// The peer of a life, while that lasts.
+    pub(super) fn peer_of(&mut self, life: Life) -> Option<&mut Peer> {
+        let node = &mut self.nodes[life.node as usize];
+        node.peer.as_deref_mut().filter(|_| node.life == life.life)
+    }
+
+    /// The present life of a node.
+    pub(super) fn life(&self, node: NodeId) -> Life {
+        Life { node, life: self.node(node).life }
+    }
+
+    /// Hands the swarm an input and does what it wants done.
+    pub(super) fn tell_swarm(&mut self, node: NodeId, input: Input) {
+        let now = self.now.timestamp();
+        let Some(peer) = &mut self.nodes[node as usize].peer else { return };
+        peer.swarm.handle(input, now);
+        let life = self.life(node);
+        while let Some(effect) = self.peer_of(life).and_then(|p| p.swarm.poll()) {
+            self.act(life, effect);
+        }
+        self.plan_wake(node);
+    }
+
+    /// Hands the core of the newest announcement an input and does what it wants done.
+    pub(super) fn tell_newest(&mut self, node: NodeId, input: newest::Input) {
+        let now = self.now.timestamp();
+        let Some(peer) = &mut self.nodes[node as usize].peer else { return };
+        peer.newest.handle(input, now);
+        let life = self.life(node);
+        while let Some(effect) = self.peer_of(life).and_then(|p| p.newest.poll()) {
+            match effect {
+                newest::Effect::Pull { from, digest, length } => {
+                    self.pull(life, &from, digest, u64::from(length), Body::Announcement);
+                }
+                newest::Effect::Send { peer, hint } => {
+                    if let Some(to) = self.index(&peer) {
+                        self.send(node, to, Message::Hint(hint));
+                    }
+                }
+                newest::Effect::Publish(hint) => self.publish(node, hint),
+                newest::Effect::Refuse(_) => {}
+                newest::Effect::Accept(hint) => self.accept(node, hint),
+                newest::Effect::Alarm { .. } => self.observe(Observation::Alarm { node }),
+            }
+        }
+        self.plan_wake(node);
+    }
+
+    /// Hands the core of who was heard an input and does what it wants done.
+    pub(super) fn tell_liveness(&mut self, node: NodeId, input: liveness::Input) {
+        if !self.hears {
+            return;
+        }
+        let now = self.now.timestamp();
+        let Some(peer) = &mut self.nodes[node as usize].peer else { return };
+        peer.liveness.handle(input, now);
+        let life = self.life(node);
+        while let Some(liveness::Effect::Send { peer, devices }) = self.peer_of(life).and_then(|p| p.liveness.poll()) {
+            if let Some(to) = self.index(&peer) {
+                self.send(node, to, Message::Heard(devices));
+            }
+        }
+        self.plan_wake(node);
+    }
+
+    /// A wakeup that a core asked for, or one that another made needless.
+    pub(super) fn wake(&mut self, life: Life) {
+        let now = self.now;
+        let Some(peer) = self.peer_of(life).filter(|peer| peer.wake == Some(now)) else { return };
+        peer.wake = None;
+        let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now.timestamp());
+        let (swarm, newest) = (due(peer.swarm.next_wakeup()), due(peer.newest.next_wakeup()));
+        let liveness = due(peer.liveness.next_wakeup());
+        if swarm {
+            self.tell_swarm(life.node, Input::Wakeup);
+        }
+        if newest {
+            self.tell_newest(life.node, newest::Input::Wakeup);
+        }
+        if liveness {
+            self.tell_liveness(life.node, liveness::Input::Wakeup);
+        }
+        self.plan_wake(life.node);
+    }
+
+    /// Sees to it that a wakeup comes no later than the first that a core asks for.
+    fn plan_wake(&mut self, node: NodeId) {
+        let life = self.life(node);
+        let now = self.now;
+        let Some(peer) = self.peer_of(life) else { return };
+        let cores = [peer.swarm.next_wakeup(), peer.newest.next_wakeup(), peer.liveness.next_wakeup()];
+        let Some(at) = cores.into_iter().flatten().min() else { return };
+        // A core that wants to be woken at once is woken in the next millisecond: time goes on.
+        let next = Moment::of_timestamp(Timestamp::from_millis(now.timestamp().as_millis() + 1));
+        let at = Moment::of_timestamp(at).max(next);
+        if peer.wake.is_none_or(|wake| at < wake) {
+            peer.wake = Some(at);
+            self.queue.put(at, Event::Wake(life));
+        }
+    }
+
+    fn act(&mut self, life: Life, effect: Effect) {
+        let node = life.node;
+        match effect {
+            Effect::FetchFromPeer { transfer, piece, peer, .. } => self.ask_neighbour(life, transfer, piece, &peer),
+            Effect::FetchFromOrigin { transfer, first, count, .. } => self.ask_central(life, transfer, first, count),
+            Effect::Abort { transfer } => self.abort(life, transfer),
+            Effect::Send { peer, update } => {
+                if let Some(to) = self.index(&peer) {
+                    self.send(node, to, Message::Swarm(update));
+                }
+            }
+            Effect::Ban { peer, .. } => {
+                if let Some(other) = self.index(&peer) {
+                    self.trace.note(self.now, "ban", &[u64::from(node), u64::from(other)]);
+                    self.figures.bans += 1;
+                    self.ban(node, other);
+                }
+            }
+            Effect::Have { .. } => {}
+            Effect::Complete { .. } => self.complete(node),
+        }
+    }
+
+    /// Wants the release for itself, or helps others to it.
+    pub(super) fn want(&mut self, node: NodeId) {
+        let pieces = self.release.pieces();
+        let of = self.node(node);
+        let need = if of.group.is_some() { Bitmap::full(pieces) } else { Bitmap::new(pieces) };
+        // A liar says that it has everything.
+        let lies = of.manner != crate::sim::scenario::Manner::Honest;
+        let have = if lies { Bitmap::full(pieces) } else { of.cache.clone() };
+        let (manifest, frames) = (self.release.manifest, self.release.spans.clone());
+        self.tell_swarm(node, Input::Want { manifest, frames, need: need.clone(), have: have.clone() });
+        if need.is_subset_of(&have) {
+            self.complete(node);
+        }
+    }
+
+    /// All that a node needs is there.
+    fn complete(&mut self, node: NodeId) {
+        let now = self.now;
+        let of = &mut self.nodes[node as usize];
+        if of.group.is_none() || of.done_at.is_some() {
+            return;
+        }
+        of.done_at = Some(now);
+        let honest = of.manner == crate::sim::scenario::Manner::Honest;
+        self.trace.note(now, "complete", &[u64::from(node)]);
+        self.figures.completed(now, honest);
+    }
+}

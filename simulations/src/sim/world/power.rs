@@ -1,0 +1,84 @@
+//! Starts and ends of peers.
+
+use super::World;
+use super::event::{Event, NodeId};
+use super::node::Peer;
+use crate::sim::engine::Random;
+use crate::sim::observe::Observation;
+use crate::sim::scenario::Layers;
+use fullmetal_proto::announce::liveness::Liveness;
+use fullmetal_proto::announce::newest::{self, Newest};
+use fullmetal_proto::swarm::Swarm;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How a peer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// In order: neighbours are told.
+    Stop,
+    /// Killed: neighbours are told nothing.
+    Crash,
+    /// With the power: names that were not synced are lost besides.
+    PowerCut,
+}
+
+impl World {
+    /// Starts a node's peer if it does not run.
+    pub(super) fn power_on(&mut self, node: NodeId) {
+        if self.node(node).is_on() {
+            return;
+        }
+        let seed = self.seed;
+        let of = &mut self.nodes[node as usize];
+        of.life += 1;
+        of.unsynced.clear();
+        let mut random = Random::new(seed, &format!("peer {node} {}", of.life));
+        let peer = Peer {
+            swarm: Swarm::new(of.id.clone(), of.origin, of.weight, random.any()),
+            newest: Newest::new(random.any()),
+            liveness: Liveness::new(of.id.clone()),
+            wake: None,
+            neighbours: BTreeMap::new(),
+            meeting: super::topology::Meeting::default(),
+            fetches: BTreeMap::new(),
+            uploads: super::node::Uploads::default(),
+            bodies: of.announcement.into_iter().collect::<BTreeSet<_>>(),
+            knows_central: false,
+            manifest: None,
+        };
+        of.peer = Some(Box::new(peer));
+        let known = of.announcement.and_then(|digest| self.announcements.get(&digest)).map(|a| a.hint);
+        self.trace.note(self.now, "on", &[u64::from(node), u64::from(self.node(node).life)]);
+        self.observe(Observation::Started { node });
+        self.begin_to_meet(self.life(node));
+        if self.layers == Layers::Swarm || self.node(node).has_manifest {
+            self.want(node);
+        }
+        if let Some(hint) = known {
+            self.tell_newest(node, newest::Input::Verified { hint });
+        }
+    }
+
+    /// Ends a node's peer if it runs.
+    pub(super) fn power_off(&mut self, node: NodeId, end: End) {
+        if !self.node(node).is_on() {
+            return;
+        }
+        self.trace.note(self.now, "off", &[u64::from(node), end as u64]);
+        self.stop_transfers(node, end == End::Stop);
+        let neighbours = self.nodes[node as usize].peer.take().map(|peer| peer.neighbours).unwrap_or_default();
+        self.advertised.remove(&node);
+        for (other, neighbour) in neighbours {
+            let (at, event) = match end {
+                End::Stop => (self.now.after(self.latency(node, other)), Event::Left(other, node, neighbour.serial)),
+                _ => (self.idle_at(), Event::Left(other, node, neighbour.serial)),
+            };
+            self.queue.put(at, event);
+        }
+        if end == End::PowerCut {
+            self.lose_unsynced(node);
+            self.nodes[node as usize].done_at = None;
+        }
+        self.observe(Observation::Gone { node });
+    }
+}
