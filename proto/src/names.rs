@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +54,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The longest such name in bytes.
@@ -70,7 +71,7 @@ macro_rules! name {
             fn from_str(s: &str) -> Result<Self, NameError> {
                 let check: fn(&'static str, &str, usize) -> Result<(), NameError> = $check;
                 check($what, s, $max)?;
-                Ok($name(s.to_owned()))
+                Ok($name(s.into()))
             }
         }
 
@@ -83,7 +84,7 @@ macro_rules! name {
 
         impl From<$name> for String {
             fn from(n: $name) -> String {
-                n.0
+                n.0.as_ref().to_owned()
             }
         }
 
@@ -136,7 +137,7 @@ impl RefName {
         match pattern.strip_suffix('*') {
             Some("") => true,
             Some(prefix) if prefix.ends_with('/') => self.0.len() > prefix.len() && self.0.starts_with(prefix),
-            _ => self.0 == pattern,
+            _ => self.as_str() == pattern,
         }
     }
 }

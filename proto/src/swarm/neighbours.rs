@@ -13,14 +13,20 @@ pub(super) struct Neighbour {
     pub(super) busy: Backoff,
     /// Pause after it failed us.
     pub(super) failing: Backoff,
-    /// The newest status of each peer that it has from us, or we from it.
-    told: BTreeMap<(TableKey, DeviceId), Told>,
-    /// Statuses to send, and when each is due.
-    due: BTreeMap<(TableKey, DeviceId), Timestamp>,
+    /// What it knows and shall know of each manifest.
+    news: BTreeMap<TableKey, News>,
     /// No status is due before this; none at all if none is queued.
     due_first: Option<Timestamp>,
     /// When the next update may be sent.
     pub(super) update_after: Timestamp,
+}
+
+#[derive(Debug, Default)]
+struct News {
+    /// The newest status of each peer that it has from us, or we from it.
+    told: BTreeMap<DeviceId, Told>,
+    /// Statuses to send, and when each is due.
+    due: BTreeMap<DeviceId, Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,7 +48,7 @@ impl Neighbour {
 
     /// It is known to have this status, whoever sent it.
     pub(super) fn knows(&mut self, key: TableKey, peer: &DeviceId, seq: u64, now: Timestamp) {
-        self.told.insert((key, peer.clone()), Told { seq, at: now });
+        self.news.entry(key).or_default().told.insert(peer.clone(), Told { seq, at: now });
     }
 
     /// Queues a status unless it has it; `pause` is kept since the last one of that peer.
@@ -54,32 +60,32 @@ impl Neighbour {
         pause: std::time::Duration,
         now: Timestamp,
     ) {
-        let id = (key, peer.clone());
-        let told = self.told.get(&id).copied();
+        let news = self.news.entry(key).or_default();
+        let told = news.told.get(peer).copied();
         if told.is_some_and(|told| told.seq >= seq) {
             return;
         }
         let at = told.map_or(now, |told| told.at.after(pause)).max(now);
-        self.due.entry(id).and_modify(|due| *due = at.min(*due)).or_insert(at);
+        news.due.entry(peer.clone()).and_modify(|due| *due = at.min(*due)).or_insert(at);
         self.due_first = Some(self.due_first.map_or(at, |first| first.min(at)));
     }
 
     /// Whether a queued status is still news for it.
     pub(super) fn is_news(&self, key: TableKey, peer: &DeviceId, seq: u64) -> bool {
-        self.told.get(&(key, peer.clone())).is_none_or(|told| told.seq < seq)
+        self.news.get(&key).and_then(|news| news.told.get(peer)).is_none_or(|told| told.seq < seq)
     }
 
     /// What it was told or shall be told of a peer is void: the peer is forgotten.
     pub(super) fn forget(&mut self, key: TableKey, peer: &DeviceId) {
-        let id = (key, peer.clone());
-        self.told.remove(&id);
-        self.due.remove(&id);
+        if let Some(news) = self.news.get_mut(&key) {
+            news.told.remove(peer);
+            news.due.remove(peer);
+        }
     }
 
     /// Drops everything about a table.
     pub(super) fn forget_table(&mut self, key: TableKey) {
-        self.told.retain(|(k, _), _| *k != key);
-        self.due.retain(|(k, _), _| *k != key);
+        self.news.remove(&key);
     }
 
     /// When the next update is to be sent, if anything is queued.
@@ -89,19 +95,21 @@ impl Neighbour {
 
     /// The table with the longest waiting status, and its peers whose statuses are due.
     pub(super) fn due(&self, now: Timestamp) -> Option<(TableKey, Vec<DeviceId>)> {
-        let due = || self.due.iter().filter(|(_, at)| **at <= now);
-        let ((key, _), _) = due().min_by_key(|(_, at)| **at)?;
-        let key = *key;
-        Some((key, due().filter(|((k, _), _)| *k == key).map(|((_, peer), _)| peer.clone()).collect()))
+        let first = |news: &News| news.due.values().min().copied();
+        let firsts = self.news.iter().filter_map(|(key, news)| Some((first(news)?, *key, news)));
+        let (_, key, news) = firsts.filter(|(at, ..)| *at <= now).min_by_key(|(at, ..)| *at)?;
+        Some((key, news.due.iter().filter(|(_, at)| **at <= now).map(|(peer, _)| peer.clone()).collect()))
     }
 
     /// Takes a status off the queue.
     pub(super) fn unqueue(&mut self, key: TableKey, peer: &DeviceId) {
-        self.due.remove(&(key, peer.clone()));
+        if let Some(news) = self.news.get_mut(&key) {
+            news.due.remove(peer);
+        }
     }
 
     /// Finds out when the next status is due, after some were sent.
     pub(super) fn look_ahead(&mut self) {
-        self.due_first = self.due.values().min().copied();
+        self.due_first = self.news.values().flat_map(|news| news.due.values()).min().copied();
     }
 }
