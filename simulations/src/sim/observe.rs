@@ -1,6 +1,8 @@
 //! What checkers are shown.
 
 use super::world::NodeId;
+use fullmetal_proto::DeviceId;
+use fullmetal_proto::wire::ReportState;
 
 /// Something that a world does and that must keep to the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,40 @@ pub enum Observation {
     Alarm {
         /// Who.
         node: NodeId,
+    },
+    /// A core or its adapter broke the contract between them.
+    Contract {
+        /// Who.
+        node: NodeId,
+        /// What happened.
+        what: String,
+    },
+    /// A device put a report into its spool.
+    Reported {
+        /// Who.
+        node: NodeId,
+        /// The report's counter.
+        counter: u64,
+        /// The action.
+        action: u64,
+        /// How far it is.
+        state: ReportState,
+    },
+    /// The gateway handed a terminal report on.
+    Delivered {
+        /// Whose.
+        device: DeviceId,
+        /// Which action.
+        action: u64,
+        /// The report's counter.
+        counter: u64,
+        /// The counter of the first that was handed on for this device and action.
+        first: u64,
+    },
+    /// The gateway's counter is on disk.
+    Counted {
+        /// Epoch and counter.
+        rank: (u64, u64),
     },
     /// A node was started.
     Started {

@@ -47,6 +47,8 @@ pub struct Outcome {
     pub lacking: Vec<String>,
     /// Each expectation, what was measured, and whether it held.
     pub expectations: Vec<(Expectation, Option<u64>, bool)>,
+    /// Whether each counted device has its terminal report at the gateway.
+    pub reported: bool,
     /// The rule that was broken, if one was.
     pub violation: Option<Violation>,
 }
@@ -85,6 +87,7 @@ impl Outcome {
             events: figures.events,
             lacking: world.lacking().take(LACKING_MAX).map(|n| n.id.to_string()).collect(),
             expectations: Vec::new(),
+            reported: world.all_reported(counted.iter().map(|n| &n.id)),
             violation,
         };
         let judge = |expectation: &Expectation| {
@@ -110,7 +113,7 @@ impl Outcome {
             Measure::Wasted => Some(self.wasted),
             Measure::Requests => Some(self.requests[0]),
             Measure::Converged => Some(u64::from(self.counted > 0 && self.converged == self.counted)),
-            Measure::Reported => None,
+            Measure::Reported => Some(u64::from(self.reported)),
         }
     }
 
@@ -125,6 +128,7 @@ impl Outcome {
             "trace": self.hash.to_string(),
             "ended_at_ms": self.ended_at.0 / 1_000,
             "devices": { "all": self.devices, "counted": self.counted, "converged": self.converged },
+            "reported": self.reported,
             "lacking": self.lacking,
             "time_ms": { "50": ms(self.times[0]), "99": ms(self.times[1]), "100": ms(self.times[2]) },
             "copies_thousandths": self.copies,
@@ -151,7 +155,8 @@ impl Outcome {
     /// For a person at a terminal.
     pub fn summary(&self) -> String {
         let mut out = String::new();
-        let mut line = |label: &str, text: String| drop(writeln!(out, "{label:<14}{text}"));
+        // Writing to a string cannot fail.
+        let mut line = |label: &str, text: String| writeln!(out, "{label:<14}{text}").unwrap_or_default();
         line("scenario", self.name.clone());
         line("seed", self.seed.to_string());
         line("trace", format!("{} ({} events, until {} s)", self.hash, self.events, seconds(self.ended_at.0)));

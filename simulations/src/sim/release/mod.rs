@@ -59,6 +59,11 @@ impl Release {
         Ok(Release { manifest, spans: spans(&lengths), objects, bytes, manifest_len, one_copy })
     }
 
+    /// The commit that the release is.
+    pub fn commit(&self) -> Digest {
+        Digest::of_parts(&[b"simulated commit\0", self.manifest.as_bytes()])
+    }
+
     /// How many pieces there are.
     pub fn pieces(&self) -> u32 {
         self.spans.len() as u32

@@ -48,8 +48,10 @@ impl World {
         self.trace.note(self.now, "accept", &[u64::from(node), hint.epoch, hint.counter]);
         self.observe(Observation::Accepted { node, rank: hint.rank() });
         self.nodes[node as usize].announcement = Some(hint.digest);
-        if self.layers == Layers::Announcement || node == 0 {
-            self.want_manifest(node);
+        match self.layers {
+            Layers::Deployment if node == 0 => self.gateway_hears_announcement(),
+            Layers::Deployment => self.agent_hears(node),
+            _ => self.want_manifest(node),
         }
     }
 
@@ -165,14 +167,25 @@ impl World {
                 };
                 self.tell_newest(node, input);
             }
-            Body::Carried => {}
+            Body::Carried => {
+                let server = from.and_then(|server| self.node(server).carries.get(&digest)).cloned();
+                self.pulled_carried(node, server.filter(|_| self.reaches(node, from)), digest);
+            }
         }
+    }
+
+    fn reaches(&self, node: NodeId, other: Option<NodeId>) -> bool {
+        other.is_none_or(|other| self.reach(node, other) && self.node(other).is_on())
     }
 
     fn manifest_is_here(&mut self, node: NodeId) {
         if let Some(peer) = &mut self.nodes[node as usize].peer {
             peer.manifest = None;
         }
-        self.want(node);
+        if self.layers < Layers::Deployment {
+            return self.want(node);
+        }
+        self.help(node);
+        self.agent_has_manifest(node);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::World;
 use super::event::{Event, Message, NodeId};
-use fullmetal_proto::announce::{liveness, newest};
+use fullmetal_proto::announce::{carried, liveness, newest};
 use fullmetal_proto::swarm;
 use fullmetal_proto::wire::gossip::{HINT_LEN_MAX, Hint};
 
@@ -46,7 +46,7 @@ impl World {
             Message::Swarm(update) => self.tell_swarm(to, swarm::Input::Update { from: sender, update }),
             Message::Hint(hint) => self.tell_newest(to, newest::Input::Hint { from: sender, hint }),
             Message::Heard(devices) => self.tell_liveness(to, liveness::Input::Heard { from: sender, devices }),
-            Message::Stock(_) => {}
+            Message::Stock(items) => self.tell_carried(to, carried::Input::Stock { from: sender, items }),
         }
     }
 

@@ -68,6 +68,14 @@ pub enum Event {
     Look(Fetching),
     /// A small body was pulled from a neighbour, or from central.
     Pulled { client: Life, from: Option<NodeId>, digest: Digest, what: Body },
+    /// A wakeup of an agent's core; its work is done.
+    AgentWake(Life),
+    /// See [`Event::AgentWake`].
+    AgentDone(Life, Box<super::agent::Done>),
+    /// The same for the gateway.
+    GatewayWake(Life),
+    /// See [`Event::GatewayWake`].
+    GatewayDone(Life, Box<super::gateway::Done>),
     /// A manifest is looked for once more.
     Round(Life),
 }

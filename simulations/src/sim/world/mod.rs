@@ -1,11 +1,14 @@
 //! A whole site in virtual time: every device with its peer, the gateway's peer, central, and what is between them.
 
+mod agent;
 mod bodies;
+mod carrier;
 mod central;
 mod control;
 mod event;
 mod fetch;
 mod figures;
+mod gateway;
 mod happen;
 mod node;
 mod peer;
@@ -25,6 +28,7 @@ use super::observe::Observation;
 use super::release::Release;
 use super::scenario::{Group, Happening, Layers, Manner, OriginMood, Scenario};
 use event::{Body, Event, Fetching, Life};
+use fullmetal_proto::wire::Announcement;
 use fullmetal_proto::wire::gossip::Hint;
 use fullmetal_proto::{DeviceId, Digest};
 use site::Site;
@@ -42,6 +46,8 @@ const LOOK_EVENTS: u64 = 64;
 pub struct Announced {
     /// Its hint.
     pub hint: Hint,
+    /// What it says; without a gateway's core, nothing.
+    pub announcement: Option<Arc<Announcement>>,
 }
 
 /// What a flow carries.
@@ -99,6 +105,8 @@ pub struct World {
     ids: BTreeMap<DeviceId, NodeId>,
     announcements: BTreeMap<Digest, Announced>,
     bodies_moving: BTreeMap<u64, Digest>,
+    carriages: BTreeMap<Digest, carrier::Carriage>,
+    dispatch: gateway::Gateway,
     moving: Movings,
     advertised: Advertised,
     serial: u64,
@@ -143,6 +151,8 @@ impl World {
             ids: BTreeMap::new(),
             announcements: BTreeMap::new(),
             bodies_moving: BTreeMap::new(),
+            carriages: BTreeMap::new(),
+            dispatch: gateway::Gateway::default(),
             moving: Movings::default(),
             advertised: Advertised::default(),
             serial: 0,
@@ -243,7 +253,13 @@ impl World {
         }
         // Cheap first: as many as there are have come to have everything.
         let lacking = self.figures.done < self.honest;
-        !lacking || self.lacking().next().is_none()
+        (!lacking || self.lacking().next().is_none()) && (self.layers < Layers::Deployment || self.reported())
+    }
+
+    /// Whether the end of each device that is on is known at the gateway, or the gateway is gone.
+    pub fn reported(&self) -> bool {
+        let counted = self.devices().filter(|n| n.manner == Manner::Honest && n.is_on());
+        !self.node(0).is_on() || self.all_reported(counted.map(|n| &n.id))
     }
 
     /// Honest devices that are on and lack something.
@@ -288,6 +304,10 @@ impl World {
             Event::Stored { fetching, piece, good } => self.stored(fetching, piece, good),
             Event::Look(fetching) => self.look(fetching),
             Event::Pulled { client, from, digest, what } => self.pulled(client, from, digest, what),
+            Event::AgentWake(life) => self.agent_wake(life),
+            Event::AgentDone(life, done) => self.agent_done(life, *done),
+            Event::GatewayWake(life) => self.gateway_wake(life),
+            Event::GatewayDone(life, done) => self.gateway_done(life, *done),
             Event::Round(life) => self.look_for_manifest(life),
         }
     }
@@ -308,11 +328,14 @@ impl World {
     /// A decision is made; without a gateway's core, its announcement is there at once.
     fn decided(&mut self) {
         self.pending -= 1;
+        if self.layers == Layers::Deployment {
+            return self.decide();
+        }
         let text = format!("announcement {}", self.announcements.len());
         let length = (400 + 60 * self.nodes.len()) as u32;
         let counter = self.announcements.len() as u64 + 1;
         let hint = Hint { epoch: 1, counter, digest: Digest::of(text.as_bytes()), length };
-        self.announce(0, Announced { hint });
+        self.announce(0, Announced { hint, announcement: None });
     }
 
     fn observe(&mut self, observation: Observation) {

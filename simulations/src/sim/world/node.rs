@@ -1,13 +1,16 @@
 //! One device: what its disk holds, and its peer while it runs.
 
+use super::agent::{Agent, Journal};
 use super::event::{Fetching, NodeId};
 use super::topology::{Book, Meeting};
 use crate::sim::engine::Moment;
 use crate::sim::flows::{FlowId, LinkId};
 use crate::sim::scenario::{Group, Manner};
+use fullmetal_proto::announce::carried::Carried;
 use fullmetal_proto::announce::liveness::Liveness;
 use fullmetal_proto::announce::newest::Newest;
 use fullmetal_proto::swarm::{Swarm, TransferId};
+use fullmetal_proto::wire::transfer::StockItem;
 use fullmetal_proto::{Bitmap, DeviceId, Digest};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -48,6 +51,12 @@ pub struct Node {
     pub announcement: Option<Digest>,
     /// Members that it knows of; they outlive a restart.
     pub book: Book,
+    /// What its agent has on disk, and its agent while that runs.
+    pub journal: Journal,
+    /// See [`Node::journal`].
+    pub agent: Option<Box<Agent>>,
+    /// Reports and receipts in its cache.
+    pub carries: BTreeMap<Digest, StockItem>,
     /// How many times its peer was started.
     pub life: u32,
     /// Its peer, while that runs.
@@ -63,6 +72,8 @@ pub struct Peer {
     pub swarm: Swarm,
     /// Which announcement counts.
     pub newest: Newest,
+    /// Reports and receipts on their way.
+    pub carried: Carried,
     /// Who was heard.
     pub liveness: Liveness,
     /// When a wakeup is on its way.
@@ -191,6 +202,9 @@ impl Node {
             has_manifest: false,
             announcement: None,
             book: Book::default(),
+            journal: Journal::default(),
+            agent: None,
+            carries: BTreeMap::new(),
             life: 0,
             peer: None,
             done_at: None,

@@ -7,7 +7,7 @@ use super::event::{Body, Event, Life, Message, NodeId};
 use super::node::Peer;
 use crate::sim::engine::Moment;
 use crate::sim::observe::Observation;
-use fullmetal_proto::announce::{liveness, newest};
+use fullmetal_proto::announce::{carried, liveness, newest};
 use fullmetal_proto::swarm::{Effect, Input};
 use fullmetal_proto::{Bitmap, Timestamp};
 
@@ -84,12 +84,15 @@ impl World {
         peer.wake = None;
         let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now.timestamp());
         let (swarm, newest) = (due(peer.swarm.next_wakeup()), due(peer.newest.next_wakeup()));
-        let liveness = due(peer.liveness.next_wakeup());
+        let (liveness, carried) = (due(peer.liveness.next_wakeup()), due(peer.carried.next_wakeup()));
         if swarm {
             self.tell_swarm(life.node, Input::Wakeup);
         }
         if newest {
             self.tell_newest(life.node, newest::Input::Wakeup);
+        }
+        if carried {
+            self.tell_carried(life.node, carried::Input::Wakeup);
         }
         if liveness {
             self.tell_liveness(life.node, liveness::Input::Wakeup);
@@ -98,12 +101,13 @@ impl World {
     }
 
     /// Sees to it that a wakeup comes no later than the first that a core asks for.
-    fn plan_wake(&mut self, node: NodeId) {
+    pub(super) fn plan_wake(&mut self, node: NodeId) {
         let life = self.life(node);
         let now = self.now;
         let Some(peer) = self.peer_of(life) else { return };
-        let cores = [peer.swarm.next_wakeup(), peer.newest.next_wakeup(), peer.liveness.next_wakeup()];
-        let Some(at) = cores.into_iter().flatten().min() else { return };
+        let rest = [peer.liveness.next_wakeup(), peer.carried.next_wakeup()];
+        let cores = [peer.swarm.next_wakeup(), peer.newest.next_wakeup()].into_iter().chain(rest);
+        let Some(at) = cores.flatten().min() else { return };
         // A core that wants to be woken at once is woken in the next millisecond: time goes on.
         let next = Moment::of_timestamp(Timestamp::from_millis(now.timestamp().as_millis() + 1));
         let at = Moment::of_timestamp(at).max(next);
@@ -136,24 +140,39 @@ impl World {
         }
     }
 
-    /// Wants the release for itself, or helps others to it.
+    /// Serves what it has of the release, if it has the manifest, and helps others to the rest.
+    pub(super) fn help(&mut self, node: NodeId) {
+        if self.node(node).has_manifest {
+            self.want_pieces(node, Bitmap::new(self.release.pieces()));
+        }
+    }
+
+    /// Wants the release for itself; the gateway only helps others to it.
     pub(super) fn want(&mut self, node: NodeId) {
         let pieces = self.release.pieces();
+        let is_device = self.node(node).group.is_some();
+        let need = if is_device { Bitmap::full(pieces) } else { Bitmap::new(pieces) };
+        let whole = need.is_subset_of(&self.node(node).cache);
+        self.want_pieces(node, need);
+        if whole {
+            self.complete(node);
+        }
+    }
+
+    fn want_pieces(&mut self, node: NodeId, need: Bitmap) {
+        let pieces = self.release.pieces();
         let of = self.node(node);
-        let need = if of.group.is_some() { Bitmap::full(pieces) } else { Bitmap::new(pieces) };
         // A liar says that it has everything.
         let lies = of.manner != crate::sim::scenario::Manner::Honest;
         let have = if lies { Bitmap::full(pieces) } else { of.cache.clone() };
         let (manifest, frames) = (self.release.manifest, self.release.spans.clone());
-        self.tell_swarm(node, Input::Want { manifest, frames, need: need.clone(), have: have.clone() });
-        if need.is_subset_of(&have) {
-            self.complete(node);
-        }
+        self.tell_swarm(node, Input::Want { manifest, frames, need, have });
     }
 
     /// All that a node needs is there.
     fn complete(&mut self, node: NodeId) {
         let now = self.now;
+        self.agent_has_pieces(node);
         let of = &mut self.nodes[node as usize];
         if of.group.is_none() || of.done_at.is_some() {
             return;

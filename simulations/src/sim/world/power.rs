@@ -6,6 +6,7 @@ use super::node::Peer;
 use crate::sim::engine::Random;
 use crate::sim::observe::Observation;
 use crate::sim::scenario::Layers;
+use fullmetal_proto::announce::carried::Carried;
 use fullmetal_proto::announce::liveness::Liveness;
 use fullmetal_proto::announce::newest::{self, Newest};
 use fullmetal_proto::swarm::Swarm;
@@ -36,6 +37,7 @@ impl World {
         let peer = Peer {
             swarm: Swarm::new(of.id.clone(), of.origin, of.weight, random.any()),
             newest: Newest::new(random.any()),
+            carried: Carried::new(of.id.clone(), random.any()),
             liveness: Liveness::new(of.id.clone()),
             wake: None,
             neighbours: BTreeMap::new(),
@@ -51,11 +53,20 @@ impl World {
         self.trace.note(self.now, "on", &[u64::from(node), u64::from(self.node(node).life)]);
         self.observe(Observation::Started { node });
         self.begin_to_meet(self.life(node));
-        if self.layers == Layers::Swarm || self.node(node).has_manifest {
-            self.want(node);
+        match self.layers {
+            Layers::Deployment => {
+                self.restore_carried(node);
+                self.help(node);
+                self.start_agent(node);
+            }
+            Layers::Announcement if !self.node(node).has_manifest => {}
+            _ => self.want(node),
         }
         if let Some(hint) = known {
             self.tell_newest(node, newest::Input::Verified { hint });
+        }
+        if node == 0 && self.layers == Layers::Deployment {
+            self.start_gateway();
         }
     }
 
@@ -67,6 +78,10 @@ impl World {
         self.trace.note(self.now, "off", &[u64::from(node), end as u64]);
         self.stop_transfers(node, end == End::Stop);
         let neighbours = self.nodes[node as usize].peer.take().map(|peer| peer.neighbours).unwrap_or_default();
+        self.nodes[node as usize].agent = None;
+        if node == 0 {
+            self.stop_gateway();
+        }
         self.advertised.remove(&node);
         for (other, neighbour) in neighbours {
             let (at, event) = match end {

@@ -8,7 +8,7 @@ use super::World;
 use super::event::{Event, Life, NodeId};
 use super::node::Neighbour;
 use crate::sim::engine::{Moment, Random};
-use fullmetal_proto::announce::{liveness, newest};
+use fullmetal_proto::announce::{carried, liveness, newest};
 use fullmetal_proto::swarm;
 use fullmetal_proto::swarm::limits::BAN;
 use std::collections::{BTreeMap, BTreeSet};
@@ -262,6 +262,7 @@ impl World {
         for (node, other) in [(dialer, listener), (listener, dialer)] {
             let peer = self.node(other).id.clone();
             self.tell_newest(node, newest::Input::Connected { peer: peer.clone() });
+            self.tell_carried(node, carried::Input::Connected { peer: peer.clone() });
             self.tell_liveness(node, liveness::Input::Connected { peer: peer.clone() });
             self.tell_swarm(node, swarm::Input::Connected { peer });
         }
@@ -279,6 +280,7 @@ impl World {
         self.nodes[node as usize].book.postpone(other, until);
         let peer = self.node(other).id.clone();
         self.tell_newest(node, newest::Input::Disconnected { peer: peer.clone() });
+        self.tell_carried(node, carried::Input::Disconnected { peer: peer.clone() });
         self.tell_liveness(node, liveness::Input::Disconnected { peer: peer.clone() });
         self.tell_swarm(node, swarm::Input::Disconnected { peer });
         self.look_in(life, 1_000);
