@@ -86,7 +86,7 @@ fn no_module_is_a_junk_drawer() {
 }
 
 /// Which words a folder's production code may not use, and why.
-const BANNED: [(&str, &[&str], &str); 6] = [
+const BANNED: [(&str, &[&str], &str); 10] = [
     (
         "proto/src",
         &[
@@ -120,7 +120,19 @@ const BANNED: [(&str, &[&str], &str); 6] = [
         &["fullmetal::repo", "fullmetal::peer", "libp2p", "quinn"],
         "the gateway talks to its peer's socket and to Hawkbit only",
     ),
+    ("simulations/src/sim/engine", UNSEEDED, "a simulated run depends on its scenario and seed alone"),
+    ("simulations/src/sim/flows", UNSEEDED, "a simulated run depends on its scenario and seed alone"),
+    ("simulations/src/sim/world", UNSEEDED, "a simulated run depends on its scenario and seed alone"),
+    (
+        "simulations/src/sim",
+        &["fn elect", "fn lease", "fn claim", "fn takeover", "rarest"],
+        "who fetches what from whom is the core's to decide, also in a simulation",
+    ),
 ];
+
+/// What would make two runs of one seed differ.
+const UNSEEDED: &[&str] =
+    &["std::fs", "std::net", "std::thread", "Instant::", "SystemTime", "HashMap", "HashSet", "getrandom", "f64", "f32"];
 
 #[test]
 fn imports_keep_their_direction() {

@@ -70,12 +70,12 @@ pub fn outcome(
     progress: impl FnMut(&World),
 ) -> Result<Outcome, ScenarioError> {
     let release = Release::new(&scenario.release, seed).map_err(|error| {
-        let place = super::scenario::Place { file: file.to_owned(), line: 1 };
+        let place = super::scenario::Place { file: file.into(), line: 1 };
         let reason = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
         let reason = reason.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         ScenarioError::Repo { place, key: "from_repo".to_owned(), reason }
     })?;
-    let mut world = World::new(scenario, release, seed, Trace::new(log), Checkers::default());
+    let mut world = World::new(scenario, release, seed, Trace::new(log), Checkers::all());
     let violation = world.run(scenario.until, progress);
     Ok(Outcome::of(&world, scenario, seed, violation))
 }

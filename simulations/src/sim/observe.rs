@@ -30,6 +30,11 @@ pub enum Observation {
         /// Which.
         pieces: Vec<u32>,
     },
+    /// Bytes of a run at central arrived.
+    CentralMoves {
+        /// At whose.
+        node: NodeId,
+    },
     /// A run at central is over; these of its pieces did not come.
     LeftToCentral {
         /// Who.
@@ -83,6 +88,20 @@ pub enum Observation {
         /// Epoch and counter.
         rank: (u64, u64),
     },
+    /// A node has everything that it needs.
+    Completed {
+        /// Who.
+        node: NodeId,
+    },
+    /// A device runs the release.
+    InForce {
+        /// Who.
+        node: NodeId,
+    },
+    /// A second of virtual time is over.
+    Second,
+    /// Something came from outside: the network was divided or became whole.
+    Disturbed,
     /// A node was started.
     Started {
         /// Who.

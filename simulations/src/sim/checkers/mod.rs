@@ -1,5 +1,23 @@
 //! Rules that hold at every event, each with a name.
 
+mod bounded;
+mod contract;
+mod counters;
+mod idle;
+mod leases;
+mod once;
+#[cfg(test)]
+mod tests;
+mod verified;
+
+pub use bounded::Bounded;
+pub use contract::Contract;
+pub use counters::Counters;
+pub use idle::Idle;
+pub use leases::Leases;
+pub use once::Once;
+pub use verified::Verified;
+
 use super::engine::Moment;
 use super::observe::Observation;
 use super::world::World;
@@ -38,6 +56,19 @@ pub struct Checkers {
 }
 
 impl Checkers {
+    /// All rules that there are.
+    pub fn all() -> Self {
+        Checkers::new(vec![
+            Box::new(Verified::default()),
+            Box::new(Leases::default()),
+            Box::new(Counters::default()),
+            Box::new(Once),
+            Box::new(Contract),
+            Box::new(Bounded),
+            Box::new(Idle::default()),
+        ])
+    }
+
     /// These rules.
     pub fn new(all: Vec<Box<dyn Checker>>) -> Self {
         Checkers { all, violation: None }

@@ -1,7 +1,8 @@
 //! What is wrong with a scenario, and where.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Why a scenario cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,7 @@ pub enum ScenarioError {
         /// The valid key that is nearest.
         meant: Option<String>,
         /// All valid keys.
-        known: Vec<String>,
+        known: Box<[String]>,
     },
     /// A key that must be there and is not.
     #[error("{place}: {section} lacks `{key}`: expected {expected}")]
@@ -73,7 +74,7 @@ pub enum ScenarioError {
         /// The valid name that is nearest.
         meant: Option<String>,
         /// All valid names.
-        known: Vec<String>,
+        known: Box<[String]>,
     },
     /// The repository that the release is read from is not as it should be.
     #[error("{place}: `{key}`: {reason}")]
@@ -91,7 +92,7 @@ pub enum ScenarioError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// As it was given.
-    pub file: PathBuf,
+    pub file: Arc<Path>,
     /// From 1.
     pub line: usize,
 }

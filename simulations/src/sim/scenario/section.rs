@@ -16,7 +16,7 @@ pub(super) struct Source<'a> {
 impl Source<'_> {
     pub fn place(&self, at: usize) -> Place {
         let before = self.text.get(..at).unwrap_or(self.text);
-        Place { file: self.file.to_owned(), line: before.matches('\n').count() + 1 }
+        Place { file: self.file.into(), line: before.matches('\n').count() + 1 }
     }
 }
 
@@ -176,7 +176,7 @@ impl<'a> Section<'a> {
     pub fn unknown_name(&self, key: &str, name: &str, names: &[String]) -> ScenarioError {
         let meant = nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
         let (place, key, name) = (self.place_of(key), key.to_owned(), name.to_owned());
-        ScenarioError::UnknownName { place, key, name, meant, known: names.to_vec() }
+        ScenarioError::UnknownName { place, key, name, meant, known: names.into() }
     }
 
     /// Errs when there is a key that was not asked for.
@@ -201,7 +201,7 @@ impl<'a> Section<'a> {
         if let Some(slip) = slips.find(|k| nearest(k.get_ref(), [key]).is_some()) {
             let (place, section) = (self.source.place(slip.span().start), self.name.clone());
             let (written, meant) = (slip.get_ref().to_string(), Some(key.to_owned()));
-            return ScenarioError::UnknownKey { place, key: written, section, meant, known: Vec::new() };
+            return ScenarioError::UnknownKey { place, key: written, section, meant, known: Box::default() };
         }
         let (place, section) = (self.place(), self.name.clone());
         ScenarioError::MissingKey { place, section, key: key.to_owned(), expected: expected.to_owned() }

@@ -44,6 +44,8 @@ pub struct Journal {
     pub record: Option<Vec<u8>>,
     /// Reports that the gateway is not known to have.
     pub spool: BTreeMap<u64, Report>,
+    /// The release is in its store.
+    pub imported: bool,
     /// The version in force.
     pub current: Option<Digest>,
 }
@@ -206,9 +208,15 @@ impl World {
                 self.hand_over_report(node, kept);
                 self.tell_agent(node, Input::Spooled { counter });
             }
-            Done::Work(input) => self.tell_agent(node, input),
+            Done::Work(input) => {
+                self.nodes[node as usize].journal.imported |= matches!(input, Input::Imported { .. });
+                self.tell_agent(node, input);
+            }
             Done::InForce(commit, input) => {
                 self.nodes[node as usize].journal.current = commit;
+                if commit.is_some() {
+                    self.observe(Observation::InForce { node });
+                }
                 self.trace.note(self.now, "in force", &[u64::from(node), u64::from(commit.is_some())]);
                 self.tell_agent(node, input);
                 if let (Some(commit), Some(name)) = (commit, app()) {

@@ -169,12 +169,12 @@ impl World {
             }
             Body::Carried => {
                 let server = from.and_then(|server| self.node(server).carries.get(&digest)).cloned();
-                self.pulled_carried(node, server.filter(|_| self.reaches(node, from)), digest);
+                self.pulled_carried(node, server.filter(|_| self.is_within_reach(node, from)), digest);
             }
         }
     }
 
-    fn reaches(&self, node: NodeId, other: Option<NodeId>) -> bool {
+    fn is_within_reach(&self, node: NodeId, other: Option<NodeId>) -> bool {
         other.is_none_or(|other| self.reach(node, other) && self.node(other).is_on())
     }
 

@@ -32,6 +32,8 @@ pub struct Fetching {
 pub enum Event {
     /// A device is switched on.
     PowerOn(NodeId),
+    /// A second is over: what lasts is looked at.
+    Second,
     /// The release is decided on.
     Decided,
     /// Something of a scenario's list happens, to its how manieth target.

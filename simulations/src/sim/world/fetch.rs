@@ -148,19 +148,22 @@ impl World {
         let Some(fetch) = self.fetch(fetching) else { return };
         let from_central = matches!(fetch.from, From::Central(_));
         let is_storing = matches!(fetch.from, From::Neighbour { stage: Stage::Arrived, .. });
-        if moved - fetch.pace_moved >= PACE_BYTES_MIN || is_storing {
+        if moved.saturating_sub(fetch.pace_moved) >= PACE_BYTES_MIN || is_storing {
             (fetch.pace_at, fetch.pace_moved) = (now, moved);
         } else if now.since(fetch.pace_at) >= PACE {
             let why = if from_central { Failure::OriginUnreachable } else { Failure::Stalled };
             return self.ended(fetching, why);
         }
-        let news = moved - fetch.told;
+        let news = moved.saturating_sub(fetch.told);
         if news >= TOLD_MIN {
             fetch.told = moved;
         }
         self.queue.put(now.after(LOOK), Event::Look(fetching));
         if news >= TOLD_MIN {
             let (transfer, bytes) = (fetching.transfer, news);
+            if from_central {
+                self.observe(Observation::CentralMoves { node });
+            }
             self.tell_swarm(node, Input::Progress { transfer, bytes });
         }
     }
@@ -171,7 +174,7 @@ impl World {
         let node = self.nodes.get(fetching.client.node as usize)?;
         let peer = node.peer.as_ref().filter(|_| node.life == fetching.client.life)?;
         let fetch = peer.fetches.get(&fetching.transfer)?;
-        let of_flow = |flow| self.flows.moved(flow, now).unwrap_or(0);
+        let of_flow = |flow| self.site.content(self.flows.moved(flow, now).unwrap_or(0));
         let moving: u64 = match &fetch.from {
             From::Neighbour { stage: Stage::Flows(flow), .. } => of_flow(*flow),
             From::Neighbour { .. } => 0,

@@ -4,6 +4,7 @@ use super::World;
 use super::event::{Event, NodeId};
 use super::node::From;
 use super::power::End;
+use crate::sim::observe::Observation;
 use crate::sim::scenario::{Action, OriginMood, Targets, When};
 
 impl World {
@@ -128,6 +129,7 @@ impl World {
     /// These are a part of their own from now on.
     fn divide(&mut self, targets: &[NodeId]) {
         self.parts += 1;
+        self.observe(Observation::Disturbed);
         targets.iter().for_each(|node| self.nodes[*node as usize].part = self.parts);
         self.hang(|world, client, server| !world.reach(client, server));
         for node in targets {
@@ -149,6 +151,7 @@ impl World {
 
     fn unite(&mut self, targets: &[NodeId]) {
         targets.iter().for_each(|node| self.nodes[*node as usize].part = 0);
+        self.observe(Observation::Disturbed);
         self.release_held();
         self.unhang();
     }

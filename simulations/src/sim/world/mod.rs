@@ -8,6 +8,7 @@ mod control;
 mod event;
 mod fetch;
 mod figures;
+mod furnish;
 mod gateway;
 mod happen;
 mod node;
@@ -16,6 +17,7 @@ mod power;
 mod serve;
 mod site;
 mod topology;
+mod views;
 
 pub use event::NodeId;
 pub use figures::Figures;
@@ -26,7 +28,7 @@ use super::engine::{Moment, Queue, Random, Trace};
 use super::flows::Flows;
 use super::observe::Observation;
 use super::release::Release;
-use super::scenario::{Group, Happening, Layers, Manner, OriginMood, Scenario};
+use super::scenario::{Group, Happening, Layers, OriginMood, Scenario};
 use event::{Body, Event, Fetching, Life};
 use fullmetal_proto::wire::Announcement;
 use fullmetal_proto::wire::gossip::Hint;
@@ -38,6 +40,8 @@ use topology::Advertised;
 
 /// Events that may be handled in one run; more is a loop.
 const EVENTS_MAX: u64 = 4_000_000_000;
+/// Microseconds.
+const SECOND: u64 = 1_000_000;
 /// Events between two looks at how far everything is.
 const LOOK_EVENTS: u64 = 64;
 
@@ -172,58 +176,6 @@ impl World {
         world
     }
 
-    /// Puts nodes where the scenario says, and plans what happens.
-    fn furnish(&mut self, scenario: &Scenario) {
-        let mut has = Random::new(self.seed, "has");
-        let mut on = Random::new(self.seed, "on");
-        self.add(&scenario.gateway, None, 0, None, &mut has);
-        self.plan_power_on(0, scenario.gateway.on.from);
-        for (index, group) in scenario.groups.iter().enumerate() {
-            self.first_of.push(self.nodes.len() as NodeId);
-            let cell = group.wifi.map(|rate| self.flows.link(rate));
-            for n in 0..group.devices {
-                let node = self.nodes.len() as NodeId;
-                self.add(group, Some(index), n, cell, &mut has);
-                self.plan_power_on(node, group.on.from + on.below(group.on.over.max(1)));
-            }
-        }
-        self.plan_happenings();
-        if self.layers >= Layers::Announcement {
-            self.pending += 1;
-            self.queue.put(Moment(scenario.release.announced), Event::Decided);
-        }
-    }
-
-    fn plan_power_on(&mut self, node: NodeId, us: u64) {
-        self.pending += 1;
-        self.queue.put(Moment(us), Event::PowerOn(node));
-    }
-
-    fn add(
-        &mut self,
-        group: &Group,
-        index: Option<usize>,
-        n: usize,
-        cell: Option<super::flows::LinkId>,
-        has: &mut Random,
-    ) {
-        let name = if index.is_some() { format!("{}-{n}", group.name) } else { group.name.clone() };
-        // The scenario's reader has checked that such names are device ids.
-        let Ok(id) = name.parse::<DeviceId>() else { return };
-        let links = (self.flows.link(group.port), self.flows.link(group.port), cell);
-        let cache = self.release.share(group.has, has);
-        let mut node = Node::new(id.clone(), group, links, cache);
-        node.group = index;
-        node.hall = self.site.halls.iter().position(|hall| *hall == group.hall).unwrap_or(0);
-        if index.is_some() && group.manner == Manner::Honest {
-            self.needed += self.release.bytes;
-            self.figures.gained += self.release.length_of(&node.cache);
-            self.honest += 1;
-        }
-        self.ids.insert(id, self.nodes.len() as NodeId);
-        self.nodes.push(node);
-    }
-
     /// Runs until everybody has everything and nothing is planned any more, a checker objects, or `until`.
     pub fn run(&mut self, until: Moment, mut progress: impl FnMut(&World)) -> Option<Violation> {
         while !self.is_over() && self.figures.events < EVENTS_MAX {
@@ -256,22 +208,6 @@ impl World {
         (!lacking || self.lacking().next().is_none()) && (self.layers < Layers::Deployment || self.reported())
     }
 
-    /// Whether the end of each device that is on is known at the gateway, or the gateway is gone.
-    pub fn reported(&self) -> bool {
-        let counted = self.devices().filter(|n| n.manner == Manner::Honest && n.is_on());
-        !self.node(0).is_on() || self.all_reported(counted.map(|n| &n.id))
-    }
-
-    /// Honest devices that are on and lack something.
-    pub fn lacking(&self) -> impl Iterator<Item = &Node> {
-        self.devices().filter(|node| node.manner == Manner::Honest && node.is_on() && node.done_at.is_none())
-    }
-
-    /// All devices.
-    pub fn devices(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().filter(|node| node.group.is_some())
-    }
-
     /// Flows first: what has arrived by now is there before anything else happens.
     fn step(&mut self) {
         if self.flows.next_at().is_some_and(|at| at <= self.now) {
@@ -285,6 +221,10 @@ impl World {
             Event::PowerOn(node) => {
                 self.pending -= 1;
                 self.power_on(node);
+            }
+            Event::Second => {
+                self.observe(Observation::Second);
+                self.queue.put(self.now.after(SECOND), Event::Second);
             }
             Event::Decided => self.decided(),
             Event::Happens(index, step) => self.happens(index, step),
@@ -342,74 +282,5 @@ impl World {
         let mut checkers = std::mem::take(&mut self.checkers);
         checkers.observe(self.now, self, &observation);
         self.checkers = checkers;
-    }
-
-    /// One node.
-    pub fn node(&self, node: NodeId) -> &Node {
-        &self.nodes[node as usize]
-    }
-
-    fn index(&self, device: &DeviceId) -> Option<NodeId> {
-        self.ids.get(device).copied()
-    }
-
-    fn port_of(&self, node: NodeId) -> u64 {
-        self.group_of(node).port
-    }
-
-    fn manner_of(&self, node: NodeId) -> Manner {
-        self.group_of(node).manner
-    }
-
-    fn group_of(&self, node: NodeId) -> &Group {
-        self.node(node).group.map_or(&self.gateway, |group| &self.groups[group])
-    }
-}
-
-/// What a run is measured by.
-impl World {
-    /// The time.
-    pub fn now(&self) -> Moment {
-        self.now
-    }
-
-    /// The counters.
-    pub fn figures(&self) -> &Figures {
-        &self.figures
-    }
-
-    /// What happened.
-    pub fn trace(&self) -> &Trace {
-        &self.trace
-    }
-
-    /// The release.
-    pub fn release(&self) -> &Release {
-        &self.release
-    }
-
-    /// What all honest devices have of what they need, in millionths.
-    pub fn progress(&self) -> u32 {
-        (u128::from(self.figures.gained) * 1_000_000 / u128::from(self.needed.max(1))) as u32
-    }
-
-    /// Bytes over the uplink.
-    pub fn uplink_bytes(&self) -> u64 {
-        self.flows.carried(self.site.uplink, self.now)
-    }
-
-    /// Bytes of one copy on the uplink, packets counted.
-    pub fn one_copy_bytes(&self) -> u64 {
-        self.site.on_wire(self.release.one_copy)
-    }
-
-    /// Bytes over all trunks, into all devices' ports and over the air.
-    pub fn local_bytes(&self) -> (u64, u64, u64) {
-        let carried = |link| self.flows.carried(link, self.now);
-        let trunks = self.site.trunks.values().map(|(link, _)| carried(*link)).sum();
-        let ports = self.nodes.iter().map(|node| carried(node.down)).sum();
-        let mut cells: Vec<_> = self.nodes.iter().filter_map(|node| node.cell).collect();
-        cells.dedup();
-        (trunks, ports, cells.into_iter().map(carried).sum())
     }
 }

@@ -61,6 +61,8 @@ pub struct Node {
     pub life: u32,
     /// Its peer, while that runs.
     pub peer: Option<Box<Peer>>,
+    /// Whether its peer was told to get the release and lacks some of it.
+    pub needs: bool,
     /// When it first had all that it needs.
     pub done_at: Option<Moment>,
 }
@@ -207,6 +209,7 @@ impl Node {
             carries: BTreeMap::new(),
             life: 0,
             peer: None,
+            needs: false,
             done_at: None,
         }
     }
@@ -219,5 +222,43 @@ impl Node {
     /// Microseconds from a piece's last byte until it is hashed, synced and named.
     pub fn storing(&self, bytes: u64) -> u64 {
         self.sync + bytes * 1_000_000 / self.disk
+    }
+}
+
+/// How much a peer has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Open connections.
+    pub neighbours: usize,
+    /// Requests to neighbours under way, and most of them to one.
+    pub requests: usize,
+    /// See [`Load::requests`].
+    pub requests_to_one: usize,
+    /// Runs at central under way.
+    pub runs: usize,
+    /// Requests that wait to be served.
+    pub queue: usize,
+}
+
+impl Node {
+    /// How much its peer has to do; nothing while that does not run.
+    pub fn load(&self) -> Load {
+        let Some(peer) = &self.peer else { return Load::default() };
+        let mut load = Load { neighbours: peer.neighbours.len(), queue: peer.uploads.queue.len(), ..Load::default() };
+        let mut by_server: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for fetch in peer.fetches.values() {
+            match &fetch.from {
+                From::Neighbour { server, .. } => *by_server.entry(*server).or_default() += 1,
+                From::Central(_) => load.runs += 1,
+            }
+        }
+        load.requests = by_server.values().sum();
+        load.requests_to_one = by_server.into_values().max().unwrap_or(0);
+        load
+    }
+
+    /// Nodes with which its peer has open connections.
+    pub fn neighbours(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peer.iter().flat_map(|peer| peer.neighbours.keys().copied())
     }
 }

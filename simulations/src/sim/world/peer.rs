@@ -153,6 +153,7 @@ impl World {
         let is_device = self.node(node).group.is_some();
         let need = if is_device { Bitmap::full(pieces) } else { Bitmap::new(pieces) };
         let whole = need.is_subset_of(&self.node(node).cache);
+        self.nodes[node as usize].needs = is_device && !whole;
         self.want_pieces(node, need);
         if whole {
             self.complete(node);
@@ -174,12 +175,16 @@ impl World {
         let now = self.now;
         self.agent_has_pieces(node);
         let of = &mut self.nodes[node as usize];
+        of.needs = false;
         if of.group.is_none() || of.done_at.is_some() {
             return;
         }
+        let is_honest = of.manner == crate::sim::scenario::Manner::Honest;
         of.done_at = Some(now);
-        let honest = of.manner == crate::sim::scenario::Manner::Honest;
         self.trace.note(now, "complete", &[u64::from(node)]);
-        self.figures.completed(now, honest);
+        self.figures.completed(now, is_honest);
+        if is_honest {
+            self.observe(Observation::Completed { node });
+        }
     }
 }

@@ -79,6 +79,7 @@ impl World {
         self.stop_transfers(node, end == End::Stop);
         let neighbours = self.nodes[node as usize].peer.take().map(|peer| peer.neighbours).unwrap_or_default();
         self.nodes[node as usize].agent = None;
+        self.nodes[node as usize].needs = false;
         if node == 0 {
             self.stop_gateway();
         }
@@ -92,7 +93,10 @@ impl World {
         }
         if end == End::PowerCut {
             self.lose_unsynced(node);
-            self.nodes[node as usize].done_at = None;
+            let of = &mut self.nodes[node as usize];
+            if !of.cache.is_full() && !of.journal.imported {
+                of.done_at = None;
+            }
         }
         self.observe(Observation::Gone { node });
     }

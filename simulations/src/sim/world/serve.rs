@@ -174,7 +174,8 @@ impl World {
                 if !matches(self, client, server) {
                     continue;
                 }
-                let (client, piece_moved) = (self.life(client), self.flows.moved(flow, self.now).unwrap_or(0));
+                let client = self.life(client);
+                let piece_moved = self.site.content(self.flows.moved(flow, self.now).unwrap_or(0));
                 self.end_flow(flow);
                 let fetching = Fetching { client, transfer };
                 let release = self.release.clone();

@@ -63,6 +63,11 @@ impl Site {
         self.network.gossip_loss
     }
 
+    /// Bytes of content in so many bytes on the wire.
+    pub fn content(&self, on_wire: u64) -> u64 {
+        (u128::from(on_wire) * 1_000_000 / (1_000_000 + u128::from(self.network.overhead))) as u64
+    }
+
     /// Bytes on the wire for so many bytes of content.
     pub fn on_wire(&self, bytes: u64) -> u64 {
         bytes + bytes * u64::from(self.network.overhead) / 1_000_000

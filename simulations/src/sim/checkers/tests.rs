@@ -1,0 +1,115 @@
+use super::*;
+use crate::sim::engine::Trace;
+use crate::sim::release::Release;
+use crate::sim::scenario::Scenario;
+use fullmetal_proto::wire::ReportState;
+use std::path::Path;
+
+const SCENARIO: &str = r#"
+name = "three"
+layers = "swarm"
+[network]
+uplink = "20 Mbit/s"
+[[group]]
+name = "hall"
+devices = 3
+[release]
+size = "4 MiB"
+"#;
+
+fn world() -> World {
+    let scenario = Scenario::parse(SCENARIO, Path::new("three.toml")).unwrap();
+    let release = Release::new(&scenario.release, 1).unwrap();
+    World::new(&scenario, release, 1, Trace::new(None), Checkers::default())
+}
+
+/// Shows a checker these, a second apart; what it says last.
+fn shown(mut checker: impl Checker, world: &World, observations: &[Observation]) -> Result<(), String> {
+    let mut result = Ok(());
+    for (i, observation) in observations.iter().enumerate() {
+        assert_eq!(result, Ok(()), "before {observation:?}");
+        result = checker.observe(Moment::from_millis(100_000 + 1_000 * i as u64), world, observation);
+    }
+    result
+}
+
+fn stored(node: u32, piece: u32) -> Observation {
+    Observation::Stored { node, piece, from_central: true }
+}
+
+#[test]
+fn serving_a_piece_before_it_is_verified_is_noticed() {
+    let world = world();
+    let served = Observation::Served { server: 1, piece: 0 };
+    let started = Observation::Started { node: 1 };
+    assert!(shown(Verified::default(), &world, &[started.clone(), stored(1, 0), served.clone()]).is_ok());
+    assert!(shown(Verified::default(), &world, &[started, stored(1, 1), served]).is_err());
+}
+
+#[test]
+fn being_complete_or_in_force_without_all_pieces_is_noticed() {
+    let world = world();
+    let (started, completed) = (Observation::Started { node: 1 }, Observation::Completed { node: 1 });
+    let whole = [started.clone(), stored(1, 0), stored(1, 1), completed.clone(), Observation::InForce { node: 1 }];
+    assert!(shown(Verified::default(), &world, &whole).is_ok());
+    assert!(shown(Verified::default(), &world, &[started, stored(1, 0), completed]).is_err());
+    assert!(shown(Verified::default(), &world, &[Observation::InForce { node: 1 }]).is_err());
+}
+
+#[test]
+fn a_second_lease_on_a_piece_is_noticed_unless_something_came_between() {
+    let world = world();
+    let asks = |node| Observation::AskedCentral { node, pieces: vec![0, 1] };
+    let moves = Observation::CentralMoves { node: 1 };
+    assert!(shown(Leases::default(), &world, &[asks(1), moves.clone(), asks(2)]).is_err());
+    assert!(shown(Leases::default(), &world, &[asks(1), asks(2)]).is_ok(), "nothing moves: the lease runs out");
+    assert!(shown(Leases::default(), &world, &[asks(1), Observation::Gone { node: 3 }, moves, asks(2)]).is_ok());
+    assert!(shown(Leases::default(), &world, &[asks(1), stored(1, 0), stored(1, 1), asks(2)]).is_ok());
+    let left = Observation::LeftToCentral { node: 1, pieces: vec![1] };
+    assert!(shown(Leases::default(), &world, &[asks(1), stored(1, 0), left, asks(2)]).is_ok());
+}
+
+#[test]
+fn a_counter_that_goes_back_is_noticed() {
+    let world = world();
+    let accepted = |counter| Observation::Accepted { node: 1, rank: (1, counter) };
+    assert!(shown(Counters::default(), &world, &[accepted(1), accepted(2), accepted(2)]).is_ok());
+    assert!(shown(Counters::default(), &world, &[accepted(2), accepted(1)]).is_err());
+    let counted = |counter| Observation::Counted { rank: (1, counter) };
+    assert!(shown(Counters::default(), &world, &[counted(2), counted(1)]).is_err());
+    let report = |counter, state| Observation::Reported { node: 1, counter, action: 1, state };
+    let (fetching, staged) = (ReportState::Fetching, ReportState::Staged);
+    let again = [report(4, fetching), report(5, staged), report(4, fetching)];
+    assert!(shown(Counters::default(), &world, &again).is_ok());
+    assert!(shown(Counters::default(), &world, &[report(5, fetching), report(4, staged)]).is_err());
+    assert!(shown(Counters::default(), &world, &[report(5, fetching), report(5, staged)]).is_err());
+}
+
+#[test]
+fn a_second_end_of_an_action_is_noticed() {
+    let world = world();
+    let device = world.node(1).id.clone();
+    let end = |counter| Observation::Delivered { device: device.clone(), action: 1, counter, first: 7 };
+    assert!(shown(Once, &world, &[end(7), end(7)]).is_ok());
+    assert!(shown(Once, &world, &[end(7), end(8)]).is_err());
+}
+
+#[test]
+fn a_broken_contract_and_a_second_gateway_are_noticed() {
+    let world = world();
+    let broken = Observation::Contract { node: 1, what: "started twice".to_owned() };
+    assert!(shown(Contract, &world, &[broken]).is_err());
+    assert!(shown(Contract, &world, &[Observation::Alarm { node: 1 }]).is_err());
+    assert!(shown(Contract, &world, &[Observation::Second]).is_ok());
+}
+
+#[test]
+fn the_first_rule_that_breaks_is_told() {
+    let world = world();
+    let mut checkers = Checkers::all();
+    let at = Moment::from_millis(5);
+    checkers.observe(at, &world, &Observation::InForce { node: 1 });
+    checkers.observe(Moment::from_millis(6), &world, &Observation::Alarm { node: 1 });
+    let violation = checkers.violation().unwrap();
+    assert_eq!((violation.checker, violation.at), ("verified", at));
+}

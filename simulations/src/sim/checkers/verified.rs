@@ -1,0 +1,52 @@
+//! Nothing that was not verified is served, counted as there, or in force.
+
+use super::Checker;
+use crate::sim::engine::Moment;
+use crate::sim::observe::Observation;
+use crate::sim::scenario::Manner;
+use crate::sim::world::{NodeId, World};
+use fullmetal_proto::Bitmap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Keeps its own account of what was verified where.
+#[derive(Debug, Default)]
+pub struct Verified {
+    pieces: BTreeMap<NodeId, Bitmap>,
+    whole: BTreeSet<NodeId>,
+}
+
+impl Checker for Verified {
+    fn name(&self) -> &'static str {
+        "verified"
+    }
+
+    fn observe(&mut self, _: Moment, world: &World, observation: &Observation) -> Result<(), String> {
+        match observation {
+            // What a power cut left on the disk was verified before, or is not there any more.
+            Observation::Started { node } => {
+                self.pieces.insert(*node, world.node(*node).cache.clone());
+            }
+            Observation::Stored { node, piece, .. } => {
+                self.pieces.entry(*node).or_default().set(*piece);
+            }
+            Observation::Served { server, piece } => {
+                let lies = world.node(*server).manner != Manner::Honest;
+                let has = self.pieces.get(server).is_some_and(|pieces| pieces.get(*piece));
+                if !lies && !has {
+                    return Err(format!("{} serves piece {piece}, which it never verified", world.node(*server).id));
+                }
+            }
+            Observation::Completed { node } => {
+                if !self.pieces.get(node).is_some_and(Bitmap::is_full) {
+                    return Err(format!("{} is complete without having verified all pieces", world.node(*node).id));
+                }
+                self.whole.insert(*node);
+            }
+            Observation::InForce { node } if !self.whole.contains(node) => {
+                return Err(format!("{} runs a release that it never had whole", world.node(*node).id));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

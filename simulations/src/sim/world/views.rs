@@ -1,0 +1,118 @@
+//! What can be asked of a world: by checkers, by who measures it, and by its own parts.
+
+use super::{Figures, Node, NodeId, World};
+use crate::sim::engine::{Moment, Trace};
+use crate::sim::release::Release;
+use crate::sim::scenario::{Group, Manner};
+use fullmetal_proto::DeviceId;
+
+/// Nodes.
+impl World {
+    /// Whether the end of each device that is on is known at the gateway, or the gateway is gone.
+    pub fn reported(&self) -> bool {
+        let counted = self.devices().filter(|n| n.manner == Manner::Honest && n.is_on());
+        !self.node(0).is_on() || self.all_reported(counted.map(|n| &n.id))
+    }
+
+    /// Honest devices that are on and lack something.
+    pub fn lacking(&self) -> impl Iterator<Item = &Node> {
+        self.devices().filter(|node| node.manner == Manner::Honest && node.is_on() && node.done_at.is_none())
+    }
+
+    /// All devices.
+    pub fn devices(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.group.is_some())
+    }
+
+    /// One node.
+    pub fn node(&self, node: NodeId) -> &Node {
+        &self.nodes[node as usize]
+    }
+
+    pub(super) fn index(&self, device: &DeviceId) -> Option<NodeId> {
+        self.ids.get(device).copied()
+    }
+
+    pub(super) fn port_of(&self, node: NodeId) -> u64 {
+        self.group_of(node).port
+    }
+
+    pub(super) fn manner_of(&self, node: NodeId) -> Manner {
+        self.group_of(node).manner
+    }
+
+    pub(super) fn group_of(&self, node: NodeId) -> &Group {
+        self.node(node).group.map_or(&self.gateway, |group| &self.groups[group])
+    }
+}
+
+/// What checkers look at.
+impl World {
+    /// How many nodes there are, the gateway's included.
+    pub fn len(&self) -> NodeId {
+        self.nodes.len() as NodeId
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Whether two nodes are in the same part of the network.
+    pub fn reaches(&self, a: NodeId, b: NodeId) -> bool {
+        self.reach(a, b)
+    }
+
+    /// The node of a device.
+    pub fn find(&self, device: &DeviceId) -> Option<NodeId> {
+        self.index(device)
+    }
+}
+
+/// What a run is measured by.
+impl World {
+    /// The time.
+    pub fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// The counters.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// What happened.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The release.
+    pub fn release(&self) -> &Release {
+        &self.release
+    }
+
+    /// What all honest devices have of what they need, in millionths.
+    pub fn progress(&self) -> u32 {
+        (u128::from(self.figures.gained) * 1_000_000 / u128::from(self.needed.max(1))) as u32
+    }
+
+    /// Bytes over the uplink.
+    pub fn uplink_bytes(&self) -> u64 {
+        self.flows.carried(self.site.uplink, self.now)
+    }
+
+    /// Bytes of one copy on the uplink, packets counted.
+    pub fn one_copy_bytes(&self) -> u64 {
+        self.site.on_wire(self.release.one_copy)
+    }
+
+    /// Bytes over all trunks, into all devices' ports and over the air.
+    pub fn local_bytes(&self) -> (u64, u64, u64) {
+        let carried = |link| self.flows.carried(link, self.now);
+        let trunks = self.site.trunks.values().map(|(link, _)| carried(*link)).sum();
+        let ports = self.nodes.iter().map(|node| carried(node.down)).sum();
+        let mut cells: Vec<_> = self.nodes.iter().filter_map(|node| node.cell).collect();
+        cells.dedup();
+        (trunks, ports, cells.into_iter().map(carried).sum())
+    }
+}
