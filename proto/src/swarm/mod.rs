@@ -16,6 +16,7 @@ pub mod limits;
 mod local;
 mod neighbours;
 mod outcomes;
+mod peers;
 mod random;
 mod requests;
 mod runs;

@@ -1,8 +1,9 @@
 //! The peers we are connected to: what they were told, and how well they serve us.
 
 use super::backoff::Backoff;
+use super::peers::Slot;
 use super::table::TableKey;
-use crate::{DeviceId, Timestamp};
+use crate::Timestamp;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
@@ -23,16 +24,30 @@ pub(super) struct Neighbour {
 
 #[derive(Debug, Default)]
 struct News {
-    /// The newest status of each peer that it has from us, or we from it.
-    told: BTreeMap<DeviceId, Told>,
+    /// By number, the newest status of each peer that it has from us, or we from it.
+    told: Vec<Told>,
     /// Statuses to send, and when each is due.
-    due: BTreeMap<DeviceId, Timestamp>,
+    due: BTreeMap<Slot, Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Told {
-    seq: u64,
+    /// Statuses with lower sequence numbers are no news.
+    below: u64,
     at: Timestamp,
+}
+
+impl News {
+    fn told(&self, peer: Slot) -> Told {
+        self.told.get(peer.index()).copied().unwrap_or_default()
+    }
+
+    fn tell(&mut self, peer: Slot, told: Told) {
+        if self.told.len() <= peer.index() {
+            self.told.resize(peer.index() + 1, Told::default());
+        }
+        self.told[peer.index()] = told;
+    }
 }
 
 impl Neighbour {
@@ -47,39 +62,32 @@ impl Neighbour {
     }
 
     /// It is known to have this status, whoever sent it.
-    pub(super) fn knows(&mut self, key: TableKey, peer: &DeviceId, seq: u64, now: Timestamp) {
-        self.news.entry(key).or_default().told.insert(peer.clone(), Told { seq, at: now });
+    pub(super) fn knows(&mut self, key: TableKey, peer: Slot, seq: u64, now: Timestamp) {
+        self.news.entry(key).or_default().tell(peer, Told { below: seq + 1, at: now });
     }
 
     /// Queues a status unless it has it; `pause` is kept since the last one of that peer.
-    pub(super) fn tell(
-        &mut self,
-        key: TableKey,
-        peer: &DeviceId,
-        seq: u64,
-        pause: std::time::Duration,
-        now: Timestamp,
-    ) {
+    pub(super) fn tell(&mut self, key: TableKey, peer: Slot, seq: u64, pause: std::time::Duration, now: Timestamp) {
         let news = self.news.entry(key).or_default();
-        let told = news.told.get(peer).copied();
-        if told.is_some_and(|told| told.seq >= seq) {
+        let told = news.told(peer);
+        if told.below > seq {
             return;
         }
-        let at = told.map_or(now, |told| told.at.after(pause)).max(now);
-        news.due.entry(peer.clone()).and_modify(|due| *due = at.min(*due)).or_insert(at);
+        let at = if told.below == 0 { now } else { told.at.after(pause).max(now) };
+        news.due.entry(peer).and_modify(|due| *due = at.min(*due)).or_insert(at);
         self.due_first = Some(self.due_first.map_or(at, |first| first.min(at)));
     }
 
     /// Whether a queued status is still news for it.
-    pub(super) fn is_news(&self, key: TableKey, peer: &DeviceId, seq: u64) -> bool {
-        self.news.get(&key).and_then(|news| news.told.get(peer)).is_none_or(|told| told.seq < seq)
+    pub(super) fn is_news(&self, key: TableKey, peer: Slot, seq: u64) -> bool {
+        self.news.get(&key).is_none_or(|news| news.told(peer).below <= seq)
     }
 
     /// What it was told or shall be told of a peer is void: the peer is forgotten.
-    pub(super) fn forget(&mut self, key: TableKey, peer: &DeviceId) {
+    pub(super) fn forget(&mut self, key: TableKey, peer: Slot) {
         if let Some(news) = self.news.get_mut(&key) {
-            news.told.remove(peer);
-            news.due.remove(peer);
+            news.tell(peer, Told::default());
+            news.due.remove(&peer);
         }
     }
 
@@ -94,17 +102,17 @@ impl Neighbour {
     }
 
     /// The table with the longest waiting status, and its peers whose statuses are due.
-    pub(super) fn due(&self, now: Timestamp) -> Option<(TableKey, Vec<DeviceId>)> {
+    pub(super) fn due(&self, now: Timestamp) -> Option<(TableKey, Vec<Slot>)> {
         let first = |news: &News| news.due.values().min().copied();
         let firsts = self.news.iter().filter_map(|(key, news)| Some((first(news)?, *key, news)));
         let (_, key, news) = firsts.filter(|(at, ..)| *at <= now).min_by_key(|(at, ..)| *at)?;
-        Some((key, news.due.iter().filter(|(_, at)| **at <= now).map(|(peer, _)| peer.clone()).collect()))
+        Some((key, news.due.iter().filter(|(_, at)| **at <= now).map(|(peer, _)| *peer).collect()))
     }
 
     /// Takes a status off the queue.
-    pub(super) fn unqueue(&mut self, key: TableKey, peer: &DeviceId) {
+    pub(super) fn unqueue(&mut self, key: TableKey, peer: Slot) {
         if let Some(news) = self.news.get_mut(&key) {
-            news.due.remove(peer);
+            news.due.remove(&peer);
         }
     }
 

@@ -7,9 +7,9 @@ use super::limits::{
     REFUSAL, RENEW,
 };
 use super::local::Local;
+use super::peers::{Peers, Slot};
 use crate::wire::transfer::PeerStatus;
 use crate::{Bitmap, DeviceId, Digest, Timestamp};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A manifest and how many pieces it is said to have: a lie about the number is about another table.
@@ -22,7 +22,7 @@ pub(super) struct TableKey {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     /// Others, by their newest statuses.
-    pub(super) peers: BTreeMap<DeviceId, Known>,
+    pub(super) peers: Peers,
     /// How many of them lack something that they need.
     pub(super) incomplete: usize,
     pub(super) own: Option<Own>,
@@ -79,17 +79,25 @@ pub(super) struct Own {
 }
 
 impl Table {
-    /// Takes in a newer status of another peer. Returns whether others must know soon.
-    pub(super) fn put(&mut self, manifest: &Digest, status: PeerStatus, near: bool, now: Timestamp) -> bool {
-        let old = self.peers.remove(&status.peer);
+    /// Takes in a newer status of another peer, whose number `slot` is if it has one. Returns its number, and whether
+    /// others must know soon.
+    pub(super) fn put(
+        &mut self,
+        manifest: &Digest,
+        slot: Option<Slot>,
+        status: PeerStatus,
+        near: bool,
+        now: Timestamp,
+    ) -> (Slot, bool) {
+        let old = slot.and_then(|slot| self.peers.take(slot));
         let mut known = Known::new(status, old.as_ref(), near, now);
         known.patience = self.patience(&known.status.claims);
-        let weight = if known.status.origin { known.status.weight } else { 0 };
         let urgent = old.as_ref().is_none_or(|old| old.differs_in_more_than_pieces(&known));
-        self.rank(manifest, &known.status.peer, weight, now);
+        if old.as_ref().map(Known::candidacy) != Some(known.candidacy()) {
+            self.rank(manifest, &known.status.peer, known.candidacy(), now);
+        }
         self.recount(old.as_ref(), Some(&known));
-        self.peers.insert(known.status.peer.clone(), known);
-        urgent
+        (self.peers.put(known), urgent)
     }
 
     /// The longest piece that is being fetched may take its time.
@@ -116,12 +124,12 @@ impl Table {
 
     /// Notes whether a peer is a neighbour; one that no longer is was lost.
     pub(super) fn set_near(&mut self, peer: &DeviceId, near: bool) {
-        let Some(mut known) = self.peers.remove(peer) else { return };
+        let Some(mut known) = self.peers.slot(peer).and_then(|slot| self.peers.take(slot)) else { return };
         self.recount(Some(&known), None);
         known.near = near;
         known.lost |= !near;
         self.recount(None, Some(&known));
-        self.peers.insert(peer.clone(), known);
+        self.peers.put(known);
     }
 
     /// Notes that a peer does not have a piece, whatever it says for the next while.
@@ -146,7 +154,7 @@ impl Table {
 
     /// Whether one more status of a peer fits in.
     pub(super) fn has_room(&self, key: &TableKey, peer: &DeviceId, bytes_used: usize) -> bool {
-        self.peers.contains_key(peer)
+        self.peers.slot(peer).is_some()
             || (self.peers.len() < PEERS_MAX && bytes_used + key.status_bytes() <= BITMAP_BYTES_MAX)
     }
 
@@ -225,6 +233,11 @@ impl Known {
     fn differs_in_more_than_pieces(&self, new: &Known) -> bool {
         let (a, b) = (&self.status, &new.status);
         a.origin != b.origin || a.weight != b.weight || a.need != b.need || a.claims != b.claims || b.lease_ms > 0
+    }
+
+    /// Its weight as a candidate: 0 is none.
+    fn candidacy(&self) -> u16 {
+        if self.status.origin { self.status.weight } else { 0 }
     }
 
     /// Whether it can be asked for `piece`, if it is near.

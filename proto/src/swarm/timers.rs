@@ -97,8 +97,8 @@ impl Swarm {
     fn expire_silent(&mut self, key: TableKey, now: Timestamp) {
         let Some(table) = self.tables.get(&key) else { return };
         let Some(since) = table.active_since else { return };
-        let silent = table.peers.iter().filter(|(_, known)| table.is_silent(known, since, now));
-        let silent: Vec<DeviceId> = silent.map(|(peer, _)| peer.clone()).collect();
+        let silent = table.peers.values().filter(|known| table.is_silent(known, since, now));
+        let silent: Vec<DeviceId> = silent.map(|known| known.status.peer.clone()).collect();
         for peer in silent {
             self.forget_peer(key, &peer, now);
         }

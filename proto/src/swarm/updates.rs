@@ -6,6 +6,7 @@
 use super::limits::{
     BANS_MAX, BITMAP_BYTES_MAX, SEQ_MAX, STATUS_BYTES, TABLES_MAX, TABLES_PER_NEIGHBOUR_MAX, UPDATE, UPDATE_BYTES_MAX,
 };
+use super::peers::Slot;
 use super::table::{Own, Table, TableKey};
 use super::{Effect, Swarm};
 use crate::wire::transfer::{PeerStatus, STATUSES_MAX, SwarmUpdate};
@@ -64,43 +65,46 @@ impl Swarm {
         if status.peer == self.me {
             return self.on_echo(key, from, &status, now);
         }
-        if let Some(neighbour) = self.neighbours.get_mut(from) {
-            neighbour.knows(key, &status.peer, status.seq, now);
-        }
         let bytes_used = self.tables.iter().map(|(k, t)| k.status_bytes() * t.peers.len()).sum();
         let Some(table) = self.tables.get_mut(&key) else { return };
-        let known_seq = table.peers.get(&status.peer).map(|k| k.status.seq);
-        match known_seq {
-            Some(known) if known > status.seq => return self.answer_older(key, from, &status.peer, known, now),
-            Some(known) if known == status.seq => return self.answer_twin(key, from, &status, now),
+        let (slot, seq) = (table.peers.slot(&status.peer), status.seq);
+        let known = slot.and_then(|slot| Some((slot, table.peers.at(slot)?.status.seq)));
+        if let (Some((slot, _)), Some(neighbour)) = (known, self.neighbours.get_mut(from)) {
+            neighbour.knows(key, slot, seq, now);
+        }
+        match known {
+            Some((slot, known)) if known > seq => return self.answer_older(key, from, slot, known, now),
+            Some((slot, known)) if known == seq => return self.answer_twin(key, from, slot, &status, now),
             _ if !table.has_room(&key, &status.peer, bytes_used) => return,
             _ => {}
         }
-        let (peer, seq) = (status.peer.clone(), status.seq);
-        let near = self.neighbours.contains_key(&peer);
-        let urgent = table.put(&key.manifest, status, near, now);
+        let near = self.neighbours.contains_key(&status.peer);
+        let (slot, urgent) = table.put(&key.manifest, slot, status, near, now);
         let pause = if urgent { Duration::ZERO } else { table.forwarding() };
-        self.spread(key, &peer, seq, pause, now);
+        if let Some(neighbour) = self.neighbours.get_mut(from) {
+            neighbour.knows(key, slot, seq, now);
+        }
+        self.spread(key, slot, seq, pause, now);
         self.changed |= urgent || near;
     }
 
     /// We know a newer one: the sender gets it.
-    fn answer_older(&mut self, key: TableKey, from: &DeviceId, peer: &DeviceId, seq: u64, now: Timestamp) {
+    fn answer_older(&mut self, key: TableKey, from: &DeviceId, peer: Slot, seq: u64, now: Timestamp) {
         if let Some(neighbour) = self.neighbours.get_mut(from) {
             neighbour.tell(key, peer, seq, Duration::ZERO, now);
         }
     }
 
     /// A restarted peer can come to a number that it used before: it gets its old status back and jumps over it.
-    fn answer_twin(&mut self, key: TableKey, from: &DeviceId, status: &PeerStatus, now: Timestamp) {
+    fn answer_twin(&mut self, key: TableKey, from: &DeviceId, slot: Slot, status: &PeerStatus, now: Timestamp) {
         let known = self.tables.get(&key).and_then(|t| t.peers.get(from)).map(|k| &k.status);
         let differs = known.is_some_and(|known| {
             known.peer == status.peer
                 && (&known.have, &known.need, &known.claims) != (&status.have, &status.need, &status.claims)
         });
         if let (true, Some(neighbour)) = (differs, self.neighbours.get_mut(from)) {
-            neighbour.forget(key, from);
-            neighbour.tell(key, from, status.seq, Duration::ZERO, now);
+            neighbour.forget(key, slot);
+            neighbour.tell(key, slot, status.seq, Duration::ZERO, now);
         }
     }
 
@@ -110,7 +114,7 @@ impl Swarm {
         let own = table.own.get_or_insert_with(|| Own::new(key.pieces));
         let same = (&own.have, &own.need, &own.claims) == (&status.have, &status.need, &status.claims);
         if let Some(neighbour) = self.neighbours.get_mut(from) {
-            neighbour.knows(key, &self.me, status.seq, now);
+            neighbour.knows(key, Slot::ME, status.seq, now);
         }
         if status.seq > own.seq || (status.seq == own.seq && !same) {
             self.seq = self.seq.max(status.seq);
@@ -123,11 +127,11 @@ impl Swarm {
         let Some(own) = self.tables.get_mut(&key).and_then(|t| t.own.as_mut()) else { return };
         self.seq += 1;
         own.seq = self.seq;
-        let (me, seq) = (self.me.clone(), self.seq);
-        self.spread(key, &me, seq, Duration::ZERO, now);
+        let seq = self.seq;
+        self.spread(key, Slot::ME, seq, Duration::ZERO, now);
     }
 
-    fn spread(&mut self, key: TableKey, peer: &DeviceId, seq: u64, pause: Duration, now: Timestamp) {
+    fn spread(&mut self, key: TableKey, peer: Slot, seq: u64, pause: Duration, now: Timestamp) {
         for neighbour in self.neighbours.values_mut() {
             neighbour.tell(key, peer, seq, pause, now);
         }
@@ -138,9 +142,9 @@ impl Swarm {
         let Some(neighbour) = self.neighbours.get_mut(to) else { return };
         for (key, table) in &self.tables {
             if let Some(own) = &table.own {
-                neighbour.tell(*key, &self.me, own.seq, Duration::ZERO, now);
+                neighbour.tell(*key, Slot::ME, own.seq, Duration::ZERO, now);
             }
-            for (peer, known) in &table.peers {
+            for (peer, known) in table.peers.slots() {
                 neighbour.tell(*key, peer, known.status.seq, Duration::ZERO, now);
             }
         }
@@ -164,11 +168,11 @@ impl Swarm {
     /// The next update for a neighbour: statuses of one manifest, our own first, as many as are due and fit.
     fn compose(&mut self, to: &DeviceId, now: Timestamp) -> Option<SwarmUpdate> {
         let neighbour = self.neighbours.get_mut(to)?;
+        // Our own number is the lowest: our status goes first.
         while let Some((key, mut due)) = neighbour.due(now) {
-            due.sort_by_key(|peer| *peer != self.me);
             due.truncate(STATUSES_MAX.min(1 + UPDATE_BYTES_MAX / (STATUS_BYTES + key.status_bytes())));
             let mut statuses = Vec::new();
-            for peer in &due {
+            for peer in due {
                 neighbour.unqueue(key, peer);
                 let status = self.tables.get(&key).and_then(|t| t.status(&self.me, peer, self.weight, now));
                 if let Some(status) = status.filter(|s| neighbour.is_news(key, peer, s.seq)) {
@@ -204,20 +208,20 @@ impl Swarm {
 
     /// Drops a peer's status.
     pub(super) fn forget_peer(&mut self, key: TableKey, peer: &DeviceId, now: Timestamp) {
-        if let Some(table) = self.tables.get_mut(&key) {
-            table.remove(&key.manifest, peer, now);
-        }
-        self.neighbours.values_mut().for_each(|n| n.forget(key, peer));
+        let Some(table) = self.tables.get_mut(&key) else { return };
+        let Some(slot) = table.peers.slot(peer) else { return };
+        table.remove(&key.manifest, peer, now);
+        self.neighbours.values_mut().for_each(|n| n.forget(key, slot));
     }
 }
 
 impl Table {
     /// The status of a peer, or ours, as it is sent at `now`: what is left of its lease.
-    fn status(&self, me: &DeviceId, peer: &DeviceId, weight: u16, now: Timestamp) -> Option<PeerStatus> {
-        if peer == me {
+    fn status(&self, me: &DeviceId, peer: Slot, weight: u16, now: Timestamp) -> Option<PeerStatus> {
+        if peer == Slot::ME {
             return self.own.as_ref().map(|own| own.status(me, weight, now));
         }
-        let known = self.peers.get(peer)?;
+        let known = self.peers.at(peer)?;
         let mut status = known.status.clone();
         if status.lease_ms > 0 {
             status.lease_ms = super::table::millis(known.lease_until.since(now));

@@ -87,7 +87,7 @@ fn an_evicted_piece_leaves_the_have_map_and_is_not_fetched_again() {
     assert_eq!(net.nodes[0].swarm.as_ref().unwrap().have(&manifest()), Some(&Bitmap::full(20).minus(&set(20, [7]))));
     assert_eq!((net.origin.sent, net.nodes[0].bytes_from_peers), sent);
     let other = net.nodes[1].swarm.as_ref().unwrap().tables.values().next().unwrap();
-    assert!(!other.peers[&device(0)].status.have.get(7), "the neighbour knows");
+    assert!(!other.peers.get(&device(0)).unwrap().status.have.get(7), "the neighbour knows");
 }
 
 #[test]
