@@ -239,7 +239,7 @@ impl View<'_> {
 
     /// Since when none of those before us in the line has held a lease.
     fn quiet_since(&self, table: &Table, before: &[&DeviceId]) -> Timestamp {
-        let known = before.iter().filter_map(|peer| table.peers.get(*peer));
+        let known = before.iter().filter_map(|peer| table.peers.get(peer));
         known.map(Known::last_lease).max().unwrap_or_default()
     }
 }

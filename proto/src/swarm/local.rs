@@ -64,6 +64,11 @@ impl Local {
 
     /// Counts what `new` has and lacks in place of what `old` had and lacked.
     pub(super) fn recount(&mut self, old: Option<&Known>, new: Option<&Known>) {
+        if let (Some(old), Some(new)) = (old, new)
+            && old.differs_in_pieces_only(new)
+        {
+            return self.recount_pieces(old, new);
+        }
         let none = Bitmap::default();
         let lacked = old.map_or_else(Bitmap::default, |k| k.status.need.minus(&k.status.have));
         let lacking = new.map_or_else(Bitmap::default, |k| k.status.need.minus(&k.status.have));
@@ -80,6 +85,19 @@ impl Local {
             let near = known.is_some_and(|k| k.near);
             let offered = known.map_or_else(|| none.clone(), Known::offered);
             offered.iter().for_each(|piece| self.count_copy(piece, near, by));
+        }
+    }
+
+    /// The same for what nearly every status says: a peer has some more pieces.
+    fn recount_pieces(&mut self, old: &Known, new: &Known) {
+        let (before, after) = (&old.status.have, &new.status.have);
+        for (gone, come, by) in [(before, after, -1), (after, before, 1)] {
+            for piece in gone.iter_minus(come) {
+                self.count_copy(piece, new.near, by);
+                if new.status.need.get(piece) {
+                    self.count_need(piece, -by);
+                }
+            }
         }
     }
 

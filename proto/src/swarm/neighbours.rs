@@ -103,6 +103,9 @@ impl Neighbour {
 
     /// The table with the longest waiting status, and its peers whose statuses are due.
     pub(super) fn due(&self, now: Timestamp) -> Option<(TableKey, Vec<Slot>)> {
+        if self.due_first.is_none_or(|first| first > now) {
+            return None;
+        }
         let first = |news: &News| news.due.values().min().copied();
         let firsts = self.news.iter().filter_map(|(key, news)| Some((first(news)?, *key, news)));
         let (_, key, news) = firsts.filter(|(at, ..)| *at <= now).min_by_key(|(at, ..)| *at)?;

@@ -84,11 +84,13 @@ impl Table {
         let others = others.map(|k| (&k.status.need, &k.status.have, k.progress_at));
         for (need, have, progress_at) in others.chain([(&own.need, &own.have, own.progress_at)]) {
             let stuck_for = now.since(progress_at);
-            for piece in need.iter_minus(have).filter(|_| stuck_for >= RELAY) {
-                local.relay.set(piece);
-                if stuck_for >= FAR_COPY_DOUBT {
-                    local.doubtful.set(piece);
-                }
+            if stuck_for < RELAY {
+                continue;
+            }
+            let lacked = need.minus(have);
+            local.relay.union_with(&lacked);
+            if stuck_for >= FAR_COPY_DOUBT {
+                local.doubtful.union_with(&lacked);
             }
         }
     }

@@ -230,6 +230,12 @@ impl Known {
         claims_again || old.need != new.need || lacks(&new.have, &old.have)
     }
 
+    /// Whether only what it has is another, and all of that can be asked for.
+    pub(super) fn differs_in_pieces_only(&self, new: &Known) -> bool {
+        let all_offered = self.refused.is_empty() && new.refused.is_empty();
+        all_offered && self.near == new.near && self.status.need == new.status.need
+    }
+
     fn differs_in_more_than_pieces(&self, new: &Known) -> bool {
         let (a, b) = (&self.status, &new.status);
         a.origin != b.origin || a.weight != b.weight || a.need != b.need || a.claims != b.claims || b.lease_ms > 0

@@ -134,8 +134,7 @@ impl Message {
         match self {
             Message::Swarm(update) => {
                 let print = |sum: u64, s: &fullmetal_proto::wire::transfer::PeerStatus| {
-                    let maps = u64::from(s.have.count()) << 40 | u64::from(s.claims.count()) << 20;
-                    sum.wrapping_mul(31).wrapping_add(s.seq ^ maps ^ u64::from(s.lease_ms))
+                    sum.wrapping_mul(31).wrapping_add(s.seq ^ u64::from(s.lease_ms) << 32)
                 };
                 [0, update.statuses.len() as u64, update.statuses.iter().fold(0, print)]
             }
