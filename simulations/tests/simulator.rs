@@ -75,6 +75,17 @@ fn a_fleet_converges_although_gossip_drops_everything() {
 }
 
 #[test]
+fn radio_cells_share_their_air_and_weak_links_their_rate() {
+    let calm = converges(&site("swarm", ""));
+    let radio = site("swarm", "").replace("devices = 12", "devices = 12\nwifi = \"40 Mbit/s\"");
+    let radio = converges(&radio);
+    assert!(radio.bytes[3] > 0 && radio.times[2] > calm.times[2], "{}", radio.summary());
+    let south = "[[group]]\nname = \"south\"\nhall = \"south\"\ndevices = 2\n[[trunk]]\nbetween = [\"site\", \"south\"]\nrate = \"10 Mbit/s\"\n";
+    let halls = converges(&site("swarm", south));
+    assert!(halls.bytes[1] >= 20_000_000 && halls.times[2] > calm.times[2], "{}", halls.summary());
+}
+
+#[test]
 fn plain_objects_cost_a_request_each() {
     let text = site("swarm", "")
         .replace("size = \"20 MB\"\nframe = \"1 MiB\"", "kind = \"plain\"\nsize = \"20 MB\"\nobjects = 500");

@@ -4,7 +4,7 @@ use super::checkers::Checkers;
 use super::engine::Trace;
 use super::outcome::Outcome;
 use super::release::Release;
-use super::scenario::{Scenario, ScenarioError};
+use super::scenario::{Place, Scenario, ScenarioError, Sizes};
 use super::world::World;
 use anyhow::Context as _;
 use std::fs::File;
@@ -70,7 +70,10 @@ pub fn outcome(
     progress: impl FnMut(&World),
 ) -> Result<Outcome, ScenarioError> {
     let release = Release::new(&scenario.release, seed).map_err(|error| {
-        let place = super::scenario::Place { file: file.into(), line: 1 };
+        let place = match &scenario.release.sizes {
+            Sizes::FromRepo { place, .. } => place.clone(),
+            _ => Place { file: file.into(), line: 1 },
+        };
         let reason = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
         let reason = reason.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         ScenarioError::Repo { place, key: "from_repo".to_owned(), reason }

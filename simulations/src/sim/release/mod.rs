@@ -104,7 +104,7 @@ fn sizes(sizes: &Sizes, seed: u64) -> Result<Vec<u64>, RepoError> {
             all
         }
         Sizes::Drawn { total, count } => drawn(*total, *count, &mut Random::new(seed, "sizes")),
-        Sizes::FromRepo { path, rev } => repo::sizes(path, rev)?,
+        Sizes::FromRepo { path, rev, .. } => repo::sizes(path, rev)?,
     })
 }
 

@@ -1,7 +1,7 @@
 //! `[release]`: what is to be had, and in which pieces.
 
 use super::section::Section;
-use super::{ScenarioError, units};
+use super::{Place, ScenarioError, units};
 use std::path::{Path, PathBuf};
 
 /// The most objects of a release.
@@ -61,6 +61,8 @@ pub enum Sizes {
         path: PathBuf,
         /// Ref or commit.
         rev: String,
+        /// Where the scenario says so.
+        place: Place,
     },
 }
 
@@ -82,7 +84,7 @@ pub(super) fn read(mut section: Section<'_>, file: &Path) -> Result<ReleaseSpec,
         (None, Some(path), None, None) => {
             let rev = rev.clone().ok_or_else(|| section.bad("ref", "the ref or commit to take"))?;
             let path = file.parent().map_or_else(|| path.clone(), |dir| dir.join(&path));
-            Sizes::FromRepo { path, rev }
+            Sizes::FromRepo { path, rev, place: section.place_of("from_repo") }
         }
         (None, None, Some(total), Some(count)) if !frames && total >= count => Sizes::Drawn { total, count },
         (None, None, Some(total), None) if frames && total > 0 => {
