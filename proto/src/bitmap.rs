@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A set of indices below [`Bitmap::len`]; one bit each, least significant bit first.
+/// A set of indices below [`Bitmap::len`]; one bit each, least significant bit first. Zero bytes at the end are not
+/// kept: an empty set takes no memory of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Raw", into = "Raw")]
 pub struct Bitmap {
@@ -29,7 +30,7 @@ impl Bitmap {
     /// When `len` is over [`Bitmap::LEN_MAX`]; lengths from outside are checked at parsing.
     pub fn new(len: u32) -> Self {
         assert!(len <= Self::LEN_MAX, "bitmap length over the limit");
-        Bitmap { len, bits: vec![0; len.div_ceil(8) as usize] }
+        Bitmap { len, bits: Vec::new() }
     }
 
     /// All indices below `len`.
@@ -63,7 +64,7 @@ impl Bitmap {
 
     /// Whether `i` is set; indices out of range are not.
     pub fn get(&self, i: u32) -> bool {
-        i < self.len && self.bits[(i / 8) as usize] & (1 << (i % 8)) != 0
+        self.bits.get((i / 8) as usize).is_some_and(|byte| byte & (1 << (i % 8)) != 0)
     }
 
     /// Sets `i`; indices out of range are ignored. Returns whether it was new.
@@ -71,7 +72,11 @@ impl Bitmap {
         if i >= self.len || self.get(i) {
             return false;
         }
-        self.bits[(i / 8) as usize] |= 1 << (i % 8);
+        let at = (i / 8) as usize;
+        if self.bits.len() <= at {
+            self.bits.resize(at + 1, 0);
+        }
+        self.bits[at] |= 1 << (i % 8);
         true
     }
 
@@ -81,6 +86,7 @@ impl Bitmap {
             return false;
         }
         self.bits[(i / 8) as usize] &= !(1 << (i % 8));
+        self.trim();
         true
     }
 
@@ -91,9 +97,18 @@ impl Bitmap {
 
     /// Adds every index of `other` that fits.
     pub fn union_with(&mut self, other: &Bitmap) {
-        for i in other.iter() {
-            self.set(i);
+        let fits = other.bits.len().min(self.len.div_ceil(8) as usize);
+        if self.bits.len() < fits {
+            self.bits.resize(fits, 0);
         }
+        for (mine, theirs) in self.bits.iter_mut().zip(&other.bits) {
+            *mine |= theirs;
+        }
+        let spare = fits as u32 * 8;
+        if let Some(last) = self.bits.get_mut(fits.wrapping_sub(1)).filter(|_| spare > self.len) {
+            *last &= u8::MAX >> (spare - self.len);
+        }
+        self.trim();
     }
 
     /// The indices in `self` that are not in `other`.
@@ -102,6 +117,7 @@ impl Bitmap {
         for (mine, theirs) in out.bits.iter_mut().zip(&other.bits) {
             *mine &= !theirs;
         }
+        out.trim();
         out
     }
 
@@ -113,7 +129,14 @@ impl Bitmap {
 
     /// Whether every index in `self` is in `other` too.
     pub fn is_subset_of(&self, other: &Bitmap) -> bool {
-        self.iter_minus(other).next().is_none()
+        let theirs = other.bits.iter().copied().chain(std::iter::repeat(0));
+        self.bits.iter().zip(theirs).all(|(mine, theirs)| mine & !theirs == 0)
+    }
+
+    fn trim(&mut self) {
+        while self.bits.last() == Some(&0) {
+            self.bits.pop();
+        }
     }
 }
 
@@ -130,10 +153,7 @@ fn indices(at: usize, byte: u8) -> impl Iterator<Item = u32> {
 }
 
 impl From<Bitmap> for Raw {
-    fn from(mut map: Bitmap) -> Raw {
-        while map.bits.last() == Some(&0) {
-            map.bits.pop();
-        }
+    fn from(map: Bitmap) -> Raw {
         Raw(map.len, map.bits)
     }
 }
@@ -141,17 +161,19 @@ impl From<Bitmap> for Raw {
 impl TryFrom<Raw> for Bitmap {
     type Error = BitmapError;
 
-    fn try_from(Raw(len, mut bits): Raw) -> Result<Self, BitmapError> {
+    fn try_from(Raw(len, bits): Raw) -> Result<Self, BitmapError> {
         let bytes = len.div_ceil(8) as usize;
         if len > Self::LEN_MAX || bits.len() > bytes {
             return Err(BitmapError);
         }
-        bits.resize(bytes, 0);
         let spare = bytes as u32 * 8 - len;
-        if spare > 0 && bits.last().is_some_and(|b| b.leading_zeros() < spare) {
+        let is_last = bits.len() == bytes;
+        if is_last && spare > 0 && bits.last().is_some_and(|b| b.leading_zeros() < spare) {
             return Err(BitmapError);
         }
-        Ok(Bitmap { len, bits })
+        let mut map = Bitmap { len, bits };
+        map.trim();
+        Ok(map)
     }
 }
 
@@ -178,6 +200,14 @@ mod tests {
             prop_assert_eq!(map.minus(&odd).iter().collect::<Vec<_>>(), even.clone());
             prop_assert_eq!(map.iter_minus(&odd).collect::<Vec<_>>(), even.clone());
             prop_assert_eq!(map.is_subset_of(&odd), even.is_empty());
+            let mut both = map.clone();
+            both.union_with(&odd);
+            let either: Vec<u32> = (0..len).filter(|i| map.get(*i) || odd.get(*i)).collect();
+            prop_assert_eq!(both.iter().collect::<Vec<_>>(), either);
+            let mut grown = Bitmap::new(len);
+            expected.iter().for_each(|i| { grown.set(*i); });
+            picks.iter().rev().for_each(|i| { grown.set(*i); grown.clear(*i); });
+            prop_assert_eq!(grown, Bitmap::new(len));
             prop_assert!(Bitmap::full(len).minus(&map).count() == len - map.count());
         }
     }

@@ -54,7 +54,7 @@ pub(super) struct Known {
     pub(super) lease_until: Timestamp,
     /// When it last had a new piece, or began to need or claim some.
     pub(super) progress_at: Timestamp,
-    /// Pieces that it says it has and did not have when asked.
+    /// Pieces that it says it has and did not have when asked; of no length while there are none.
     pub(super) refused: Bitmap,
     refused_at: Timestamp,
     pub(super) incomplete: bool,
@@ -136,6 +136,9 @@ impl Table {
     pub(super) fn refuse(&mut self, peer: &DeviceId, piece: u32, now: Timestamp) {
         let Some(known) = self.peers.get_mut(peer) else { return };
         known.refused_at = now;
+        if known.refused.is_empty() {
+            known.refused = Bitmap::new(known.status.have.len());
+        }
         if known.status.have.get(piece)
             && known.refused.set(piece)
             && let Some(local) = &mut self.local
@@ -202,8 +205,8 @@ impl Known {
         };
         let progress_at = old.filter(|old| !old.moves_on_with(&status)).map_or(now, |old| old.progress_at);
         let refused_at = old.map_or(now, |old| old.refused_at);
-        let mut refused = Bitmap::new(status.have.len());
-        let lasting = old.filter(|old| now.since(old.refused_at) < REFUSAL);
+        let lasting = old.filter(|old| !old.refused.is_empty() && now.since(old.refused_at) < REFUSAL);
+        let mut refused = lasting.map_or_else(Bitmap::default, |_| Bitmap::new(status.have.len()));
         for piece in lasting.iter().flat_map(|old| old.refused.iter()).filter(|p| status.have.get(*p)) {
             refused.set(piece);
         }
