@@ -3,7 +3,7 @@
 use super::Checker;
 use crate::sim::engine::Moment;
 use crate::sim::observe::Observation;
-use crate::sim::world::World;
+use crate::sim::world::{Load, World};
 use fullmetal_proto::swarm::limits::{ORIGIN_TRANSFERS_ALONE_MAX, REQUESTS_MAX, REQUESTS_PER_NEIGHBOUR_MAX};
 
 /// Neighbours of a peer: those that it dialed and those that dialed it.
@@ -25,18 +25,39 @@ impl Checker for Bounded {
             return Ok(());
         }
         for node in 0..world.len() {
-            let load = world.node(node).load();
-            let limits = [
-                ("neighbours", load.neighbours, NEIGHBOURS_MAX),
-                ("requests to neighbours", load.requests, REQUESTS_MAX),
-                ("requests to one neighbour", load.requests_to_one, REQUESTS_PER_NEIGHBOUR_MAX as usize),
-                ("runs at central", load.runs, ORIGIN_TRANSFERS_ALONE_MAX),
-                ("waiting requests", load.queue, QUEUE_MAX),
-            ];
-            if let Some((what, found, limit)) = limits.into_iter().find(|(_, found, limit)| found > limit) {
-                return Err(format!("{} has {found} {what}, over the limit of {limit}", world.node(node).id));
+            if let Some(excess) = excess(&world.node(node).load()) {
+                return Err(format!("{} has {excess}", world.node(node).id));
             }
         }
         Ok(())
+    }
+}
+
+/// What there is too much of.
+fn excess(load: &Load) -> Option<String> {
+    let limits = [
+        ("neighbours", load.neighbours, NEIGHBOURS_MAX),
+        ("requests to neighbours", load.requests, REQUESTS_MAX),
+        ("requests to one neighbour", load.requests_to_one, REQUESTS_PER_NEIGHBOUR_MAX as usize),
+        ("runs at central", load.runs, ORIGIN_TRANSFERS_ALONE_MAX),
+        ("waiting requests", load.queue, QUEUE_MAX),
+    ];
+    let over = limits.into_iter().find(|(_, found, limit)| found > limit);
+    over.map(|(what, found, limit)| format!("{found} {what}, over the limit of {limit}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_more_than_a_limit_is_noticed() {
+        let full = Load { neighbours: NEIGHBOURS_MAX, requests: REQUESTS_MAX, queue: QUEUE_MAX, ..Load::default() };
+        assert_eq!(excess(&full), None);
+        assert!(excess(&Load { requests: REQUESTS_MAX + 1, ..full }).is_some());
+        assert!(excess(&Load { neighbours: NEIGHBOURS_MAX + 1, ..full }).is_some());
+        assert!(excess(&Load { requests_to_one: REQUESTS_PER_NEIGHBOUR_MAX as usize + 1, ..full }).is_some());
+        assert!(excess(&Load { runs: ORIGIN_TRANSFERS_ALONE_MAX + 1, ..full }).is_some());
+        assert!(excess(&Load { queue: QUEUE_MAX + 1, ..full }).is_some());
     }
 }

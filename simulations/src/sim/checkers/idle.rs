@@ -28,17 +28,24 @@ impl Checker for Idle {
             return Ok(());
         }
         for id in 0..world.len() {
-            if !idles(world, id) {
-                self.since.remove(&id);
-                continue;
-            }
-            let since = *self.since.entry(id).or_insert(now);
-            if now.since(since) > IDLE_US_MAX {
+            if let Some(since) = self.too_long(id, idles(world, id), now) {
                 let id = &world.node(id).id;
                 return Err(format!("{id} has asked nobody since {since} s, and a neighbour has what it lacks"));
             }
         }
         Ok(())
+    }
+}
+
+impl Idle {
+    /// Since when a node idles, if that is too long.
+    fn too_long(&mut self, id: NodeId, idles: bool, now: Moment) -> Option<Moment> {
+        if !idles {
+            self.since.remove(&id);
+            return None;
+        }
+        let since = *self.since.entry(id).or_insert(now);
+        (now.since(since) > IDLE_US_MAX).then_some(since)
     }
 }
 
@@ -52,4 +59,21 @@ fn idles(world: &World, id: NodeId) -> bool {
         let honest = neighbour.manner == Manner::Honest && neighbour.neighbours().any(|back| back == id);
         honest && world.reaches(id, other) && !neighbour.cache.is_subset_of(&node.cache)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idling_for_long_without_a_break_is_noticed() {
+        let (start, mut idle) = (Moment::from_millis(1_000), Idle::default());
+        let (bound, beyond) = (start.after(IDLE_US_MAX), start.after(IDLE_US_MAX + 1));
+        assert_eq!(idle.too_long(1, true, start), None);
+        assert_eq!(idle.too_long(1, true, bound), None);
+        assert_eq!(idle.too_long(1, true, beyond), Some(start));
+        assert_eq!(idle.too_long(1, false, beyond), None);
+        assert_eq!(idle.too_long(1, true, beyond.after(1)), None);
+        assert_eq!(idle.too_long(2, true, beyond), None);
+    }
 }

@@ -21,7 +21,7 @@ mod views;
 
 pub use event::NodeId;
 pub use figures::Figures;
-pub use node::Node;
+pub use node::{Load, Node};
 
 use super::checkers::{Checkers, Violation};
 use super::engine::{Moment, Queue, Random, Trace};
