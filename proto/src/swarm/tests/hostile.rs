@@ -2,7 +2,7 @@
 
 use super::net::{Manner, Net};
 use super::{device, frames, manifest, set};
-use crate::swarm::limits::{BITMAP_BYTES_MAX, SEQ_MAX, TABLES_PER_NEIGHBOUR_MAX};
+use crate::swarm::limits::{BITMAP_BYTES_MAX, PEERS_MAX, SEQ_MAX, TABLES_PER_NEIGHBOUR_MAX};
 use crate::swarm::{Effect, Failure, Input, Swarm};
 use crate::wire::transfer::{PeerStatus, SwarmUpdate};
 use crate::{Bitmap, Digest, Timestamp};
@@ -178,6 +178,22 @@ fn a_flood_of_manifests_and_peers_stays_within_its_bounds() {
     assert!(swarm.tables.len() <= TABLES_PER_NEIGHBOUR_MAX + 1, "{} tables", swarm.tables.len());
     let bytes: usize = swarm.tables.iter().map(|(k, t)| k.status_bytes() * t.peers.len()).sum();
     assert!(bytes <= BITMAP_BYTES_MAX && bytes > BITMAP_BYTES_MAX / 2, "{bytes} bytes");
+}
+
+#[test]
+fn names_beyond_the_limit_leave_no_trace() {
+    let mut swarm = wanting();
+    let mut flood = |names: std::ops::Range<usize>| {
+        for first in names.step_by(256) {
+            let statuses = (first..first + 256).map(|peer| status(peer, 1, Bitmap::new(10))).collect();
+            swarm.handle(Input::Update { from: device(1), update: update(statuses) }, at(first as u64));
+            effects(&mut swarm);
+        }
+        format!("{swarm:?}").matches("below: 2,").count()
+    };
+    let full = flood(1_024..1_024 + PEERS_MAX);
+    assert_eq!(full, PEERS_MAX);
+    assert_eq!(flood(20_480..20_480 + PEERS_MAX), full, "more is remembered than there is room for");
 }
 
 #[test]
