@@ -2,6 +2,7 @@
 
 use super::section::Section;
 use super::{Place, ScenarioError, units};
+use fullmetal_proto::wire::plain::{BATCH_BYTES, BATCH_OBJECTS_MAX};
 use std::path::{Path, PathBuf};
 
 /// The most objects of a release.
@@ -107,7 +108,10 @@ pub(super) fn read(mut section: Section<'_>, file: &Path) -> Result<ReleaseSpec,
     if rev.is_some() && !matches!(sizes, Sizes::FromRepo { .. }) {
         return Err(section.bad("ref", "`from_repo` with it"));
     }
-    let plain = Kind::Plain { batch: batch.unwrap_or(1 << 20), batch_objects: batch_objects.unwrap_or(256) };
+    let plain = Kind::Plain {
+        batch: batch.unwrap_or(BATCH_BYTES),
+        batch_objects: batch_objects.unwrap_or(BATCH_OBJECTS_MAX as u64),
+    };
     section.finish()?;
     Ok(ReleaseSpec { kind: if frames { Kind::Frames } else { plain }, sizes, manifest, announced, one_copy })
 }
