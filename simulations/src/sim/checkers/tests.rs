@@ -18,7 +18,11 @@ size = "4 MiB"
 "#;
 
 fn world() -> World {
-    let scenario = Scenario::parse(SCENARIO, Path::new("three.toml")).unwrap();
+    world_of(SCENARIO)
+}
+
+fn world_of(text: &str) -> World {
+    let scenario = Scenario::parse(text, Path::new("three.toml")).unwrap();
     let release = Release::new(&scenario.release, 1).unwrap();
     World::new(&scenario, release, 1, Trace::new(None), Checkers::default())
 }
@@ -54,6 +58,8 @@ fn being_complete_or_in_force_without_all_pieces_is_noticed() {
     assert!(shown(Verified::default(), &world, &whole).is_ok());
     assert!(shown(Verified::default(), &world, &[started, stored(1, 0), completed]).is_err());
     assert!(shown(Verified::default(), &world, &[Observation::InForce { node: 1 }]).is_err());
+    let liars = world_of(&SCENARIO.replace("devices = 3", "devices = 3\nlies = \"bytes\""));
+    assert!(shown(Verified::default(), &liars, &[Observation::InForce { node: 1 }]).is_ok());
 }
 
 #[test]
