@@ -50,6 +50,30 @@ pub enum Action {
     Uplink(u64),
 }
 
+impl Action {
+    /// Whom it is done to.
+    pub fn targets(&self) -> Option<&Targets> {
+        match self {
+            Action::Stop(t) | Action::Crash(t) | Action::PowerCut(t) | Action::Start(t) | Action::Partition(t) => {
+                Some(t)
+            }
+            Action::Slow(t, _) | Action::Lie(t, _) => Some(t),
+            Action::Origin(_) | Action::Uplink(_) => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub fn targets_mut(&mut self) -> Option<&mut Targets> {
+        match self {
+            Action::Stop(t) | Action::Crash(t) | Action::PowerCut(t) | Action::Start(t) | Action::Partition(t) => {
+                Some(t)
+            }
+            Action::Slow(t, _) | Action::Lie(t, _) => Some(t),
+            Action::Origin(_) | Action::Uplink(_) => None,
+        }
+    }
+}
+
 /// How central answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OriginMood {
@@ -92,7 +116,8 @@ pub enum Targets {
     },
 }
 
-const MOODS: [(&str, OriginMood); 5] = [
+/// The words for [`OriginMood`].
+pub(super) const MOODS: [(&str, OriginMood); 5] = [
     ("well", OriginMood::Well),
     ("stalled", OriginMood::Stalled),
     ("failing", OriginMood::Failing),

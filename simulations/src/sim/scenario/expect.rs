@@ -52,6 +52,14 @@ pub struct Expectation {
     pub limit: u64,
 }
 
+impl Expectation {
+    /// `everyone_converged = true`.
+    pub fn convergence() -> Self {
+        let (measure, relation) = (Measure::Converged, Relation::Equal);
+        Expectation { key: "everyone_converged", text: true.to_string(), measure, relation, limit: 1 }
+    }
+}
+
 type Unit = fn(&str) -> Result<u64, String>;
 
 const COMPARED: [(&str, Measure, Unit); 7] = [

@@ -14,6 +14,7 @@ mod section;
 #[cfg(test)]
 mod tests;
 mod units;
+mod write;
 
 pub use error::{Place, ScenarioError};
 pub use event::{Action, Happening, OriginMood, Targets, When};
@@ -30,7 +31,7 @@ use toml::de::DeTable;
 /// The longest scenario file in bytes.
 const FILE_LEN_MAX: u64 = 1 << 20;
 /// The longest run in seconds of virtual time.
-const SECONDS_MAX: u64 = 30 * 86_400;
+pub const SECONDS_MAX: u64 = 30 * 86_400;
 
 /// How much of the way of a deployment is simulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

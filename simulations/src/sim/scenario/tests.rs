@@ -80,3 +80,31 @@ fn errors_name_line_key_what_was_expected_and_the_nearest_name() {
     refused("copies = \"<= 1.05\"", "copies = \"1.05\"", "expected \"<= \" or \">= \" and a number such as 1.05");
     refused("layers =", "layers", "x.toml:3: ");
 }
+
+#[test]
+fn a_scenario_that_was_written_reads_as_the_same() {
+    let more = r#"
+[[event]]
+at = "7 s"
+slow = "10 % of all"
+port = "1 Mbit/s"
+each = "20 ms"
+[[event]]
+at = "8 s"
+lie = "ovens 2"
+how = "silence"
+[[event]]
+at = "9 s"
+origin = "missing"
+[gateway]
+clock_behind = "2 h"
+port = "10 Mbit/s"
+weight = 3
+"#;
+    let plain = "kind = \"plain\"\nsize = \"10 MB\"\nobjects = 7\nmanifest = \"3 kB\"\nannounced = \"4 s\"";
+    for text in [format!("{GOOD}{more}"), GOOD.replace("size = \"10 MB\"", plain)] {
+        let scenario = parse(&text).unwrap();
+        let written = scenario.to_toml();
+        assert_eq!(format!("{:?}", parse(&written).unwrap()), format!("{scenario:?}"), "{written}");
+    }
+}

@@ -46,6 +46,36 @@ pub(super) fn share(text: &str) -> Result<u32, String> {
     u32::try_from(ppm).ok().filter(|ppm| *ppm <= 1_000_000).ok_or_else(|| expected.to_owned())
 }
 
+/// "20 Mbit/s" of bytes a second; like its siblings what is read as the same number again.
+pub(super) fn show_rate(bytes: u64) -> String {
+    show(bytes, &RATES)
+}
+
+/// "2 MiB" of bytes.
+pub(super) fn show_size(bytes: u64) -> String {
+    show(bytes, &SIZES)
+}
+
+/// "30 s" of microseconds.
+pub(super) fn show_time(us: u64) -> String {
+    show(us, &TIMES)
+}
+
+/// "1.5 %" of millionths.
+pub(super) fn show_share(ppm: u32) -> String {
+    format!("{}.{:04} %", ppm / 10_000, ppm % 10_000).replace(".0000", "")
+}
+
+/// In the unit in which it is the least whole number.
+fn show(value: u64, units: &[(&'static str, u64, u64)]) -> String {
+    let whole = |(name, times, per): &(&'static str, u64, u64)| {
+        let value = u128::from(value) * u128::from(*per);
+        value.is_multiple_of(u128::from(*times)).then(|| (value / u128::from(*times), *name))
+    };
+    let least = units.iter().filter_map(whole).min_by_key(|(number, _)| *number);
+    least.map_or_else(String::new, |(number, name)| format!("{number} {name}"))
+}
+
 /// `text` times 10 to the power of `places`, rounded down: "1.05" with three places is 1050.
 pub(super) fn fixed(text: &str, places: u32) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -88,6 +118,16 @@ mod tests {
         assert_eq!(time("2 min"), Ok(120_000_000));
         assert_eq!(share("0.5 %"), Ok(5_000));
         assert_eq!(fixed("1.05", 3), Some(1_050));
+    }
+
+    #[test]
+    fn quantities_that_were_shown_are_read_as_the_same() {
+        assert_eq!((show_rate(2_500_000), show_size(2 << 20)), ("20 Mbit/s".to_owned(), "2 MiB".to_owned()));
+        assert_eq!((show_time(90_000_000), show_share(15_000)), ("90 s".to_owned(), "1.5000 %".to_owned()));
+        for n in [0, 1, 7, 999, 1_000, 125_000, 1_048_577, 3_600_000_000] {
+            assert_eq!((rate(&show_rate(n)), size(&show_size(n)), time(&show_time(n))), (Ok(n), Ok(n), Ok(n)));
+        }
+        assert!([0, 1, 1_234, 40_000, 1_000_000].iter().all(|n| share(&show_share(*n)) == Ok(*n)));
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl World {
     pub(super) fn happens(&mut self, index: usize, step: usize) {
         let Some(happening) = self.happenings.get(index).cloned() else { return };
         self.pending -= 1;
-        let targets = match targets_of(&happening.action) {
+        let targets = match happening.action.targets() {
             Some(_) if step > 0 => self.targets.get(&index).cloned().unwrap_or_default(),
             Some(targets) => self.resolve(targets),
             None => Vec::new(),
@@ -173,13 +173,5 @@ impl World {
         self.origin_mood = mood;
         let rate = if mood == OriginMood::Stalled { 0 } else { super::site::CENTRAL_RATE };
         self.flows.set_capacity(self.site.central, rate, self.now);
-    }
-}
-
-fn targets_of(action: &Action) -> Option<&Targets> {
-    match action {
-        Action::Stop(t) | Action::Crash(t) | Action::PowerCut(t) | Action::Start(t) | Action::Partition(t) => Some(t),
-        Action::Slow(t, _) | Action::Lie(t, _) => Some(t),
-        Action::Origin(_) | Action::Uplink(_) => None,
     }
 }
