@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use fullmetal_sim::hawkbit;
 use fullmetal_sim::sim::command::{self, RunArgs};
+use fullmetal_sim::sim::explore::command::{self as exploring, ExploreArgs};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +37,9 @@ enum Command {
     },
     /// Simulate a whole fleet in virtual time: what a scenario file says, and what came of it.
     Run(RunArgs),
+    /// Simulate a scenario with random faults, seed after seed, until a rule is broken; tell how to replay it, and make
+    /// a small scenario of it.
+    Explore(ExploreArgs),
     /// A Hawkbit server in memory (admin/admin, tenant DEFAULT), to try things with; prints its URL.
     Hawkbit {
         /// Where it listens; port 0 takes any.
@@ -82,6 +86,10 @@ fn main() -> ExitCode {
             fullmetal_sim::demo::run(&fullmetal_sim::demo::Options { keep, programs, hawkbit, plain })
         }
         Command::Run(args) => match command::run(&args) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
+        Command::Explore(args) => match exploring::run(&args) {
             Ok(status) => return status,
             Err(error) => Err(error),
         },

@@ -2,6 +2,7 @@
 
 use super::checkers::Checkers;
 use super::engine::Trace;
+use super::explore;
 use super::outcome::Outcome;
 use super::release::Release;
 use super::scenario::{Place, Scenario, ScenarioError, Sizes};
@@ -18,7 +19,7 @@ const BAR_MS: u64 = 200;
 /// Characters of the bar.
 const BAR_WIDTH: usize = 40;
 /// Exit status of a scenario that cannot be run.
-const EXIT_SCENARIO: u8 = 2;
+pub const EXIT_SCENARIO: u8 = 2;
 
 /// What a person asks for.
 #[derive(Debug, clap::Args)]
@@ -29,6 +30,9 @@ pub struct RunArgs {
     /// What chance does; without it the scenario's own, else 1.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// Add the faults that `explore` draws from the seed; of what is expected, only that all converge is left.
+    #[arg(long)]
+    pub faults: bool,
     /// Print the result as JSON instead of text.
     #[arg(long)]
     pub json: bool,
@@ -52,13 +56,20 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn simulate(args: &RunArgs) -> anyhow::Result<Outcome> {
-    let scenario = Scenario::read(&args.scenario)?;
-    let seed = args.seed.or(scenario.seed).unwrap_or(1);
+    let (scenario, seed) = read(args)?;
     let log = args.trace.as_deref().map(create).transpose()?;
     let mut bar = Bar::new();
     let outcome = outcome(&scenario, seed, log, &args.scenario, |world| bar.draw(world))?;
     bar.clear();
     Ok(outcome)
+}
+
+/// The scenario that is asked for, and its seed.
+pub fn read(args: &RunArgs) -> Result<(Scenario, u64), ScenarioError> {
+    let scenario = Scenario::read(&args.scenario)?;
+    let seed = args.seed.or(scenario.seed).unwrap_or(1);
+    let scenario = if args.faults { explore::faulty(&scenario, &args.scenario, seed)? } else { scenario };
+    Ok((scenario, seed))
 }
 
 /// Runs a scenario that was read; `file` is named in errors, `progress` sees the world from time to time.
@@ -69,7 +80,27 @@ pub fn outcome(
     file: &Path,
     progress: impl FnMut(&World),
 ) -> Result<Outcome, ScenarioError> {
-    let release = Release::new(&scenario.release, seed).map_err(|error| {
+    outcome_with(scenario, seed, log, file, Checkers::all(), progress)
+}
+
+/// The same with other rules.
+pub fn outcome_with(
+    scenario: &Scenario,
+    seed: u64,
+    log: Option<Box<dyn Write>>,
+    file: &Path,
+    checkers: Checkers,
+    progress: impl FnMut(&World),
+) -> Result<Outcome, ScenarioError> {
+    let release = release(scenario, seed, file)?;
+    let mut world = World::new(scenario, release, seed, Trace::new(log), checkers);
+    let violation = world.run(scenario.until, progress);
+    Ok(Outcome::of(&world, scenario, seed, violation))
+}
+
+/// The release of a scenario; `file` is named in errors.
+pub fn release(scenario: &Scenario, seed: u64, file: &Path) -> Result<Release, ScenarioError> {
+    Release::new(&scenario.release, seed).map_err(|error| {
         let place = match &scenario.release.sizes {
             Sizes::FromRepo { place, .. } => place.clone(),
             _ => Place { file: file.into(), line: 1 },
@@ -77,10 +108,7 @@ pub fn outcome(
         let reason = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
         let reason = reason.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         ScenarioError::Repo { place, key: "from_repo".to_owned(), reason }
-    })?;
-    let mut world = World::new(scenario, release, seed, Trace::new(log), Checkers::all());
-    let violation = world.run(scenario.until, progress);
-    Ok(Outcome::of(&world, scenario, seed, violation))
+    })
 }
 
 fn create(path: &Path) -> anyhow::Result<Box<dyn Write>> {

@@ -6,6 +6,7 @@
 pub mod checkers;
 pub mod command;
 pub mod engine;
+pub mod explore;
 pub mod flows;
 pub mod observe;
 pub mod outcome;

@@ -1,0 +1,202 @@
+//! `fullmetal-sim explore`: runs seed after seed, tells the first that fails, how to replay it, and a small scenario
+//! that fails the same way.
+
+use super::{Finding, Seeds, Shard, Shrunk, explore, shrink};
+use crate::sim::checkers::Checkers;
+use crate::sim::command::EXIT_SCENARIO;
+use crate::sim::scenario::{Scenario, ScenarioError};
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// The version of the JSON: it rises when a field goes or changes its meaning.
+const SCHEMA: u32 = 1;
+/// How often the progress bar is drawn.
+const BAR_MS: u64 = 200;
+/// Characters of the bar.
+const BAR_WIDTH: u64 = 40;
+
+/// What a person asks for.
+#[derive(Debug, clap::Args)]
+pub struct ExploreArgs {
+    /// The scenario; docs/simulations.md describes it.
+    #[arg(value_name = "SCENARIO.toml")]
+    pub scenario: PathBuf,
+    /// How many seeds to try.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// The first of them.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub first: u64,
+    /// Try only every n-th of them, beginning with the i-th: so n machines share the work.
+    #[arg(long, value_name = "i/n", default_value = "1/1")]
+    pub shard: Shard,
+    /// Print the result as JSON instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// Write the small scenario that fails to this file instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Looks for a seed that fails. Exit status 0 when none does, 1 when one is found, 2 for a bad scenario.
+pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
+    match find(args) {
+        Err(error) if error.is::<ScenarioError>() => {
+            eprintln!("fullmetal-sim: {error:#}");
+            Ok(ExitCode::from(EXIT_SCENARIO))
+        }
+        Err(error) => Err(error),
+        Ok(result) => {
+            let text = if args.json { format!("{}\n", result.json(args)) } else { result.text(args) };
+            std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
+            Ok(if result.found.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+    }
+}
+
+/// The command that runs a scenario with the faults of a seed once more.
+pub fn replay(scenario: &Path, seed: u64) -> String {
+    format!("fullmetal-sim run {} --seed {seed} --faults", shell(&scenario.to_string_lossy()))
+}
+
+/// What was found in so many runs.
+struct Found {
+    runs: u64,
+    found: Option<(Finding, Shrunk)>,
+}
+
+fn find(args: &ExploreArgs) -> anyhow::Result<Found> {
+    let scenario = Scenario::read(&args.scenario)?;
+    let seeds = Seeds { first: args.first, count: args.seeds, shard: args.shard };
+    let mut bar = Bar::new(seeds.iter().count() as u64);
+    let hook = std::panic::take_hook();
+    // A panic is a finding: it is told once, with its seed, and not for each run that makes the scenario smaller.
+    std::panic::set_hook(Box::new(|_| {}));
+    let found = search(args, &scenario, seeds, &mut bar);
+    std::panic::set_hook(hook);
+    bar.clear();
+    let found = found?;
+    if let (Some(path), Some((_, shrunk))) = (&args.out, &found.found) {
+        std::fs::write(path, shrunk.toml()).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(found)
+}
+
+fn search(args: &ExploreArgs, scenario: &Scenario, seeds: Seeds, bar: &mut Bar) -> Result<Found, ScenarioError> {
+    let mut runs = 0;
+    let finding = explore(scenario, &args.scenario, seeds, &Checkers::all, |done| {
+        runs = done;
+        bar.draw(done);
+    })?;
+    let Some(finding) = finding else { return Ok(Found { runs, found: None }) };
+    let shrunk = shrink(&finding, &args.scenario, &Checkers::all, |tried| bar.draw_shrinking(tried))?;
+    Ok(Found { runs: runs + 1, found: Some((finding, shrunk)) })
+}
+
+impl Found {
+    fn text(&self, args: &ExploreArgs) -> String {
+        let Some((finding, shrunk)) = &self.found else {
+            return format!("nothing found in {} runs\n", self.runs);
+        };
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let mut line = |label: &str, text: &str| writeln!(out, "{label:<14}{text}").unwrap_or_default();
+        line("seed", &finding.seed.to_string());
+        line("runs", &self.runs.to_string());
+        line("BROKEN", &finding.failure.to_string());
+        line("replay", &replay(&args.scenario, finding.seed));
+        let (events, devices) = (shrunk.scenario.happenings.len(), shrunk.scenario.devices());
+        line("shrunk", &format!("to {events} events and {devices} devices in {} runs", shrunk.runs));
+        line("BROKEN", &shrunk.failure.to_string());
+        match &args.out {
+            Some(path) => line("replay", &format!("fullmetal-sim run {}", shell(&path.to_string_lossy()))),
+            None => write!(out, "\n{}", shrunk.toml()).unwrap_or_default(),
+        }
+        out
+    }
+
+    fn json(&self, args: &ExploreArgs) -> Value {
+        let found = self.found.as_ref().map(|(finding, shrunk)| {
+            json!({
+                "seed": finding.seed,
+                "failure": { "checker": finding.failure.name(), "what": finding.failure.to_string() },
+                "replay": replay(&args.scenario, finding.seed),
+                "shrunk": {
+                    "runs": shrunk.runs,
+                    "events": shrunk.scenario.happenings.len(),
+                    "devices": shrunk.scenario.devices(),
+                    "what": shrunk.failure.to_string(),
+                    "file": args.out,
+                    "toml": shrunk.toml(),
+                },
+            })
+        });
+        json!({
+            "schema": SCHEMA,
+            "scenario": args.scenario,
+            "first": args.first,
+            "seeds": args.seeds,
+            "shard": [args.shard.index, args.shard.count],
+            "runs": self.runs,
+            "found": found,
+        })
+    }
+}
+
+/// As a word of a shell's command line.
+fn shell(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// A line on the terminal that tells how far it is.
+struct Bar {
+    shown: bool,
+    all: u64,
+    started_at: Instant,
+    drawn_at: Option<Instant>,
+}
+
+impl Bar {
+    fn new(all: u64) -> Self {
+        Bar { shown: std::io::stderr().is_terminal(), all, started_at: Instant::now(), drawn_at: None }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let due = self.drawn_at.is_none_or(|at| at.elapsed() >= Duration::from_millis(BAR_MS));
+        if self.shown && due {
+            self.drawn_at = Some(Instant::now());
+        }
+        self.shown && due
+    }
+
+    fn draw(&mut self, done: u64) {
+        if self.is_due() {
+            let full = (BAR_WIDTH * done / self.all.max(1)) as usize;
+            let tenths = u128::from(done) * 10_000 / self.started_at.elapsed().as_millis().max(1);
+            let (bar, width, all) = ("#".repeat(full), BAR_WIDTH as usize, self.all);
+            eprint!("\r[{bar:<width$}] {done} of {all} runs, {}.{} seeds/s ", tenths / 10, tenths % 10);
+        }
+    }
+
+    fn draw_shrinking(&mut self, tried: u32) {
+        if self.is_due() {
+            eprint!("\r{:80}\rfound one; shrinking: {tried} runs ", "");
+        }
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            eprint!("\r{:80}\r", "");
+        }
+    }
+}
