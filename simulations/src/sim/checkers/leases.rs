@@ -1,13 +1,14 @@
 //! One live lease for a piece in each part of the network: nobody asks central for what another is getting from it.
 //!
-//! A lease lives while bytes move. Views need time to agree after a start, an end or a cut, so that for a while after each of these two may ask.
+//! A lease lives while bytes move. Views need time to agree after a start, an end or a cut, so that for a while after each
+//! of these two may ask; so may two that no open connections join, as when all neighbours of one are behind a cut.
 
 use super::Checker;
 use crate::sim::engine::Moment;
 use crate::sim::observe::Observation;
 use crate::sim::world::{NodeId, World};
 use fullmetal_proto::swarm::limits::{LEASE, LEASE_RENEW, SETTLE_MAX, TAKEOVER};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long after a disturbance views may differ: settled, a lease run out, a takeover.
 const CALM_US: u64 = (SETTLE_MAX.as_micros() + LEASE.as_micros() + TAKEOVER.as_micros()) as u64;
@@ -67,7 +68,8 @@ impl Leases {
             let lives = |holder| moved.get(&holder).is_some_and(|at: &Moment| now.since(*at) <= LIVE_US);
             let mut others = holders.iter().filter(|(holder, _)| *holder != node && world.reaches(*holder, node));
             let other = others.find(|(holder, _)| lives(*holder)).copied();
-            if let Some((other, since)) = other.filter(|_| now.since(self.disturbed_at) > CALM_US) {
+            let calm = now.since(self.disturbed_at) > CALM_US;
+            if let Some((other, since)) = other.filter(|(other, _)| calm && joined(world, node, *other, now)) {
                 let (node, other) = (&world.node(node).id, &world.node(other).id);
                 result = Err(format!(
                     "{node} asks central for piece {piece}, which {other} has been getting since {since} s"
@@ -77,4 +79,19 @@ impl Leases {
         }
         result
     }
+}
+
+/// Whether open connections lead from one to the other, over which views had time to agree.
+fn joined(world: &World, from: NodeId, to: NodeId, now: Moment) -> bool {
+    let mut known = BTreeSet::from([from]);
+    let mut queue = vec![from];
+    while let Some(node) = queue.pop() {
+        let neighbours = world.node(node).peer.iter().flat_map(|peer| &peer.neighbours);
+        let settled = neighbours.filter(|(other, open)| {
+            let both = world.node(**other).neighbours().any(|back| back == node);
+            both && now.since(open.since) > CALM_US && world.reaches(node, **other)
+        });
+        queue.extend(settled.map(|(other, _)| *other).filter(|other| known.insert(*other)));
+    }
+    known.contains(&to)
 }

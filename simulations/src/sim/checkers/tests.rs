@@ -64,10 +64,12 @@ fn being_complete_or_in_force_without_all_pieces_is_noticed() {
 
 #[test]
 fn a_second_lease_on_a_piece_is_noticed_unless_something_came_between() {
-    let world = world();
+    let (apart, mut world) = (world(), world());
+    world.run(Moment::from_millis(60_000), |_| {});
     let asks = |node| Observation::AskedCentral { node, pieces: vec![0, 1] };
     let moves = Observation::CentralMoves { node: 1 };
     assert!(shown(Leases::default(), &world, &[asks(1), moves.clone(), asks(2)]).is_err());
+    assert!(shown(Leases::default(), &apart, &[asks(1), moves.clone(), asks(2)]).is_ok(), "nothing joins them");
     assert!(shown(Leases::default(), &world, &[asks(1), asks(2)]).is_ok(), "nothing moves: the lease runs out");
     assert!(shown(Leases::default(), &world, &[asks(1), Observation::Gone { node: 3 }, moves, asks(2)]).is_ok());
     assert!(shown(Leases::default(), &world, &[asks(1), stored(1, 0), stored(1, 1), asks(2)]).is_ok());
