@@ -110,6 +110,24 @@ fn what_a_power_cut_takes_is_fetched_again() {
 }
 
 #[test]
+fn devices_that_come_to_have_everything_twice_do_not_end_the_run_for_others() {
+    let late = "[[group]]\nname = \"late\"\ndevices = 4\non = \"at 60 s\"\n";
+    let site = site("swarm", late);
+    let done_ms = run(&site.replace("at 60 s", "at 0 s"), 1).times[0].unwrap() / 1_000;
+    let cut = |ms| format!("[[event]]\nat = \"{ms} ms\"\npower_cut = \"hall\"\nfor = \"2 s\"\n");
+    for ms in [done_ms, done_ms + 300, done_ms + 600] {
+        assert_eq!(converges(&format!("{site}{}", cut(ms))).converged, 16);
+    }
+}
+
+#[test]
+fn an_announcement_waits_for_a_gateway_that_is_away() {
+    let event = "[[event]]\nat = \"5 s\"\ncrash = \"gateway\"\nfor = \"5 s\"\n";
+    let outcome = converges(&site("announcement", event));
+    assert!(outcome.counted == 12 && outcome.times[0] > Some(10_000_000), "{}", outcome.summary());
+}
+
+#[test]
 fn a_part_that_is_cut_off_waits_and_goes_on_when_the_network_is_whole() {
     let event = "[[event]]\nat = \"8 s\"\npartition = \"hall 0-3\"\nfor = \"40 s\"\n";
     let outcome = converges(&site("swarm", event));

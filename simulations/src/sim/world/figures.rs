@@ -2,7 +2,7 @@
 
 use crate::sim::engine::Moment;
 
-/// Counters of a run; they only rise, but for [`Figures::gained`], which power cuts lower.
+/// Counters of a run; they only rise, but for [`Figures::gained`] and [`Figures::done`], which power cuts lower.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// Requests to central.
@@ -21,7 +21,7 @@ pub struct Figures {
     pub bans: u64,
     /// Bytes that honest devices have of what they need, together.
     pub gained: u64,
-    /// How many honest devices have come to have everything.
+    /// How many honest devices have everything.
     pub done: usize,
     /// When the newest of them did.
     pub done_at: Moment,

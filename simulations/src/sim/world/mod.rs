@@ -265,8 +265,11 @@ impl World {
         }
     }
 
-    /// A decision is made; without a gateway's core, its announcement is there at once.
+    /// A decision is made; without a gateway's core, its announcement is there at once, or when the gateway is.
     fn decided(&mut self) {
+        if self.layers == Layers::Announcement && !self.node(0).is_on() {
+            return self.queue.put(self.now.after(SECOND), Event::Decided);
+        }
         self.pending -= 1;
         if self.layers == Layers::Deployment {
             return self.decide();

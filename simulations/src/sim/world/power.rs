@@ -5,7 +5,7 @@ use super::event::{Event, NodeId};
 use super::node::Peer;
 use crate::sim::engine::Random;
 use crate::sim::observe::Observation;
-use crate::sim::scenario::Layers;
+use crate::sim::scenario::{Layers, Manner};
 use fullmetal_proto::announce::carried::Carried;
 use fullmetal_proto::announce::liveness::Liveness;
 use fullmetal_proto::announce::newest::{self, Newest};
@@ -94,8 +94,10 @@ impl World {
         if end == End::PowerCut {
             self.lose_unsynced(node);
             let of = &mut self.nodes[node as usize];
-            if !of.cache.is_full() && !of.journal.imported {
-                of.done_at = None;
+            let loses = !of.cache.is_full() && !of.journal.imported && of.done_at.take().is_some();
+            if loses && of.manner == Manner::Honest {
+                // Otherwise it would count twice, and the run could end before the last has everything.
+                self.figures.done = self.figures.done.saturating_sub(1);
             }
         }
         self.observe(Observation::Gone { node });
