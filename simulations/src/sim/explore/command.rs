@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// The version of the JSON: it rises when a field goes or changes its meaning.
 const SCHEMA: u32 = 1;
+/// The highest first seed: those after it must fit into a scenario file, too.
+const FIRST_MAX: u64 = 1 << 62;
 /// How often the progress bar is drawn.
 const BAR_MS: u64 = 200;
 /// Characters of the bar.
@@ -30,7 +32,7 @@ pub struct ExploreArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
     /// The first of them.
-    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    #[arg(long, value_name = "SEED", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=FIRST_MAX))]
     pub first: u64,
     /// Try only every n-th of them, beginning with the i-th: so n machines share the work.
     #[arg(long, value_name = "i/n", default_value = "1/1")]
@@ -54,7 +56,11 @@ pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
         Ok(result) => {
             let text = if args.json { format!("{}\n", result.json(args)) } else { result.text(args) };
             std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
-            Ok(if result.found.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+            let Some((_, shrunk)) = &result.found else { return Ok(ExitCode::SUCCESS) };
+            if let Some(path) = &args.out {
+                std::fs::write(path, shrunk.toml()).with_context(|| format!("writing {}", path.display()))?;
+            }
+            Ok(ExitCode::FAILURE)
         }
     }
 }
@@ -80,11 +86,7 @@ fn find(args: &ExploreArgs) -> anyhow::Result<Found> {
     let found = search(args, &scenario, seeds, &mut bar);
     std::panic::set_hook(hook);
     bar.clear();
-    let found = found?;
-    if let (Some(path), Some((_, shrunk))) = (&args.out, &found.found) {
-        std::fs::write(path, shrunk.toml()).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(found)
+    Ok(found?)
 }
 
 fn search(args: &ExploreArgs, scenario: &Scenario, seeds: Seeds, bar: &mut Bar) -> Result<Found, ScenarioError> {

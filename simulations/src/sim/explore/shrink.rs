@@ -9,6 +9,8 @@ use std::path::Path;
 
 /// The most runs that making one smaller takes.
 const RUNS_MAX: u32 = 200;
+/// Seeds that are tried with fewer devices or pieces: chance falls otherwise then, and what fails may need it.
+const SEEDS_TRIED: u64 = 8;
 const SECOND: u64 = 1_000_000;
 /// Faults are not made shorter than this, in microseconds.
 const LASTING_US_MIN: u64 = SECOND / 10;
@@ -81,6 +83,20 @@ impl<P: FnMut(u32)> Shrinker<'_, P> {
         if change(&mut scenario) { self.keeps(scenario) } else { Ok(false) }
     }
 
+    /// The same under some seeds.
+    fn tries_seeds(&mut self, change: impl Fn(&mut Scenario) -> bool) -> Result<bool, ScenarioError> {
+        for later in 0..SEEDS_TRIED {
+            let changed = self.tries(|scenario| {
+                scenario.seed = scenario.seed.map(|seed| seed.saturating_add(later));
+                change(scenario)
+            })?;
+            if changed {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Leaves out all events, halves of them, and so on to single ones.
     fn drop_events(&mut self) -> Result<bool, ScenarioError> {
         let mut smaller = false;
@@ -98,15 +114,15 @@ impl<P: FnMut(u32)> Shrinker<'_, P> {
         Ok(smaller)
     }
 
-    /// Halves groups as often as that goes, then takes single devices.
+    /// Halves groups as often as that goes, then takes quarters and single devices.
     fn halve_groups(&mut self) -> Result<bool, ScenarioError> {
+        let sizes: [fn(usize) -> usize; 3] = [|n| n / 2, |n| n - n.div_ceil(4), |n| n - 1];
         let mut smaller = false;
         for group in 0..self.best.scenario.groups.len() {
-            while self.tries(|scenario| resize(scenario, group, |devices| devices / 2))? {
-                smaller = true;
-            }
-            while self.tries(|scenario| resize(scenario, group, |devices| devices - 1))? {
-                smaller = true;
+            for size in sizes {
+                while self.tries_seeds(|scenario| resize(scenario, group, size))? {
+                    smaller = true;
+                }
             }
         }
         Ok(smaller)
@@ -114,7 +130,7 @@ impl<P: FnMut(u32)> Shrinker<'_, P> {
 
     fn halve_release(&mut self) -> Result<bool, ScenarioError> {
         let mut smaller = false;
-        while self.tries(|scenario| halve_sizes(&mut scenario.release.sizes))? {
+        while self.tries_seeds(|scenario| halve_sizes(&mut scenario.release.sizes))? {
             smaller = true;
         }
         Ok(smaller)
