@@ -57,7 +57,7 @@ fn a_seed_gives_the_same_run_again_and_another_seed_another() {
 #[test]
 fn a_run_has_the_same_hash_on_every_machine() {
     let outcome = converges(&site("swarm", ""));
-    assert_eq!(outcome.hash.to_string(), "f404d2a4c836c78e");
+    assert_eq!(outcome.hash.to_string(), "42b1922faefad4ea");
 }
 
 #[test]
@@ -132,6 +132,13 @@ fn a_part_that_is_cut_off_waits_and_goes_on_when_the_network_is_whole() {
     let event = "[[event]]\nat = \"8 s\"\npartition = \"hall 0-3\"\nfor = \"40 s\"\n";
     let outcome = converges(&site("swarm", event));
     assert!(outcome.times[2] > Some(48_000_000), "the cut was not felt: {:?}", outcome.times);
+}
+
+#[test]
+fn parts_that_never_met_before_find_each_other() {
+    let event = "[[event]]\nat = \"0 s\"\npartition = \"hall 0-5\"\nfor = \"5 s\"\n";
+    let outcome = converges(&site("announcement", event));
+    assert_eq!(outcome.counted, 12);
 }
 
 #[test]

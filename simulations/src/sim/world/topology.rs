@@ -21,7 +21,7 @@ const SHUFFLED_MAX: usize = 8;
 const SHUFFLE: u64 = 300_000_000;
 const DIALS_MAX: usize = 3;
 const DISCOVERED_ENOUGH: usize = 3;
-const BEACONS: u32 = 3;
+const BEACONS: usize = 3;
 const SETTLED: u64 = 5_000_000;
 const POSTPONE_FULL: u64 = 60_000_000;
 const POSTPONE_LOST: u64 = 1_000_000;
@@ -139,8 +139,8 @@ impl World {
         let now = self.now;
         let Some(peer) = self.peer_of(life).filter(|peer| peer.meeting.look_at == now) else { return };
         let neighbours = peer.neighbours.len();
-        self.advertise(life.node, neighbours);
-        if neighbours < DISCOVERED_ENOUGH {
+        // Who can be discovered also looks: two parts of a fleet that never met find each other by their beacons.
+        if self.advertise(life.node, neighbours) {
             self.discover(life.node);
         }
         self.dial_some(life);
@@ -151,13 +151,22 @@ impl World {
         self.look_in(life, us);
     }
 
-    /// Whether others can discover it.
-    fn advertise(&mut self, node: NodeId, neighbours: usize) {
-        if neighbours < DISCOVERED_ENOUGH || node < BEACONS {
+    /// Whether others can discover it, and it them.
+    fn advertise(&mut self, node: NodeId, neighbours: usize) -> bool {
+        let discovers = neighbours < DISCOVERED_ENOUGH || self.is_beacon(node);
+        if discovers {
             self.advertised.insert(node);
         } else {
             self.advertised.remove(&node);
         }
+        discovers
+    }
+
+    /// Of the members that it knows, fewer have lower ids than there are beacons.
+    fn is_beacon(&self, node: NodeId) -> bool {
+        let me = self.node(node);
+        let proven = me.book.entries.iter().filter(|(_, entry)| entry.proven);
+        proven.filter(|(other, _)| self.node(**other).id < me.id).take(BEACONS).count() < BEACONS
     }
 
     fn discover(&mut self, node: NodeId) {
