@@ -198,9 +198,10 @@ fn an_expectation_that_does_not_hold_makes_the_outcome_bad() {
 #[test]
 fn all_shipped_scenarios_are_read() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let found = dir.join("found");
     let mut count = 0;
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
+    let entries = std::fs::read_dir(&dir).unwrap().chain(std::fs::read_dir(found).unwrap());
+    for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
         Scenario::read(&path).unwrap_or_else(|error| panic!("{error}"));
         count += 1;
     }
