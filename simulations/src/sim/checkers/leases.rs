@@ -1,11 +1,13 @@
 //! One live lease for a piece in each part of the network: nobody asks central for what another is getting from it.
 //!
 //! A lease lives while bytes move. Views need time to agree after a start, an end or a cut, so that for a while after each
-//! of these two may ask; so may two that no open connections join, as when all neighbours of one are behind a cut.
+//! of these two may ask; so may two that no open connections of honest devices join, as when all neighbours of one are
+//! behind a cut. A liar's lease counts for nothing: who bans it does not know of it any more.
 
 use super::Checker;
 use crate::sim::engine::Moment;
 use crate::sim::observe::Observation;
+use crate::sim::scenario::Manner;
 use crate::sim::world::{NodeId, World};
 use fullmetal_proto::swarm::limits::{LEASE, LEASE_RENEW, SETTLE_MAX, TAKEOVER};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +70,7 @@ impl Leases {
             let lives = |holder| moved.get(&holder).is_some_and(|at: &Moment| now.since(*at) <= LIVE_US);
             let mut others = holders.iter().filter(|(holder, _)| *holder != node && world.reaches(*holder, node));
             let other = others.find(|(holder, _)| lives(*holder)).copied();
-            let calm = now.since(self.disturbed_at) > CALM_US;
+            let calm = now.since(self.disturbed_at) > CALM_US && is_honest(world, node);
             if let Some((other, since)) = other.filter(|(other, _)| calm && joined(world, node, *other, now)) {
                 let (node, other) = (&world.node(node).id, &world.node(other).id);
                 result = Err(format!(
@@ -81,7 +83,11 @@ impl Leases {
     }
 }
 
-/// Whether open connections lead from one to the other, over which views had time to agree.
+fn is_honest(world: &World, node: NodeId) -> bool {
+    world.node(node).manner == Manner::Honest
+}
+
+/// Whether open connections of honest devices lead from one to the other, over which views had time to agree.
 fn joined(world: &World, from: NodeId, to: NodeId, now: Moment) -> bool {
     let mut known = BTreeSet::from([from]);
     let mut queue = vec![from];
@@ -89,7 +95,7 @@ fn joined(world: &World, from: NodeId, to: NodeId, now: Moment) -> bool {
         let neighbours = world.node(node).peer.iter().flat_map(|peer| &peer.neighbours);
         let settled = neighbours.filter(|(other, open)| {
             let both = world.node(**other).neighbours().any(|back| back == node);
-            both && now.since(open.since) > CALM_US && world.reaches(node, **other)
+            both && now.since(open.since) > CALM_US && world.reaches(node, **other) && is_honest(world, **other)
         });
         queue.extend(settled.map(|(other, _)| *other).filter(|other| known.insert(*other)));
     }

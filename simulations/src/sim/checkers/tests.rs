@@ -70,6 +70,9 @@ fn a_second_lease_on_a_piece_is_noticed_unless_something_came_between() {
     let moves = Observation::CentralMoves { node: 1 };
     assert!(shown(Leases::default(), &world, &[asks(1), moves.clone(), asks(2)]).is_err());
     assert!(shown(Leases::default(), &apart, &[asks(1), moves.clone(), asks(2)]).is_ok(), "nothing joins them");
+    let mut liars = world_of(&SCENARIO.replace("devices = 3", "devices = 3\nlies = \"nothing\""));
+    liars.run(Moment::from_millis(60_000), |_| {});
+    assert!(shown(Leases::default(), &liars, &[asks(1), moves.clone(), asks(2)]).is_ok(), "who lies is not believed");
     assert!(shown(Leases::default(), &world, &[asks(1), asks(2)]).is_ok(), "nothing moves: the lease runs out");
     assert!(shown(Leases::default(), &world, &[asks(1), Observation::Gone { node: 3 }, moves, asks(2)]).is_ok());
     assert!(shown(Leases::default(), &world, &[asks(1), stored(1, 0), stored(1, 1), asks(2)]).is_ok());
