@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Without a call for so long a peer has come to rest; it saves whom it met five seconds after its start.
 const REST: Duration = Duration::from_secs(6);
 /// What the peer keeps in its cache.
-const KEPT: [&str; 8] = ["blobs", "carried", "frames", "kept", "lock", "newest", "peers", "tmp"];
+const KEPT: [&str; 9] = ["batches", "blobs", "carried", "frames", "kept", "lock", "newest", "peers", "tmp"];
 
 pub struct Plant {
     /// Says what the device hears.
