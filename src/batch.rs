@@ -3,10 +3,9 @@
 //! The format is in [`fullmetal_proto::wire::plain`]. Everything here blocks.
 
 use fullmetal_proto::Digest;
-use fullmetal_proto::ostree::{DIRMETA_LEN_MAX, DIRTREE_LEN_MAX};
-use fullmetal_proto::wire::bundle::COMMIT_LEN_MAX;
+use fullmetal_proto::ostree::metadata_len_max;
+use fullmetal_proto::wire::ObjectId;
 use fullmetal_proto::wire::plain::{BATCH_DIGEST_LEN, BATCH_RAW_MAX, Encoding, PlainObject};
-use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use sha2::{Digest as _, Sha256};
 use std::io::{self, BufReader, Read, Write};
 use zstd::stream::raw::DParameter;
@@ -217,12 +216,7 @@ pub fn verify(
 
 /// The longest stream that an object can have. What its commit says of its size is not believed.
 fn length_max(object: &PlainObject) -> u64 {
-    match object.id.kind {
-        ObjectKind::File => BATCH_RAW_MAX,
-        ObjectKind::DirTree => DIRTREE_LEN_MAX as u64,
-        ObjectKind::DirMeta => DIRMETA_LEN_MAX as u64,
-        ObjectKind::Commit => COMMIT_LEN_MAX,
-    }
+    metadata_len_max(object.id.kind).map_or(BATCH_RAW_MAX, |max| max as u64)
 }
 
 fn damaged(why: &str) -> BatchError {
@@ -232,6 +226,8 @@ fn damaged(why: &str) -> BatchError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fullmetal_proto::ostree::DIRMETA_LEN_MAX;
+    use fullmetal_proto::wire::ObjectKind;
 
     fn packed(streams: &[&[u8]]) -> (Vec<u8>, Vec<PlainObject>) {
         let mut writer = BatchWriter::new(Vec::new()).unwrap();

@@ -9,24 +9,7 @@ use std::path::Path;
 
 /// A small site; `extra` is added to its file.
 fn site(layers: &str, extra: &str) -> String {
-    format!(
-        r#"
-name = "small"
-layers = "{layers}"
-seconds = 900
-[network]
-uplink = "20 Mbit/s"
-[[group]]
-name = "hall"
-devices = 12
-on = "over 3 s"
-[release]
-size = "20 MB"
-frame = "1 MiB"
-announced = "6 s"
-{extra}
-"#
-    )
+    format!("layers = \"{layers}\"\n{}{extra}\n", include_str!("small.toml"))
 }
 
 fn run(text: &str, seed: u64) -> Outcome {

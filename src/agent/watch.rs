@@ -6,7 +6,7 @@ use crate::config::Paths;
 use crate::host::{AppHost, AppStatus, Health, Phase};
 use fullmetal_proto::deploy::{AppEvent, Input, NewPart};
 use fullmetal_proto::ostree::Commit;
-use fullmetal_proto::wire::ExitStatus;
+use fullmetal_proto::wire::{ExitStatus, ObjectId, ObjectKind};
 use fullmetal_proto::{AppName, Digest, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 use std::path::PathBuf;
@@ -47,8 +47,8 @@ pub fn watched<'a>(paths: &Paths, parts: impl Iterator<Item = &'a NewPart>) -> V
 
 /// The check lies in the commit object, which the build key signed and the store has verified.
 fn health_of(paths: &Paths, commit: &Digest) -> Vec<String> {
-    let hex = commit.to_string();
-    let path = paths.repo().join("objects").join(&hex[..2]).join(format!("{}.commit", &hex[2..]));
+    let object = ObjectId { kind: ObjectKind::Commit, checksum: *commit };
+    let path = paths.repo().join(object.archive_path());
     let commit = std::fs::read(&path).ok().and_then(|bytes| Commit::parse(&bytes).ok());
     match commit {
         Some(commit) => commit.metadata.health,

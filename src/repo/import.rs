@@ -114,7 +114,6 @@ pub struct Progress {
 #[derive(Debug)]
 pub struct Import {
     commit: Digest,
-    is_plain: bool,
     source: Source,
     /// What was missing, in the order of its bytes.
     wanted: Vec<Wanted>,
@@ -176,8 +175,7 @@ impl Import {
             bytes_total: wanted.iter().map(|w| w.length).sum(),
             ..Progress::default()
         };
-        let (source, is_plain) = (Source::of(pieces), matches!(pieces, Pieces::Batches(_)));
-        Import { commit: pieces.commit(), is_plain, source, wanted, progress, slice: Slice::default() }
+        Import { commit: pieces.commit(), source: Source::of(pieces), wanted, progress, slice: Slice::default() }
     }
 
     /// An import of what `store` lacks of the manifest's objects.
@@ -263,20 +261,6 @@ impl Import {
             self.flush(store).map_err(ImportError::Store)?;
         }
         Ok(())
-    }
-
-    /// A well-hashed frame with a bad object is the manifest's fault, anything else the disk's.
-    fn explain<E>(&self, object: ObjectId, source: StoreError) -> ImportError<E> {
-        use StoreError::{Corrupt, Missing, Refused};
-        match source {
-            Corrupt { .. } | Refused { .. } | Missing { .. } if self.is_plain => {
-                ImportError::Unfit { commit: self.commit, object, source: Box::new(source) }
-            }
-            Corrupt { .. } | Refused { .. } | Missing { .. } => {
-                ImportError::Lie { commit: self.commit, object, source: Box::new(source) }
-            }
-            source => ImportError::Store(source),
-        }
     }
 
     fn stage(&self) -> Option<Stage> {

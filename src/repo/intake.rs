@@ -2,10 +2,7 @@
 
 use super::StoreError;
 use fullmetal_proto::Digest;
-use fullmetal_proto::ostree::{
-    self, Commit, ContentHeader, DIRMETA_LEN_MAX, DIRTREE_LEN_MAX, DirMeta, DirTree, OstreeError, WalkError,
-};
-use fullmetal_proto::wire::bundle::COMMIT_LEN_MAX;
+use fullmetal_proto::ostree::{self, Commit, ContentHeader, DirMeta, DirTree, OstreeError, WalkError};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -71,12 +68,7 @@ pub(super) fn reading(id: &ObjectId, source: io::Error) -> StoreError {
 }
 
 fn check_length(id: &ObjectId, length: u64) -> Result<(), StoreError> {
-    let max = match id.kind {
-        ObjectKind::File => usize::MAX,
-        ObjectKind::DirTree => DIRTREE_LEN_MAX,
-        ObjectKind::DirMeta => DIRMETA_LEN_MAX,
-        ObjectKind::Commit => COMMIT_LEN_MAX as usize,
-    };
+    let max = ostree::metadata_len_max(id.kind).unwrap_or(usize::MAX);
     let len = usize::try_from(length).unwrap_or(usize::MAX);
     if len > max {
         return Err(StoreError::Refused { object: *id, reason: OstreeError::TooLong { len, max } });

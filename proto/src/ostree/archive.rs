@@ -17,12 +17,7 @@ pub struct ArchiveHeader {
 }
 
 impl ArchiveHeader {
-    /// The length of the head of a `.filez` whose first four bytes are given.
-    pub fn len(first: [u8; 4]) -> Result<usize, OstreeError> {
-        content_head_len(first)
-    }
-
-    /// Parses exactly the head.
+    /// Parses exactly the head, whose length [`content_head_len`] tells.
     pub fn parse(head: &[u8]) -> Result<Self, OstreeError> {
         use Member::{Fixed, Var};
         let (first, rest) = head.split_first_chunk::<8>().ok_or(OstreeError::NotNormal)?;

@@ -6,7 +6,12 @@ use crate::wire::bundle::COMMIT_LEN_MAX;
 use crate::{AppName, Digest, HardwareId};
 
 /// The most keys of commit metadata; libostree's own tools write fewer than 20.
-const KEYS_MAX: usize = 256;
+pub(super) const KEYS_MAX: usize = 256;
+/// The members of a commit object; its metadata is the first.
+pub(super) const SHAPE: [Member; 8] = {
+    use Member::{Fixed, Var};
+    [Var(8), Var(1), Var(1), Var(1), Var(1), Fixed(8), Var(1), Var(1)]
+};
 /// The most strings in a list.
 const STRINGS_MAX: usize = 64;
 /// The longest string in a list or of its own.
@@ -57,10 +62,8 @@ pub struct CommitMetadata {
 impl Commit {
     /// Parses a commit object.
     pub fn parse(bytes: &[u8]) -> Result<Self, OstreeError> {
-        use Member::{Fixed, Var};
         limit(bytes, COMMIT_LEN_MAX as usize)?;
-        let shape = [Var(8), Var(1), Var(1), Var(1), Var(1), Fixed(8), Var(1), Var(1)];
-        let [metadata, parent, related, subject, body, timestamp, root, root_meta] = tuple(bytes, shape)?;
+        let [metadata, parent, related, subject, body, timestamp, root, root_meta] = tuple(bytes, SHAPE)?;
         check_related(related)?;
         string(body)?;
         Ok(Commit {

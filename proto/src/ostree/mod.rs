@@ -28,6 +28,8 @@ pub use tree::{DirEntry, DirMeta, DirTree, FileEntry};
 pub use walk::{WalkError, closure};
 
 use crate::Digest;
+use crate::wire::ObjectKind;
+use crate::wire::bundle::COMMIT_LEN_MAX;
 
 /// The longest dirtree.
 pub const DIRTREE_LEN_MAX: usize = 10 << 20;
@@ -97,6 +99,16 @@ pub enum OstreeError {
     /// Directories nest too deep, or the tree unfolds into too many files.
     #[error("the tree is over the limit of {DEPTH_MAX} levels or {PATHS_MAX} files")]
     TreeSize,
+}
+
+/// The longest object of a kind of metadata; of files nothing says how long they may be.
+pub fn metadata_len_max(kind: ObjectKind) -> Option<usize> {
+    match kind {
+        ObjectKind::File => None,
+        ObjectKind::DirTree => Some(DIRTREE_LEN_MAX),
+        ObjectKind::DirMeta => Some(DIRMETA_LEN_MAX),
+        ObjectKind::Commit => Some(COMMIT_LEN_MAX as usize),
+    }
 }
 
 fn checksum(bytes: &[u8]) -> Result<Digest, OstreeError> {

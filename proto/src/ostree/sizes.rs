@@ -1,15 +1,14 @@
 //! `ostree.sizes`: how long a commit's objects are, as its builder said (`ostree commit --generate-sizes`).
 
 use super::OstreeError;
-use super::gvariant::{Member, array, dictionary, tuple};
+use super::commit::{KEYS_MAX, SHAPE};
+use super::gvariant::{array, dictionary, tuple};
 use crate::Digest;
 use crate::wire::manifest::OBJECTS_MAX;
 use std::collections::BTreeMap;
 
 /// The key of the sizes in a commit's metadata, type `aay`.
 const KEY: &str = "ostree.sizes";
-/// The most keys of commit metadata.
-const KEYS_MAX: usize = 256;
 
 /// How long an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +29,7 @@ pub fn sizes(commit: &[u8]) -> BTreeMap<Digest, Size> {
 }
 
 fn find(commit: &[u8]) -> Result<Vec<&[u8]>, OstreeError> {
-    use Member::{Fixed, Var};
-    let shape = [Var(8), Var(1), Var(1), Var(1), Var(1), Fixed(8), Var(1), Var(1)];
-    let [metadata, ..] = tuple(commit, shape)?;
+    let [metadata, ..] = tuple(commit, SHAPE)?;
     let found = dictionary(metadata, KEYS_MAX)?.into_iter().find(|(key, kind, _)| *key == KEY && *kind == "aay");
     found.map_or(Ok(Vec::new()), |(_, _, value)| array(value, 1, OBJECTS_MAX))
 }

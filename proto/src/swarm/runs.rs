@@ -14,6 +14,19 @@ pub struct PieceSpan {
     pub length: u32,
 }
 
+impl PieceSpan {
+    /// Pieces of these lengths as if they lay one after another in one pack.
+    pub fn in_a_row(lengths: impl IntoIterator<Item = u32>) -> Vec<PieceSpan> {
+        let mut offset = 0u64;
+        let next = |length| {
+            let span = PieceSpan { pack: 0, offset, length };
+            offset = offset.saturating_add(u64::from(length));
+            span
+        };
+        lengths.into_iter().map(next).collect()
+    }
+}
+
 /// Cuts the frames into runs of adjoining frames of one pack. It depends on the manifest alone, so that
 /// all peers cut alike.
 pub(super) fn cut(frames: &[PieceSpan]) -> Vec<Range<u32>> {
@@ -45,13 +58,7 @@ mod tests {
     use super::*;
 
     fn spans(lengths: &[u32]) -> Vec<PieceSpan> {
-        let mut offset = 0;
-        let mut out = Vec::new();
-        for length in lengths {
-            out.push(PieceSpan { pack: 0, offset, length: *length });
-            offset += u64::from(*length);
-        }
-        out
+        PieceSpan::in_a_row(lengths.iter().copied())
     }
 
     #[test]

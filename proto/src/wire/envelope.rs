@@ -239,7 +239,11 @@ pub fn seal<D: Document>(document: &D, signers: &[&SigningKey]) -> Result<Vec<u8
 
 /// Decodes a document and checks its shape; signatures are for the trust file to judge.
 pub fn open<D: Document>(bytes: &[u8]) -> Result<Opened<D>, OpenError> {
-    let envelope = Envelope::decode(bytes, envelope_len_max::<D>())?;
+    read(Envelope::decode(bytes, envelope_len_max::<D>())?, bytes)
+}
+
+/// Decodes the document in an envelope that was decoded from `bytes`.
+pub(super) fn read<D: Document>(envelope: Envelope, bytes: &[u8]) -> Result<Opened<D>, OpenError> {
     if envelope.kind != D::KIND {
         return Err(OpenError::WrongKind { expected: D::KIND, found: envelope.kind });
     }

@@ -64,6 +64,15 @@ pub struct ObjectId {
     pub checksum: Digest,
 }
 
+impl ObjectId {
+    /// Where its file lies below the root of an archive repo (`ostree_get_relative_object_path` in libostree's
+    /// `ostree-core.c`).
+    pub fn archive_path(&self) -> String {
+        let hex = self.checksum.to_string();
+        format!("objects/{}/{}.{}", &hex[..2], &hex[2..], self.kind.archive_suffix())
+    }
+}
+
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.kind == ObjectKind::File { "file" } else { self.kind.archive_suffix() };

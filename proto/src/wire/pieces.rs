@@ -1,6 +1,6 @@
 //! What a manifest describes, of whichever kind it is: frames or batches.
 
-use super::envelope::{Document, Envelope, Kind, OpenError, envelope_len_max, open};
+use super::envelope::{Document, Envelope, Kind, OpenError, envelope_len_max, read};
 use super::manifest::{Manifest, ObjectId};
 use super::plain::PlainManifest;
 use crate::{Bitmap, Digest};
@@ -17,11 +17,11 @@ pub enum Pieces {
 impl Pieces {
     /// Decodes a manifest of either kind.
     pub fn open(bytes: &[u8]) -> Result<Self, OpenError> {
-        let kind = Envelope::decode(bytes, envelope_len_max::<Manifest>())?.kind;
-        match kind {
-            Kind::PlainManifest => Ok(Pieces::Batches(open::<PlainManifest>(bytes)?.document)),
+        let envelope = Envelope::decode(bytes, envelope_len_max::<Manifest>())?;
+        match envelope.kind {
+            Kind::PlainManifest => Ok(Pieces::Batches(read::<PlainManifest>(envelope, bytes)?.document)),
             // Whatever else it is, this says so.
-            _ => Ok(Pieces::Frames(open::<Manifest>(bytes)?.document)),
+            _ => Ok(Pieces::Frames(read::<Manifest>(envelope, bytes)?.document)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `fullmetal-sim run`: reads a scenario, runs it, tells what came out.
 
+use super::bar::{Bar, bar};
 use super::checkers::Checkers;
 use super::engine::Trace;
 use super::explore;
@@ -9,17 +10,12 @@ use super::scenario::{Place, Scenario, ScenarioError, Sizes};
 use super::world::World;
 use anyhow::Context as _;
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal as _, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-/// How often the progress bar is drawn.
-const BAR_MS: u64 = 200;
-/// Characters of the bar.
-const BAR_WIDTH: usize = 40;
 /// Exit status of a scenario that cannot be run.
-pub const EXIT_SCENARIO: u8 = 2;
+const EXIT_SCENARIO: u8 = 2;
 
 /// What a person asks for.
 #[derive(Debug, clap::Args)]
@@ -43,13 +39,24 @@ pub struct RunArgs {
 
 /// Runs a scenario. Exit status 0, 1 when an expectation fails or a rule is broken, 2 for a bad scenario.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let outcome = match simulate(args) {
+    or_bad_scenario(simulate(args), |outcome| tell(args, &outcome))
+}
+
+/// Goes on with what came out; a scenario that cannot be run is told, and has an exit status of its own.
+pub fn or_bad_scenario<T>(
+    result: anyhow::Result<T>,
+    tell: impl FnOnce(T) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    match result {
         Err(error) if error.is::<ScenarioError>() => {
             eprintln!("fullmetal-sim: {error:#}");
-            return Ok(ExitCode::from(EXIT_SCENARIO));
+            Ok(ExitCode::from(EXIT_SCENARIO))
         }
-        other => other?,
-    };
+        other => tell(other?),
+    }
+}
+
+fn tell(args: &RunArgs, outcome: &Outcome) -> anyhow::Result<ExitCode> {
     let text = if args.json { format!("{}\n", outcome.json()) } else { outcome.summary() };
     std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
     Ok(if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -59,9 +66,14 @@ fn simulate(args: &RunArgs) -> anyhow::Result<Outcome> {
     let (scenario, seed) = read(args)?;
     let log = args.trace.as_deref().map(create).transpose()?;
     let mut bar = Bar::new();
-    let outcome = outcome(&scenario, seed, log, &args.scenario, |world| bar.draw(world))?;
+    let outcome = outcome(&scenario, seed, log, &args.scenario, |world| bar.draw(|| progress(world)))?;
     bar.clear();
     Ok(outcome)
+}
+
+fn progress(world: &World) -> String {
+    let percent = world.progress() / 10_000;
+    format!("{} {percent:3} %  {} s of virtual time", bar(u64::from(percent), 100), world.now().0 / 1_000_000)
 }
 
 /// The scenario that is asked for, and its seed.
@@ -114,32 +126,4 @@ pub fn release(scenario: &Scenario, seed: u64, file: &Path) -> Result<Release, S
 fn create(path: &Path) -> anyhow::Result<Box<dyn Write>> {
     let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
     Ok(Box::new(BufWriter::new(file)))
-}
-
-/// A line on the terminal that tells how far a run is.
-struct Bar {
-    shown: bool,
-    drawn_at: Instant,
-}
-
-impl Bar {
-    fn new() -> Self {
-        Bar { shown: std::io::stderr().is_terminal(), drawn_at: Instant::now() }
-    }
-
-    fn draw(&mut self, world: &World) {
-        if !self.shown || self.drawn_at.elapsed() < Duration::from_millis(BAR_MS) {
-            return;
-        }
-        self.drawn_at = Instant::now();
-        let percent = world.progress() / 10_000;
-        let full = BAR_WIDTH * percent as usize / 100;
-        eprint!("\r[{:<BAR_WIDTH$}] {percent:3} %  {} s of virtual time ", "#".repeat(full), world.now().0 / 1_000_000);
-    }
-
-    fn clear(&self) {
-        if self.shown {
-            eprint!("\r{:80}\r", "");
-        }
-    }
 }

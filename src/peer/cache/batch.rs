@@ -58,10 +58,7 @@ impl BatchDraft {
 
     /// Adds the next bytes.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
-        self.write_all(bytes).map_err(|error| match error.downcast::<CacheError>() {
-            Ok(full) => full,
-            Err(error) => self.failed("writing", error),
-        })
+        self.write_all(bytes).map_err(|error| CacheError::within(error, |e| self.failed("writing", e)))
     }
 
     fn failed(&self, what: &'static str, source: io::Error) -> CacheError {

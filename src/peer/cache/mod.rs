@@ -146,6 +146,11 @@ pub enum CacheError {
 }
 
 impl CacheError {
+    /// The error that a [`BatchDraft`] put into a writer's, or what `other` makes of one that is none.
+    pub fn within(error: io::Error, other: impl FnOnce(io::Error) -> Self) -> Self {
+        error.downcast().unwrap_or_else(other)
+    }
+
     fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
         let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let path = path.to_owned();

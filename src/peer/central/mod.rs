@@ -10,7 +10,7 @@ pub use error::CentralError;
 
 use crate::https::{HTTP_1, HTTP_ANY};
 use fullmetal_proto::Digest;
-use fullmetal_proto::ostree::{DIRMETA_LEN_MAX, DIRTREE_LEN_MAX};
+use fullmetal_proto::ostree::{DIRTREE_LEN_MAX, metadata_len_max};
 use fullmetal_proto::wire::bundle::{BLOB_LEN_MAX, COMMIT_LEN_MAX};
 use fullmetal_proto::wire::local::CentralObject;
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
@@ -101,14 +101,8 @@ impl Central {
 
     /// An object's file in the archive repo. The body ends with an error when it is longer than its kind may be.
     pub async fn archived(&self, object: &ObjectId) -> Result<Body, CentralError> {
-        let max = match object.kind {
-            ObjectKind::File => u64::MAX,
-            ObjectKind::DirTree => DIRTREE_LEN_MAX as u64,
-            ObjectKind::DirMeta => DIRMETA_LEN_MAX as u64,
-            ObjectKind::Commit => COMMIT_LEN_MAX,
-        };
-        let path = object_path(&object.checksum, object.kind.archive_suffix());
-        self.whole(&self.objects, &path, max).await
+        let max = metadata_len_max(object.kind).map_or(u64::MAX, |max| max as u64);
+        self.whole(&self.objects, &object.archive_path(), max).await
     }
 
     /// A small object, whole. The body ends with an error when it is longer than its kind may be.
@@ -145,21 +139,16 @@ async fn in_time<T>(stall: Duration, url: &Url, step: impl Future<Output = T>) -
     tokio::time::timeout(stall, step).await.map_err(stalled)
 }
 
-/// Where a small object lies below the repo's root (`ostree_get_relative_object_path` in libostree's
-/// `ostree-core.c` for all but the manifest), and how long it may be.
+/// Where a small object lies below the repo's root, and how long it may be.
 fn place(object: &CentralObject) -> (String, u64) {
+    let path = |kind, checksum: &Digest| ObjectId { kind, checksum: *checksum }.archive_path();
     match object {
         CentralObject::Ref(name) => (format!("refs/heads/{name}"), REF_LEN_MAX),
-        CentralObject::Commit(commit) => (object_path(commit, "commit"), COMMIT_LEN_MAX),
-        CentralObject::CommitMeta(commit) => (object_path(commit, "commitmeta"), COMMIT_LEN_MAX),
+        CentralObject::Commit(commit) => (path(ObjectKind::Commit, commit), COMMIT_LEN_MAX),
+        CentralObject::CommitMeta(commit) => (format!("{}meta", path(ObjectKind::Commit, commit)), COMMIT_LEN_MAX),
         CentralObject::Manifest(commit) => (format!("fullmetal/manifests/{commit}"), BLOB_LEN_MAX),
-        CentralObject::DirTree(tree) => (object_path(tree, "dirtree"), DIRTREE_LEN_MAX as u64),
+        CentralObject::DirTree(tree) => (path(ObjectKind::DirTree, tree), DIRTREE_LEN_MAX as u64),
     }
-}
-
-fn object_path(checksum: &Digest, suffix: &str) -> String {
-    let hex = checksum.to_string();
-    format!("objects/{}/{}.{suffix}", &hex[..2], &hex[2..])
 }
 
 fn stay_at_origin(attempt: redirect::Attempt<'_>) -> redirect::Action {

@@ -90,14 +90,8 @@ impl Listing {
                 frames.iter().map(|f| PieceSpan { pack: f.pack, offset: f.offset, length: f.length }).collect()
             }
             Listed::Batches(manifest, _) => {
-                let mut offset = 0u64;
-                let mut span = |batch| {
-                    let length = u32::try_from(manifest.weight(batch)).unwrap_or(u32::MAX);
-                    let at = offset;
-                    offset = offset.saturating_add(u64::from(length));
-                    PieceSpan { pack: 0, offset: at, length }
-                };
-                (0..self.pieces()).map(&mut span).collect()
+                let length = |batch| u32::try_from(manifest.weight(batch)).unwrap_or(u32::MAX);
+                PieceSpan::in_a_row((0..self.pieces()).map(length))
             }
         }
     }

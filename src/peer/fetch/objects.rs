@@ -86,7 +86,6 @@ impl Stop {
         match self {
             Stop::Ended(ended) => ended,
             Stop::Unpack(UnpackError::Wrong) => Ended::Corrupt(piece),
-            Stop::Unpack(UnpackError::Disk(error)) => Ended::Cache(error),
             Stop::Unpack(UnpackError::Refused(why)) => Ended::Refused(object.id, why),
         }
     }

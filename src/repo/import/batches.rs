@@ -45,7 +45,10 @@ impl Import {
             return Err(match (stream.failure, error) {
                 (Some(failure), _) => wrong(failure.into()),
                 (None, StoreError::Corrupt { .. }) => wrong(BatchError::Object(object.id)),
-                (None, error) => self.explain(object.id, error),
+                (None, error @ (StoreError::Refused { .. } | StoreError::Missing { .. })) => {
+                    ImportError::Unfit { commit: self.commit, object: object.id, source: Box::new(error) }
+                }
+                (None, error) => ImportError::Store(error),
             });
         }
         // What is there already is left unread.

@@ -1,9 +1,9 @@
 //! A run of frames as one stream of raw bytes.
 
 use super::{Import, ImportError, Packed, Wanted};
-use crate::repo::ObjectStore;
+use crate::repo::{ObjectStore, StoreError};
 use fullmetal_proto::Digest;
-use fullmetal_proto::wire::{Frame, FrameStarts};
+use fullmetal_proto::wire::{Frame, FrameStarts, ObjectId};
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use zstd::bulk::Decompressor;
@@ -28,6 +28,17 @@ impl Import {
             self.written(store, index, length)?;
         }
         Ok(())
+    }
+
+    /// A well-hashed frame with a bad object is the manifest's fault, anything else the disk's.
+    fn explain<E>(&self, object: ObjectId, source: StoreError) -> ImportError<E> {
+        use StoreError::{Corrupt, Missing, Refused};
+        match source {
+            Corrupt { .. } | Refused { .. } | Missing { .. } => {
+                ImportError::Lie { commit: self.commit, object, source: Box::new(source) }
+            }
+            source => ImportError::Store(source),
+        }
     }
 }
 

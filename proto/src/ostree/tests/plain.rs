@@ -25,7 +25,7 @@ fn a_filez_says_what_the_stream_says_and_how_long_the_content_is() {
         [(HELLO_FILEZ, 6, HELLO_SHA, "hello\n"), (LINK_FILEZ, 0, LINK_SHA, ""), (X_FILEZ, 2, X_SHA, "x\n")]
     {
         let bytes = hex(filez);
-        let len = ArchiveHeader::len(*bytes.first_chunk().unwrap()).unwrap();
+        let len = content_head_len(*bytes.first_chunk().unwrap()).unwrap();
         let header = ArchiveHeader::parse(&bytes[..len]).unwrap();
         assert_eq!(header.size, size);
         let stream = [&header.file.build()[..], content.as_bytes()].concat();

@@ -2,25 +2,22 @@
 //! that fails the same way.
 
 use super::{Finding, Seeds, Shard, Shrunk, explore, shrink};
+use crate::sim::bar::{Bar, bar as progress};
 use crate::sim::checkers::Checkers;
-use crate::sim::command::EXIT_SCENARIO;
+use crate::sim::command::or_bad_scenario;
 use crate::sim::scenario::{Scenario, ScenarioError};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The version of the JSON: it rises when a field goes or changes its meaning.
 const SCHEMA: u32 = 1;
 /// The highest first seed: those after it must fit into a scenario file, too.
 const FIRST_MAX: u64 = 1 << 62;
-/// How often the progress bar is drawn.
-const BAR_MS: u64 = 200;
-/// Characters of the bar.
-const BAR_WIDTH: u64 = 40;
 
 /// What a person asks for.
 #[derive(Debug, clap::Args)]
@@ -47,22 +44,15 @@ pub struct ExploreArgs {
 
 /// Looks for a seed that fails. Exit status 0 when none does, 1 when one is found, 2 for a bad scenario.
 pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
-    match find(args) {
-        Err(error) if error.is::<ScenarioError>() => {
-            eprintln!("fullmetal-sim: {error:#}");
-            Ok(ExitCode::from(EXIT_SCENARIO))
+    or_bad_scenario(find(args), |result| {
+        let text = if args.json { format!("{}\n", result.json(args)) } else { result.text(args) };
+        std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
+        let Some((_, shrunk)) = &result.found else { return Ok(ExitCode::SUCCESS) };
+        if let Some(path) = &args.out {
+            std::fs::write(path, shrunk.toml()).with_context(|| format!("writing {}", path.display()))?;
         }
-        Err(error) => Err(error),
-        Ok(result) => {
-            let text = if args.json { format!("{}\n", result.json(args)) } else { result.text(args) };
-            std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
-            let Some((_, shrunk)) = &result.found else { return Ok(ExitCode::SUCCESS) };
-            if let Some(path) = &args.out {
-                std::fs::write(path, shrunk.toml()).with_context(|| format!("writing {}", path.display()))?;
-            }
-            Ok(ExitCode::FAILURE)
-        }
-    }
+        Ok(ExitCode::FAILURE)
+    })
 }
 
 /// The command that runs a scenario with the faults of a seed once more.
@@ -79,7 +69,7 @@ struct Found {
 fn find(args: &ExploreArgs) -> anyhow::Result<Found> {
     let scenario = Scenario::read(&args.scenario)?;
     let seeds = Seeds { first: args.first, count: args.seeds, shard: args.shard };
-    let mut bar = Bar::new(seeds.iter().count() as u64);
+    let mut bar = Bar::new();
     let hook = std::panic::take_hook();
     // A panic is a finding: it is told once, with its seed, and not for each run that makes the scenario smaller.
     std::panic::set_hook(Box::new(|_| {}));
@@ -90,13 +80,18 @@ fn find(args: &ExploreArgs) -> anyhow::Result<Found> {
 }
 
 fn search(args: &ExploreArgs, scenario: &Scenario, seeds: Seeds, bar: &mut Bar) -> Result<Found, ScenarioError> {
-    let mut runs = 0;
+    let (all, started_at, mut runs) = (seeds.iter().count() as u64, Instant::now(), 0);
     let finding = explore(scenario, &args.scenario, seeds, &Checkers::all, |done| {
         runs = done;
-        bar.draw(done);
+        bar.draw(|| {
+            let tenths = u128::from(done) * 10_000 / started_at.elapsed().as_millis().max(1);
+            format!("{} {done} of {all} runs, {}.{} seeds/s", progress(done, all), tenths / 10, tenths % 10)
+        });
     })?;
     let Some(finding) = finding else { return Ok(Found { runs, found: None }) };
-    let shrunk = shrink(&finding, &args.scenario, &Checkers::all, |tried| bar.draw_shrinking(tried))?;
+    let shrunk = shrink(&finding, &args.scenario, &Checkers::all, |tried| {
+        bar.draw(|| format!("found one; shrinking: {tried} runs"));
+    })?;
     Ok(Found { runs: runs + 1, found: Some((finding, shrunk)) })
 }
 
@@ -157,48 +152,5 @@ fn shell(text: &str) -> String {
         text.to_owned()
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-/// A line on the terminal that tells how far it is.
-struct Bar {
-    shown: bool,
-    all: u64,
-    started_at: Instant,
-    drawn_at: Option<Instant>,
-}
-
-impl Bar {
-    fn new(all: u64) -> Self {
-        Bar { shown: std::io::stderr().is_terminal(), all, started_at: Instant::now(), drawn_at: None }
-    }
-
-    fn is_due(&mut self) -> bool {
-        let due = self.drawn_at.is_none_or(|at| at.elapsed() >= Duration::from_millis(BAR_MS));
-        if self.shown && due {
-            self.drawn_at = Some(Instant::now());
-        }
-        self.shown && due
-    }
-
-    fn draw(&mut self, done: u64) {
-        if self.is_due() {
-            let full = (BAR_WIDTH * done / self.all.max(1)) as usize;
-            let tenths = u128::from(done) * 10_000 / self.started_at.elapsed().as_millis().max(1);
-            let (bar, width, all) = ("#".repeat(full), BAR_WIDTH as usize, self.all);
-            eprint!("\r[{bar:<width$}] {done} of {all} runs, {}.{} seeds/s ", tenths / 10, tenths % 10);
-        }
-    }
-
-    fn draw_shrinking(&mut self, tried: u32) {
-        if self.is_due() {
-            eprint!("\r{:80}\rfound one; shrinking: {tried} runs ", "");
-        }
-    }
-
-    fn clear(&self) {
-        if self.shown {
-            eprint!("\r{:80}\r", "");
-        }
     }
 }

@@ -8,20 +8,7 @@ use crate::sim::scenario::{Action, When};
 use crate::sim::world::World;
 use clap::Parser;
 
-const SCENARIO: &str = r#"
-name = "small"
-seconds = 900
-[network]
-uplink = "20 Mbit/s"
-[[group]]
-name = "hall"
-devices = 12
-on = "over 3 s"
-[release]
-size = "20 MB"
-frame = "1 MiB"
-announced = "6 s"
-"#;
+const SCENARIO: &str = include_str!("../../../tests/small.toml");
 
 fn scenario() -> Scenario {
     Scenario::parse(SCENARIO, Path::new("small.toml")).unwrap()

@@ -56,7 +56,8 @@ impl Release {
         let lengths_text: Vec<u8> = lengths.iter().flat_map(|l: &u64| l.to_be_bytes()).collect();
         let manifest = Digest::of_parts(&[b"simulated manifest\0", &lengths_text]);
         let manifest_len = spec.manifest.unwrap_or(MANIFEST_HEAD_LEN + MANIFEST_ENTRY_LEN * sizes.len() as u64);
-        Ok(Release { manifest, spans: spans(&lengths), objects, bytes, manifest_len, one_copy })
+        let spans = PieceSpan::in_a_row(lengths.iter().map(|l| u32::try_from(*l).unwrap_or(u32::MAX)));
+        Ok(Release { manifest, spans, objects, bytes, manifest_len, one_copy })
     }
 
     /// The commit that the release is.
@@ -133,16 +134,6 @@ fn batches(sizes: &[u64], bytes_max: u64, objects_max: usize) -> Vec<Vec<u64>> {
         }
     }
     batches
-}
-
-fn spans(lengths: &[u64]) -> Vec<PieceSpan> {
-    let mut offset = 0;
-    let span = |length: &u64| {
-        let span = PieceSpan { pack: 0, offset, length: u32::try_from(*length).unwrap_or(u32::MAX) };
-        offset += u64::from(span.length);
-        span
-    };
-    lengths.iter().map(span).collect()
 }
 
 #[cfg(test)]

@@ -52,9 +52,10 @@ pub enum RepoError {
 pub(super) fn sizes(repo: &Path, rev: &str) -> Result<Vec<u64>, RepoError> {
     let commit = resolve(repo, rev)?;
     let id = ObjectId { kind: ObjectKind::Commit, checksum: commit };
-    let bytes = read(&object_path(repo, &id))?;
+    let bytes = read(&repo.join(id.archive_path()))?;
     let parsed = Commit::parse(&bytes).map_err(|source| RepoError::Commit { commit, source })?;
-    let mut load = |tree: &Digest| read(&object_path(repo, &ObjectId { kind: ObjectKind::DirTree, checksum: *tree }));
+    let mut load =
+        |tree: &Digest| read(&repo.join(ObjectId { kind: ObjectKind::DirTree, checksum: *tree }.archive_path()));
     let reached = ostree::closure(&parsed, &mut load).map_err(|error| match error {
         WalkError::Load { source, .. } => source,
         WalkError::Object { object, source } => {
@@ -63,7 +64,7 @@ pub(super) fn sizes(repo: &Path, rev: &str) -> Result<Vec<u64>, RepoError> {
     })?;
     let (files, metadata): (Vec<&ObjectId>, Vec<&ObjectId>) = reached.iter().partition(|o| o.kind == ObjectKind::File);
     let all = std::iter::once(&id).chain(metadata).chain(files);
-    all.map(|object| length(&object_path(repo, object))).collect()
+    all.map(|object| length(&repo.join(object.archive_path()))).collect()
 }
 
 fn resolve(repo: &Path, rev: &str) -> Result<Digest, RepoError> {
@@ -74,17 +75,6 @@ fn resolve(repo: &Path, rev: &str) -> Result<Digest, RepoError> {
     let safe = !rev.starts_with('/') && !rev.split('/').any(|word| word.is_empty() || word == "..");
     let text = std::fs::read_to_string(repo.join("refs/heads").join(rev)).ok().filter(|_| safe);
     text.and_then(|text| text.trim().parse().ok()).ok_or_else(unknown)
-}
-
-fn object_path(repo: &Path, object: &ObjectId) -> PathBuf {
-    let hex = object.checksum.to_string();
-    let extension = match object.kind {
-        ObjectKind::File => "filez",
-        ObjectKind::DirTree => "dirtree",
-        ObjectKind::DirMeta => "dirmeta",
-        ObjectKind::Commit => "commit",
-    };
-    repo.join("objects").join(&hex[..2]).join(format!("{}.{extension}", &hex[2..]))
 }
 
 fn length(path: &Path) -> Result<u64, RepoError> {

@@ -66,8 +66,5 @@ impl Packing {
 
 /// A draft that found no room says so through its writer's error.
 fn failed(data: &Data, error: io::Error) -> CacheError {
-    match error.downcast::<CacheError>() {
-        Ok(full) => full,
-        Err(error) => data.cache.scratch_error(error),
-    }
+    CacheError::within(error, |e| data.cache.scratch_error(e))
 }

@@ -1,9 +1,8 @@
 //! From an object's file in an archive repo to its stream, hashed. Blocks.
 
-use crate::peer::cache::CacheError;
 use flate2::write::DeflateDecoder;
 use fullmetal_proto::Digest;
-use fullmetal_proto::ostree::{ArchiveHeader, DIRTREE_LEN_MAX, OstreeError};
+use fullmetal_proto::ostree::{ArchiveHeader, DIRTREE_LEN_MAX, OstreeError, content_head_len};
 use fullmetal_proto::wire::plain::BATCH_RAW_MAX;
 use fullmetal_proto::wire::{ObjectKind, PlainObject};
 use sha2::{Digest as _, Sha256};
@@ -15,14 +14,6 @@ pub(super) enum UnpackError {
     Wrong,
     /// It is an object that no device takes.
     Refused(OstreeError),
-    /// The disk does not take it.
-    Disk(CacheError),
-}
-
-impl From<CacheError> for UnpackError {
-    fn from(error: CacheError) -> Self {
-        UnpackError::Disk(error)
-    }
 }
 
 /// An object of which not all has come.
@@ -121,7 +112,7 @@ impl Unpacking {
         let State::Head(mut head) = std::mem::replace(&mut self.state, State::Lost) else { return Ok(()) };
         head.extend_from_slice(bytes);
         let end = match head.first_chunk::<4>() {
-            Some(first) => ArchiveHeader::len(*first).map_err(|_| UnpackError::Wrong)?,
+            Some(first) => content_head_len(*first).map_err(|_| UnpackError::Wrong)?,
             None => usize::MAX,
         };
         if head.len() < end {

@@ -128,6 +128,30 @@ fn with_central(setup: Setup, nginx: &Nginx) -> Setup {
     Setup { central: Some(nginx.url().to_string()), ..setup }
 }
 
+/// A peer without neighbours that has everything, whose gateway offered the manifest.
+struct Alone {
+    agent: Caller,
+    _gateway: Caller,
+    peer: Peer,
+    nginx: Nginx,
+    plain: Plain,
+    fleet: Fleet,
+}
+
+impl Alone {
+    async fn installed() -> Self {
+        let fleet = Fleet::new();
+        let plain = Plain::new(&fleet.path(""));
+        let nginx = Nginx::http(&plain.repo);
+        let peer = fleet.start("a", with_central(Setup::default(), &nginx));
+        let gateway = peer.client(Client::Gateway).await;
+        plain.offer(&gateway).await;
+        let agent = peer.client(Client::Agent).await;
+        plain.install(&agent).await;
+        Alone { agent, _gateway: gateway, peer, nginx, plain, fleet }
+    }
+}
+
 #[tokio::test]
 async fn each_object_crosses_the_uplink_once_and_every_device_gets_every_batch() {
     let fleet = Fleet::new();
@@ -155,17 +179,11 @@ async fn each_object_crosses_the_uplink_once_and_every_device_gets_every_batch()
 
 #[tokio::test]
 async fn what_is_packed_is_the_objects_own_stream_whatever_its_owner_mode_and_xattrs() {
-    let fleet = Fleet::new();
-    let plain = Plain::new(&fleet.path(""));
-    let nginx = Nginx::http(&plain.repo);
-    let a = fleet.start("a", with_central(Setup::default(), &nginx));
-    let gateway = a.client(Client::Gateway).await;
-    plain.offer(&gateway).await;
-    let agent = a.client(Client::Agent).await;
-    plain.install(&agent).await;
+    let alone = Alone::installed().await;
+    let (plain, agent) = (&alone.plain, &alone.agent);
     let mut setuid = 0;
     for index in 0..plain.manifest.ends.len() as u32 {
-        let bytes = plain.batch(&agent, index).await;
+        let bytes = plain.batch(agent, index).await;
         let mut reader = BatchReader::new(&bytes[..], bytes.len() as u64).unwrap();
         for object in plain.manifest.batch(index) {
             let mut stream = vec![0; reader.object(object).unwrap() as usize];
@@ -215,14 +233,7 @@ async fn a_damaged_object_at_central_is_named_and_comes_when_it_was_mended() {
 
 #[tokio::test]
 async fn a_batch_that_rotted_in_a_cache_is_not_served_and_is_fetched_again() {
-    let fleet = Fleet::new();
-    let plain = Plain::new(&fleet.path(""));
-    let nginx = Nginx::http(&plain.repo);
-    let gate = fleet.start("gate", with_central(Setup::default(), &nginx));
-    let gateway = gate.client(Client::Gateway).await;
-    plain.offer(&gateway).await;
-    let agent = gate.client(Client::Agent).await;
-    plain.install(&agent).await;
+    let Alone { agent: _agent, _gateway, peer: gate, nginx, plain, fleet } = Alone::installed().await;
     let id = plain.manifest.id(plain.largest());
     let file = gate.settings.paths.cache_dir().join("batches").join(id.to_string());
     let mut bytes = fs::read(&file).unwrap();
@@ -240,22 +251,16 @@ async fn a_batch_that_rotted_in_a_cache_is_not_served_and_is_fetched_again() {
 
 #[tokio::test]
 async fn a_batch_that_the_agent_finds_corrupt_is_fetched_again_though_nobody_else_needs_it() {
-    let fleet = Fleet::new();
-    let plain = Plain::new(&fleet.path(""));
-    let nginx = Nginx::http(&plain.repo);
-    let a = fleet.start("a", with_central(Setup::default(), &nginx));
-    let gateway = a.client(Client::Gateway).await;
-    plain.offer(&gateway).await;
-    let agent = a.client(Client::Agent).await;
-    plain.install(&agent).await;
+    let alone = Alone::installed().await;
+    let (plain, agent) = (&alone.plain, &alone.agent);
     agent.say(ToPeer::Corrupt { sha256: plain.manifest.id(0) }).await;
     let incomplete = |p: Packet<FromPeer>| match p.message {
         FromPeer::Have { have, .. } => (!have.is_full()).then_some(()),
         _ => None,
     };
     agent.until(incomplete).await;
-    plain.complete(&agent).await;
-    let bytes = plain.batch(&agent, 0).await;
+    plain.complete(agent).await;
+    let bytes = plain.batch(agent, 0).await;
     verify(&bytes[..], bytes.len() as u64, plain.manifest.batch(0), &|_| {}).unwrap();
 }
 
