@@ -1,14 +1,15 @@
 //! Fixed-size sets of piece indices: have-maps, need-maps and claims.
 
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A set of indices below [`Bitmap::len`]; one bit each, least significant bit first. Zero bytes at the end are not
-/// kept: an empty set takes no memory of its own.
+/// kept. Clones share their bytes until one of them is changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Raw", into = "Raw")]
 pub struct Bitmap {
     len: u32,
-    bits: Vec<u8>,
+    bits: Arc<Vec<u8>>,
 }
 
 /// The wire shape: length, then the bytes with trailing zero bytes cut off.
@@ -30,7 +31,7 @@ impl Bitmap {
     /// When `len` is over [`Bitmap::LEN_MAX`]; lengths from outside are checked at parsing.
     pub fn new(len: u32) -> Self {
         assert!(len <= Self::LEN_MAX, "bitmap length over the limit");
-        Bitmap { len, bits: Vec::new() }
+        Bitmap { len, bits: Arc::default() }
     }
 
     /// All indices below `len`.
@@ -73,10 +74,11 @@ impl Bitmap {
             return false;
         }
         let at = (i / 8) as usize;
-        if self.bits.len() <= at {
-            self.bits.resize(at + 1, 0);
+        let bits = Arc::make_mut(&mut self.bits);
+        if bits.len() <= at {
+            bits.resize(at + 1, 0);
         }
-        self.bits[at] |= 1 << (i % 8);
+        bits[at] |= 1 << (i % 8);
         true
     }
 
@@ -85,7 +87,7 @@ impl Bitmap {
         if !self.get(i) {
             return false;
         }
-        self.bits[(i / 8) as usize] &= !(1 << (i % 8));
+        Arc::make_mut(&mut self.bits)[(i / 8) as usize] &= !(1 << (i % 8));
         self.trim();
         true
     }
@@ -98,14 +100,15 @@ impl Bitmap {
     /// Adds every index of `other` that fits.
     pub fn union_with(&mut self, other: &Bitmap) {
         let fits = other.bits.len().min(self.len.div_ceil(8) as usize);
-        if self.bits.len() < fits {
-            self.bits.resize(fits, 0);
+        let bits = Arc::make_mut(&mut self.bits);
+        if bits.len() < fits {
+            bits.resize(fits, 0);
         }
-        for (mine, theirs) in self.bits.iter_mut().zip(&other.bits) {
+        for (mine, theirs) in bits.iter_mut().zip(other.bits.iter()) {
             *mine |= theirs;
         }
         let spare = fits as u32 * 8;
-        if let Some(last) = self.bits.get_mut(fits.wrapping_sub(1)).filter(|_| spare > self.len) {
+        if let Some(last) = bits.get_mut(fits.wrapping_sub(1)).filter(|_| spare > self.len) {
             *last &= u8::MAX >> (spare - self.len);
         }
         self.trim();
@@ -114,7 +117,7 @@ impl Bitmap {
     /// The indices in `self` that are not in `other`.
     pub fn minus(&self, other: &Bitmap) -> Bitmap {
         let mut out = self.clone();
-        for (mine, theirs) in out.bits.iter_mut().zip(&other.bits) {
+        for (mine, theirs) in Arc::make_mut(&mut out.bits).iter_mut().zip(other.bits.iter()) {
             *mine &= !theirs;
         }
         out.trim();
@@ -134,8 +137,9 @@ impl Bitmap {
     }
 
     fn trim(&mut self) {
-        while self.bits.last() == Some(&0) {
-            self.bits.pop();
+        let length = self.bits.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        if length < self.bits.len() {
+            Arc::make_mut(&mut self.bits).truncate(length);
         }
     }
 }
@@ -154,7 +158,7 @@ fn indices(at: usize, byte: u8) -> impl Iterator<Item = u32> {
 
 impl From<Bitmap> for Raw {
     fn from(map: Bitmap) -> Raw {
-        Raw(map.len, map.bits)
+        Raw(map.len, Arc::unwrap_or_clone(map.bits))
     }
 }
 
@@ -171,7 +175,7 @@ impl TryFrom<Raw> for Bitmap {
         if is_last && spare > 0 && bits.last().is_some_and(|b| b.leading_zeros() < spare) {
             return Err(BitmapError);
         }
-        let mut map = Bitmap { len, bits };
+        let mut map = Bitmap { len, bits: Arc::new(bits) };
         map.trim();
         Ok(map)
     }

@@ -179,6 +179,19 @@ fn an_expectation_that_does_not_hold_makes_the_outcome_bad() {
 }
 
 #[test]
+fn what_simulation_found_and_was_mended_stays_so() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mended");
+    let mut count = 0;
+    for path in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        let scenario = Scenario::read(&path).unwrap_or_else(|error| panic!("{error}"));
+        let outcome = outcome(&scenario, scenario.seed.unwrap_or(1), None, &path, |_| {}).unwrap();
+        assert!(outcome.is_good(), "{}: {}", path.display(), outcome.summary());
+        count += 1;
+    }
+    assert!(count >= 1);
+}
+
+#[test]
 fn all_shipped_scenarios_are_read() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let found = dir.join("found");

@@ -5,8 +5,8 @@
 
 use super::Swarm;
 use super::limits::{
-    LEASE, LEASE_RENEW, NEIGHBOUR_FAILURES_MAX, ORIGIN_TRANSFERS_ALONE_MAX, ORIGIN_TRANSFERS_MAX, SETTLE, SETTLE_MAX,
-    TAKEOVER, TAKEOVER_STEP,
+    LEASE, LEASE_RENEW, NEIGHBOUR_FAILURES_MAX, ORIGIN_TRANSFERS_ALONE_MAX, ORIGIN_TRANSFERS_MAX, SETTLE, SETTLE_ALONE,
+    SETTLE_MAX, TAKEOVER, TAKEOVER_STEP,
 };
 use super::local::Local;
 use super::table::{Known, Own, Table, TableKey};
@@ -35,8 +35,11 @@ impl Settle {
         self.until = now.after(SETTLE).min(self.since.after(SETTLE_MAX));
     }
 
-    pub(super) fn is_over(&self, now: Timestamp) -> bool {
-        now >= self.until
+    /// We are new among the others: what they claimed may still be on its way to us.
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        if self.until < now.after(SETTLE) {
+            (self.since, self.until) = (now, now.after(SETTLE));
+        }
     }
 }
 
@@ -64,11 +67,16 @@ impl Swarm {
         }
     }
 
+    /// When central may be asked: views have settled, and who has no neighbour has looked for one.
+    pub(super) fn settled_at(&self, table: &Table) -> Timestamp {
+        table.settle.until.max(self.alone_since.map_or(Timestamp::ZERO, |since| since.after(SETTLE_ALONE)))
+    }
+
     /// The job that is first in line, if there is one and a request is free for it.
     fn next_job(&mut self, key: TableKey, now: Timestamp) -> Option<Job> {
         let table = self.tables.get(&key)?;
         let slots = if table.ranking.len() == 1 { ORIGIN_TRANSFERS_ALONE_MAX } else { ORIGIN_TRANSFERS_MAX };
-        if !table.settle.is_over(now) || self.transfers.origin_count() >= slots {
+        if now < self.settled_at(table) || self.transfers.origin_count() >= slots {
             return None;
         }
         // Who is not elected only ever takes over, and for that it looks at each tick.
@@ -210,6 +218,9 @@ impl Swarm {
             let Some(table) = self.tables.get_mut(&key) else { continue };
             let can = can && table.local.is_some();
             table.rank(&key.manifest, &self.me, if can { self.weight } else { 0 }, now);
+            if can {
+                table.settle.begin(now);
+            }
             if let Some(own) = &mut table.own {
                 own.origin = can;
             }

@@ -4,25 +4,35 @@
 //! highest score for a run of frames owns it, the others follow by rank, and behind them all who were not
 //! elected. The score is `weight / -log2(hash)`: each peer wins in proportion to its weight
 //! (Mosko, Schindelhauer & Schomaker; draft-ietf-bess-weighted-hrw).
+//!
+//! The first in the order are witnesses, whose statuses everybody knows. Behind the candidates come those who cannot ask
+//! central, by their hash, so that a small fleet's peers are all witnesses.
 
-use super::limits::{CANDIDATES_PER_FETCHER, FETCHERS_MAX, FETCHERS_MIN};
+use super::limits::{CANDIDATES_PER_FETCHER, FETCHERS_MAX, FETCHERS_MIN, WITNESSES};
 use super::random::mix;
 use crate::{DeviceId, Digest};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The candidates for one manifest, best first.
+/// The known peers of one manifest, best first.
 #[derive(Debug, Default)]
 pub(super) struct Ranking {
-    candidates: BTreeMap<DeviceId, Candidate>,
-    order: BTreeSet<(Reverse<u128>, DeviceId)>,
+    standings: BTreeMap<DeviceId, Standing>,
+    order: BTreeSet<Key>,
+    candidates: usize,
     elected: Vec<DeviceId>,
+    /// The last witness, when there are more peers than these.
+    last_witness: Option<Key>,
 }
 
+/// The order: higher scores first.
+type Key = (Reverse<u128>, DeviceId);
+
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
+struct Standing {
     weight: u16,
     hash: u64,
+    score: u128,
 }
 
 /// A candidate's place in the line for a run; 0 is the owner.
@@ -30,33 +40,65 @@ struct Candidate {
 pub(super) struct Rank {
     pub(super) place: u32,
     pub(super) elected: bool,
+    /// Decides between two of one place.
+    hash: u64,
 }
 
 impl Ranking {
-    /// Notes the weight of a candidate; 0 takes it off. Returns whether it is a new one or others
-    /// are elected now.
+    /// Notes a peer's weight as a candidate; with 0 it is none. Returns whether it is a new one or others are elected
+    /// now.
     pub(super) fn set(&mut self, manifest: &Digest, peer: &DeviceId, weight: u16) -> bool {
-        let old = self.candidates.get(peer).copied();
-        if old.map_or(0, |c| c.weight) == weight {
+        let old = self.standings.get(peer).copied();
+        if old.is_some_and(|old| old.weight == weight) {
             return false;
         }
-        let hash = old.map_or_else(|| hash(manifest, peer), |c| c.hash);
-        if let Some(old) = old {
-            self.order.remove(&(Reverse(score(old.hash, old.weight)), peer.clone()));
-            self.candidates.remove(peer);
-        }
-        if weight > 0 {
-            self.order.insert((Reverse(score(hash, weight)), peer.clone()));
-            self.candidates.insert(peer.clone(), Candidate { weight, hash });
-        }
-        let elected = self.order.iter().take(fetchers(self.order.len())).map(|(_, p)| p.clone()).collect();
+        let hash = old.map_or_else(|| hash(manifest, peer), |old| old.hash);
+        self.take(peer);
+        let score = score(hash, weight);
+        self.standings.insert(peer.clone(), Standing { weight, hash, score });
+        self.order.insert((Reverse(score), peer.clone()));
+        self.candidates += usize::from(weight > 0);
+        let is_new = weight > 0 && old.is_none_or(|old| old.weight == 0);
+        self.elect() || is_new
+    }
+
+    /// Forgets a peer. Returns whether others are elected now.
+    pub(super) fn remove(&mut self, peer: &DeviceId) -> bool {
+        self.take(peer) && self.elect()
+    }
+
+    fn take(&mut self, peer: &DeviceId) -> bool {
+        let Some(old) = self.standings.remove(peer) else { return false };
+        self.order.remove(&(Reverse(old.score), peer.clone()));
+        self.candidates -= usize::from(old.weight > 0);
+        true
+    }
+
+    fn elect(&mut self) -> bool {
+        let count = fetchers(self.candidates).min(self.candidates);
+        let elected = self.order.iter().take(count).map(|(_, p)| p.clone()).collect();
         let before = std::mem::replace(&mut self.elected, elected);
-        old.is_none() || before != self.elected
+        self.last_witness = self.order.iter().nth(WITNESSES - 1).filter(|_| self.order.len() > WITNESSES).cloned();
+        before != self.elected
+    }
+
+    /// Whether a known peer is among the first, whose statuses reach everybody.
+    pub(super) fn is_witness(&self, peer: &DeviceId) -> bool {
+        self.standings.get(peer).is_some_and(|standing| self.is_among_the_first(standing.score, peer))
+    }
+
+    /// Whether a peer that is not known yet would be one.
+    pub(super) fn would_be_witness(&self, manifest: &Digest, peer: &DeviceId, weight: u16) -> bool {
+        self.order.len() < WITNESSES || self.is_among_the_first(score(hash(manifest, peer), weight), peer)
+    }
+
+    fn is_among_the_first(&self, score: u128, peer: &DeviceId) -> bool {
+        self.last_witness.as_ref().is_none_or(|(last, name)| (Reverse(score), peer) <= (*last, name))
     }
 
     /// How many candidates there are.
     pub(super) fn len(&self) -> usize {
-        self.candidates.len()
+        self.candidates
     }
 
     pub(super) fn is_elected(&self, peer: &DeviceId) -> bool {
@@ -67,7 +109,7 @@ impl Ranking {
     pub(super) fn line(&self, run: u32) -> Vec<&DeviceId> {
         let mut line: Vec<(Reverse<u128>, &DeviceId)> = Vec::with_capacity(self.elected.len());
         for peer in &self.elected {
-            let Some(c) = self.candidates.get(peer) else { continue };
+            let Some(c) = self.standings.get(peer) else { continue };
             line.push((Reverse(score(mix(c.hash ^ mix(u64::from(run) + 1)), c.weight)), peer));
         }
         line.sort_unstable();
@@ -78,16 +120,18 @@ impl Ranking {
     pub(super) fn rank(&self, run: u32, peer: &DeviceId) -> Option<Rank> {
         let line = self.line(run);
         if let Some(place) = line.iter().position(|p| *p == peer) {
-            return Some(Rank { place: place as u32, elected: true });
+            return Some(Rank { place: place as u32, elected: true, hash: 0 });
         }
         self.place_unelected(peer)
     }
 
-    /// The place of a candidate that is not elected, which is the same for all runs.
+    /// The place of a candidate that is not elected, which is the same for all runs. Who is no witness does not know how
+    /// many are before it, and takes a place behind them by its hash.
     pub(super) fn place_unelected(&self, peer: &DeviceId) -> Option<Rank> {
-        let c = self.candidates.get(peer)?;
-        let key = (Reverse(score(c.hash, c.weight)), peer.clone());
-        Some(Rank { place: self.order.range(..key).count() as u32, elected: false })
+        let c = self.standings.get(peer).filter(|c| c.weight > 0)?;
+        let before = self.order.range(..(Reverse(c.score), peer.clone())).count();
+        let place = if before < WITNESSES { before } else { WITNESSES + (c.hash % WITNESSES as u64) as usize };
+        Some(Rank { place: place as u32, elected: false, hash: c.hash })
     }
 }
 
@@ -101,7 +145,11 @@ fn hash(manifest: &Digest, peer: &DeviceId) -> u64 {
     digest.as_bytes().iter().take(8).fold(0, |h, b| h << 8 | u64::from(*b))
 }
 
+/// Who is no candidate is below all who are.
 fn score(hash: u64, weight: u16) -> u128 {
+    if weight == 0 {
+        return u128::from(hash >> 38);
+    }
     (u128::from(weight) << 64) / u128::from((64 << FRACTION) - log2(hash | 1))
 }
 

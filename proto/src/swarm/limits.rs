@@ -34,6 +34,8 @@ pub const TAKEOVER_STEP: Duration = Duration::from_millis(1000);
 
 /// How long views are given to agree before a peer goes to central.
 pub const SETTLE: Duration = Duration::from_millis(400);
+/// For how long a peer without a neighbour looks for one before it goes to central.
+pub const SETTLE_ALONE: Duration = Duration::from_millis(3000);
 /// The longest unbroken settling, however many candidates appear; as long as that it then stays off.
 pub const SETTLE_MAX: Duration = Duration::from_millis(2000);
 
@@ -42,7 +44,7 @@ pub const UPDATE: Duration = Duration::from_millis(100);
 /// The least time between two updates about another peer's progress.
 pub const FORWARD: Duration = Duration::from_millis(1000);
 /// By how much [`FORWARD`] is at least stretched for each known peer.
-pub const FORWARD_PER_PEER: Duration = Duration::from_millis(10);
+pub const FORWARD_PER_PEER: Duration = Duration::from_millis(50);
 /// How often a peer repeats its status while somebody lacks something; at least three times [`FORWARD`].
 pub const RENEW: Duration = Duration::from_millis(3000);
 /// A status that was not repeated for so many of its intervals is dropped.
@@ -89,8 +91,12 @@ pub const BAN: Duration = Duration::from_secs(600);
 
 /// The most bans that are remembered.
 pub const BANS_MAX: usize = 256;
-/// The most peers whose statuses are kept for one manifest.
-pub const PEERS_MAX: usize = 4096;
+/// The statuses of so many peers reach everybody, the first by the election's order. They stand for a larger fleet:
+/// what all of it has and lacks, they have and lack.
+pub const WITNESSES: usize = 32;
+/// The most statuses that are kept for one manifest besides those of witnesses and neighbours: of peers that fetch from
+/// central or are stuck.
+pub const OTHERS_MAX: usize = 32;
 /// The most manifests that one neighbour may bring up which nobody here wants.
 pub const TABLES_PER_NEIGHBOUR_MAX: usize = 16;
 /// The most manifests that nobody here wants.

@@ -3,7 +3,8 @@
 //! A peer that wants a manifest's pieces takes them from its neighbours, the rarest first. What nobody has, a few
 //! elected peers fetch from central, each its own runs of neighbouring frames, under a lease that lives by
 //! bytes; who comes next in the line takes over from a holder that fell silent. All that peers know of one
-//! another travels in statuses which are flooded through the connected fleet, the newest of each peer.
+//! another travels in statuses. Neighbours tell each other their own; those of the witnesses, of fetchers and of who is
+//! stuck are flooded through the connected fleet, the newest of each. In a small fleet all are witnesses.
 //!
 //! The core is driven by [`Swarm::handle`], then [`Swarm::poll`] until it is empty, then a wait until
 //! [`Swarm::next_wakeup`] or the next input. Times are milliseconds of a steady clock.
@@ -56,6 +57,8 @@ pub struct Swarm {
     tables: BTreeMap<TableKey, Table>,
     wanted: BTreeMap<Digest, TableKey>,
     neighbours: BTreeMap<DeviceId, Neighbour>,
+    /// Since when there is no neighbour.
+    alone_since: Option<Timestamp>,
     banned: BTreeMap<DeviceId, Timestamp>,
     transfers: Transfers,
     /// Pause after central could not be reached.
@@ -81,6 +84,7 @@ impl Swarm {
             tables: BTreeMap::new(),
             wanted: BTreeMap::new(),
             neighbours: BTreeMap::new(),
+            alone_since: None,
             banned: BTreeMap::new(),
             transfers: Transfers::default(),
             unreachable: Backoff::default(),
@@ -108,6 +112,11 @@ impl Swarm {
             Input::Failed { transfer, why } => self.on_failed(transfer, why, now),
             Input::Evicted { manifest, piece } => self.on_evicted(&manifest, piece, now),
             Input::Wakeup => {}
+        }
+        if self.neighbours.is_empty() {
+            self.alone_since.get_or_insert(now);
+        } else {
+            self.alone_since = None;
         }
         self.run_timers(now);
         if std::mem::take(&mut self.changed) {
@@ -167,7 +176,7 @@ impl Swarm {
         let completed = own.need.is_empty();
         if table.local.is_none() {
             table.adopt(Local::new(frames));
-            table.settle.extend(now);
+            table.settle.begin(now);
         }
         if let Some(local) = &mut table.local {
             local.completed = completed;
@@ -190,7 +199,7 @@ impl Swarm {
         if let Some(own) = &mut table.own {
             *own = Own { seq: own.seq, ..Own::new(key.pieces) };
         }
-        table.rank(manifest, &self.me, 0, now);
+        table.unrank(&self.me, now);
         self.bump(key, now);
     }
 
@@ -199,10 +208,15 @@ impl Swarm {
             return;
         }
         self.end_requests_to(&peer, now);
+        let was_alone = self.neighbours.is_empty();
         self.neighbours.insert(peer.clone(), Neighbour::default());
         for table in self.tables.values_mut() {
             table.set_near(&peer, true);
-            table.settle.extend(now);
+            if was_alone {
+                table.settle.begin(now);
+            } else {
+                table.settle.extend(now);
+            }
         }
         self.tell_everything(&peer, now);
     }

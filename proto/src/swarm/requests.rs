@@ -81,10 +81,10 @@ impl Table {
         local.relay = Bitmap::new(own.have.len());
         local.doubtful = Bitmap::new(own.have.len());
         let others = self.peers.values().filter(|k| k.incomplete);
-        let others = others.map(|k| (&k.status.need, &k.status.have, k.progress_at));
-        for (need, have, progress_at) in others.chain([(&own.need, &own.have, own.progress_at)]) {
+        let others = others.map(|k| (&k.status.need, &k.status.have, k.progress_at, k.status.stuck));
+        for (need, have, progress_at, says_so) in others.chain([(&own.need, &own.have, own.progress_at, false)]) {
             let stuck_for = now.since(progress_at);
-            if stuck_for < RELAY {
+            if stuck_for < RELAY && !says_so {
                 continue;
             }
             let lacked = need.minus(have);

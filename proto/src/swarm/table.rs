@@ -3,8 +3,8 @@
 use super::claims::Settle;
 use super::election::Ranking;
 use super::limits::{
-    BITMAP_BYTES_MAX, FORWARD, FORWARD_PER_PEER, LEASE, LEASE_BYTES_PER_S_MIN, LEASE_WITHOUT_PIECE_MAX, PEERS_MAX,
-    REFUSAL, RENEW,
+    BITMAP_BYTES_MAX, FORWARD, FORWARD_PER_PEER, LEASE, LEASE_BYTES_PER_S_MIN, LEASE_WITHOUT_PIECE_MAX, OTHERS_MAX,
+    REFUSAL, RELAY, RENEW, WITNESSES,
 };
 use super::local::Local;
 use super::peers::{Peers, Slot};
@@ -39,6 +39,14 @@ pub(super) struct Table {
     /// Who brought up a manifest that is not wanted here, and when it was last heard of.
     pub(super) introduced_by: Option<DeviceId>,
     pub(super) heard_at: Timestamp,
+}
+
+/// Whether there is room for one more status.
+pub(super) enum Room {
+    Free,
+    /// If this peer is forgotten.
+    InPlaceOf(DeviceId),
+    None,
 }
 
 /// Another peer's newest status.
@@ -115,9 +123,17 @@ impl Table {
         }
     }
 
+    /// Takes a peer out of the election.
+    pub(super) fn unrank(&mut self, peer: &DeviceId, now: Timestamp) {
+        if self.ranking.remove(peer) {
+            self.settle.extend(now);
+            self.elected_at = now;
+        }
+    }
+
     /// Forgets another peer.
-    pub(super) fn remove(&mut self, manifest: &Digest, peer: &DeviceId, now: Timestamp) {
-        self.rank(manifest, peer, 0, now);
+    pub(super) fn remove(&mut self, peer: &DeviceId, now: Timestamp) {
+        self.unrank(peer, now);
         let old = self.peers.remove(peer);
         self.recount(old.as_ref(), None);
     }
@@ -155,10 +171,28 @@ impl Table {
         }
     }
 
-    /// Whether one more status of a peer fits in.
-    pub(super) fn has_room(&self, key: &TableKey, peer: &DeviceId, bytes_used: usize) -> bool {
-        self.peers.slot(peer).is_some()
-            || (self.peers.len() < PEERS_MAX && bytes_used + key.status_bytes() <= BITMAP_BYTES_MAX)
+    /// Whether the status of a peer that is not known yet is to be kept, if it fits in.
+    pub(super) fn is_welcome(&self, manifest: &Digest, status: &PeerStatus, near: bool) -> bool {
+        let weight = if status.origin { status.weight } else { 0 };
+        near || calls_for_all(status) || self.ranking.would_be_witness(manifest, &status.peer, weight)
+    }
+
+    /// Whether all are to hear what this peer says. Of others only their neighbours do.
+    pub(super) fn is_for_all(&self, known: &Known) -> bool {
+        calls_for_all(&known.status) || self.ranking.is_witness(&known.status.peer)
+    }
+
+    /// Whether one more status fits in, and who gives way to it.
+    pub(super) fn room(&self, key: &TableKey, near: bool, bytes_used: usize) -> Room {
+        if bytes_used + key.status_bytes() > BITMAP_BYTES_MAX {
+            return Room::None;
+        }
+        let far = || self.peers.values().filter(|known| !known.near);
+        if near || far().count() < WITNESSES + OTHERS_MAX {
+            return Room::Free;
+        }
+        let needless = far().filter(|known| !self.is_for_all(known)).min_by_key(|known| known.heard_at);
+        needless.map_or(Room::None, |known| Room::InPlaceOf(known.status.peer.clone()))
     }
 
     /// Starts wanting: counts what is known so far.
@@ -241,7 +275,12 @@ impl Known {
 
     fn differs_in_more_than_pieces(&self, new: &Known) -> bool {
         let (a, b) = (&self.status, &new.status);
-        a.origin != b.origin || a.weight != b.weight || a.need != b.need || a.claims != b.claims || b.lease_ms > 0
+        a.origin != b.origin
+            || a.weight != b.weight
+            || a.need != b.need
+            || a.claims != b.claims
+            || b.lease_ms > 0
+            || a.stuck != b.stuck
     }
 
     /// Its weight as a candidate: 0 is none.
@@ -296,8 +335,14 @@ impl Own {
             need: self.need.clone(),
             claims: self.claims.clone(),
             lease_ms: if self.claims.is_empty() { 0 } else { millis(self.lease_until.since(now)) },
+            stuck: lacks(&self.need, &self.have) && now.since(self.progress_at) >= RELAY,
         }
     }
+}
+
+/// Whether a status is for all, whoever's it is: it claims pieces, or asks for help.
+fn calls_for_all(status: &PeerStatus) -> bool {
+    !status.claims.is_empty() || status.stuck
 }
 
 /// Whether `need` names something that `have` does not.

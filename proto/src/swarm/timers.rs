@@ -35,7 +35,7 @@ impl Swarm {
             Timer::Update => self.neighbours.values().filter_map(|n| n.update_at()).min(),
             Timer::Settled => {
                 let wanted = self.tables.values().filter(|t| t.local.is_some() && t.is_active());
-                wanted.map(|t| t.settle.until).filter(later).min()
+                wanted.map(|t| self.settled_at(t)).filter(later).min()
             }
             Timer::Retry if self.tables.values().any(|t| t.local.is_some() && t.is_active()) => {
                 self.neighbours.values().map(|n| n.ready_at()).filter(later).min()

@@ -7,10 +7,11 @@ use super::limits::{
     BANS_MAX, BITMAP_BYTES_MAX, SEQ_MAX, STATUS_BYTES, TABLES_MAX, TABLES_PER_NEIGHBOUR_MAX, UPDATE, UPDATE_BYTES_MAX,
 };
 use super::peers::Slot;
-use super::table::{Own, Table, TableKey};
+use super::table::{Known, Own, Room, Table, TableKey};
 use super::{Effect, Swarm};
 use crate::wire::transfer::{PeerStatus, STATUSES_MAX, SwarmUpdate};
 use crate::{Bitmap, DeviceId, Timestamp};
+use std::cmp::Ordering;
 use std::time::Duration;
 
 impl Swarm {
@@ -65,27 +66,59 @@ impl Swarm {
         if status.peer == self.me {
             return self.on_echo(key, from, &status, now);
         }
-        let bytes_used = self.tables.iter().map(|(k, t)| k.status_bytes() * t.peers.len()).sum();
-        let Some(table) = self.tables.get_mut(&key) else { return };
-        let (slot, seq) = (table.peers.slot(&status.peer), status.seq);
-        let known = slot.and_then(|slot| Some((slot, table.peers.at(slot)?.status.seq)));
-        if let (Some((slot, _)), Some(neighbour)) = (known, self.neighbours.get_mut(from)) {
-            neighbour.knows(key, slot, seq, now);
+        let Some(table) = self.tables.get(&key) else { return };
+        let slot = table.peers.slot(&status.peer);
+        let Some((slot, known)) = slot.and_then(|slot| Some((slot, table.peers.at(slot)?.status.seq))) else {
+            return self.on_news(key, from, None, status, now);
+        };
+        if known >= status.seq
+            && let Some(neighbour) = self.neighbours.get_mut(from)
+        {
+            neighbour.knows(key, slot, status.seq, now);
         }
-        match known {
-            Some((slot, known)) if known > seq => return self.answer_older(key, from, slot, known, now),
-            Some((slot, known)) if known == seq => return self.answer_twin(key, from, slot, &status, now),
-            _ if !table.has_room(&key, &status.peer, bytes_used) => return,
-            _ => {}
+        match known.cmp(&status.seq) {
+            Ordering::Greater => self.answer_older(key, from, slot, known, now),
+            Ordering::Equal => self.answer_twin(key, from, slot, &status, now),
+            Ordering::Less => self.on_news(key, from, Some(slot), status, now),
         }
+    }
+
+    /// A status that is newer than what we know of that peer.
+    fn on_news(&mut self, key: TableKey, from: &DeviceId, slot: Option<Slot>, status: PeerStatus, now: Timestamp) {
         let near = self.neighbours.contains_key(&status.peer);
+        if slot.is_none() && !self.make_room_for_status(key, &status, near, now) {
+            return;
+        }
+        let Some(table) = self.tables.get_mut(&key) else { return };
+        let seq = status.seq;
+        let was_for_all = slot.and_then(|slot| table.peers.at(slot)).is_some_and(|old| table.is_for_all(old));
         let (slot, urgent) = table.put(&key.manifest, slot, status, near, now);
+        let for_all = was_for_all || table.peers.at(slot).is_some_and(|known| table.is_for_all(known));
         let pause = if urgent { Duration::ZERO } else { table.forwarding() };
         if let Some(neighbour) = self.neighbours.get_mut(from) {
             neighbour.knows(key, slot, seq, now);
         }
-        self.spread(key, slot, seq, pause, now);
+        if for_all {
+            self.spread(key, slot, seq, pause, now);
+        }
         self.changed |= urgent || near;
+    }
+
+    /// Whether there is room for the first status of a peer.
+    fn make_room_for_status(&mut self, key: TableKey, status: &PeerStatus, near: bool, now: Timestamp) -> bool {
+        let Some(table) = self.tables.get(&key) else { return false };
+        let bytes_used = self.tables.iter().map(|(k, t)| k.status_bytes() * t.peers.len()).sum();
+        if !table.is_welcome(&key.manifest, status, near) {
+            return false;
+        }
+        match table.room(&key, near, bytes_used) {
+            Room::Free => true,
+            Room::InPlaceOf(peer) => {
+                self.forget_peer(key, &peer, now);
+                true
+            }
+            Room::None => false,
+        }
     }
 
     /// We know a newer one: the sender gets it.
@@ -97,10 +130,12 @@ impl Swarm {
 
     /// A restarted peer can come to a number that it used before: it gets its old status back and jumps over it.
     fn answer_twin(&mut self, key: TableKey, from: &DeviceId, slot: Slot, status: &PeerStatus, now: Timestamp) {
-        let known = self.tables.get(&key).and_then(|t| t.peers.get(from)).map(|k| &k.status);
+        if status.peer != *from {
+            return;
+        }
+        let known = self.tables.get(&key).and_then(|t| t.peers.at(slot)).map(|k| &k.status);
         let differs = known.is_some_and(|known| {
-            known.peer == status.peer
-                && (&known.have, &known.need, &known.claims) != (&status.have, &status.need, &status.claims)
+            (&known.have, &known.need, &known.claims) != (&status.have, &status.need, &status.claims)
         });
         if let (true, Some(neighbour)) = (differs, self.neighbours.get_mut(from)) {
             neighbour.forget(key, slot);
@@ -137,14 +172,15 @@ impl Swarm {
         }
     }
 
-    /// A new neighbour gets all that we know, its own old status included.
+    /// A new neighbour gets all that is for all, and its own old status.
     pub(super) fn tell_everything(&mut self, to: &DeviceId, now: Timestamp) {
         let Some(neighbour) = self.neighbours.get_mut(to) else { return };
         for (key, table) in &self.tables {
             if let Some(own) = &table.own {
                 neighbour.tell(*key, Slot::ME, own.seq, Duration::ZERO, now);
             }
-            for (peer, known) in table.peers.slots() {
+            let for_it = |known: &Known| table.is_for_all(known) || known.status.peer == *to;
+            for (peer, known) in table.peers.slots().filter(|(_, known)| for_it(known)) {
                 neighbour.tell(*key, peer, known.status.seq, Duration::ZERO, now);
             }
         }
@@ -210,7 +246,7 @@ impl Swarm {
     pub(super) fn forget_peer(&mut self, key: TableKey, peer: &DeviceId, now: Timestamp) {
         let Some(table) = self.tables.get_mut(&key) else { return };
         let Some(slot) = table.peers.slot(peer) else { return };
-        table.remove(&key.manifest, peer, now);
+        table.remove(peer, now);
         self.neighbours.values_mut().for_each(|n| n.forget(key, slot));
     }
 }

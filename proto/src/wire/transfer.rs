@@ -143,6 +143,9 @@ pub struct PeerStatus {
     pub claims: Bitmap,
     /// Milliseconds for which the claims still hold when this is sent.
     pub lease_ms: u32,
+    /// It lacks something and has got nothing for a while: others are to help.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stuck: bool,
 }
 
 /// What a stream asks for.

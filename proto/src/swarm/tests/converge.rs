@@ -92,15 +92,30 @@ fn only_the_gateway_has_a_way_to_central() {
 }
 
 #[test]
-fn a_device_alone_goes_to_central_after_settling() {
+fn a_device_alone_looks_for_others_for_three_seconds_before_it_goes_to_central() {
     let mut net = fleet(1, 20, 1);
     net.start(0);
-    net.run_for(399);
+    net.run_for(2_999);
     assert_eq!(net.origin.requests, 0);
     net.run_for(10);
     assert!(net.origin.requests > 0);
     net.converge(20_000);
     assert_eq!(net.origin.requests, 3, "twenty frames are three requests");
+}
+
+#[test]
+fn a_device_that_meets_the_fleet_late_asks_central_for_nothing_that_others_are_fetching() {
+    for seed in 0..8 {
+        let mut net = fleet(5, 90, seed);
+        net.mesh();
+        net.run_for(1_500);
+        let late = net.add(true);
+        net.start(late);
+        net.run_for(500 + seed * 100);
+        (0..5).for_each(|other| net.connect(late, other));
+        net.converge(60_000);
+        assert!(net.origin.times.iter().all(|times| *times == 1), "seed {seed}: {:?}", net.origin.times);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::net::{Manner, Net};
 use super::{device, frames, manifest, set};
-use crate::swarm::limits::{BITMAP_BYTES_MAX, PEERS_MAX, SEQ_MAX, TABLES_PER_NEIGHBOUR_MAX};
+use crate::swarm::limits::{BITMAP_BYTES_MAX, OTHERS_MAX, SEQ_MAX, TABLES_PER_NEIGHBOUR_MAX, WITNESSES};
 use crate::swarm::{Effect, Failure, Input, Swarm};
 use crate::wire::transfer::{PeerStatus, SwarmUpdate};
 use crate::{Bitmap, Digest, Timestamp};
@@ -19,6 +19,7 @@ fn status(peer: usize, seq: u64, have: Bitmap) -> PeerStatus {
         need: none.clone(),
         claims: none,
         lease_ms: 0,
+        stuck: false,
         have,
     }
 }
@@ -191,9 +192,10 @@ fn names_beyond_the_limit_leave_no_trace() {
         }
         format!("{swarm:?}").matches("below: 2,").count()
     };
-    let full = flood(1_024..1_024 + PEERS_MAX);
-    assert_eq!(full, PEERS_MAX);
-    assert_eq!(flood(20_480..20_480 + PEERS_MAX), full, "more is remembered than there is room for");
+    let most = WITNESSES + OTHERS_MAX;
+    let full = flood(1_024..5_120);
+    assert_eq!(full, most);
+    assert_eq!(flood(20_480..24_576), full, "more is remembered than there is room for");
 }
 
 #[test]

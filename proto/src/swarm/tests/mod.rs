@@ -3,6 +3,7 @@
 mod converge;
 mod faults;
 mod hostile;
+mod large;
 mod links;
 mod net;
 mod origin;

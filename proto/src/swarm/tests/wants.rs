@@ -53,7 +53,7 @@ fn unwanting_aborts_transfers_and_serves_nothing() {
     let mut net = Net::new(40, MIB, 1);
     net.add(true);
     net.start(0);
-    net.run_for(1_000);
+    net.run_for(3_100);
     assert_eq!(net.nodes[0].live.len(), 2);
     net.input(0, Input::Unwant { manifest: manifest() });
     assert!(net.nodes[0].live.is_empty());

@@ -47,6 +47,7 @@ async fn liar(fleet: &Fleet, target: &Peer, release: &Release) -> (DeviceId, Arc
         need: none.clone(),
         claims: none,
         lease_ms: 0,
+        stuck: false,
     };
     let update = SwarmUpdate { manifest: release.manifest.sha256, pieces, statuses: vec![status] };
     tokio::spawn(async move {
