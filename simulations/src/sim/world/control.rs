@@ -6,8 +6,8 @@
 use super::World;
 use super::event::{Event, Message, NodeId};
 use fullmetal_proto::announce::{carried, liveness, newest};
-use fullmetal_proto::swarm;
 use fullmetal_proto::wire::gossip::{HINT_LEN_MAX, Hint};
+use fullmetal_proto::{membership, swarm};
 
 impl World {
     /// Sends on the control stream, if there is one.
@@ -46,6 +46,7 @@ impl World {
             Message::Swarm(update) => self.tell_swarm(to, swarm::Input::Update { from: sender, update }),
             Message::Hint(hint) => self.tell_newest(to, newest::Input::Hint { from: sender, hint }),
             Message::Heard(devices) => self.tell_liveness(to, liveness::Input::Heard { from: sender, devices }),
+            Message::Peers(peers) => self.tell_membership(to, membership::Input::Told { from: sender, peers }),
             Message::Stock(items) => self.tell_carried(to, carried::Input::Stock { from: sender, items }),
         }
     }

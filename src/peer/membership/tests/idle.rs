@@ -29,7 +29,7 @@ async fn an_idle_fleet_sends_less_than_half_a_packet_a_second_and_device() {
         let discovering = MembershipSettings { discovery: true, ..settings(&cache, vec![]) };
         peers.push(Peer::start(discovering, ca.member(n)).await);
     }
-    let wanted = hub::NEIGHBOURS_WANTED;
+    let wanted = NEIGHBOURS_WANTED;
     eventually("neighbours", || peers.iter().all(|p| p.membership.neighbours().len() >= wanted)).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     let before = datagrams_sent();

@@ -60,12 +60,12 @@ async fn a_gateway_that_everybody_names_is_not_crowded_and_sends_the_rest_to_oth
     let quiet = |peers| MembershipSettings { gossip: false, ..settings(dir.path(), peers) };
     let gateway = Peer::start(quiet(vec![]), ca.member(0)).await;
     let mut peers = Vec::new();
-    for n in 1..=(hub::ACCEPTED_MAX + 6) {
+    for n in 1..=(ACCEPTED_MAX + 6) {
         peers.push(Peer::start(quiet(vec![gateway.address()]), ca.member(n)).await);
     }
-    let wanted = hub::NEIGHBOURS_WANTED;
+    let wanted = NEIGHBOURS_WANTED;
     eventually("everybody has neighbours", || peers.iter().all(|p| p.membership.neighbours().len() >= wanted)).await;
-    assert!(gateway.membership.neighbours().len() <= hub::ACCEPTED_MAX + hub::DIALED_MAX);
+    assert!(gateway.membership.neighbours().len() <= ACCEPTED_MAX + DIALED_MAX);
     assert!(peers.iter().any(|p| !p.has(0)), "the fault was never met: nobody was sent away");
 }
 

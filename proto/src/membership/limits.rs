@@ -1,0 +1,55 @@
+//! Every number that bounds or paces who is a neighbour.
+
+use crate::wire::transfer::PEERS_MAX;
+use std::time::Duration;
+
+/// As many neighbours are looked for.
+pub const NEIGHBOURS_WANTED: usize = 4;
+/// The most neighbours that were dialed by us.
+pub const DIALED_MAX: usize = 6;
+/// The most neighbours that dialed us.
+pub const ACCEPTED_MAX: usize = 10;
+/// The most neighbours.
+pub const NEIGHBOURS_MAX: usize = DIALED_MAX + ACCEPTED_MAX;
+
+/// Dials at a time, and in one [`ROUND`].
+pub const DIALS_MAX: usize = 3;
+/// From the first dial of a round to the next round while too few neighbours are there: this up to thrice as long.
+pub const ROUND: Duration = Duration::from_millis(200);
+/// With fewer neighbours than this, one more is dialed every [`SHUFFLE`] where others are known: halves of a
+/// fleet that know of each other do not stay apart.
+pub const SHUFFLED_MAX: usize = 8;
+/// See [`SHUFFLED_MAX`]; each time by up to a quarter more or less.
+pub const SHUFFLE: Duration = Duration::from_secs(300);
+
+/// Connections younger than this came of both sides dialing at once.
+pub const SETTLED: Duration = Duration::from_secs(5);
+/// How long somebody that is full is left in peace.
+pub const POSTPONE_FULL: Duration = Duration::from_secs(60);
+/// How long a neighbour that was lost is not dialed; up to a second more.
+pub const POSTPONE_LOST: Duration = Duration::from_secs(1);
+
+/// Neighbours with which discovery is not needed any more.
+pub const DISCOVERED_ENOUGH: usize = 3;
+/// Members with the lowest ids that can always be discovered.
+pub const BEACONS: usize = 3;
+/// Discovery is neither started nor stopped more often.
+pub const DISCOVERY_MIN: Duration = Duration::from_secs(30);
+
+/// The most addresses that were only heard of; a new one takes the place of the most tried.
+pub const HEARD_MAX: usize = 128;
+/// The most of them that one teller, or discovery, put there: made-up ones push out only its own.
+pub const HEARD_OF_ONE_MAX: usize = 2 * PEERS_MAX;
+/// The most addresses of proven members; the longest unseen gives way. As many are remembered.
+pub const PROVEN_MAX: usize = 256;
+/// Tries after which an address that never proved a member is dropped.
+pub const TRIES_MAX: u32 = 6;
+/// The longest wait between two tries.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+/// The same for addresses that failed [`TRIES_MAX`] times.
+pub const BACK_OFF_LONG: Duration = Duration::from_secs(300);
+/// How often known members are written down, if they changed.
+pub const SAVE: Duration = Duration::from_secs(5);
+
+/// Devices that are banned at a time; of more, the one whose ban ends first is let go.
+pub const BANS_MAX: usize = 1024;

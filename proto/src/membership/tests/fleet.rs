@@ -1,0 +1,125 @@
+//! A fleet of cores that reach each other without delay, unless they are in different parts.
+
+use super::*;
+
+/// Wakes each core when it wants, and carries out what it decides.
+struct Fleet {
+    cores: Vec<Membership>,
+    now: Timestamp,
+    serial: u64,
+    /// Dialer and listener of each connection that is open on at least one side.
+    open: BTreeMap<u64, (usize, usize)>,
+    part: Vec<usize>,
+    /// Who can be discovered.
+    discoverable: BTreeSet<usize>,
+}
+
+impl Fleet {
+    fn new(count: usize, seed: u64) -> Self {
+        let core = |n| {
+            let start = Start { discovery: true, ..start(n) };
+            Membership::new(start, seed * 1000 + n as u64, Timestamp::ZERO)
+        };
+        Fleet {
+            cores: (0..count).map(core).collect(),
+            now: Timestamp::ZERO,
+            serial: 0,
+            open: BTreeMap::new(),
+            part: vec![0; count],
+            discoverable: BTreeSet::new(),
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while let Some((at, n)) = self.cores.iter().enumerate().map(|(n, c)| (c.next_wakeup(), n)).min() {
+            if at > end {
+                break;
+            }
+            self.now = self.now.max(at);
+            self.tell(n, Input::Wakeup);
+        }
+        self.now = end;
+    }
+
+    fn tell(&mut self, n: usize, input: Input) {
+        self.cores[n].handle(input, self.now);
+        while let Some(effect) = self.cores[n].poll() {
+            self.act(n, effect);
+        }
+    }
+
+    fn act(&mut self, n: usize, effect: Effect) {
+        match effect {
+            Effect::Dial { address: to } => {
+                let other = (0..self.cores.len()).find(|m| address(*m) == to && self.part[*m] == self.part[n]);
+                let Some(other) = other else {
+                    return self.tell(n, Input::DialFailed { address: to, why: Refusal::Failed });
+                };
+                self.serial += 1;
+                let serial = self.serial;
+                self.open.insert(serial, (n, other));
+                self.prove(other, n, serial, false);
+                if self.open.contains_key(&serial) {
+                    self.prove(n, other, serial, true);
+                }
+            }
+            Effect::Join { connection, others } => {
+                let (a, b) = self.open[&connection.0];
+                let other = if a == n { b } else { a };
+                self.tell(other, Input::Told { from: id(n), peers: others });
+            }
+            Effect::Close { connection, why } => {
+                let Some((dialer, listener)) = self.open.remove(&connection.0) else { return };
+                let why = if let Close::Full(others) = why { Refusal::Full(others) } else { Refusal::Duplicate };
+                self.tell(dialer, Input::DialFailed { address: address(listener), why });
+                [dialer, listener].into_iter().for_each(|side| self.tell(side, Input::Ended { connection }));
+            }
+            Effect::Discover(true) => {
+                self.discoverable.insert(n);
+                for other in self.discoverable.clone() {
+                    if other != n && self.part[other] == self.part[n] {
+                        self.tell(n, Input::Found { address: address(other) });
+                        self.tell(other, Input::Found { address: address(n) });
+                    }
+                }
+            }
+            Effect::Discover(false) => drop(self.discoverable.remove(&n)),
+            Effect::Remember(_) => {}
+        }
+    }
+
+    fn prove(&mut self, n: usize, other: usize, serial: u64, dialed: bool) {
+        let connection = ConnectionId(serial);
+        self.tell(n, Input::Proven { connection, device: id(other), address: address(other), dialed });
+    }
+
+    fn degrees(&self) -> Vec<usize> {
+        self.cores.iter().map(|core| core.neighbours.len()).collect()
+    }
+
+    /// Those that can be reached from the first by way of neighbours.
+    fn reached(&self) -> usize {
+        let (mut seen, mut queue) = (BTreeSet::from([0]), vec![0]);
+        while let Some(n) = queue.pop() {
+            let next = (0..self.cores.len()).filter(|m| self.cores[n].neighbours.contains_key(&id(*m)));
+            next.for_each(|m| {
+                if seen.insert(m) {
+                    queue.push(m)
+                }
+            });
+        }
+        seen.len()
+    }
+}
+
+#[test]
+fn a_fleet_that_is_switched_on_at_once_becomes_one_with_few_neighbours_each() {
+    for seed in 1..=5 {
+        let mut fleet = Fleet::new(60, seed);
+        fleet.pass(Duration::from_secs(60));
+        assert_eq!(fleet.reached(), 60, "seed {seed}");
+        let degrees = fleet.degrees();
+        assert!(degrees.iter().all(|d| (NEIGHBOURS_WANTED..=NEIGHBOURS_MAX).contains(d)), "{degrees:?}");
+    }
+}
