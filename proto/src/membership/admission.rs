@@ -1,6 +1,9 @@
 //! Who becomes a neighbour, and how one stops to be.
 
-use super::limits::{ACCEPTED_MAX, DIALED_MAX, POSTPONE_FULL, POSTPONE_LOST, SETTLED};
+use super::limits::{
+    ACCEPTED_MAX, DIALED_MAX, LEFT_MAX, NEIGHBOURS_ENOUGH, NEIGHBOURS_WANTED, POSTPONE_FULL, POSTPONE_LOST, SETTLED,
+    STAYS_MIN,
+};
 use super::{Close, ConnectionId, Effect, Membership, Refusal, Source, up_to};
 use crate::{DeviceId, Timestamp};
 use std::collections::VecDeque;
@@ -19,10 +22,12 @@ pub(super) struct Arrival {
 /// A connected neighbour.
 #[derive(Debug)]
 pub(super) struct Neighbour {
-    connection: ConnectionId,
+    pub(super) connection: ConnectionId,
     pub(super) dialed: bool,
     since: Timestamp,
     pub(super) address: SocketAddr,
+    /// The most others that it told of at a time.
+    pub(super) others: usize,
     /// We have closed it; its end is still to come.
     is_closing: bool,
 }
@@ -81,8 +86,28 @@ impl Membership {
         let Arrival { connection, device, address, dialed } = arrival;
         self.book.proved(address, &device, now);
         let others = self.book.share(&device, &mut self.draw);
-        self.neighbours.insert(device, Neighbour { connection, dialed, since: now, address, is_closing: false });
+        let neighbour = Neighbour { connection, dialed, since: now, address, others: 0, is_closing: false };
+        self.neighbours.insert(device, neighbour);
         self.effects.push_back(Effect::Join { connection, others });
+        if dialed {
+            (0..LEFT_MAX).for_each(|_| self.leave_one(now));
+        }
+    }
+
+    /// With more neighbours than enough, or as many dialed ones as may be, the dialed one that was there longest is
+    /// left, so that the next shuffle has room. One that told of few others stays: we may be all that it has.
+    fn leave_one(&mut self, now: Timestamp) {
+        let open = self.neighbours.values().filter(|n| !n.is_closing);
+        let dialed = open.clone().filter(|n| n.dialed).count();
+        if open.count() <= NEIGHBOURS_ENOUGH && dialed < DIALED_MAX {
+            return;
+        }
+        let spare = |n: &&mut Neighbour| {
+            n.dialed && !n.is_closing && now.since(n.since) >= STAYS_MIN && n.others >= NEIGHBOURS_WANTED
+        };
+        if let Some(oldest) = self.neighbours.values_mut().filter(spare).min_by_key(|n| n.since) {
+            oldest.close(Close::Spare, &mut self.effects);
+        }
     }
 
     pub(super) fn ended(&mut self, connection: ConnectionId, now: Timestamp) {

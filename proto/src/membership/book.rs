@@ -4,7 +4,7 @@ use super::limits::{BACK_OFF_LONG, BACK_OFF_MAX, HEARD_MAX, HEARD_OF_ONE_MAX, PR
 use crate::draw::Draw;
 use crate::wire::transfer::{KnownPeer, PEERS_MAX};
 use crate::{DeviceId, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -26,6 +26,17 @@ pub(super) enum Source {
     Refuser(IpAddr),
 }
 
+/// Which addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// All.
+    Any,
+    /// Where nobody is known that was connected in this life.
+    Unmet,
+    /// Discovered, and nobody knows who is there.
+    Stranger,
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     /// Who was proven there, or is said to be there.
@@ -42,6 +53,10 @@ impl Entry {
     fn is_hearsay(&self) -> bool {
         !self.proven && !matches!(self.source, Source::Configured | Source::Remembered)
     }
+
+    fn is_stranger(&self) -> bool {
+        self.source == Source::Found && self.device.is_none()
+    }
 }
 
 /// Bounded. Addresses are hints: whoever answers must prove who it is.
@@ -56,6 +71,17 @@ pub(super) struct Book {
 impl Book {
     pub(super) fn new(me: DeviceId) -> Self {
         Book { me, entries: BTreeMap::new(), changed: false }
+    }
+
+    /// Somebody was discovered there. What others said of who that is no longer counts. Gives whether it is a stranger:
+    /// no member was ever proven there.
+    pub(super) fn find(&mut self, address: SocketAddr, now: Timestamp) -> bool {
+        self.hear(address, None, Source::Found, now);
+        let Some(entry) = self.entries.get_mut(&address) else { return false };
+        if matches!(entry.source, Source::Neighbour(_) | Source::Refuser(_)) && !entry.proven {
+            (entry.source, entry.device) = (Source::Found, None);
+        }
+        entry.is_stranger()
     }
 
     /// Somebody may be there.
@@ -91,13 +117,21 @@ impl Book {
         }
     }
 
-    /// `device` is reached there, and so nowhere else.
+    /// `device` is reached there. Where it was before is kept as hearsay: it may have two addresses, and is not to be
+    /// taken for a stranger at the other.
     pub(super) fn proved(&mut self, address: SocketAddr, device: &DeviceId, now: Timestamp) {
         if address.port() == 0 {
             return;
         }
         let configured = |e: &Entry| e.source == Source::Configured;
-        self.entries.retain(|a, e| *a == address || configured(e) || e.device.as_ref() != Some(device));
+        let elsewhere = |(a, e): &(&SocketAddr, &Entry)| {
+            **a != address && !configured(e) && e.proven && e.device.as_ref() == Some(device)
+        };
+        let elsewhere: Vec<SocketAddr> = self.entries.iter().filter(elsewhere).map(|(a, _)| *a).collect();
+        for other in elsewhere {
+            self.entries.remove(&other);
+            self.hear(other, Some(device.clone()), Source::Found, now);
+        }
         let before = self.entries.remove(&address);
         let proven = self.entries.iter().filter(|(_, e)| e.proven && !configured(e));
         if proven.clone().count() >= PROVEN_MAX
@@ -138,13 +172,23 @@ impl Book {
         self.entries.entry(address).and_modify(|e| e.device = Some(device.clone()));
     }
 
-    /// Addresses whose device is not `taken`, in order, with when they may be dialed.
+    /// Addresses of a kind whose device is not `taken`, in order, with when they may be dialed.
     pub(super) fn dialable<'a>(
         &'a self,
+        kind: Kind,
         taken: &'a dyn Fn(&SocketAddr, Option<&DeviceId>) -> bool,
     ) -> impl Iterator<Item = (SocketAddr, &'a Source, Timestamp)> {
+        let met: BTreeSet<&DeviceId> = match kind {
+            Kind::Unmet => self.proven().map(|(_, device)| device).collect(),
+            _ => BTreeSet::new(),
+        };
+        let is_of_kind = move |e: &Entry| match kind {
+            Kind::Any => true,
+            Kind::Stranger => e.is_stranger(),
+            Kind::Unmet => !e.proven && e.device.as_ref().is_none_or(|device| !met.contains(device)),
+        };
         let free = move |(address, e): &(&SocketAddr, &Entry)| {
-            e.device.as_ref() != Some(&self.me) && !taken(address, e.device.as_ref())
+            e.device.as_ref() != Some(&self.me) && is_of_kind(e) && !taken(address, e.device.as_ref())
         };
         self.entries.iter().filter(free).map(|(address, e)| (*address, &e.source, e.not_before))
     }

@@ -92,7 +92,14 @@ pub enum Effect {
         /// What the other side is to be told.
         why: Close,
     },
-    /// Look for members on the same link and let them find us, or stop it.
+    /// Tell a neighbour of others.
+    Tell {
+        /// On which connection.
+        connection: ConnectionId,
+        /// Of whom; never nobody.
+        others: Vec<KnownPeer>,
+    },
+    /// Look for members on the same link and let them find us, or stop it. Said again while it runs: begin anew.
     Discover(bool),
     /// Write these down for the next start.
     Remember(Vec<KnownPeer>),
@@ -107,4 +114,6 @@ pub enum Close {
     Full(Vec<KnownPeer>),
     /// The device is banned.
     Banned,
+    /// We have neighbours enough, and so it seems has it. Nobody's fault: both may dial each other again.
+    Spare,
 }

@@ -16,11 +16,18 @@ pub const NEIGHBOURS_MAX: usize = DIALED_MAX + ACCEPTED_MAX;
 pub const DIALS_MAX: usize = 3;
 /// From the first dial of a round to the next round while too few neighbours are there: this up to thrice as long.
 pub const ROUND: Duration = Duration::from_millis(200);
-/// With fewer neighbours than this, one more is dialed every [`SHUFFLE`] where others are known: halves of a
-/// fleet that know of each other do not stay apart.
-pub const SHUFFLED_MAX: usize = 8;
-/// See [`SHUFFLED_MAX`]; each time by up to a quarter more or less.
+/// So often one more is dialed, however many neighbours there are, and one of them is told of others: halves of a
+/// fleet that grew up apart become one. Each time up to a quarter sooner or later.
 pub const SHUFFLE: Duration = Duration::from_secs(300);
+/// Whoever has more neighbours after a dial leaves some: degrees, and so idle traffic, stay small.
+pub const NEIGHBOURS_ENOUGH: usize = 8;
+/// As many are left after one dial: two, so that those whom many dial have few that they dialed.
+pub const LEFT_MAX: usize = 2;
+/// A younger neighbour is not left.
+pub const STAYS_MIN: Duration = Duration::from_secs(60);
+/// A beacon dials a stranger that discovery found after this up to twice as long, one at a time, however many
+/// neighbours it has: parts of a fleet that never met meet by their beacons.
+pub const STRANGER: Duration = Duration::from_secs(30);
 
 /// Connections younger than this came of both sides dialing at once.
 pub const SETTLED: Duration = Duration::from_secs(5);
@@ -35,6 +42,11 @@ pub const DISCOVERED_ENOUGH: usize = 3;
 pub const BEACONS: usize = 3;
 /// Discovery is neither started nor stopped more often.
 pub const DISCOVERY_MIN: Duration = Duration::from_secs(30);
+/// Discovery begins anew after this, since it asks ever more rarely (RFC 6762, section 5.2): with few neighbours, and
+/// on beacons that have enough.
+pub const DISCOVERY_AGAIN_FEW: Duration = Duration::from_secs(60);
+/// See [`DISCOVERY_AGAIN_FEW`].
+pub const DISCOVERY_AGAIN: Duration = Duration::from_secs(300);
 
 /// The most addresses that were only heard of; a new one takes the place of the most tried.
 pub const HEARD_MAX: usize = 128;

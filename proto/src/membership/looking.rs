@@ -1,9 +1,11 @@
 //! When and whom to dial, and when discovery runs.
 
+use super::book::{self, Kind};
 use super::limits::{
-    BEACONS, DIALED_MAX, DIALS_MAX, DISCOVERED_ENOUGH, DISCOVERY_MIN, NEIGHBOURS_WANTED, ROUND, SHUFFLE, SHUFFLED_MAX,
+    BEACONS, DIALED_MAX, DIALS_MAX, DISCOVERED_ENOUGH, DISCOVERY_AGAIN, DISCOVERY_AGAIN_FEW, DISCOVERY_MIN,
+    NEIGHBOURS_WANTED, ROUND, SHUFFLE, STRANGER,
 };
-use super::{Effect, Membership, book, up_to};
+use super::{Effect, Membership, up_to};
 use crate::{DeviceId, Timestamp};
 use std::net::SocketAddr;
 
@@ -19,19 +21,47 @@ impl Membership {
         DIALED_MAX.saturating_sub(dialed).min(DIALS_MAX.saturating_sub(self.dialing.len()))
     }
 
+    pub(super) fn found(&mut self, address: SocketAddr, now: Timestamp) {
+        if self.book.find(address, now) && self.timers.stranger.is_none() {
+            self.timers.stranger = Some(now.after(STRANGER + up_to(STRANGER, &mut self.draw)));
+        }
+    }
+
     pub(super) fn dial_some(&mut self, now: Timestamp) {
         if now >= self.timers.round {
             self.dials_left = DIALS_MAX;
         }
-        let mut wanted = self.lacking().min(self.dials_left);
+        self.dial_up_to(self.lacking().min(self.dials_left), &[Kind::Any], now);
         if now >= self.timers.shuffle {
             self.timers.shuffle = now.after(SHUFFLE * 3 / 4 + up_to(SHUFFLE / 2, &mut self.draw));
-            let total = self.neighbours.len() + self.dialing.len();
-            wanted = wanted.max(usize::from(total < SHUFFLED_MAX));
+            self.tell_one();
+            self.dial_up_to(1, &[Kind::Unmet, Kind::Any], now);
         }
-        for _ in 0..wanted.min(self.room()) {
-            let Some(address) = self.choose(now) else { return };
+        if self.timers.stranger.is_some_and(|at| now >= at) {
+            if self.is_beacon() {
+                self.dial_up_to(1, &[Kind::Stranger], now);
+            }
+            let more = self.is_beacon() && self.book.dialable(Kind::Stranger, &|_, _| false).next().is_some();
+            self.timers.stranger = more.then(|| now.after(STRANGER + up_to(STRANGER, &mut self.draw)));
+        }
+    }
+
+    /// Dials so many, of the first kind of which one may be dialed.
+    fn dial_up_to(&mut self, count: usize, kinds: &[Kind], now: Timestamp) {
+        for _ in 0..count.min(self.room()) {
+            let chosen = kinds.iter().find_map(|kind| self.choose(*kind, now));
+            let Some(address) = chosen else { return };
             self.dial(address, now);
+        }
+    }
+
+    /// Tells a drawn neighbour of others: what a peer knows does not end at those that it met by chance.
+    fn tell_one(&mut self) {
+        let drawn = self.draw.below(self.neighbours.len());
+        let Some((device, neighbour)) = self.neighbours.iter().nth(drawn) else { return };
+        let others = self.book.share(device, &mut self.draw);
+        if !others.is_empty() {
+            self.effects.push_back(Effect::Tell { connection: neighbour.connection, others });
         }
     }
 
@@ -45,10 +75,10 @@ impl Membership {
     }
 
     /// An address to dial.
-    fn choose(&mut self, now: Timestamp) -> Option<SocketAddr> {
+    fn choose(&mut self, kind: Kind, now: Timestamp) -> Option<SocketAddr> {
         let drawn = [self.draw.below(usize::MAX), self.draw.below(usize::MAX)];
         let taken = |address: &SocketAddr, device: Option<&DeviceId>| self.is_taken(address, device, now);
-        let due = self.book.dialable(&taken).filter(|(_, _, not_before)| *not_before <= now);
+        let due = self.book.dialable(kind, &taken).filter(|(_, _, not_before)| *not_before <= now);
         book::choose(due.map(|(address, source, _)| (address, source)), drawn)
     }
 
@@ -62,18 +92,24 @@ impl Membership {
 
     /// Discovery runs while few neighbours are there, and always on beacons.
     pub(super) fn look_around(&mut self, now: Timestamp) {
-        if now < self.timers.discovery || !self.should_turn() {
-            return;
-        }
+        let Some((_, on)) = self.next_turn().filter(|(at, _)| *at <= now) else { return };
+        (self.discovers, self.timers.asks_since) = (Some(on), now);
         self.timers.discovery = now.after(DISCOVERY_MIN);
-        self.discovers = self.discovers.map(|on| !on);
-        self.effects.extend(self.discovers.map(Effect::Discover));
+        self.effects.push_back(Effect::Discover(on));
     }
 
-    /// Whether discovery runs and should not, or the other way round.
-    fn should_turn(&self) -> bool {
-        let wanted = || self.neighbours.len() < DISCOVERED_ENOUGH || self.is_beacon();
-        self.discovers.is_some_and(|on| on != wanted())
+    /// When discovery is to be started, anew or at all, or stopped.
+    fn next_turn(&self) -> Option<(Timestamp, bool)> {
+        let few = self.neighbours.len() < DISCOVERED_ENOUGH;
+        let wanted = few || self.is_beacon();
+        match self.discovers? {
+            on if on != wanted => Some((self.timers.discovery, wanted)),
+            true => {
+                let again = if few { DISCOVERY_AGAIN_FEW } else { DISCOVERY_AGAIN };
+                Some((self.timers.asks_since.after(again), true))
+            }
+            false => None,
+        }
     }
 
     /// Of the members that it knows, fewer have lower ids than there are beacons.
@@ -84,10 +120,11 @@ impl Membership {
     /// When something is to be done by itself.
     pub(super) fn due(&self, now: Timestamp) -> Timestamp {
         let save = self.book.changed.then_some(self.timers.save);
-        let turn = self.should_turn().then_some(self.timers.discovery);
+        let turn = self.next_turn().map(|(at, _)| at);
         let taken = |address: &SocketAddr, device: Option<&DeviceId>| self.is_taken(address, device, now);
-        let dial = (self.lacking().min(self.room()) > 0).then(|| self.book.dialable(&taken).map(|(_, _, at)| at).min());
+        let dial = (self.lacking().min(self.room()) > 0)
+            .then(|| self.book.dialable(Kind::Any, &taken).map(|(_, _, at)| at).min());
         let dial = dial.flatten().map(|at| if self.dials_left > 0 { at } else { at.max(self.timers.round) });
-        [save, turn, dial].into_iter().flatten().fold(self.timers.shuffle, Timestamp::min)
+        [save, turn, dial, self.timers.stranger].into_iter().flatten().fold(self.timers.shuffle, Timestamp::min)
     }
 }

@@ -4,6 +4,10 @@
 //! configured, remembered, found by discovery, told by others. Whoever answers must prove to be a member, which is the
 //! adapter's to judge; all else is decided here. Two connections of a pair become one. Who has no room says so and
 //! whom it knows.
+//!
+//! A fleet must stay one, whatever was cut and for how long. So every [`SHUFFLE`](limits::SHUFFLE) each peer dials
+//! somebody, first whom it never met in this life, and leaves another if it has enough; the members with the lowest ids,
+//! its *beacons*, can always be discovered and dial strangers that they discover.
 
 mod admission;
 mod book;
@@ -65,10 +69,14 @@ pub struct Membership {
 struct Timers {
     /// Another round of dials.
     round: Timestamp,
-    /// One more dial although there are neighbours enough.
+    /// One more dial although there are neighbours enough, and telling one of others.
     shuffle: Timestamp,
+    /// Dialing a stranger.
+    stranger: Option<Timestamp>,
     /// Starting or stopping discovery.
     discovery: Timestamp,
+    /// Since when discovery asks.
+    asks_since: Timestamp,
     /// Writing down who is known.
     save: Timestamp,
 }
@@ -95,7 +103,7 @@ impl Membership {
             dials_left: DIALS_MAX,
             banned: BTreeMap::new(),
             discovers: start.discovery.then_some(false),
-            timers: Timers { round: now, shuffle, discovery: now, save: now },
+            timers: Timers { round: now, shuffle, stranger: None, discovery: now, asks_since: now, save: now },
             wakeup: now,
             effects: VecDeque::new(),
             draw,
@@ -105,8 +113,13 @@ impl Membership {
     /// Takes one input; drain [`Membership::poll`] afterwards. `now` is a steady time.
     pub fn handle(&mut self, input: Input, now: Timestamp) {
         match input {
-            Input::Found { address } => self.book.hear(address, None, Source::Found, now),
-            Input::Told { from, peers } => self.told(peers, &Source::Neighbour(from), now),
+            Input::Found { address } => self.found(address, now),
+            Input::Told { from, peers } => {
+                if let Some(neighbour) = self.neighbours.get_mut(&from) {
+                    neighbour.others = neighbour.others.max(peers.len());
+                }
+                self.told(peers, &Source::Neighbour(from), now);
+            }
             Input::DialFailed { address, why } => self.dial_failed(address, why, now),
             Input::Proven { connection, device, address, dialed } => {
                 if dialed {

@@ -47,6 +47,8 @@ const CLOSE_FULL: VarInt = VarInt::from_u32(3);
 const CLOSE_BANNED: VarInt = VarInt::from_u32(4);
 const CLOSE_SLOW: VarInt = VarInt::from_u32(5);
 const CLOSE_ERROR: VarInt = VarInt::from_u32(6);
+/// The dialer has neighbours enough: nobody's fault.
+const CLOSE_SPARE: VarInt = VarInt::from_u32(7);
 
 /// What membership needs to know, apart from who this device is.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
-use super::book::{Book, Source};
+use super::book::{Book, Kind, Source};
 use super::*;
 
 fn dialable(book: &Book, now: Timestamp) -> usize {
-    book.dialable(&|_, _| false).filter(|(_, _, at)| *at <= now).count()
+    book.dialable(Kind::Any, &|_, _| false).filter(|(_, _, at)| *at <= now).count()
 }
 
 #[test]

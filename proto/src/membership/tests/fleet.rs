@@ -12,6 +12,9 @@ struct Fleet {
     part: Vec<usize>,
     /// Who can be discovered.
     discoverable: BTreeSet<usize>,
+    dials: usize,
+    /// What was said on connections: it does not overtake the handshake.
+    told: Vec<(usize, Input)>,
 }
 
 impl Fleet {
@@ -27,6 +30,8 @@ impl Fleet {
             open: BTreeMap::new(),
             part: vec![0; count],
             discoverable: BTreeSet::new(),
+            dials: 0,
+            told: Vec::new(),
         }
     }
 
@@ -38,6 +43,9 @@ impl Fleet {
             }
             self.now = self.now.max(at);
             self.tell(n, Input::Wakeup);
+            while let Some((n, input)) = self.told.pop() {
+                self.tell(n, input);
+            }
         }
         self.now = end;
     }
@@ -52,6 +60,7 @@ impl Fleet {
     fn act(&mut self, n: usize, effect: Effect) {
         match effect {
             Effect::Dial { address: to } => {
+                self.dials += 1;
                 let other = (0..self.cores.len()).find(|m| address(*m) == to && self.part[*m] == self.part[n]);
                 let Some(other) = other else {
                     return self.tell(n, Input::DialFailed { address: to, why: Refusal::Failed });
@@ -64,10 +73,10 @@ impl Fleet {
                     self.prove(n, other, serial, true);
                 }
             }
-            Effect::Join { connection, others } => {
+            Effect::Join { connection, others } | Effect::Tell { connection, others } => {
                 let (a, b) = self.open[&connection.0];
                 let other = if a == n { b } else { a };
-                self.tell(other, Input::Told { from: id(n), peers: others });
+                self.told.push((other, Input::Told { from: id(n), peers: others }));
             }
             Effect::Close { connection, why } => {
                 let Some((dialer, listener)) = self.open.remove(&connection.0) else { return };
@@ -122,4 +131,39 @@ fn a_fleet_that_is_switched_on_at_once_becomes_one_with_few_neighbours_each() {
         let degrees = fleet.degrees();
         assert!(degrees.iter().all(|d| (NEIGHBOURS_WANTED..=NEIGHBOURS_MAX).contains(d)), "{degrees:?}");
     }
+}
+
+#[test]
+fn halves_that_grew_up_apart_become_one_within_minutes() {
+    for seed in 1..=5 {
+        let mut fleet = Fleet::new(40, seed);
+        (0..20).for_each(|n| fleet.part[n] = 1);
+        fleet.pass(Duration::from_secs(3600));
+        assert!(fleet.reached() <= 20, "seed {seed}: they were never apart");
+        assert!(fleet.degrees().iter().all(|d| *d >= NEIGHBOURS_WANTED), "nobody looks for neighbours");
+        fleet.part = vec![0; 40];
+        fleet.pass(DISCOVERY_AGAIN + STRANGER * 2 + Duration::from_secs(1));
+        assert_eq!(fleet.reached(), 40, "seed {seed}");
+        // And more than a thread holds them together.
+        fleet.pass(Duration::from_secs(3600));
+        let far = |n: &usize| (0..20).contains(n);
+        let across = |n: &usize| fleet.cores[*n].neighbours.keys().any(|d| far(n) != (*d < id(20)));
+        let joined = (0..40).filter(across).count();
+        assert!(joined >= 30, "seed {seed}: {joined} of 40 have neighbours of the other half");
+    }
+}
+
+#[test]
+fn an_idle_fleet_dials_rarely_and_its_degrees_stay_small() {
+    let mut fleet = Fleet::new(100, 3);
+    fleet.pass(Duration::from_secs(4 * 3600));
+    let before = fleet.dials;
+    fleet.pass(Duration::from_secs(3600));
+    let dials = (fleet.dials - before) as f64 / 100.0;
+    assert!(dials <= 16.0, "{dials} dials an hour and peer");
+    let degrees = fleet.degrees();
+    let mean = degrees.iter().sum::<usize>() as f64 / 100.0;
+    assert!(mean <= NEIGHBOURS_ENOUGH as f64 + 2.0, "{mean}: {degrees:?}");
+    println!("{dials} dials an hour, {mean} neighbours");
+    assert_eq!(fleet.reached(), 100);
 }

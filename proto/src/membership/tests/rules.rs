@@ -155,3 +155,84 @@ fn the_same_inputs_and_seed_give_the_same_effects() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
 }
+
+#[test]
+fn whoever_has_neighbours_enough_still_dials_one_that_it_never_met_and_leaves_the_one_it_dialed_first() {
+    let mut one = Alone::new(start(0));
+    let mut dialed = Vec::new();
+    for n in 1..=4 {
+        dialed.push(one.join(n, true));
+        one.tell(Input::Told { from: id(n), peers: (1..6).map(known).collect() });
+        one.pass(Duration::from_secs(1));
+    }
+    one.join_all(11..=10 + NEIGHBOURS_ENOUGH - 4, false);
+    let was = one.join(30, false);
+    one.tell(Input::Ended { connection: was });
+    one.tell(Input::Told { from: id(1), peers: vec![known(99)] });
+    let effects = one.pass(SHUFFLE * 5 / 4);
+    let told = effects.iter().filter(|e| matches!(e, Effect::Tell { others, .. } if !others.is_empty())).count();
+    assert_eq!((dials(&effects), told), (vec![address(99)], 1));
+    let (new, effects) = one.connect(99, true);
+    assert!(joins(&effects, new));
+    let left: Vec<_> = dialed.iter().map(|c| closes(&effects, *c)).collect();
+    assert_eq!(left, [Some(Close::Spare), None, None, None]);
+    one.tell(Input::Ended { connection: dialed[0] });
+    assert!(one.core.known().contains(&known(1)), "it stays in the book");
+}
+
+#[test]
+fn a_neighbour_that_knows_few_others_is_not_left() {
+    let mut one = Alone::new(start(0));
+    one.join_all(1..=4, true);
+    one.join_all(11..=20, false);
+    one.pass(Duration::from_secs(3600));
+    let (new, effects) = one.connect(99, true);
+    let closed = effects.iter().filter(|e| matches!(e, Effect::Close { .. })).count();
+    assert!(joins(&effects, new) && closed == 0, "{effects:?}");
+}
+
+#[test]
+fn a_beacon_with_many_neighbours_dials_each_stranger_that_it_discovers_within_a_minute() {
+    let mut beacon = Alone::new(Start { discovery: true, ..start(1) });
+    let mut other = Alone::new(Start { discovery: true, ..start(90) });
+    for one in [&mut beacon, &mut other] {
+        one.join_all(11..=20, false);
+        one.pass(DISCOVERY_MIN);
+        one.tell(Input::Found { address: address(50) });
+        one.tell(Input::Found { address: address(12) });
+    }
+    assert_eq!(dials(&beacon.pass(STRANGER * 2)), [address(50)]);
+    assert_eq!(dials(&other.pass(STRANGER * 2)), [], "no beacon");
+}
+
+#[test]
+fn who_told_of_a_wrong_device_does_not_keep_a_beacon_from_a_stranger() {
+    let mut beacon = Alone::new(Start { discovery: true, ..start(1) });
+    beacon.join_all(11..=20, false);
+    let lie = KnownPeer { device: id(11), address: address(50).to_string() };
+    beacon.tell(Input::Told { from: id(12), peers: vec![lie] });
+    beacon.tell(Input::Found { address: address(50) });
+    assert_eq!(dials(&beacon.pass(STRANGER * 2)), [address(50)]);
+}
+
+#[test]
+fn a_device_with_two_addresses_is_not_taken_for_a_stranger_again_and_again() {
+    let mut beacon = Alone::new(Start { discovery: true, ..start(1) });
+    beacon.join_all(11..=20, false);
+    let old = beacon.join(30, true);
+    beacon.pass(SETTLED);
+    let mut count = 0;
+    for _ in 0..10 {
+        for second in [address(30), address(31)] {
+            beacon.tell(Input::Found { address: second });
+        }
+        for to in dials(&beacon.pass(STRANGER * 2)) {
+            count += 1;
+            assert_eq!(to, address(31));
+            let connection = ConnectionId(1_000 + count);
+            beacon.tell(Input::Proven { connection, device: id(30), address: to, dialed: true });
+            beacon.tell(Input::Ended { connection: old });
+        }
+    }
+    assert_eq!(count, 1);
+}

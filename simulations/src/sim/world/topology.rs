@@ -50,6 +50,7 @@ impl World {
                 Effect::Dial { address } => self.dial(life, address),
                 Effect::Join { connection, others } => self.join(life, connection.0, others),
                 Effect::Close { connection, why } => self.close(life, connection.0, why),
+                Effect::Tell { connection, others } => self.say(node, connection.0, others),
                 Effect::Discover(on) => self.set_discovery(life, on),
                 Effect::Remember(peers) => self.nodes[node as usize].remembered = peers,
             }
@@ -143,6 +144,14 @@ impl World {
         self.tell_swarm(node, swarm::Input::Connected { peer });
     }
 
+    fn say(&mut self, node: NodeId, serial: u64, others: Vec<KnownPeer>) {
+        let neighbours = self.node(node).peer.iter().flat_map(|p| &p.neighbours);
+        let other = neighbours.filter(|(_, n)| n.serial == serial).map(|(other, _)| *other).next();
+        if let Some(other) = other {
+            self.send(node, other, Message::Peers(others));
+        }
+    }
+
     /// Closes a connection, or refuses one that has not joined.
     fn close(&mut self, life: Life, serial: u64, why: Close) {
         let node = life.node;
@@ -163,7 +172,7 @@ impl World {
         let why = match why {
             Close::Full(others) => Refusal::Full(others),
             Close::Duplicate => Refusal::Duplicate,
-            Close::Banned => Refusal::Failed,
+            Close::Banned | Close::Spare => Refusal::Failed,
         };
         self.dial_fails(dialer, address(listener), why, us);
     }

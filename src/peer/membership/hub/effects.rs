@@ -6,7 +6,7 @@ use crate::peer::gossip;
 use crate::peer::membership::handshake::{self, Proven};
 use crate::peer::membership::neighbour::Neighbour;
 use crate::peer::membership::{
-    CLOSE_BANNED, CLOSE_DUPLICATE, CLOSE_FULL, Link, MembershipEvent, OUTBOX_MAX, remembered,
+    CLOSE_BANNED, CLOSE_DUPLICATE, CLOSE_FULL, CLOSE_SPARE, Link, MembershipEvent, OUTBOX_MAX, lock, remembered,
 };
 use fullmetal_proto::membership::{Close, ConnectionId, Effect};
 use fullmetal_proto::wire::transfer::{Control, KnownPeer};
@@ -22,6 +22,7 @@ impl Hub {
                 Effect::Dial { address } => self.dial(address),
                 Effect::Join { connection, others } => self.join(connection, others).await,
                 Effect::Close { connection, why } => self.close(connection, why),
+                Effect::Tell { connection, others } => self.say(connection, others),
                 Effect::Discover(on) => self.discover(on),
                 Effect::Remember(peers) => self.remember(&peers),
             }
@@ -69,8 +70,17 @@ impl Hub {
             Close::Duplicate => (CLOSE_DUPLICATE, b"duplicate".into()),
             Close::Full(others) => (CLOSE_FULL, in_a_packet(others)),
             Close::Banned => (CLOSE_BANNED, b"banned".into()),
+            Close::Spare => (CLOSE_SPARE, b"neighbours enough".into()),
         };
         connection.close(code, &reason);
+    }
+
+    fn say(&self, id: ConnectionId, others: Vec<KnownPeer>) {
+        let device = self.neighbours.iter().find(|(_, n)| n.id == id).map(|(device, _)| device);
+        if let Some(link) = device.and_then(|device| lock(&self.shared.links).get(device).map(|l| l.outbox.clone())) {
+            // A full outbox has more urgent things to carry.
+            let _ = link.try_send(Control::Peers(others));
+        }
     }
 
     fn discover(&mut self, on: bool) {
