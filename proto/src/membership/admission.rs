@@ -1,14 +1,14 @@
 //! Who becomes a neighbour, and how one stops to be.
 
 use super::limits::{
-    ACCEPTED_MAX, DIALED_MAX, LEFT_MAX, NEIGHBOURS_ENOUGH, NEIGHBOURS_WANTED, POSTPONE_FULL, POSTPONE_LOST, SETTLED,
-    STAYS_MIN,
+    ACCEPTED_MAX, DIALED_MAX, LEFT_MAX, NEIGHBOURS_ENOUGH, NEIGHBOURS_WANTED, POSTPONE_FULL, POSTPONE_LOST,
+    POSTPONE_SILENT, SETTLED, STAYS_MIN,
 };
+use super::unanswered::Traffic;
 use super::{Close, ConnectionId, Effect, Membership, Refusal, Source, up_to};
 use crate::{DeviceId, Timestamp};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// A proven member at the door.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub(super) struct Neighbour {
     pub(super) address: SocketAddr,
     /// The most others that it told of at a time.
     pub(super) others: usize,
+    pub(super) traffic: Traffic,
     /// We have closed it; its end is still to come.
     is_closing: bool,
 }
@@ -86,7 +87,9 @@ impl Membership {
         let Arrival { connection, device, address, dialed } = arrival;
         self.book.proved(address, &device, now);
         let others = self.book.share(&device, &mut self.draw);
-        let neighbour = Neighbour { connection, dialed, since: now, address, others: 0, is_closing: false };
+        let (others_told, traffic) = (0, Traffic::default());
+        let neighbour =
+            Neighbour { connection, dialed, since: now, address, others: others_told, traffic, is_closing: false };
         self.neighbours.insert(device, neighbour);
         self.effects.push_back(Effect::Join { connection, others });
         if dialed {
@@ -112,10 +115,11 @@ impl Membership {
 
     pub(super) fn ended(&mut self, connection: ConnectionId, now: Timestamp) {
         let ended = self.neighbours.iter().find(|(_, n)| n.connection == connection);
-        let Some((device, address)) = ended.map(|(device, n)| (device.clone(), n.address)) else { return };
-        self.neighbours.remove(&device);
-        let slack = up_to(Duration::from_secs(1), &mut self.draw);
-        self.book.postpone(address, now.after(POSTPONE_LOST + slack));
+        let Some(device) = ended.map(|(device, _)| device.clone()) else { return };
+        let Some(old) = self.neighbours.remove(&device) else { return };
+        let wait = if old.traffic.is_silent() { POSTPONE_SILENT } else { POSTPONE_LOST };
+        let until = now.after(wait + up_to(wait, &mut self.draw));
+        self.book.postpone(old.address, until);
         if let Some(next) = self.waiting.remove(&device) {
             self.proven(next, now);
         }

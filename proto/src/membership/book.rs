@@ -1,6 +1,8 @@
 //! The address book: where members might be reached, what was tried, and what outlives a restart.
 
-use super::limits::{BACK_OFF_LONG, BACK_OFF_MAX, HEARD_MAX, HEARD_OF_ONE_MAX, PROVEN_MAX, TRIES_MAX};
+use super::limits::{
+    BACK_OFF_LONG, BACK_OFF_MAX, HEARD_MAX, HEARD_OF_ONE_MAX, HEARD_OF_ONE_WEIGHT, PROVEN_MAX, TRIES_MAX,
+};
 use crate::draw::Draw;
 use crate::wire::transfer::{KnownPeer, PEERS_MAX};
 use crate::{DeviceId, Timestamp};
@@ -8,8 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Why an address is in the book. When one is drawn, each source weighs the same: who tells of many addresses is not
-/// believed more.
+/// Why an address is in the book. Who tells of many addresses is not believed more: see [`choose`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     /// The configuration: never dropped.
@@ -208,10 +209,11 @@ impl Book {
         self.proven().chain(earlier).take(PROVEN_MAX).map(known).collect()
     }
 
-    /// Whether at least `count` proven members have lower ids than ours.
-    pub(super) fn knows_lower(&self, count: usize) -> bool {
+    /// Whether at least `count` members have lower ids than ours; proven ones, or any that we heard of.
+    pub(super) fn knows_lower(&self, count: usize, hearsay: bool) -> bool {
         let mut lower: Vec<&DeviceId> = Vec::with_capacity(count);
-        for (_, device) in self.proven().filter(|(_, device)| **device < self.me) {
+        let known = self.entries.values().filter(|e| e.proven || hearsay).filter_map(|e| e.device.as_ref());
+        for device in known.filter(|device| **device < self.me) {
             if !lower.contains(&device) {
                 lower.push(device);
             }
@@ -242,13 +244,25 @@ fn known((address, device): (&SocketAddr, &DeviceId)) -> KnownPeer {
     KnownPeer { device: device.clone(), address: address.to_string() }
 }
 
-/// One of the addresses by two drawn numbers, each source weighing the same.
+/// One of the addresses by two drawn numbers. Members that we met count each; of what one teller said, few do.
 pub(super) fn choose<'a>(
     from: impl Iterator<Item = (SocketAddr, &'a Source)>,
     drawn: [usize; 2],
 ) -> Option<SocketAddr> {
     let mut by_source: BTreeMap<&Source, Vec<SocketAddr>> = BTreeMap::new();
     from.for_each(|(address, source)| by_source.entry(source).or_default().push(address));
-    let of_one = by_source.values().nth(drawn[0] % by_source.len().max(1))?;
-    of_one.get(drawn[1] % of_one.len()).copied()
+    let weight = |source: &Source, count: usize| match source {
+        Source::Configured | Source::Proven | Source::Remembered => count,
+        Source::Found | Source::Neighbour(_) | Source::Refuser(_) => count.min(HEARD_OF_ONE_WEIGHT),
+    };
+    let total: usize = by_source.iter().map(|(source, all)| weight(source, all.len())).sum();
+    let mut place = drawn[0] % total.max(1);
+    for (source, all) in by_source {
+        let weight = weight(source, all.len());
+        if place < weight {
+            return all.get(drawn[1] % all.len()).copied();
+        }
+        place -= weight;
+    }
+    None
 }

@@ -48,6 +48,15 @@ pub enum Input {
         /// Which.
         connection: ConnectionId,
     },
+    /// How much went over a neighbour's connection so far; said every [`LOOK`](super::limits::LOOK).
+    Traffic {
+        /// Which.
+        connection: ConnectionId,
+        /// Whatever needs an acknowledgement that was sent, sent again included.
+        sent: u64,
+        /// Datagrams that came.
+        received: u64,
+    },
     /// A device did wrong: not to be a neighbour for a time.
     Ban {
         /// Who.
@@ -114,6 +123,8 @@ pub enum Close {
     Full(Vec<KnownPeer>),
     /// The device is banned.
     Banned,
+    /// It left unanswered what was sent to it.
+    Unanswered,
     /// We have neighbours enough, and so it seems has it. Nobody's fault: both may dial each other again.
     Spare,
 }

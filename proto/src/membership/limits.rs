@@ -12,9 +12,12 @@ pub const ACCEPTED_MAX: usize = 10;
 /// The most neighbours.
 pub const NEIGHBOURS_MAX: usize = DIALED_MAX + ACCEPTED_MAX;
 
-/// Dials at a time, and in one [`ROUND`].
+/// Dials at a time that are not slow, and dials in one [`ROUND`].
 pub const DIALS_MAX: usize = 3;
-/// From the first dial of a round to the next round while too few neighbours are there: this up to thrice as long.
+/// A dial that has no answer after this is no longer waited for: others are dialed besides. A handshake in a LAN takes
+/// a few milliseconds, and who has just started with neighbours that are off goes to central after 400.
+pub const DIAL_SLOW: Duration = Duration::from_millis(200);
+/// From the first dial of a round to the next round while too few neighbours are there: this up to half as long again.
 pub const ROUND: Duration = Duration::from_millis(200);
 /// So often one more is dialed, however many neighbours there are, and one of them is told of others: halves of a
 /// fleet that grew up apart become one. Each time up to a quarter sooner or later.
@@ -33,8 +36,18 @@ pub const STRANGER: Duration = Duration::from_secs(30);
 pub const SETTLED: Duration = Duration::from_secs(5);
 /// How long somebody that is full is left in peace.
 pub const POSTPONE_FULL: Duration = Duration::from_secs(60);
-/// How long a neighbour that was lost is not dialed; up to a second more.
+/// How long a neighbour that was lost is not dialed; up to twice as long.
 pub const POSTPONE_LOST: Duration = Duration::from_secs(1);
+
+/// How often [`Input::Traffic`](super::Input::Traffic) is to be said of each neighbour.
+pub const LOOK: Duration = Duration::from_secs(1);
+/// A neighbour of which nothing comes for so long after something was sent is given up. Generous: a full queue before a
+/// link of 128 kbit/s, or a processor that others use, takes seconds.
+pub const UNANSWERED: Duration = Duration::from_secs(15);
+/// At so many looks more must have been sent in that time.
+pub const UNANSWERED_LOOKS: u32 = 3;
+/// How long such a neighbour is not dialed; up to twice as long.
+pub const POSTPONE_SILENT: Duration = Duration::from_secs(5);
 
 /// Neighbours with which discovery is not needed any more.
 pub const DISCOVERED_ENOUGH: usize = 3;
@@ -52,6 +65,8 @@ pub const DISCOVERY_AGAIN: Duration = Duration::from_secs(300);
 pub const HEARD_MAX: usize = 128;
 /// The most of them that one teller, or discovery, put there: made-up ones push out only its own.
 pub const HEARD_OF_ONE_MAX: usize = 2 * PEERS_MAX;
+/// As many of them count when an address to dial is drawn.
+pub const HEARD_OF_ONE_WEIGHT: usize = 8;
 /// The most addresses of proven members; the longest unseen gives way. As many are remembered.
 pub const PROVEN_MAX: usize = 256;
 /// Tries after which an address that never proved a member is dropped.

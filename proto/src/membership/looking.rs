@@ -2,7 +2,7 @@
 
 use super::book::{self, Kind};
 use super::limits::{
-    BEACONS, DIALED_MAX, DIALS_MAX, DISCOVERED_ENOUGH, DISCOVERY_AGAIN, DISCOVERY_AGAIN_FEW, DISCOVERY_MIN,
+    BEACONS, DIAL_SLOW, DIALED_MAX, DIALS_MAX, DISCOVERED_ENOUGH, DISCOVERY_AGAIN, DISCOVERY_AGAIN_FEW, DISCOVERY_MIN,
     NEIGHBOURS_WANTED, ROUND, SHUFFLE, STRANGER,
 };
 use super::{Effect, Membership, up_to};
@@ -10,19 +10,26 @@ use crate::{DeviceId, Timestamp};
 use std::net::SocketAddr;
 
 impl Membership {
-    /// How many more neighbours there could be if all dials under way came to something.
-    fn lacking(&self) -> usize {
-        NEIGHBOURS_WANTED.saturating_sub(self.neighbours.len() + self.dialing.len())
+    /// When each dial that still has time for its answer becomes slow.
+    fn fresh(&self, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+        self.dialing.values().map(|since| since.after(DIAL_SLOW)).filter(move |slow| *slow > now)
     }
 
-    /// How many more dials there may be.
-    fn room(&self) -> usize {
+    /// How many more neighbours are wanted if all fresh dials come to something.
+    fn lacking(&self, now: Timestamp) -> usize {
+        NEIGHBOURS_WANTED.saturating_sub(self.neighbours.len() + self.fresh(now).count())
+    }
+
+    /// How many more dials there may be, though all came to something.
+    fn room(&self, now: Timestamp) -> usize {
         let dialed = self.neighbours.values().filter(|n| n.dialed).count() + self.dialing.len();
-        DIALED_MAX.saturating_sub(dialed).min(DIALS_MAX.saturating_sub(self.dialing.len()))
+        DIALED_MAX.saturating_sub(dialed).min(DIALS_MAX.saturating_sub(self.fresh(now).count()))
     }
 
     pub(super) fn found(&mut self, address: SocketAddr, now: Timestamp) {
-        if self.book.find(address, now) && self.timers.stranger.is_none() {
+        // Whoever still looks for neighbours dials what it found anyway.
+        let is_stranger = self.book.find(address, now) && self.neighbours.len() >= NEIGHBOURS_WANTED;
+        if is_stranger && self.timers.stranger.is_none() {
             self.timers.stranger = Some(now.after(STRANGER + up_to(STRANGER, &mut self.draw)));
         }
     }
@@ -31,24 +38,26 @@ impl Membership {
         if now >= self.timers.round {
             self.dials_left = DIALS_MAX;
         }
-        self.dial_up_to(self.lacking().min(self.dials_left), &[Kind::Any], now);
+        self.dial_up_to(self.lacking(now).min(self.dials_left), &[Kind::Any], now);
         if now >= self.timers.shuffle {
             self.timers.shuffle = now.after(SHUFFLE * 3 / 4 + up_to(SHUFFLE / 2, &mut self.draw));
             self.tell_one();
             self.dial_up_to(1, &[Kind::Unmet, Kind::Any], now);
         }
         if self.timers.stranger.is_some_and(|at| now >= at) {
-            if self.is_beacon() {
+            // While a fleet is young nearly all would be beacons by whom they met: hearsay is enough to leave it to others.
+            let is_beacon = !self.book.knows_lower(BEACONS, true);
+            if is_beacon {
                 self.dial_up_to(1, &[Kind::Stranger], now);
             }
-            let more = self.is_beacon() && self.book.dialable(Kind::Stranger, &|_, _| false).next().is_some();
+            let more = is_beacon && self.book.dialable(Kind::Stranger, &|_, _| false).next().is_some();
             self.timers.stranger = more.then(|| now.after(STRANGER + up_to(STRANGER, &mut self.draw)));
         }
     }
 
     /// Dials so many, of the first kind of which one may be dialed.
     fn dial_up_to(&mut self, count: usize, kinds: &[Kind], now: Timestamp) {
-        for _ in 0..count.min(self.room()) {
+        for _ in 0..count.min(self.room(now)) {
             let chosen = kinds.iter().find_map(|kind| self.choose(*kind, now));
             let Some(address) = chosen else { return };
             self.dial(address, now);
@@ -67,7 +76,7 @@ impl Membership {
 
     fn dial(&mut self, address: SocketAddr, now: Timestamp) {
         if now >= self.timers.round {
-            self.timers.round = now.after(ROUND + up_to(2 * ROUND, &mut self.draw));
+            self.timers.round = now.after(ROUND + up_to(ROUND / 2, &mut self.draw));
         }
         self.dials_left = self.dials_left.saturating_sub(1);
         self.dialing.insert(address, now);
@@ -114,7 +123,7 @@ impl Membership {
 
     /// Of the members that it knows, fewer have lower ids than there are beacons.
     fn is_beacon(&self) -> bool {
-        !self.book.knows_lower(BEACONS)
+        !self.book.knows_lower(BEACONS, false)
     }
 
     /// When something is to be done by itself.
@@ -122,9 +131,10 @@ impl Membership {
         let save = self.book.changed.then_some(self.timers.save);
         let turn = self.next_turn().map(|(at, _)| at);
         let taken = |address: &SocketAddr, device: Option<&DeviceId>| self.is_taken(address, device, now);
-        let dial = (self.lacking().min(self.room()) > 0)
+        let dial = (self.lacking(now).min(self.room(now)) > 0)
             .then(|| self.book.dialable(Kind::Any, &taken).map(|(_, _, at)| at).min());
         let dial = dial.flatten().map(|at| if self.dials_left > 0 { at } else { at.max(self.timers.round) });
-        [save, turn, dial, self.timers.stranger].into_iter().flatten().fold(self.timers.shuffle, Timestamp::min)
+        let slow = if self.neighbours.len() < NEIGHBOURS_WANTED { self.fresh(now).min() } else { None };
+        [save, turn, dial, slow, self.timers.stranger].into_iter().flatten().fold(self.timers.shuffle, Timestamp::min)
     }
 }

@@ -16,6 +16,7 @@ pub mod limits;
 mod looking;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 
 pub use io::{Close, ConnectionId, Effect, Input, Refusal};
 
@@ -128,6 +129,7 @@ impl Membership {
                 self.proven(Arrival { connection, device, address, dialed }, now);
             }
             Input::Ended { connection } => self.ended(connection, now),
+            Input::Traffic { connection, sent, received } => self.look_at_traffic(connection, sent, received, now),
             Input::Ban { device, duration } => self.ban(device, now.after(duration), now),
             Input::Wakeup => {}
         }

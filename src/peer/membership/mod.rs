@@ -47,6 +47,8 @@ const CLOSE_FULL: VarInt = VarInt::from_u32(3);
 const CLOSE_BANNED: VarInt = VarInt::from_u32(4);
 const CLOSE_SLOW: VarInt = VarInt::from_u32(5);
 const CLOSE_ERROR: VarInt = VarInt::from_u32(6);
+/// It left unanswered what was sent to it; seldom does it hear so.
+const CLOSE_UNANSWERED: VarInt = VarInt::from_u32(8);
 /// The dialer has neighbours enough: nobody's fault.
 const CLOSE_SPARE: VarInt = VarInt::from_u32(7);
 

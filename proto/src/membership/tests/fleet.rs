@@ -13,6 +13,8 @@ struct Fleet {
     /// Who can be discovered.
     discoverable: BTreeSet<usize>,
     dials: usize,
+    said: u64,
+    heard: BTreeMap<(usize, ConnectionId), u64>,
     /// What was said on connections: it does not overtake the handshake.
     told: Vec<(usize, Input)>,
 }
@@ -31,6 +33,8 @@ impl Fleet {
             part: vec![0; count],
             discoverable: BTreeSet::new(),
             dials: 0,
+            said: 0,
+            heard: BTreeMap::new(),
             told: Vec::new(),
         }
     }
@@ -48,6 +52,21 @@ impl Fleet {
             }
         }
         self.now = end;
+    }
+
+    /// Everybody says something to all its neighbours; who can be reached answers.
+    fn talk(&mut self) {
+        self.said += 1;
+        for n in 0..self.cores.len() {
+            let neighbours = self.cores[n].neighbours.iter().map(|(d, of)| (d.clone(), of.connection));
+            for (device, connection) in neighbours.collect::<Vec<_>>() {
+                let other = (0..self.cores.len()).find(|m| id(*m) == device).unwrap();
+                let heard = self.heard.entry((n, connection)).or_default();
+                *heard += u64::from(self.part[n] == self.part[other]);
+                let input = Input::Traffic { connection, sent: self.said, received: *heard };
+                self.tell(n, input);
+            }
+        }
     }
 
     fn tell(&mut self, n: usize, input: Input) {
@@ -80,6 +99,9 @@ impl Fleet {
             }
             Effect::Close { connection, why } => {
                 let Some((dialer, listener)) = self.open.remove(&connection.0) else { return };
+                if self.part[dialer] != self.part[listener] {
+                    return self.tell(n, Input::Ended { connection });
+                }
                 let why = if let Close::Full(others) = why { Refusal::Full(others) } else { Refusal::Duplicate };
                 self.tell(dialer, Input::DialFailed { address: address(listener), why });
                 [dialer, listener].into_iter().for_each(|side| self.tell(side, Input::Ended { connection }));
@@ -166,4 +188,36 @@ fn an_idle_fleet_dials_rarely_and_its_degrees_stay_small() {
     assert!(mean <= NEIGHBOURS_ENOUGH as f64 + 2.0, "{mean}: {degrees:?}");
     println!("{dials} dials an hour, {mean} neighbours");
     assert_eq!(fleet.reached(), 100);
+}
+
+#[test]
+fn a_peer_that_is_cut_off_with_all_its_neighbours_elsewhere_finds_others_within_half_a_minute() {
+    let mut slowest = 0;
+    for seed in 1..=5 {
+        let mut fleet = Fleet::new(40, seed);
+        fleet.pass(Duration::from_secs(120));
+        let lost: Vec<usize> = (1..40).filter(|n| fleet.cores[0].neighbours.contains_key(&id(*n))).collect();
+        (0..40).filter(|n| !lost.contains(n)).for_each(|n| fleet.part[n] = 1);
+        let mut seconds = 0;
+        while !fleet.cores[0].neighbours.keys().any(|d| !lost.iter().any(|n| id(*n) == *d)) {
+            fleet.pass(Duration::from_secs(1));
+            fleet.talk();
+            seconds += 1;
+            assert!(seconds < 30, "seed {seed}");
+        }
+        slowest = slowest.max(seconds);
+    }
+    assert!(slowest >= UNANSWERED.as_secs(), "the cut was never felt");
+}
+
+#[test]
+fn a_fleet_whose_neighbours_answer_loses_none() {
+    let mut fleet = Fleet::new(20, 1);
+    fleet.pass(Duration::from_secs(60));
+    let before = fleet.degrees();
+    for _ in 0..60 {
+        fleet.pass(Duration::from_millis(1));
+        fleet.talk();
+    }
+    assert_eq!(fleet.degrees(), before);
 }

@@ -4,6 +4,7 @@ mod booking;
 mod fleet;
 mod hostile;
 mod rules;
+mod silence;
 
 use super::limits::*;
 use super::*;

@@ -13,6 +13,7 @@ impl World {
     /// Sends on the control stream, if there is one.
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         let (now, reach) = (self.now, self.reach(from, to));
+        self.sends(from, to);
         let at = now.after(self.latency(from, to));
         let Some(peer) = &mut self.nodes[from as usize].peer else { return };
         let Some(neighbour) = peer.neighbours.get_mut(&to) else { return };

@@ -50,6 +50,10 @@ pub enum Event {
     Welcomed(u64),
     /// A dial has come to nothing.
     DialFailed(Life, SocketAddr, Box<Refusal>),
+    /// `.0` looks whether a neighbour, by the connection's number, has answered.
+    Unanswered(Life, NodeId, u64),
+    /// A silent connection is kept alive by its dialer.
+    KeepsAlive(Life, NodeId, u64),
     /// Discovery asks who is there, and will again after so many microseconds.
     Looks(Life, u64),
     /// A connection without answers is given up by `.0`.

@@ -17,6 +17,7 @@ mod power;
 mod serve;
 mod site;
 mod topology;
+mod unanswered;
 mod views;
 
 pub use event::NodeId;
@@ -236,6 +237,8 @@ impl World {
             Event::Knocks(dialer, listener) => self.knocks(dialer, listener),
             Event::Welcomed(serial) => self.welcomed(serial),
             Event::DialFailed(life, address, why) => self.dial_failed(life, address, *why),
+            Event::Unanswered(life, other, serial) => self.unanswered(life, other, serial),
+            Event::KeepsAlive(life, other, serial) => self.keeps_alive(life, other, serial),
             Event::Looks(life, after) => self.looks(life, after),
             Event::Idle(life, other, serial) => self.idle(life, other, serial),
             Event::Left(node, other, serial) => self.lose_serial(node, other, serial),

@@ -105,6 +105,12 @@ pub struct Neighbour {
     pub serial: u64,
     /// Since when.
     pub since: Moment,
+    /// Whether this side dialed.
+    pub dialed: bool,
+    /// Packets that it left unanswered, and looks at which it was silent.
+    pub unanswered: (u64, u64),
+    /// Answers after a silence.
+    pub answers: u64,
     /// No message to it arrives before this: streams keep their order.
     pub arrives_after: Moment,
     /// Messages that a divided network holds back.

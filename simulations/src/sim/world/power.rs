@@ -97,6 +97,9 @@ impl World {
         }
         self.advertised.remove(&node);
         for (other, neighbour) in neighbours {
+            if end != End::Stop {
+                self.plan_keep_alive(other, node, neighbour.serial);
+            }
             let (at, event) = match end {
                 End::Stop => (self.now.after(self.latency(node, other)), Event::Left(other, node, neighbour.serial)),
                 _ => (self.idle_at(), Event::Left(other, node, neighbour.serial)),

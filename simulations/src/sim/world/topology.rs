@@ -132,7 +132,18 @@ impl World {
             self.queue.put(arrives_after, Event::Welcomed(serial));
         }
         if let Some(peer) = self.peer_of(life) {
-            peer.neighbours.insert(other, Neighbour { serial, since: now, arrives_after, held: Vec::new() });
+            peer.neighbours.insert(
+                other,
+                Neighbour {
+                    serial,
+                    since: now,
+                    dialed,
+                    unanswered: (0, 0),
+                    answers: 0,
+                    arrives_after,
+                    held: Vec::new(),
+                },
+            );
         }
         if !others.is_empty() {
             self.send(node, other, Message::Peers(others));
@@ -172,7 +183,7 @@ impl World {
         let why = match why {
             Close::Full(others) => Refusal::Full(others),
             Close::Duplicate => Refusal::Duplicate,
-            Close::Banned | Close::Spare => Refusal::Failed,
+            Close::Banned | Close::Spare | Close::Unanswered => Refusal::Failed,
         };
         self.dial_fails(dialer, address(listener), why, us);
     }

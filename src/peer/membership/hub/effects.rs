@@ -1,17 +1,18 @@
 //! Carries out what the core of membership decides.
 
-use super::{Connected, Hub, Input, REASON_LEN_MAX};
+use super::{Connected, Hub, Input, REASON_LEN_MAX, Told};
 use crate::peer::discovery::{Discovery, Presence};
 use crate::peer::gossip;
 use crate::peer::membership::handshake::{self, Proven};
 use crate::peer::membership::neighbour::Neighbour;
 use crate::peer::membership::{
-    CLOSE_BANNED, CLOSE_DUPLICATE, CLOSE_FULL, CLOSE_SPARE, Link, MembershipEvent, OUTBOX_MAX, lock, remembered,
+    CLOSE_BANNED, CLOSE_DUPLICATE, CLOSE_FULL, CLOSE_SPARE, CLOSE_UNANSWERED, Link, MembershipEvent, OUTBOX_MAX, lock,
+    remembered,
 };
 use fullmetal_proto::membership::{Close, ConnectionId, Effect};
 use fullmetal_proto::wire::transfer::{Control, KnownPeer};
 use fullmetal_proto::wire::{PublicKey, cbor};
-use quinn::VarInt;
+use quinn::{FrameStats, VarInt};
 use std::net::SocketAddr;
 use tokio::sync::mpsc;
 
@@ -70,6 +71,7 @@ impl Hub {
             Close::Duplicate => (CLOSE_DUPLICATE, b"duplicate".into()),
             Close::Full(others) => (CLOSE_FULL, in_a_packet(others)),
             Close::Banned => (CLOSE_BANNED, b"banned".into()),
+            Close::Unanswered => (CLOSE_UNANSWERED, b"no answer".into()),
             Close::Spare => (CLOSE_SPARE, b"neighbours enough".into()),
         };
         connection.close(code, &reason);
@@ -80,6 +82,15 @@ impl Hub {
         if let Some(link) = device.and_then(|device| lock(&self.shared.links).get(device).map(|l| l.outbox.clone())) {
             // A full outbox has more urgent things to carry.
             let _ = link.try_send(Control::Peers(others));
+        }
+    }
+
+    /// Tells the core how much went over each connection.
+    pub(super) async fn look(&mut self) {
+        let stats = self.neighbours.values().map(|n| (n.id, n.connection.stats()));
+        let looks: Vec<_> = stats.map(|(id, s)| (id, need_answers(&s.frame_tx), s.udp_rx.datagrams)).collect();
+        for (connection, sent, received) in looks {
+            self.tell(Told::Traffic { connection, sent, received }).await;
         }
     }
 
@@ -102,6 +113,18 @@ impl Hub {
             tracing::warn!(%error, cache = %self.settings.cache.display(), "peers not remembered");
         }
     }
+}
+
+/// Frames that the other side must acknowledge: all that we send but Ack and Close (RFC 9000, section 13.2). Datagrams
+/// would count our own acknowledgements, which nobody answers.
+fn need_answers(f: &FrameStats) -> u64 {
+    let streams = f.stream + f.reset_stream + f.stop_sending;
+    let limits = f.max_data + f.max_stream_data + f.max_streams_bidi + f.max_streams_uni;
+    let blocked = f.data_blocked + f.stream_data_blocked + f.streams_blocked_bidi + f.streams_blocked_uni;
+    let ids = f.new_connection_id + f.retire_connection_id + f.new_token + f.path_challenge + f.path_response;
+    // The last is what quinn probes with when a packet is not acknowledged in time.
+    let probes = f.ping + f.ack_frequency + u64::from(f.handshake_done) + f.immediate_ack;
+    probes + f.crypto + streams + limits + blocked + ids
 }
 
 /// As many of the others as fit a close frame.

@@ -11,6 +11,7 @@ use super::{
 use crate::identity::member_of;
 use crate::peer::discovery::Discovery;
 use crate::peer::gossip;
+use fullmetal_proto::membership::limits::LOOK;
 use fullmetal_proto::membership::{ConnectionId, Input as Told, Membership as Core, Refusal, Start};
 use fullmetal_proto::wire::cbor;
 use fullmetal_proto::wire::transfer::{Hello, KnownPeer, VERSION};
@@ -22,7 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 /// Handshakes of dialers at a time; more are not answered.
 const HANDSHAKES_MAX: usize = 32;
@@ -117,7 +118,9 @@ impl Hub {
     ) {
         let quinn = self.endpoint.quinn.clone();
         let shared = self.shared.clone();
-        let mut recheck = tokio::time::interval(RECHECK);
+        let (mut recheck, mut look) = (tokio::time::interval(RECHECK), tokio::time::interval(LOOK));
+        // After standing still, one look is enough: each is to have time for answers.
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.events.is_closed() {
             let wakeup = self.start + Duration::from_millis(self.core.next_wakeup().as_millis());
             tokio::select! {
@@ -130,6 +133,7 @@ impl Hub {
                 Some(address) = found.recv() => self.tell(Told::Found { address }).await,
                 () = shared.recheck.notified() => self.recheck(),
                 _ = recheck.tick() => self.recheck(),
+                _ = look.tick() => self.look().await,
                 () = shared.banned.notified() => self.ban().await,
                 () = tokio::time::sleep_until(wakeup) => self.tell(Told::Wakeup).await,
             }
