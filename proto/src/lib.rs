@@ -9,6 +9,8 @@ pub mod bitmap;
 pub mod deploy;
 pub mod digest;
 pub mod dispatch;
+mod draw;
+pub mod membership;
 pub mod names;
 pub mod ostree;
 pub mod steering;

@@ -40,7 +40,7 @@ fn a_seed_gives_the_same_run_again_and_another_seed_another() {
 #[test]
 fn a_run_has_the_same_hash_on_every_machine() {
     let outcome = converges(&site("swarm", ""));
-    assert_eq!(outcome.hash.to_string(), "42b1922faefad4ea");
+    assert_eq!(outcome.hash.to_string(), "6da785c09d0a050d");
 }
 
 #[test]
@@ -122,6 +122,12 @@ fn parts_that_never_met_before_find_each_other() {
     let event = "[[event]]\nat = \"0 s\"\npartition = \"hall 0-5\"\nfor = \"5 s\"\n";
     let outcome = converges(&site("announcement", event));
     assert_eq!(outcome.counted, 12);
+}
+
+#[test]
+fn halves_that_grew_up_apart_become_one() {
+    let outcome = run(include_str!("../scenarios/halves-grown-apart.toml"), 2);
+    assert!(outcome.is_good() && outcome.times[0] > Some(3_700_000_000), "{}", outcome.summary());
 }
 
 #[test]

@@ -6,6 +6,5 @@
 //! is `None`, then sleep until `next_wakeup()`.
 
 pub mod carried;
-mod draw;
 pub mod liveness;
 pub mod newest;

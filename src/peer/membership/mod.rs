@@ -1,10 +1,10 @@
-//! Who is a neighbour: the quinn endpoint, proof of membership, control streams, and who is dialed.
+//! The neighbours: the quinn endpoint, proof of membership, control streams.
 //!
+//! Whom to dial, let in, tell of others and remember is decided by [`fullmetal_proto::membership`]; here it is done.
 //! [`start`] spawns the tasks and returns a [`Membership`] to act through and a bounded channel of
 //! [`MembershipEvent`]s to listen to. Order per device: `Connected` first, then its `Control` and `Request`
 //! events, then `Disconnected`; a device that connects again starts anew.
 
-mod book;
 mod endpoint;
 mod handshake;
 mod hub;
@@ -18,6 +18,7 @@ use crate::config::Settings;
 use crate::identity::{Clock, Identity, SharedTrust};
 use endpoint::Endpoint;
 use fullmetal_proto::DeviceId;
+use fullmetal_proto::membership::limits::BANS_MAX;
 use fullmetal_proto::wire::gossip::Hint;
 use fullmetal_proto::wire::transfer::{Control, Hello};
 use hub::Hub;
@@ -28,7 +29,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::Instant;
 
 /// The most events that wait for their reader; more hold the network back.
 pub const EVENTS_MAX: usize = 256;
@@ -36,8 +36,6 @@ pub const EVENTS_MAX: usize = 256;
 const OUTBOX_MAX: usize = 256;
 /// Messages that wait for the hub.
 const INPUTS_MAX: usize = 64;
-/// Devices that are banned at a time.
-const BANS_MAX: usize = 1024;
 /// How long leaving may take.
 const LEAVE_MAX: Duration = Duration::from_millis(500);
 
@@ -49,6 +47,10 @@ const CLOSE_FULL: VarInt = VarInt::from_u32(3);
 const CLOSE_BANNED: VarInt = VarInt::from_u32(4);
 const CLOSE_SLOW: VarInt = VarInt::from_u32(5);
 const CLOSE_ERROR: VarInt = VarInt::from_u32(6);
+/// It left unanswered what was sent to it; seldom does it hear so.
+const CLOSE_UNANSWERED: VarInt = VarInt::from_u32(8);
+/// The dialer has neighbours enough: nobody's fault.
+const CLOSE_SPARE: VarInt = VarInt::from_u32(7);
 
 /// What membership needs to know, apart from who this device is.
 #[derive(Clone, Debug)]
@@ -176,17 +178,13 @@ impl Membership {
 
     /// Closes the connection and refuses the device for `duration`.
     pub fn ban(&self, device: &DeviceId, duration: Duration) {
-        let now = Instant::now();
         let mut bans = lock(&self.shared.bans);
-        bans.retain(|_, until| *until > now);
         if bans.len() < BANS_MAX {
-            bans.insert(device.clone(), now + duration);
+            bans.insert(device.clone(), duration);
         }
         drop(bans);
         tracing::warn!(peer = %device, seconds = duration.as_secs(), "banned");
-        if let Some(link) = lock(&self.shared.links).get(device) {
-            link.connection.close(CLOSE_BANNED, b"banned");
-        }
+        self.shared.banned.notify_one();
     }
 
     /// Judges all neighbours' certificates again: after a new trust file or revocation list. Happens every
@@ -212,7 +210,9 @@ impl Membership {
 #[derive(Debug)]
 struct Shared {
     links: Mutex<BTreeMap<DeviceId, Link>>,
-    bans: Mutex<BTreeMap<DeviceId, Instant>>,
+    /// Bans that the hub has not seen yet.
+    bans: Mutex<BTreeMap<DeviceId, Duration>>,
+    banned: Notify,
     gossip: Option<Gossip>,
     recheck: Notify,
     endpoint: Endpoint,
@@ -232,10 +232,6 @@ impl Shared {
             Some(link) => drop(links.insert(device, link)),
             None => drop(links.remove(&device)),
         }
-    }
-
-    fn is_banned(&self, device: &DeviceId) -> bool {
-        lock(&self.bans).get(device).is_some_and(|until| *until > Instant::now())
     }
 }
 
@@ -293,7 +289,7 @@ pub async fn start(
         false => None,
     };
     let (links, bans) = Default::default();
-    let shared = Arc::new(Shared { links, bans, gossip, recheck: Notify::new(), endpoint });
+    let shared = Arc::new(Shared { links, bans, banned: Notify::new(), gossip, recheck: Notify::new(), endpoint });
     let (inputs, inputs_rx) = mpsc::channel(INPUTS_MAX);
     let (found, found_rx) = mpsc::channel(INPUTS_MAX);
     let (handles, handles_rx) = watch::channel(());

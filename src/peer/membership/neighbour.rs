@@ -4,6 +4,7 @@ use super::MembershipEvent;
 use super::hub::Input;
 use crate::peer::control::{ControlError, HELLO_LEN_MAX, read_control, write_message};
 use fullmetal_proto::DeviceId;
+use fullmetal_proto::membership::ConnectionId;
 use fullmetal_proto::wire::transfer::{CONTROL_LEN_MAX, Control, Hello};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -15,7 +16,7 @@ const WRITE_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Neighbour {
     pub(super) device: DeviceId,
     /// Which of the connections to this device.
-    pub(super) serial: u64,
+    pub(super) id: ConnectionId,
     pub(super) connection: quinn::Connection,
     pub(super) send: quinn::SendStream,
     pub(super) recv: quinn::RecvStream,
@@ -42,7 +43,7 @@ enum Ended {
 impl Neighbour {
     /// Runs until the connection ends, then says so to the hub.
     pub(super) async fn run(self) {
-        let Neighbour { device, serial, connection, mut send, mut recv, hello, mut outbox, events, hub } = self;
+        let Neighbour { device, id, connection, mut send, mut recv, hello, mut outbox, events, hub } = self;
         let write = async {
             if let Some(hello) = hello {
                 write_message(&mut send, &hello, HELLO_LEN_MAX).await?;
@@ -82,6 +83,6 @@ impl Neighbour {
         let reason = connection.close_reason().map_or_else(|| error.to_string(), |closed| closed.to_string());
         connection.close(super::CLOSE_ERROR, b"control stream ended");
         // The hub is gone only when everything ends.
-        let _ = hub.send(Input::Ended { device, serial, reason }).await;
+        let _ = hub.send(Input::Ended { device, connection: id, reason }).await;
     }
 }

@@ -11,7 +11,7 @@ mod stock;
 mod tests;
 mod wants;
 
-use super::draw::Draw;
+use crate::draw::Draw;
 use crate::wire::transfer::{STOCK_MAX, StockItem};
 use crate::{DeviceId, Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,6 +1,6 @@
 //! What neighbours offer and is missing here, and which pulls are under way.
 
-use crate::announce::draw::Draw;
+use crate::draw::Draw;
 use crate::wire::transfer::StockItem;
 use crate::{DeviceId, Digest, Timestamp};
 use std::collections::{BTreeMap, VecDeque};

@@ -1,6 +1,6 @@
 //! Hinted bodies that are not verified yet, who hinted them, and which pulls are under way.
 
-use crate::announce::draw::Draw;
+use crate::draw::Draw;
 use crate::wire::gossip::Hint;
 use crate::{DeviceId, Digest, Timestamp};
 use std::collections::{BTreeMap, VecDeque};

@@ -11,7 +11,7 @@ mod candidates;
 #[cfg(test)]
 mod tests;
 
-use super::draw::Draw;
+use crate::draw::Draw;
 use crate::wire::gossip::Hint;
 use crate::{DeviceId, Digest, Timestamp};
 use candidates::Candidates;

@@ -4,10 +4,9 @@ use super::Checker;
 use crate::sim::engine::Moment;
 use crate::sim::observe::Observation;
 use crate::sim::world::{Load, World};
+use fullmetal_proto::membership::limits::NEIGHBOURS_MAX;
 use fullmetal_proto::swarm::limits::{ORIGIN_TRANSFERS_ALONE_MAX, REQUESTS_MAX, REQUESTS_PER_NEIGHBOUR_MAX};
 
-/// Neighbours of a peer: those that it dialed and those that dialed it.
-const NEIGHBOURS_MAX: usize = 6 + 10;
 /// Requests that wait at a peer: all that its neighbours may have.
 const QUEUE_MAX: usize = NEIGHBOURS_MAX * REQUESTS_PER_NEIGHBOUR_MAX as usize;
 

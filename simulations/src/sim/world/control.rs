@@ -6,13 +6,14 @@
 use super::World;
 use super::event::{Event, Message, NodeId};
 use fullmetal_proto::announce::{carried, liveness, newest};
-use fullmetal_proto::swarm;
 use fullmetal_proto::wire::gossip::{HINT_LEN_MAX, Hint};
+use fullmetal_proto::{membership, swarm};
 
 impl World {
     /// Sends on the control stream, if there is one.
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         let (now, reach) = (self.now, self.reach(from, to));
+        self.sends(from, to);
         let at = now.after(self.latency(from, to));
         let Some(peer) = &mut self.nodes[from as usize].peer else { return };
         let Some(neighbour) = peer.neighbours.get_mut(&to) else { return };
@@ -46,6 +47,7 @@ impl World {
             Message::Swarm(update) => self.tell_swarm(to, swarm::Input::Update { from: sender, update }),
             Message::Hint(hint) => self.tell_newest(to, newest::Input::Hint { from: sender, hint }),
             Message::Heard(devices) => self.tell_liveness(to, liveness::Input::Heard { from: sender, devices }),
+            Message::Peers(peers) => self.tell_membership(to, membership::Input::Told { from: sender, peers }),
             Message::Stock(items) => self.tell_carried(to, carried::Input::Stock { from: sender, items }),
         }
     }

@@ -1,10 +1,12 @@
 //! What can happen in a world, and what peers say to each other.
 
 use crate::sim::scenario::Action;
+use fullmetal_proto::membership::Refusal;
 use fullmetal_proto::swarm::{Failure, TransferId};
 use fullmetal_proto::wire::gossip::Hint;
-use fullmetal_proto::wire::transfer::{StockItem, SwarmUpdate};
+use fullmetal_proto::wire::transfer::{KnownPeer, StockItem, SwarmUpdate};
 use fullmetal_proto::{DeviceId, Digest};
+use std::net::SocketAddr;
 
 /// Index of a node: 0 is the gateway's peer, the devices follow.
 pub type NodeId = u32;
@@ -42,10 +44,18 @@ pub enum Event {
     Undone(Box<Action>, Vec<NodeId>),
     /// A core wants to be woken.
     Wake(Life),
-    /// A peer looks for neighbours.
-    Meet(Life),
-    /// A handshake is over, or would be.
-    Dialed(Life, NodeId),
+    /// A dialer has proved itself.
+    Knocks(Life, NodeId),
+    /// The listener's Hello is there, on a connection by its number.
+    Welcomed(u64),
+    /// A dial has come to nothing.
+    DialFailed(Life, SocketAddr, Box<Refusal>),
+    /// `.0` looks whether a neighbour, by the connection's number, has answered.
+    Unanswered(Life, NodeId, u64),
+    /// A silent connection is kept alive by its dialer.
+    KeepsAlive(Life, NodeId, u64),
+    /// Discovery asks who is there, and will again after so many microseconds.
+    Looks(Life, u64),
     /// A connection without answers is given up by `.0`.
     Idle(Life, NodeId, u64),
     /// Neighbours told that they leave.
@@ -104,6 +114,8 @@ pub enum Message {
     Stock(Vec<StockItem>),
     /// Who was heard.
     Heard(Vec<(DeviceId, u32)>),
+    /// Other members.
+    Peers(Vec<KnownPeer>),
 }
 
 /// Bytes of a message besides its lists: length, tags, digest.
@@ -126,6 +138,9 @@ impl Message {
                 Message::Hint(_) => 32,
                 Message::Stock(items) => items.iter().map(|i| ITEM_LEN + i.device.as_str().len() as u64).sum(),
                 Message::Heard(devices) => devices.iter().map(|(d, _)| 4 + d.as_str().len() as u64).sum(),
+                Message::Peers(peers) => {
+                    peers.iter().map(|p| 4 + (p.device.as_str().len() + p.address.len()) as u64).sum()
+                }
             }
     }
 
@@ -141,6 +156,7 @@ impl Message {
             Message::Hint(hint) => [1, hint.epoch, hint.counter],
             Message::Stock(items) => [2, items.len() as u64, items.iter().map(|i| i.counter).sum()],
             Message::Heard(devices) => [3, devices.len() as u64, devices.iter().map(|(_, s)| u64::from(*s)).sum()],
+            Message::Peers(peers) => [4, peers.len() as u64, 0],
         }
     }
 }

@@ -42,12 +42,14 @@ impl World {
             return self.queue.put(self.now, Event::Stored { fetching, piece, good: true });
         }
         self.begin_fetch(fetching, From::Neighbour { server, piece, stage: Stage::Asked });
-        let connected = self.node(client.node).peer.as_ref().is_some_and(|p| p.neighbours.contains_key(&server));
-        if !connected {
+        let neighbour = self.node(client.node).peer.as_ref().and_then(|p| p.neighbours.get(&server));
+        // No stream overtakes the handshake.
+        let Some(not_before) = neighbour.map(|n| n.arrives_after) else {
             return self.queue.put(self.now, Event::Ended { fetching, why: Failure::PeerGone });
-        }
+        };
         self.figures.requests_to_peers += 1;
-        let at = self.now.after(self.latency(client.node, server));
+        self.sends(client.node, server);
+        let at = self.now.after(self.latency(client.node, server)).max(not_before);
         self.queue.put(at, Event::Asked { fetching, server, piece });
     }
 

@@ -145,6 +145,7 @@ impl World {
             let cut = neighbours.filter(|(other, _)| !self.reach(node, **other)).map(|(other, n)| (*other, n.serial));
             for (other, serial) in cut.collect::<Vec<_>>() {
                 self.queue.put(self.idle_at(), Event::Idle(self.life(node), other, serial));
+                self.plan_keep_alive(node, other, serial);
             }
         }
     }

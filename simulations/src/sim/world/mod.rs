@@ -17,6 +17,7 @@ mod power;
 mod serve;
 mod site;
 mod topology;
+mod unanswered;
 mod views;
 
 pub use event::NodeId;
@@ -36,7 +37,7 @@ use fullmetal_proto::{DeviceId, Digest};
 use site::Site;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use topology::Advertised;
+use topology::{Advertised, Handshake};
 
 /// Events that may be handled in one run; more is a loop.
 const EVENTS_MAX: u64 = 4_000_000_000;
@@ -113,6 +114,8 @@ pub struct World {
     dispatch: gateway::Gateway,
     moving: Movings,
     advertised: Advertised,
+    /// Connections that the dialer has not decided on, by their numbers.
+    handshakes: BTreeMap<u64, Handshake>,
     serial: u64,
     origin_mood: OriginMood,
     happenings: Vec<Happening>,
@@ -159,6 +162,7 @@ impl World {
             dispatch: gateway::Gateway::default(),
             moving: Movings::default(),
             advertised: Advertised::default(),
+            handshakes: BTreeMap::new(),
             serial: 0,
             origin_mood: OriginMood::Well,
             happenings: scenario.happenings.clone(),
@@ -230,8 +234,12 @@ impl World {
             Event::Happens(index, step) => self.happens(index, step),
             Event::Undone(action, targets) => self.undone(&action, &targets),
             Event::Wake(life) => self.wake(life),
-            Event::Meet(life) => self.meet(life),
-            Event::Dialed(life, to) => self.dialed(life, to),
+            Event::Knocks(dialer, listener) => self.knocks(dialer, listener),
+            Event::Welcomed(serial) => self.welcomed(serial),
+            Event::DialFailed(life, address, why) => self.dial_failed(life, address, *why),
+            Event::Unanswered(life, other, serial) => self.unanswered(life, other, serial),
+            Event::KeepsAlive(life, other, serial) => self.keeps_alive(life, other, serial),
+            Event::Looks(life, after) => self.looks(life, after),
             Event::Idle(life, other, serial) => self.idle(life, other, serial),
             Event::Left(node, other, serial) => self.lose_serial(node, other, serial),
             Event::Arrives { from, to, serial, message } => self.arrives(from, to, serial, *message),

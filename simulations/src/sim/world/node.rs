@@ -2,15 +2,15 @@
 
 use super::agent::{Agent, Journal};
 use super::event::{Fetching, NodeId};
-use super::topology::{Book, Meeting};
 use crate::sim::engine::Moment;
 use crate::sim::flows::{FlowId, LinkId};
 use crate::sim::scenario::{Group, Manner};
 use fullmetal_proto::announce::carried::Carried;
 use fullmetal_proto::announce::liveness::Liveness;
 use fullmetal_proto::announce::newest::Newest;
+use fullmetal_proto::membership::Membership;
 use fullmetal_proto::swarm::{Swarm, TransferId};
-use fullmetal_proto::wire::transfer::StockItem;
+use fullmetal_proto::wire::transfer::{KnownPeer, StockItem};
 use fullmetal_proto::{Bitmap, DeviceId, Digest};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -49,8 +49,8 @@ pub struct Node {
     pub has_manifest: bool,
     /// Newest announcement in its cache.
     pub announcement: Option<Digest>,
-    /// Members that it knows of; they outlive a restart.
-    pub book: Book,
+    /// Members that it has written down.
+    pub remembered: Vec<KnownPeer>,
     /// What its agent has on disk, and its agent while that runs.
     pub journal: Journal,
     /// See [`Node::journal`].
@@ -78,12 +78,14 @@ pub struct Peer {
     pub carried: Carried,
     /// Who was heard.
     pub liveness: Liveness,
+    /// Who is a neighbour.
+    pub membership: Membership,
     /// When a wakeup is on its way.
     pub wake: Option<Moment>,
     /// Open connections.
     pub neighbours: BTreeMap<NodeId, Neighbour>,
-    /// How it finds them.
-    pub meeting: Meeting,
+    /// When its discovery asks next, while that runs.
+    pub look_at: Option<Moment>,
     /// Transfers under way.
     pub fetches: BTreeMap<TransferId, Fetch>,
     /// What it sends.
@@ -101,10 +103,14 @@ pub struct Peer {
 pub struct Neighbour {
     /// The connection's number.
     pub serial: u64,
-    /// Whether this side dialed.
-    pub dialed: bool,
     /// Since when.
     pub since: Moment,
+    /// Whether this side dialed.
+    pub dialed: bool,
+    /// Packets that it left unanswered, and looks at which it was silent.
+    pub unanswered: (u64, u64),
+    /// Answers after a silence.
+    pub answers: u64,
     /// No message to it arrives before this: streams keep their order.
     pub arrives_after: Moment,
     /// Messages that a divided network holds back.
@@ -203,7 +209,7 @@ impl Node {
             unsynced: VecDeque::new(),
             has_manifest: false,
             announcement: None,
-            book: Book::default(),
+            remembered: Vec::new(),
             journal: Journal::default(),
             agent: None,
             carries: BTreeMap::new(),

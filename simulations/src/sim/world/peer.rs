@@ -8,8 +8,8 @@ use super::node::Peer;
 use crate::sim::engine::Moment;
 use crate::sim::observe::Observation;
 use fullmetal_proto::announce::{carried, liveness, newest};
-use fullmetal_proto::swarm::{Effect, Input};
-use fullmetal_proto::{Bitmap, Timestamp};
+use fullmetal_proto::swarm::{Effect, Input, limits};
+use fullmetal_proto::{Bitmap, Timestamp, membership};
 
 impl World {
     /// The peer of a life, while that lasts.
@@ -85,6 +85,9 @@ impl World {
         let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now.timestamp());
         let (swarm, newest) = (due(peer.swarm.next_wakeup()), due(peer.newest.next_wakeup()));
         let (liveness, carried) = (due(peer.liveness.next_wakeup()), due(peer.carried.next_wakeup()));
+        if due(Some(peer.membership.next_wakeup())) {
+            self.tell_membership(life.node, membership::Input::Wakeup);
+        }
         if swarm {
             self.tell_swarm(life.node, Input::Wakeup);
         }
@@ -105,7 +108,7 @@ impl World {
         let life = self.life(node);
         let now = self.now;
         let Some(peer) = self.peer_of(life) else { return };
-        let rest = [peer.liveness.next_wakeup(), peer.carried.next_wakeup()];
+        let rest = [peer.liveness.next_wakeup(), peer.carried.next_wakeup(), Some(peer.membership.next_wakeup())];
         let cores = [peer.swarm.next_wakeup(), peer.newest.next_wakeup()].into_iter().chain(rest);
         let Some(at) = cores.flatten().min() else { return };
         // A core that wants to be woken at once is woken in the next millisecond: time goes on.
@@ -132,7 +135,8 @@ impl World {
                 if let Some(other) = self.index(&peer) {
                     self.trace.note(self.now, "ban", &[u64::from(node), u64::from(other)]);
                     self.figures.bans += 1;
-                    self.ban(node, other);
+                    let ban = membership::Input::Ban { device: peer, duration: limits::BAN };
+                    self.tell_membership(node, ban);
                 }
             }
             Effect::Have { .. } => {}

@@ -9,6 +9,7 @@ use crate::sim::scenario::{Layers, Manner};
 use fullmetal_proto::announce::carried::Carried;
 use fullmetal_proto::announce::liveness::Liveness;
 use fullmetal_proto::announce::newest::{self, Newest};
+use fullmetal_proto::membership::{self, Membership};
 use fullmetal_proto::swarm::Swarm;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +34,12 @@ impl World {
         let of = &mut self.nodes[node as usize];
         of.life += 1;
         of.unsynced.clear();
+        let start = membership::Start {
+            me: of.id.clone(),
+            configured: Vec::new(),
+            remembered: of.remembered.clone(),
+            discovery: true,
+        };
         let mut random = Random::new(seed, &format!("peer {node} {}", of.life));
         let peer = Peer {
             swarm: Swarm::new(of.id.clone(), of.origin, of.weight, random.any()),
@@ -41,7 +48,8 @@ impl World {
             liveness: Liveness::new(of.id.clone()),
             wake: None,
             neighbours: BTreeMap::new(),
-            meeting: super::topology::Meeting::default(),
+            membership: Membership::new(start, random.any(), self.now.timestamp()),
+            look_at: None,
             fetches: BTreeMap::new(),
             uploads: super::node::Uploads::default(),
             bodies: of.announcement.into_iter().collect::<BTreeSet<_>>(),
@@ -52,7 +60,7 @@ impl World {
         let known = of.announcement.and_then(|digest| self.announcements.get(&digest)).map(|a| a.hint);
         self.trace.note(self.now, "on", &[u64::from(node), u64::from(self.node(node).life)]);
         self.observe(Observation::Started { node });
-        self.begin_to_meet(self.life(node));
+        self.plan_wake(node);
         match self.layers {
             Layers::Deployment => {
                 self.restore_carried(node);
@@ -77,7 +85,11 @@ impl World {
         }
         self.trace.note(self.now, "off", &[u64::from(node), end as u64]);
         self.stop_transfers(node, end == End::Stop);
-        let neighbours = self.nodes[node as usize].peer.take().map(|peer| peer.neighbours).unwrap_or_default();
+        let Some(peer) = self.nodes[node as usize].peer.take() else { return };
+        let neighbours = peer.neighbours;
+        if end == End::Stop {
+            self.nodes[node as usize].remembered = peer.membership.known();
+        }
         self.nodes[node as usize].agent = None;
         self.nodes[node as usize].needs = false;
         if node == 0 {
@@ -85,6 +97,9 @@ impl World {
         }
         self.advertised.remove(&node);
         for (other, neighbour) in neighbours {
+            if end != End::Stop {
+                self.plan_keep_alive(other, node, neighbour.serial);
+            }
             let (at, event) = match end {
                 End::Stop => (self.now.after(self.latency(node, other)), Event::Left(other, node, neighbour.serial)),
                 _ => (self.idle_at(), Event::Left(other, node, neighbour.serial)),

@@ -29,7 +29,7 @@ async fn an_idle_fleet_sends_less_than_half_a_packet_a_second_and_device() {
         let discovering = MembershipSettings { discovery: true, ..settings(&cache, vec![]) };
         peers.push(Peer::start(discovering, ca.member(n)).await);
     }
-    let wanted = hub::NEIGHBOURS_WANTED;
+    let wanted = NEIGHBOURS_WANTED;
     eventually("neighbours", || peers.iter().all(|p| p.membership.neighbours().len() >= wanted)).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     let before = datagrams_sent();
@@ -37,6 +37,8 @@ async fn an_idle_fleet_sends_less_than_half_a_packet_a_second_and_device() {
     let rate = (datagrams_sent() - before) as f64 / 120.0 / PEERS as f64;
     let links: usize = peers.iter().map(|p| p.membership.neighbours().len()).sum();
     let kib = (resident_kib() - empty) / PEERS as u64;
+    let lost: usize = peers.iter().map(|p| p.saw(|s| s.disconnected.len())).sum();
+    println!("{lost} connections ended");
     println!("{rate:.3} packets/s a peer, {:.1} neighbours, {kib} KiB a peer", links as f64 / PEERS as f64);
     assert!(rate < 0.5, "{rate}");
 }

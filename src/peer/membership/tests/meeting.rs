@@ -60,12 +60,12 @@ async fn a_gateway_that_everybody_names_is_not_crowded_and_sends_the_rest_to_oth
     let quiet = |peers| MembershipSettings { gossip: false, ..settings(dir.path(), peers) };
     let gateway = Peer::start(quiet(vec![]), ca.member(0)).await;
     let mut peers = Vec::new();
-    for n in 1..=(hub::ACCEPTED_MAX + 6) {
+    for n in 1..=(ACCEPTED_MAX + 6) {
         peers.push(Peer::start(quiet(vec![gateway.address()]), ca.member(n)).await);
     }
-    let wanted = hub::NEIGHBOURS_WANTED;
+    let wanted = NEIGHBOURS_WANTED;
     eventually("everybody has neighbours", || peers.iter().all(|p| p.membership.neighbours().len() >= wanted)).await;
-    assert!(gateway.membership.neighbours().len() <= hub::ACCEPTED_MAX + hub::DIALED_MAX);
+    assert!(gateway.membership.neighbours().len() <= ACCEPTED_MAX + DIALED_MAX);
     assert!(peers.iter().any(|p| !p.has(0)), "the fault was never met: nobody was sent away");
 }
 
@@ -101,16 +101,12 @@ async fn a_peer_that_restarts_finds_its_neighbours_from_memory_alone() {
     assert_eq!(one.saw(|s| s.connected.clone()), [id(2), id(2)]);
 }
 
-#[tokio::test]
-async fn a_peer_that_was_killed_takes_the_place_of_its_dead_connection() {
-    let (ca, dir) = (Ca::new(), tempfile::tempdir().unwrap());
-    let one = Peer::start(settings(dir.path(), vec![]), ca.member(0)).await;
-    let (credentials, address, cache) = (ca.member(5), one.address(), dir.path().to_owned());
-    let (killed, settings_two) = (credentials.clone(), settings(&cache, vec![address]));
+/// Starts press-5 and kills it when `one` has it.
+async fn live_and_die(one: &Peer, settings: MembershipSettings, credentials: Credentials) {
     let (kill, killing) = tokio::sync::oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let running = Peer::start(settings_two, killed);
+        let running = Peer::start(settings, credentials);
         let _two = runtime.block_on(async { (running.await, killing.await) });
         // Its tasks are gone between two instructions: no close frame is sent.
         runtime.shutdown_background();
@@ -118,6 +114,31 @@ async fn a_peer_that_was_killed_takes_the_place_of_its_dead_connection() {
     eventually("connected", || one.has(5)).await;
     kill.send(()).unwrap();
     thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_neighbour_that_was_killed_is_given_up_soon_after_something_was_sent_to_it_and_no_other_is() {
+    let (ca, dir) = (Ca::new(), tempfile::tempdir().unwrap());
+    let caches = [dir.path().join("1"), dir.path().join("2"), dir.path().join("5")];
+    caches.iter().for_each(|c| std::fs::create_dir(c).unwrap());
+    let one = Peer::start(settings(&caches[0], vec![]), ca.member(0)).await;
+    let two = Peer::start(settings(&caches[1], vec![one.address()]), ca.member(2)).await;
+    live_and_die(&one, settings(&caches[2], vec![one.address()]), ca.member(5)).await;
+    eventually("the other is there, too", || one.has(2)).await;
+    for n in [2, 5] {
+        assert!(one.membership.send(&id(n), Control::Hint(hint(1))));
+    }
+    eventually("it is given up", || !one.has(5)).await;
+    assert!(one.has(2) && two.has(0));
+    assert_eq!(one.saw(|s| s.disconnected.clone()), [id(5)]);
+}
+
+#[tokio::test]
+async fn a_peer_that_was_killed_takes_the_place_of_its_dead_connection() {
+    let (ca, dir) = (Ca::new(), tempfile::tempdir().unwrap());
+    let one = Peer::start(settings(dir.path(), vec![]), ca.member(0)).await;
+    let (credentials, address, cache) = (ca.member(5), one.address(), dir.path().to_owned());
+    live_and_die(&one, settings(&cache, vec![address]), credentials.clone()).await;
     assert!(one.has(5), "the dead connection is not noticed");
     let again = Peer::start(settings(&cache, vec![address]), credentials).await;
     eventually("connected again", || again.has(0) && one.saw(|s| s.connected == [id(5), id(5)])).await;

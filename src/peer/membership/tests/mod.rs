@@ -7,11 +7,13 @@ mod strangers;
 
 use super::*;
 use crate::identity::{FleetTrust, Usage, issue_ca, issue_member, new_key};
+use fullmetal_proto::membership::limits::{ACCEPTED_MAX, DIALED_MAX, NEIGHBOURS_WANTED};
 use fullmetal_proto::wire::trust::Role;
 use fullmetal_proto::wire::{BuildKey, PublicKey, Revocations, SigningKey, Trust};
 use fullmetal_proto::{Digest, FleetId, Timestamp};
 use serde_bytes::ByteBuf;
 use std::path::Path;
+use tokio::time::Instant;
 
 /// What everything must happen within.
 const DEADLINE: Duration = Duration::from_secs(30);

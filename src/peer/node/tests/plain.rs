@@ -161,7 +161,7 @@ async fn each_object_crosses_the_uplink_once_and_every_device_gets_every_batch()
     let a = fleet.start("a", with_central(at(&[&gate]), &nginx));
     let b = fleet.start("b", at(&[&a]));
     for (peer, count) in [(&gate, 1), (&a, 2), (&b, 1)] {
-        eventually("all connected", || async { (peer.status().await.neighbours.len() == count).then_some(()) }).await;
+        eventually("all connected", || async { (peer.status().await.neighbours.len() >= count).then_some(()) }).await;
     }
     let gateway = gate.client(Client::Gateway).await;
     plain.offer(&gateway).await;
