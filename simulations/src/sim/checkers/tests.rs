@@ -1,6 +1,6 @@
 use super::*;
 use crate::sim::engine::Trace;
-use crate::sim::release::Release;
+use crate::sim::release::Releases;
 use crate::sim::scenario::Scenario;
 use fullmetal_proto::wire::ReportState;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn world() -> World {
 
 fn world_of(text: &str) -> World {
     let scenario = Scenario::parse(text, Path::new("three.toml")).unwrap();
-    let release = Release::new(&scenario.release, 1).unwrap();
+    let release = Releases::new(&scenario, 1).unwrap();
     World::new(&scenario, release, 1, Trace::new(None), Checkers::default())
 }
 
@@ -53,31 +53,61 @@ fn serving_a_piece_before_it_is_verified_is_noticed() {
 #[test]
 fn being_complete_or_in_force_without_all_pieces_is_noticed() {
     let world = world();
-    let (started, completed) = (Observation::Started { node: 1 }, Observation::Completed { node: 1 });
-    let whole = [started.clone(), stored(1, 0), stored(1, 1), completed.clone(), Observation::InForce { node: 1 }];
+    let (started, completed) = (Observation::Started { node: 1 }, Observation::Completed { node: 1, release: 0 });
+    let whole =
+        [started.clone(), stored(1, 0), stored(1, 1), completed.clone(), Observation::InForce { node: 1, release: 0 }];
     assert!(shown(Verified::default(), &world, &whole).is_ok());
     assert!(shown(Verified::default(), &world, &[started, stored(1, 0), completed]).is_err());
-    assert!(shown(Verified::default(), &world, &[Observation::InForce { node: 1 }]).is_err());
+    assert!(shown(Verified::default(), &world, &[Observation::InForce { node: 1, release: 0 }]).is_err());
     let liars = world_of(&SCENARIO.replace("devices = 3", "devices = 3\nlies = \"bytes\""));
-    assert!(shown(Verified::default(), &liars, &[Observation::InForce { node: 1 }]).is_ok());
+    assert!(shown(Verified::default(), &liars, &[Observation::InForce { node: 1, release: 0 }]).is_ok());
 }
 
 #[test]
 fn a_second_lease_on_a_piece_is_noticed_unless_something_came_between() {
     let (apart, mut world) = (world(), world());
     world.run(Moment::from_millis(60_000), |_| {});
-    let asks = |node| Observation::AskedCentral { node, pieces: vec![0, 1] };
-    let moves = Observation::CentralMoves { node: 1 };
-    assert!(shown(Leases::default(), &world, &[asks(1), moves.clone(), asks(2)]).is_err());
-    assert!(shown(Leases::default(), &apart, &[asks(1), moves.clone(), asks(2)]).is_ok(), "nothing joins them");
+    let asks = |node| Observation::AskedCentral { node, release: 0, pieces: vec![0, 1] };
+    let moves = |node| Observation::CentralMoves { node };
+    let takes = |between: &[Observation]| {
+        let mut all = vec![asks(1), moves(1), moves(1), moves(1), asks(2)];
+        all.splice(1..1, between.iter().cloned());
+        all
+    };
+    assert!(shown(Leases::default(), &world, &takes(&[])).is_err());
+    assert!(shown(Leases::default(), &apart, &takes(&[])).is_ok(), "nothing joins them");
     let mut liars = world_of(&SCENARIO.replace("devices = 3", "devices = 3\nlies = \"nothing\""));
     liars.run(Moment::from_millis(60_000), |_| {});
-    assert!(shown(Leases::default(), &liars, &[asks(1), moves.clone(), asks(2)]).is_ok(), "who lies is not believed");
-    assert!(shown(Leases::default(), &world, &[asks(1), asks(2)]).is_ok(), "nothing moves: the lease runs out");
-    assert!(shown(Leases::default(), &world, &[asks(1), Observation::Gone { node: 3 }, moves, asks(2)]).is_ok());
-    assert!(shown(Leases::default(), &world, &[asks(1), stored(1, 0), stored(1, 1), asks(2)]).is_ok());
-    let left = Observation::LeftToCentral { node: 1, pieces: vec![1] };
-    assert!(shown(Leases::default(), &world, &[asks(1), stored(1, 0), left, asks(2)]).is_ok());
+    assert!(shown(Leases::default(), &liars, &takes(&[])).is_ok(), "who lies is not believed");
+    let silent = [asks(1), moves(1), Observation::Second, Observation::Second, Observation::Second, asks(2)];
+    assert!(shown(Leases::default(), &world, &silent).is_ok(), "nothing moves: the lease runs out");
+    assert!(shown(Leases::default(), &world, &takes(&[Observation::Gone { node: 3 }])).is_ok());
+    assert!(shown(Leases::default(), &world, &takes(&[stored(1, 0), stored(1, 1)])).is_ok());
+    let left = Observation::LeftToCentral { node: 1, release: 0, pieces: vec![1] };
+    assert!(shown(Leases::default(), &world, &takes(&[stored(1, 0), left])).is_ok());
+}
+
+#[test]
+fn two_may_begin_at_once_but_not_three_and_not_both_go_on() {
+    let mut world = world();
+    world.run(Moment::from_millis(60_000), |_| {});
+    let asks = |node| Observation::AskedCentral { node, release: 0, pieces: vec![0] };
+    let moves = |node| Observation::CentralMoves { node };
+    let begins = |more: &[Observation]| [&[moves(1), moves(2), asks(1), asks(2)], more].concat();
+    let shown = |more: &[Observation]| {
+        let mut checker = Leases::default();
+        let mut result = Ok(());
+        for (i, observation) in begins(more).iter().enumerate() {
+            result = checker.observe(Moment::from_millis(100_000 + 300 * i as u64), &world, observation);
+        }
+        result
+    };
+    assert!(shown(&[]).is_ok());
+    assert!(shown(&[moves(1), moves(2), asks(3)]).is_err(), "a third");
+    let both: Vec<Observation> = (0..12).map(|i| moves(1 + i % 2)).chain([Observation::Second]).collect();
+    assert!(shown(&both).is_err(), "both go on");
+    let left = Observation::LeftToCentral { node: 2, release: 0, pieces: vec![0] };
+    assert!(shown(&[&[left], both.as_slice()].concat()).is_ok(), "one gave way");
 }
 
 #[test]
@@ -119,7 +149,7 @@ fn the_first_rule_that_breaks_is_told() {
     let world = world();
     let mut checkers = Checkers::all();
     let at = Moment::from_millis(5);
-    checkers.observe(at, &world, &Observation::InForce { node: 1 });
+    checkers.observe(at, &world, &Observation::InForce { node: 1, release: 0 });
     checkers.observe(Moment::from_millis(6), &world, &Observation::Alarm { node: 1 });
     let violation = checkers.violation().unwrap();
     assert_eq!((violation.checker, violation.at), ("verified", at));

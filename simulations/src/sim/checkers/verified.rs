@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub struct Verified {
     pieces: BTreeMap<NodeId, Bitmap>,
-    whole: BTreeSet<NodeId>,
+    whole: BTreeSet<(NodeId, usize)>,
 }
 
 impl Checker for Verified {
@@ -35,14 +35,17 @@ impl Checker for Verified {
                     return Err(format!("{} serves piece {piece}, which it never verified", world.node(*server).id));
                 }
             }
-            Observation::Completed { node } => {
-                if !self.pieces.get(node).is_some_and(Bitmap::is_full) {
+            Observation::Completed { node, release } => {
+                let verified = self.pieces.get(node).map(|pieces| world.releases().held(*release, pieces));
+                if !verified.is_some_and(|held| held.is_full()) {
                     return Err(format!("{} is complete without having verified all pieces", world.node(*node).id));
                 }
-                self.whole.insert(*node);
+                self.whole.insert((*node, *release));
             }
             // What a liar runs itself is not looked after: it may have told its own core a lie, too.
-            Observation::InForce { node } if !lies(world, *node) && !self.whole.contains(node) => {
+            Observation::InForce { node, release }
+                if !lies(world, *node) && !self.whole.contains(&(*node, *release)) =>
+            {
                 return Err(format!("{} runs a release that it never had whole", world.node(*node).id));
             }
             _ => {}

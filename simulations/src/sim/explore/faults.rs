@@ -58,7 +58,8 @@ pub fn deadline(scenario: &Scenario, bytes: u64) -> Moment {
 /// About how long a calm run takes, in microseconds.
 fn length(scenario: &Scenario, bytes: u64) -> u64 {
     let on = scenario.groups.iter().map(|group| group.on.from + group.on.over).max().unwrap_or(0);
-    let announced = if scenario.layers == Layers::Swarm { 0 } else { scenario.release.announced };
+    let announced = scenario.decisions().map(|decision| decision.announced).max().unwrap_or(0);
+    let announced = if scenario.layers == Layers::Swarm { 0 } else { announced };
     let carrying = u128::from(bytes) * u128::from(SECOND) / u128::from(scenario.network.uplink.max(1));
     let carrying = u64::try_from(carrying).unwrap_or(u64::MAX).min(SECONDS_MAX * SECOND);
     on.max(announced) + carrying + SETTLING_US

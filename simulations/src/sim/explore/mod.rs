@@ -9,7 +9,7 @@ mod tests;
 pub use shrink::{Shrunk, shrink};
 
 use super::checkers::{Checkers, Violation};
-use super::command::{outcome_with, release};
+use super::command::{outcome_with, releases};
 use super::scenario::{Scenario, ScenarioError};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -119,7 +119,7 @@ pub fn explore(
 
 /// The scenario with the faults of a seed.
 pub fn faulty(scenario: &Scenario, file: &Path, seed: u64) -> Result<Scenario, ScenarioError> {
-    let bytes = release(scenario, seed, file)?.bytes;
+    let bytes = releases(scenario, seed, file)?.bytes();
     Ok(faults::with_faults(scenario, bytes, seed))
 }
 

@@ -25,23 +25,31 @@ impl World {
     }
 
     /// Takes note of a new transfer.
-    pub(super) fn begin_fetch(&mut self, fetching: Fetching, from: From) {
+    pub(super) fn begin_fetch(&mut self, fetching: Fetching, release: usize, from: From) {
         let now = self.now;
         let Some(peer) = self.peer_of(fetching.client) else { return };
-        let fetch = Fetch { from, pace_at: now, pace_moved: 0, told: 0, moved_before: 0 };
+        let fetch = Fetch { release, from, pace_at: now, pace_moved: 0, told: 0, moved_before: 0 };
         peer.fetches.insert(fetching.transfer, fetch);
         self.queue.put(now.after(LOOK), Event::Look(fetching));
     }
 
-    pub(super) fn ask_neighbour(&mut self, client: Life, transfer: TransferId, piece: u32, peer: &DeviceId) {
+    /// Asks a neighbour for a piece of a release, named by its place in that.
+    pub(super) fn ask_neighbour(
+        &mut self,
+        client: Life,
+        transfer: TransferId,
+        (release, place): (usize, u32),
+        peer: &DeviceId,
+    ) {
+        let piece = self.releases.number(release, place);
         let fetching = Fetching { client, transfer };
         let Some(server) = self.index(peer) else { return };
         self.trace.note(self.now, "ask", &[u64::from(client.node), u64::from(server), u64::from(piece)]);
         if self.node(client.node).cache.get(piece) {
-            self.begin_fetch(fetching, From::Neighbour { server, piece, stage: Stage::Arrived });
+            self.begin_fetch(fetching, release, From::Neighbour { server, piece, stage: Stage::Arrived });
             return self.queue.put(self.now, Event::Stored { fetching, piece, good: true });
         }
-        self.begin_fetch(fetching, From::Neighbour { server, piece, stage: Stage::Asked });
+        self.begin_fetch(fetching, release, From::Neighbour { server, piece, stage: Stage::Asked });
         let connected = self.node(client.node).peer.as_ref().is_some_and(|p| p.neighbours.contains_key(&server));
         if !connected {
             return self.queue.put(self.now, Event::Ended { fetching, why: Failure::PeerGone });
@@ -71,6 +79,7 @@ impl World {
         let Some(fetch) = self.peer_of(fetching.client).and_then(|p| p.fetches.remove(&fetching.transfer)) else {
             return false;
         };
+        let release = fetch.release;
         match fetch.from {
             From::Neighbour { server, stage, .. } => {
                 if let Stage::Flows(flow) = stage {
@@ -85,7 +94,7 @@ impl World {
                     self.end_flow(*flow);
                 }
                 let pieces: Vec<u32> = run.open.keys().copied().collect();
-                self.observe(Observation::LeftToCentral { node, pieces });
+                self.observe(Observation::LeftToCentral { node, release, pieces });
             }
         }
         true
@@ -94,7 +103,7 @@ impl World {
     /// All bytes of a piece are there: it is hashed and stored.
     pub(super) fn arrived(&mut self, fetching: Fetching, piece: u32, good: bool) {
         let node = fetching.client.node;
-        let at = self.now.after(self.node(node).storing(self.release.length(piece)));
+        let at = self.now.after(self.node(node).storing(self.releases.length(piece)));
         self.queue.put(at, Event::Stored { fetching, piece, good });
     }
 
@@ -102,12 +111,14 @@ impl World {
     pub(super) fn stored(&mut self, fetching: Fetching, piece: u32, good: bool) {
         let node = fetching.client.node;
         let transfer = fetching.transfer;
-        let Some(from_central) = self.fetch(fetching).map(|f| matches!(f.from, From::Central(_))) else { return };
+        let fetch = self.fetch(fetching).map(|f| (f.release, matches!(f.from, From::Central(_))));
+        let Some((release, from_central)) = fetch else { return };
+        let Some(place) = self.releases.place(release, piece) else { return };
         self.trace.note(self.now, "stored", &[u64::from(node), u64::from(piece), u64::from(good)]);
         if !good {
-            self.figures.wasted += self.release.length(piece);
+            self.figures.wasted += self.releases.length(piece);
             self.drop_fetch(fetching, false);
-            return self.tell_swarm(node, Input::Corrupt { transfer, piece });
+            return self.tell_swarm(node, Input::Corrupt { transfer, piece: place });
         }
         let is_last = match self.fetch(fetching).map(|f| &mut f.from) {
             None | Some(From::Neighbour { .. }) => true,
@@ -121,7 +132,7 @@ impl World {
         }
         self.keep(node, piece);
         self.observe(Observation::Stored { node, piece, from_central });
-        self.tell_swarm(node, Input::Verified { transfer, piece });
+        self.tell_swarm(node, Input::Verified { transfer, piece: place });
     }
 
     /// A verified piece gets its name in the cache; a power cut may still take it for a while.
@@ -134,10 +145,10 @@ impl World {
                 of.unsynced.pop_front();
             }
             if of.group.is_some() && of.manner == Manner::Honest {
-                self.figures.gained += self.release.length(piece);
+                self.figures.gained += self.releases.length(piece);
             }
         } else {
-            self.figures.wasted += self.release.length(piece);
+            self.figures.wasted += self.releases.length(piece);
         }
     }
 
@@ -185,11 +196,11 @@ impl World {
 
     /// A power cut: names that were not synced are gone, unless the disk was lucky.
     pub(super) fn lose_unsynced(&mut self, node: NodeId) {
-        let (now, release) = (self.now, &self.release);
+        let (now, releases) = (self.now, &self.releases);
         let of = &mut self.nodes[node as usize];
         for (at, piece) in std::mem::take(&mut of.unsynced) {
             if now.since(at) <= SYNC && self.draws.power.chance(500_000) && of.cache.clear(piece) {
-                self.figures.gained = self.figures.gained.saturating_sub(release.length(piece));
+                self.figures.gained = self.figures.gained.saturating_sub(releases.length(piece));
             }
         }
     }

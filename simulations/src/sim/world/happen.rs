@@ -68,6 +68,7 @@ impl World {
             Action::Partition(_) => self.divide(&targets),
             Action::Slow(_, rate) => targets.iter().for_each(|node| self.set_port(*node, *rate)),
             Action::Lie(_, manner) => targets.iter().for_each(|node| self.nodes[*node as usize].manner = *manner),
+            Action::Cancel(_) => self.cancel(&targets),
             Action::Origin(mood) => self.set_mood(*mood),
             Action::Uplink(rate) => self.flows.set_capacity(self.site.uplink, *rate, self.now),
         }
@@ -91,12 +92,14 @@ impl World {
             Action::Lie(..) => {
                 targets.iter().for_each(|node| self.nodes[*node as usize].manner = self.manner_of(*node))
             }
+            // What is cancelled stays cancelled.
+            Action::Cancel(_) => {}
             Action::Origin(_) => self.set_mood(OriginMood::Well),
             Action::Uplink(_) => self.flows.set_capacity(self.site.uplink, self.site.uplink_rate(), self.now),
         }
     }
 
-    fn resolve(&mut self, targets: &Targets) -> Vec<NodeId> {
+    pub(super) fn resolve(&mut self, targets: &Targets) -> Vec<NodeId> {
         let group_of = |group: usize| self.first_of[group]..self.first_of[group] + self.groups[group].devices as NodeId;
         let devices = 1..self.nodes.len() as NodeId;
         match targets {

@@ -1,6 +1,7 @@
 //! One device: what its disk holds, and its peer while it runs.
 
 use super::agent::{Agent, Journal};
+use super::decisions::Held;
 use super::event::{Fetching, NodeId};
 use super::topology::{Book, Meeting};
 use crate::sim::engine::Moment;
@@ -45,8 +46,8 @@ pub struct Node {
     pub cache: Bitmap,
     /// Those of them whose names are not synced yet, and since when.
     pub unsynced: VecDeque<(Moment, u32)>,
-    /// Whether the manifest is in its cache.
-    pub has_manifest: bool,
+    /// What it has of each release.
+    pub held: BTreeMap<usize, Held>,
     /// Newest announcement in its cache.
     pub announcement: Option<Digest>,
     /// Members that it knows of; they outlive a restart.
@@ -61,10 +62,8 @@ pub struct Node {
     pub life: u32,
     /// Its peer, while that runs.
     pub peer: Option<Box<Peer>>,
-    /// Whether its peer was told to get the release and lacks some of it.
-    pub needs: bool,
-    /// When it first had all that it needs.
-    pub done_at: Option<Moment>,
+    /// The release that its peer was told to get, and of which it lacks some.
+    pub needs: Option<usize>,
 }
 
 /// A running peer: the cores, and what its adapters know.
@@ -92,8 +91,8 @@ pub struct Peer {
     pub bodies: BTreeSet<Digest>,
     /// It has a connection to central.
     pub knows_central: bool,
-    /// The manifest, while it is looked for.
-    pub manifest: Option<super::bodies::Wanted>,
+    /// Manifests that are looked for, by release.
+    pub manifests: BTreeMap<usize, super::bodies::Wanted>,
 }
 
 /// An open connection, as one side sees it.
@@ -114,6 +113,8 @@ pub struct Neighbour {
 /// A transfer, as its client sees it.
 #[derive(Debug)]
 pub struct Fetch {
+    /// As a piece of which release it is fetched.
+    pub release: usize,
     /// Where it comes from.
     pub from: From,
     /// When the present window of [`Fetch::pace_moved`] began.
@@ -201,7 +202,7 @@ impl Node {
             sync: group.sync,
             cache,
             unsynced: VecDeque::new(),
-            has_manifest: false,
+            held: BTreeMap::new(),
             announcement: None,
             book: Book::default(),
             journal: Journal::default(),
@@ -209,8 +210,7 @@ impl Node {
             carries: BTreeMap::new(),
             life: 0,
             peer: None,
-            needs: false,
-            done_at: None,
+            needs: None,
         }
     }
 
