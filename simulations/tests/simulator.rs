@@ -7,6 +7,8 @@ use fullmetal_sim::sim::outcome::Outcome;
 use fullmetal_sim::sim::scenario::Scenario;
 use std::path::Path;
 
+#[path = "simulator/felt.rs"]
+mod felt;
 #[path = "simulator/releases.rs"]
 mod releases;
 
