@@ -26,7 +26,7 @@ pub struct RunArgs {
     /// What chance does; without it the scenario's own, else 1.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Add the faults that `explore` draws from the seed; of what is expected, only that all converge is left.
+    /// Add the faults that `explore` draws from the seed; of what is expected, only that all converge and report is left.
     #[arg(long)]
     pub faults: bool,
     /// Print the result as JSON instead of text.

@@ -106,6 +106,18 @@ pub enum Observation {
         /// Which release.
         release: usize,
     },
+    /// A neighbour had not what a node asked it for, was busy, or did not answer.
+    NeighbourFailed {
+        /// Who asked.
+        node: NodeId,
+    },
+    /// A node's swarm is told what it wants of a release.
+    Wanted {
+        /// Who.
+        node: NodeId,
+    },
+    /// Central or the links to it changed.
+    CentralChanged,
     /// A second of virtual time is over.
     Second,
     /// Something came from outside: the network was divided or became whole.

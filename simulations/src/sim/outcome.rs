@@ -54,8 +54,6 @@ pub struct Outcome {
     pub unreported: Vec<String>,
     /// How many actions of devices ended in success, failed, were withdrawn, as the gateway was told.
     pub ends: [usize; 3],
-    /// Whether the gateway was on at the end.
-    pub has_gateway: bool,
     /// The rule that was broken, if one was.
     pub violation: Option<Violation>,
 }
@@ -121,7 +119,6 @@ impl Outcome {
             expectations: Vec::new(),
             unreported: world.unreported().take(LACKING_MAX).map(|n| n.id.to_string()).collect(),
             ends: [ReportState::Succeeded, ReportState::Failed, ReportState::Withdrawn].map(|state| world.ends(state)),
-            has_gateway: world.node(0).is_on(),
             violation,
         };
         let judge = |expectation: &Expectation| {

@@ -14,9 +14,14 @@ use crate::sim::scenario::Manner;
 use crate::sim::world::{NodeId, World};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How long after a disturbance views may differ, in microseconds.
+/// How long after a start or a cut views may differ, in microseconds.
 const CALM_US: u64 = 8_000_000;
-/// A lease surely lives if bytes moved within this time.
+/// The same after an end. Some forget who died without a word sooner than others, and count others as elected meanwhile: two
+/// may think of one piece as theirs. Three may not: all know each other, and take over one after the other.
+const FORGOTTEN_US: u64 = 20_000_000;
+/// How long after trouble at central somebody may still ask without a lease, to see whether it is over: many may at once.
+const PROBING_US: u64 = 90_000_000;
+/// A lease surely lives if it is so new, or if bytes moved within this time.
 const LIVE_US: u64 = 1_000_000;
 /// How long the news of a lease may take through the fleet.
 const NEWS_US: u64 = 2_000_000;
@@ -28,7 +33,11 @@ pub struct Leases {
     held: BTreeMap<(usize, u32), Vec<(NodeId, Moment)>>,
     /// When bytes last arrived, by node.
     moved: BTreeMap<NodeId, Moment>,
+    /// When something last started or the network changed, and when something last ended.
     disturbed_at: Moment,
+    ended_at: Moment,
+    /// Until when the third that asks may be one that probes central.
+    probing_until: Moment,
 }
 
 impl Checker for Leases {
@@ -38,9 +47,11 @@ impl Checker for Leases {
 
     fn observe(&mut self, now: Moment, world: &World, observation: &Observation) -> Result<(), String> {
         match observation {
-            Observation::Started { .. } | Observation::Disturbed => self.disturbed_at = now,
+            Observation::Started { .. } => self.disturbed_at = now,
+            Observation::Disturbed => (self.disturbed_at, self.probing_until) = (now, now.after(PROBING_US)),
+            Observation::CentralChanged => self.probing_until = now.after(PROBING_US),
             Observation::Gone { node } => {
-                self.disturbed_at = now;
+                self.ended_at = now;
                 self.held.values_mut().for_each(|holders| holders.retain(|(holder, _)| holder != node));
             }
             Observation::Stored { node, piece, from_central: true } => {
@@ -76,11 +87,13 @@ impl Leases {
         (release, pieces): (usize, &[u32]),
     ) -> Result<(), String> {
         let mut result = Ok(());
-        let calm = now.since(self.disturbed_at) > CALM_US && is_honest(world, node);
+        let settled = now.since(self.disturbed_at) > CALM_US && is_honest(world, node);
+        let calm = now.since(self.ended_at) > FORGOTTEN_US;
         for piece in pieces {
-            let others = if calm { self.others(now, world, node, (release, *piece)) } else { Vec::new() };
-            let known = others.iter().find(|(_, since)| now.since(*since) > NEWS_US);
-            if let Some((other, since)) = known.or(others.get(1)) {
+            let others = if settled { self.others(now, world, node, (release, *piece)) } else { Vec::new() };
+            let third = others.get(1).filter(|_| now > self.probing_until && world.is_central_well());
+            let known = others.iter().find(|(_, since)| calm && now.since(*since) > NEWS_US);
+            if let Some((other, since)) = known.or(third) {
                 let (node, other) = (&world.node(node).id, &world.node(*other).id);
                 result = Err(format!(
                     "{node} asks central for piece {piece}, which {other} has been getting since {since} s"
@@ -94,14 +107,15 @@ impl Leases {
     /// Who else has a live lease that a node knows of, or will.
     fn others(&self, now: Moment, world: &World, node: NodeId, piece: (usize, u32)) -> Vec<(NodeId, Moment)> {
         let holders = self.held.get(&piece).into_iter().flatten().copied();
-        let others = holders
-            .filter(|(holder, _)| *holder != node && self.is_moving(*holder, now) && world.reaches(*holder, node));
+        let lives = |holder: NodeId, since| now.since(since) <= LIVE_US || self.is_moving(holder, now);
+        let others =
+            holders.filter(|(holder, since)| *holder != node && lives(*holder, *since) && world.reaches(*holder, node));
         others.filter(|(holder, _)| joined(world, node, *holder, now)).collect()
     }
 
     /// Two that began at once must not both go on.
     fn both_go_on(&self, now: Moment, world: &World) -> Result<(), String> {
-        if now.since(self.disturbed_at) <= CALM_US {
+        if now.since(self.disturbed_at) <= CALM_US || now.since(self.ended_at) <= FORGOTTEN_US {
             return Ok(());
         }
         let old = |(holder, since): &&(NodeId, Moment)| now.since(*since) > NEWS_US && is_honest(world, *holder);
@@ -127,7 +141,7 @@ fn is_honest(world: &World, node: NodeId) -> bool {
 }
 
 /// Whether open connections of honest devices lead from one to the other, over which views had time to agree.
-fn joined(world: &World, from: NodeId, to: NodeId, now: Moment) -> bool {
+pub(super) fn joined(world: &World, from: NodeId, to: NodeId, now: Moment) -> bool {
     let mut known = BTreeSet::from([from]);
     let mut queue = vec![from];
     while let Some(node) = queue.pop() {

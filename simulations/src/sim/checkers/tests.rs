@@ -154,3 +154,49 @@ fn the_first_rule_that_breaks_is_told() {
     let violation = checkers.violation().unwrap();
     assert_eq!((violation.checker, violation.at), ("verified", at));
 }
+
+#[test]
+fn telling_neighbours_of_a_piece_that_was_not_verified_is_noticed() {
+    let mut world = world();
+    world.run(Moment::from_millis(60_000), |_| {});
+    let whole = [Observation::Started { node: 1 }, Observation::Second];
+    assert!(shown(Verified::default(), &world, &whole).is_ok());
+    let empty = world_of(SCENARIO);
+    let mut checker = Verified::default();
+    assert!(checker.observe(Moment::START, &empty, &Observation::Started { node: 1 }).is_ok());
+    assert!(checker.observe(Moment::START, &world, &Observation::Second).is_err());
+}
+
+#[test]
+fn a_piece_that_nobody_gets_from_central_is_noticed() {
+    let stalled = format!("{SCENARIO}[[event]]\nat = \"0 s\"\nuplink = \"1 bit/s\"\n");
+    let mut world = world_of(&stalled);
+    world.run(Moment::from_millis(60_000), |_| {});
+    let second = |minutes: u64, before: &[Observation], world: &World| {
+        let mut checker = Waits::default();
+        before.iter().for_each(|o| checker.observe(Moment::from_millis(60_000), world, o).unwrap());
+        checker.observe(Moment::from_millis(minutes * 60_000), world, &Observation::Second)
+    };
+    assert!(second(2, &[], &world).is_err());
+    assert!(second(2, &[Observation::CentralChanged], &world).is_ok(), "pauses are not over");
+    assert!(second(1, &[Observation::Gone { node: 3 }], &world).is_ok());
+    assert!(second(2, &[stored(1, 0), stored(1, 1)], &world).is_ok(), "all is there");
+}
+
+#[test]
+fn asking_central_for_what_a_neighbour_has_is_noticed() {
+    let mut world = world();
+    world.run(Moment::from_millis(60_000), |_| {});
+    let started = Observation::Started { node: 1 };
+    let asks = Observation::AskedCentral { node: 2, release: 0, pieces: vec![0] };
+    let after = |seconds: u64, before: &[Observation], world: &World| {
+        let mut checker = Near::default();
+        before.iter().for_each(|o| checker.observe(Moment::from_millis(100_000), world, o).unwrap());
+        checker.observe(Moment::from_millis(100_000 + seconds * 1_000), world, &asks)
+    };
+    assert!(after(3, std::slice::from_ref(&started), &world).is_err());
+    assert!(after(1, std::slice::from_ref(&started), &world).is_ok(), "it may not have heard of it");
+    assert!(after(3, &[started.clone(), Observation::NeighbourFailed { node: 2 }], &world).is_ok());
+    assert!(after(3, &[started.clone(), Observation::Disturbed], &world).is_ok());
+    assert!(after(3, &[started], &world_of(SCENARIO)).is_ok(), "they are no neighbours");
+}

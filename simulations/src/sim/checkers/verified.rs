@@ -42,6 +42,11 @@ impl Checker for Verified {
                 }
                 self.whole.insert((*node, *release));
             }
+            Observation::Second => {
+                for (node, pieces) in &self.pieces {
+                    says_only(world, *node, pieces)?;
+                }
+            }
             // What a liar runs itself is not looked after: it may have told its own core a lie, too.
             Observation::InForce { node, release }
                 if !lies(world, *node) && !self.whole.contains(&(*node, *release)) =>
@@ -52,6 +57,18 @@ impl Checker for Verified {
         }
         Ok(())
     }
+}
+
+/// Whether a node tells its neighbours only of what it verified.
+fn says_only(world: &World, node: NodeId, verified: &Bitmap) -> Result<(), String> {
+    let Some(peer) = world.node(node).peer.as_ref().filter(|_| !lies(world, node)) else { return Ok(()) };
+    for release in 0..world.releases().count() {
+        let said = peer.swarm.have(&world.releases().get(release).manifest);
+        if said.is_some_and(|said| !said.is_subset_of(&world.releases().held(release, verified))) {
+            return Err(format!("{} says that it has pieces which it never verified", world.node(node).id));
+        }
+    }
+    Ok(())
 }
 
 fn lies(world: &World, node: NodeId) -> bool {

@@ -158,7 +158,7 @@ impl<P: FnMut(u32)> Shrinker<'_, P> {
     fn shorten_run(&mut self) -> Result<bool, ScenarioError> {
         let until = match &self.best.failure {
             Failure::Broken(violation) => Moment((violation.at.0 / SECOND + 1) * SECOND),
-            Failure::Lacking(_) | Failure::Panicked(_) => {
+            Failure::Lacking(_) | Failure::Unreported(_) | Failure::Panicked(_) => {
                 let scenario = &self.best.scenario;
                 faults::deadline(scenario, releases(scenario, scenario.seed.unwrap_or(1), self.file)?.bytes())
             }

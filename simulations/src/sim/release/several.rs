@@ -175,3 +175,41 @@ fn runs(places: &[usize]) -> u64 {
     }
     runs
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn releases(release: &str) -> Releases {
+        let text = format!(
+            "name = \"x\"\n[network]\nuplink = \"1 MB/s\"\n[[group]]\nname = \"a\"\n[[release]]\n{release}\n\
+             [[release]]\nannounced = \"9 s\"\nchanged = \"30 %\"\n"
+        );
+        Releases::new(&Scenario::parse(&text, Path::new("x.toml")).unwrap(), 5).unwrap()
+    }
+
+    #[test]
+    fn a_later_release_shares_what_did_not_change() {
+        let two = releases("size = \"10 MB\"\nframe = \"1 MB\"");
+        assert_eq!((two.count(), two.get(1).pieces(), two.pieces(), two.bytes()), (2, 10, 13, 13_000_000));
+        let all_of_first = two.share(1_000_000, &mut Random::new(1, "has"));
+        let held = two.held(1, &all_of_first);
+        assert_eq!(held.count(), 7);
+        for place in 0..10 {
+            let number = two.number(1, place);
+            assert_eq!((two.place(1, number), two.length(number)), (Some(place), 1_000_000));
+            assert_eq!(two.place(0, number).is_some(), held.get(place));
+        }
+        assert_eq!(two.bytes_of(0..2), 13_000_000);
+        assert_ne!(two.get(0).manifest, two.get(1).manifest);
+    }
+
+    #[test]
+    fn one_copy_of_a_later_release_is_what_is_new_and_the_requests_for_it() {
+        let two = releases("kind = \"plain\"\nsizes = [\"1 kB\", \"1 kB\", \"1 kB\"]\nbatch_objects = 1");
+        assert_eq!(two.one_copy(), 4 * (1_000 + REQUEST_LEN));
+        assert_eq!(two.objects(two.pieces() - 1), Some(&[1_000][..]));
+        assert_eq!((runs(&[0, 1, 2, 5, 6]), runs(&(0..9).collect::<Vec<_>>())), (2, 2));
+    }
+}

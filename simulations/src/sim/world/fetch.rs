@@ -61,8 +61,12 @@ impl World {
 
     /// Central or a neighbour says no, or the transfer broke.
     pub(super) fn ended(&mut self, fetching: Fetching, why: Failure) {
+        let from_neighbour = self.fetch(fetching).is_some_and(|fetch| matches!(fetch.from, From::Neighbour { .. }));
         if self.drop_fetch(fetching, true) {
             let node = fetching.client.node;
+            if from_neighbour {
+                self.observe(Observation::NeighbourFailed { node });
+            }
             self.trace.note(self.now, "failed", &[u64::from(node), fetching.transfer.0, why as u64]);
             self.tell_swarm(node, Input::Failed { transfer: fetching.transfer, why });
         }

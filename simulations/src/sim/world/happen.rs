@@ -70,7 +70,7 @@ impl World {
             Action::Lie(_, manner) => targets.iter().for_each(|node| self.nodes[*node as usize].manner = *manner),
             Action::Cancel(_) => self.cancel(&targets),
             Action::Origin(mood) => self.set_mood(*mood),
-            Action::Uplink(rate) => self.flows.set_capacity(self.site.uplink, *rate, self.now),
+            Action::Uplink(rate) => self.set_uplink(*rate),
         }
         if let Some(us) = lasting {
             self.pending += 1;
@@ -95,7 +95,7 @@ impl World {
             // What is cancelled stays cancelled.
             Action::Cancel(_) => {}
             Action::Origin(_) => self.set_mood(OriginMood::Well),
-            Action::Uplink(_) => self.flows.set_capacity(self.site.uplink, self.site.uplink_rate(), self.now),
+            Action::Uplink(_) => self.set_uplink(self.site.uplink_rate()),
         }
     }
 
@@ -170,9 +170,16 @@ impl World {
         let (up, down) = (self.node(node).up, self.node(node).down);
         self.flows.set_capacity(up, rate, self.now);
         self.flows.set_capacity(down, rate, self.now);
+        self.nodes[node as usize].is_slow = rate < self.port_of(node);
+    }
+
+    fn set_uplink(&mut self, rate: u64) {
+        self.observe(Observation::CentralChanged);
+        self.flows.set_capacity(self.site.uplink, rate, self.now);
     }
 
     fn set_mood(&mut self, mood: OriginMood) {
+        self.observe(Observation::CentralChanged);
         self.origin_mood = mood;
         let rate = if mood == OriginMood::Stalled { 0 } else { super::site::CENTRAL_RATE };
         self.flows.set_capacity(self.site.central, rate, self.now);

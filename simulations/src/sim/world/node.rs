@@ -32,6 +32,8 @@ pub struct Node {
     pub manner: Manner,
     /// Who is in the same part of a divided network.
     pub part: u32,
+    /// Its port is slower than the scenario has it.
+    pub is_slow: bool,
     /// Its port toward the switch, from the switch, and its radio cell.
     pub up: LinkId,
     /// See [`Node::up`].
@@ -195,6 +197,7 @@ impl Node {
             weight: group.weight,
             manner: group.manner,
             part: 0,
+            is_slow: false,
             up,
             down,
             cell,

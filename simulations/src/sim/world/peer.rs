@@ -196,6 +196,8 @@ impl World {
     }
 
     fn want_pieces(&mut self, node: NodeId, release: usize, need: Bitmap) {
+        self.nodes[node as usize].held_mut(release).manifest = true;
+        self.observe(Observation::Wanted { node });
         let of = self.node(node);
         // A liar says that it has everything.
         let lies = of.manner != crate::sim::scenario::Manner::Honest;

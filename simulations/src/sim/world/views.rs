@@ -3,7 +3,7 @@
 use super::{Figures, Node, NodeId, World};
 use crate::sim::engine::{Moment, Trace};
 use crate::sim::release::Releases;
-use crate::sim::scenario::{Group, Manner};
+use crate::sim::scenario::{Group, Manner, OriginMood};
 use fullmetal_proto::DeviceId;
 
 /// Nodes.
@@ -50,6 +50,11 @@ impl World {
     /// Whether two nodes are in the same part of the network.
     pub fn reaches(&self, a: NodeId, b: NodeId) -> bool {
         self.reach(a, b)
+    }
+
+    /// Whether central answers as it should.
+    pub fn is_central_well(&self) -> bool {
+        self.origin_mood == OriginMood::Well
     }
 
     /// The node of a device.
