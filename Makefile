@@ -5,11 +5,12 @@
 # make test-real  namespaces, root, runc: the fleet with a WAN and counters at its interfaces, a real Hawkbit server
 #                 (HAWKBIT=http://host:port: that server instead of one of its own; test-hawkbit: this part alone)
 # make test-kill  power loss: agent, gateway and the gateway's peer killed at every call that touches their state
+# make test-mutants  bugs planted into the core one after the other: the simulator must find each (SEEDS=1000 at most)
 # make bench      measurements; nothing here fails on a number
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-real test-hawkbit test-kill bench build tools fmt lint
+.PHONY: demo test test-real test-hawkbit test-kill test-mutants bench build tools fmt lint
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fullmetal
 export CARGO_TARGET_DIR ?= $(CACHE)/target
@@ -72,6 +73,9 @@ test-kill: build
 	@.ci/install-tools run
 	FULLMETAL_KILL=all $(REAL) -p fullmetal-sim --test power_loss -- --nocapture
 	FULLMETAL_KILL=all $(REAL) -p fullmetal-gateway --test power_loss -- --nocapture
+
+test-mutants: tools
+	tests/mutants/run
 
 bench: build
 	@.ci/install-tools run

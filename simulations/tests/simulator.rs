@@ -7,6 +7,11 @@ use fullmetal_sim::sim::outcome::Outcome;
 use fullmetal_sim::sim::scenario::Scenario;
 use std::path::Path;
 
+#[path = "simulator/felt.rs"]
+mod felt;
+#[path = "simulator/releases.rs"]
+mod releases;
+
 /// A small site; `extra` is added to its file.
 fn site(layers: &str, extra: &str) -> String {
     format!("layers = \"{layers}\"\n{}{extra}\n", include_str!("small.toml"))
@@ -47,7 +52,7 @@ fn a_run_has_the_same_hash_on_every_machine() {
 fn a_fleet_costs_the_uplink_about_one_copy() {
     let outcome = converges(&site("deployment", ""));
     assert!((990..1_050).contains(&outcome.copies), "{} thousandths", outcome.copies);
-    assert!(outcome.reported, "not all ends are at the gateway");
+    assert!(outcome.reported(), "not all ends are at the gateway");
 }
 
 #[test]
@@ -159,13 +164,13 @@ fn a_failing_central_is_asked_again_until_it_answers() {
 fn reports_wait_for_a_gateway_that_is_away() {
     let event = "[[event]]\nat = \"30 %\"\npower_cut = \"gateway\"\nfor = \"90 s\"\n";
     let outcome = converges(&site("deployment", event));
-    assert!(outcome.reported && outcome.ended_at.0 > 90_000_000, "{}", outcome.summary());
+    assert!(outcome.reported() && outcome.ended_at.0 > 90_000_000, "{}", outcome.summary());
 }
 
 #[test]
 fn devices_with_wrong_clocks_deploy() {
     let text = site("deployment", "").replace("on = \"over 3 s\"", "on = \"over 3 s\"\nclock_behind = \"20 h\"");
-    assert!(converges(&text).reported);
+    assert!(converges(&text).reported());
 }
 
 #[test]

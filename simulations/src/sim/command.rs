@@ -5,7 +5,7 @@ use super::checkers::Checkers;
 use super::engine::Trace;
 use super::explore;
 use super::outcome::Outcome;
-use super::release::Release;
+use super::release::Releases;
 use super::scenario::{Place, Scenario, ScenarioError, Sizes};
 use super::world::World;
 use anyhow::Context as _;
@@ -26,7 +26,7 @@ pub struct RunArgs {
     /// What chance does; without it the scenario's own, else 1.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Add the faults that `explore` draws from the seed; of what is expected, only that all converge is left.
+    /// Add the faults that `explore` draws from the seed; of what is expected, only that all converge and report is left.
     #[arg(long)]
     pub faults: bool,
     /// Print the result as JSON instead of text.
@@ -104,15 +104,15 @@ pub fn outcome_with(
     checkers: Checkers,
     progress: impl FnMut(&World),
 ) -> Result<Outcome, ScenarioError> {
-    let release = release(scenario, seed, file)?;
-    let mut world = World::new(scenario, release, seed, Trace::new(log), checkers);
+    let releases = releases(scenario, seed, file)?;
+    let mut world = World::new(scenario, releases, seed, Trace::new(log), checkers);
     let violation = world.run(scenario.until, progress);
     Ok(Outcome::of(&world, scenario, seed, violation))
 }
 
-/// The release of a scenario; `file` is named in errors.
-pub fn release(scenario: &Scenario, seed: u64, file: &Path) -> Result<Release, ScenarioError> {
-    Release::new(&scenario.release, seed).map_err(|error| {
+/// The releases of a scenario; `file` is named in errors.
+pub fn releases(scenario: &Scenario, seed: u64, file: &Path) -> Result<Releases, ScenarioError> {
+    Releases::new(scenario, seed).map_err(|error| {
         let place = match &scenario.release.sizes {
             Sizes::FromRepo { place, .. } => place.clone(),
             _ => Place { file: file.into(), line: 1 },

@@ -27,7 +27,9 @@ pub enum Observation {
     AskedCentral {
         /// Who.
         node: NodeId,
-        /// Which.
+        /// As pieces of which release.
+        release: usize,
+        /// Which, by their numbers among all pieces, as everywhere here.
         pieces: Vec<u32>,
     },
     /// Bytes of a run at central arrived.
@@ -39,6 +41,8 @@ pub enum Observation {
     LeftToCentral {
         /// Who.
         node: NodeId,
+        /// As pieces of which release.
+        release: usize,
         /// Which.
         pieces: Vec<u32>,
     },
@@ -88,16 +92,32 @@ pub enum Observation {
         /// Epoch and counter.
         rank: (u64, u64),
     },
-    /// A node has everything that it needs.
+    /// A node has all pieces of a release.
     Completed {
         /// Who.
         node: NodeId,
+        /// Which release.
+        release: usize,
     },
-    /// A device runs the release.
+    /// A device runs a release.
     InForce {
         /// Who.
         node: NodeId,
+        /// Which release.
+        release: usize,
     },
+    /// A neighbour had not what a node asked it for, was busy, or did not answer.
+    NeighbourFailed {
+        /// Who asked.
+        node: NodeId,
+    },
+    /// A node's swarm is told what it wants of a release.
+    Wanted {
+        /// Who.
+        node: NodeId,
+    },
+    /// Central or the links to it changed.
+    CentralChanged,
     /// A second of virtual time is over.
     Second,
     /// Something came from outside: the network was divided or became whole.

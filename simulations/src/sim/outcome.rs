@@ -3,7 +3,8 @@
 use super::checkers::Violation;
 use super::engine::{Moment, TraceHash};
 use super::scenario::{Expectation, Manner, Measure, Relation, Scenario};
-use super::world::World;
+use super::world::{Node, World};
+use fullmetal_proto::wire::ReportState;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -29,6 +30,8 @@ pub struct Outcome {
     pub converged: usize,
     /// When 50, 99 and 100 % of the counted had everything.
     pub times: [Option<u64>; 3],
+    /// The same for each release, counted by the devices that it is for.
+    pub releases: Vec<Times>,
     /// Thousandths of a copy over the uplink.
     pub copies: u64,
     /// Bytes over the uplink, trunks, into ports, over the air, on control streams.
@@ -47,10 +50,36 @@ pub struct Outcome {
     pub lacking: Vec<String>,
     /// Each expectation, what was measured, and whether it held.
     pub expectations: Vec<(Expectation, Option<u64>, bool)>,
-    /// Whether each counted device has its terminal report at the gateway.
-    pub reported: bool,
+    /// Honest devices that were on at the end and of which the gateway lacks the end of an action, the first of them.
+    pub unreported: Vec<String>,
+    /// How many actions of devices ended in success, failed, were withdrawn, as the gateway was told.
+    pub ends: [usize; 3],
     /// The rule that was broken, if one was.
     pub violation: Option<Violation>,
+}
+
+/// When devices had all of something, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// How many devices count.
+    pub counted: usize,
+    /// How many of them had it.
+    pub had: usize,
+    /// When 50, 99 and 100 % had it.
+    pub at: [Option<u64>; 3],
+}
+
+impl Times {
+    fn of(devices: impl Iterator<Item = Option<Moment>>) -> Self {
+        let all: Vec<Option<Moment>> = devices.collect();
+        let mut times: Vec<u64> = all.iter().flatten().map(|at| at.0).collect();
+        times.sort_unstable();
+        let percentile = |percent: usize| match (all.len() * percent).div_ceil(100) {
+            0 => None,
+            nth => times.get(nth - 1).copied(),
+        };
+        Times { counted: all.len(), had: times.len(), at: [50, 99, 100].map(percentile) }
+    }
 }
 
 /// Names of devices that a result lists.
@@ -59,12 +88,12 @@ const LACKING_MAX: usize = 10;
 impl Outcome {
     /// Measures a world that has run.
     pub fn of(world: &World, scenario: &Scenario, seed: u64, violation: Option<Violation>) -> Self {
-        let counted: Vec<_> = world.devices().filter(|n| n.manner == Manner::Honest && n.is_on()).collect();
-        let mut times: Vec<u64> = counted.iter().filter_map(|n| n.done_at).map(|at| at.0).collect();
-        times.sort_unstable();
-        let percentile = |percent: usize| match (counted.len() * percent).div_ceil(100) {
-            0 => None,
-            nth => times.get(nth - 1).copied(),
+        let counted: Vec<_> = world.counted().collect();
+        let times = Times::of(counted.iter().map(|(node, goal)| node.held(*goal).done_at));
+        let honest = |node: &&Node| node.manner == Manner::Honest && node.is_on();
+        let of_release = |release: usize| {
+            let devices = (1..world.len()).filter(|node| world.is_for(release, *node)).map(|node| world.node(node));
+            Times::of(devices.filter(honest).map(|node| node.held(release).done_at))
         };
         let figures = world.figures();
         let (trunks, ports, air) = world.local_bytes();
@@ -76,8 +105,9 @@ impl Outcome {
             ended_at: world.now(),
             devices: scenario.devices(),
             counted: counted.len(),
-            converged: times.len(),
-            times: [percentile(50), percentile(99), percentile(100)],
+            converged: times.had,
+            times: times.at,
+            releases: (0..world.releases().count()).map(of_release).collect(),
             copies: (u128::from(uplink) * 1_000 / u128::from(world.one_copy_bytes().max(1))) as u64,
             bytes: [uplink, trunks, ports, air, figures.control_bytes],
             wasted: figures.wasted,
@@ -87,7 +117,8 @@ impl Outcome {
             events: figures.events,
             lacking: world.lacking().take(LACKING_MAX).map(|n| n.id.to_string()).collect(),
             expectations: Vec::new(),
-            reported: world.all_reported(counted.iter().map(|n| &n.id)),
+            unreported: world.unreported().take(LACKING_MAX).map(|n| n.id.to_string()).collect(),
+            ends: [ReportState::Succeeded, ReportState::Failed, ReportState::Withdrawn].map(|state| world.ends(state)),
             violation,
         };
         let judge = |expectation: &Expectation| {
@@ -103,6 +134,12 @@ impl Outcome {
         self.violation.is_none() && self.expectations.iter().all(|(_, _, held)| *held)
     }
 
+    /// Whether the gateway has the end of each action that honest devices took note of, and of those that brought them
+    /// their last release.
+    pub fn reported(&self) -> bool {
+        self.unreported.is_empty()
+    }
+
     fn measure(&self, measure: Measure) -> Option<u64> {
         match measure {
             Measure::Copies => Some(self.copies),
@@ -113,7 +150,7 @@ impl Outcome {
             Measure::Wasted => Some(self.wasted),
             Measure::Requests => Some(self.requests[0]),
             Measure::Converged => Some(u64::from(self.counted > 0 && self.converged == self.counted)),
-            Measure::Reported => Some(u64::from(self.reported)),
+            Measure::Reported => Some(u64::from(self.reported())),
         }
     }
 
@@ -128,9 +165,19 @@ impl Outcome {
             "trace": self.hash.to_string(),
             "ended_at_ms": self.ended_at.0 / 1_000,
             "devices": { "all": self.devices, "counted": self.counted, "converged": self.converged },
-            "reported": self.reported,
+            "reported": self.reported(),
+            "unreported": self.unreported,
+            "ends": { "succeeded": self.ends[0], "failed": self.ends[1], "withdrawn": self.ends[2] },
             "lacking": self.lacking,
             "time_ms": { "50": ms(self.times[0]), "99": ms(self.times[1]), "100": ms(self.times[2]) },
+            "releases": self.releases.iter().map(|times| {
+                let [half, most, all] = times.at.map(ms);
+                json!({
+                    "counted": times.counted,
+                    "converged": times.had,
+                    "time_ms": { "50": half, "99": most, "100": all },
+                })
+            }).collect::<Vec<_>>(),
             "copies_thousandths": self.copies,
             "bytes": {
                 "uplink": self.bytes[0],
@@ -167,6 +214,10 @@ impl Outcome {
         let time = |us: Option<u64>| us.map_or_else(|| "never".to_owned(), |us| format!("{} s", seconds(us)));
         let [half, most, all] = self.times.map(time);
         line("time", format!("50 %: {half}   99 %: {most}   100 %: {all}"));
+        if self.ends != [0; 3] {
+            let [succeeded, failed, withdrawn] = self.ends;
+            line("ends", format!("succeeded {succeeded}   failed {failed}   withdrawn {withdrawn}"));
+        }
         line("copies", format!("{} ({} over the uplink)", thousandths(self.copies), bytes(self.bytes[0])));
         let [_, trunks, ports, air, control] = self.bytes.map(bytes);
         line(

@@ -51,13 +51,14 @@ impl Idle {
 
 fn idles(world: &World, id: NodeId) -> bool {
     let node = world.node(id);
-    if !node.needs || node.manner != Manner::Honest || node.load().requests + node.load().runs > 0 {
-        return false;
-    }
+    let busy = node.load().requests + node.load().runs > 0;
+    let Some(release) = node.needs.filter(|_| node.manner == Manner::Honest && !busy) else { return false };
+    let has = world.releases().held(release, &node.cache);
     node.neighbours().any(|other| {
         let neighbour = world.node(other);
         let honest = neighbour.manner == Manner::Honest && neighbour.neighbours().any(|back| back == id);
-        honest && world.reaches(id, other) && !neighbour.cache.is_subset_of(&node.cache)
+        let offers = || !world.releases().held(release, &neighbour.cache).is_subset_of(&has);
+        honest && world.reaches(id, other) && neighbour.serves(release) && offers()
     })
 }
 

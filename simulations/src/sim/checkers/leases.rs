@@ -2,30 +2,42 @@
 //!
 //! A lease lives while bytes move. Views need time to agree after a start, an end or a cut, so that for a while after each
 //! of these two may ask; so may two that no open connections of honest devices join, as when all neighbours of one are
-//! behind a cut. A liar's lease counts for nothing: who bans it does not know of it any more.
+//! behind a cut. A liar's lease counts for nothing: who bans it does not know of it any more. An owner that is late and who
+//! takes over from it may begin at the same moment, before either has heard of the other; soon one of them must stop.
+//!
+//! The times here are the rule's own. If they came from the core's limits, a wrong limit would make the rule wrong, too.
 
 use super::Checker;
 use crate::sim::engine::Moment;
 use crate::sim::observe::Observation;
 use crate::sim::scenario::Manner;
 use crate::sim::world::{NodeId, World};
-use fullmetal_proto::swarm::limits::{LEASE, LEASE_RENEW, SETTLE_MAX, TAKEOVER};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How long after a disturbance views may differ: settled, a lease run out, a takeover.
-const CALM_US: u64 = (SETTLE_MAX.as_micros() + LEASE.as_micros() + TAKEOVER.as_micros()) as u64;
-
-/// A lease surely lives if bytes moved within this time: what they renew it by at least.
-const LIVE_US: u64 = (LEASE.as_micros() - LEASE_RENEW.as_micros()) as u64;
+/// How long after a start or a cut views may differ, in microseconds.
+const CALM_US: u64 = 8_000_000;
+/// The same after an end. Some forget who died without a word sooner than others, and count others as elected meanwhile: two
+/// may think of one piece as theirs. Three may not: all know each other, and take over one after the other.
+const FORGOTTEN_US: u64 = 20_000_000;
+/// How long after trouble at central somebody may still ask without a lease, to see whether it is over: many may at once.
+const PROBING_US: u64 = 90_000_000;
+/// A lease surely lives if it is so new, or if bytes moved within this time.
+const LIVE_US: u64 = 1_000_000;
+/// How long the news of a lease may take through the fleet.
+const NEWS_US: u64 = 2_000_000;
 
 /// Who is getting what from central.
 #[derive(Debug, Default)]
 pub struct Leases {
-    /// By piece: who asked, and when.
-    held: BTreeMap<u32, Vec<(NodeId, Moment)>>,
+    /// By release and piece: who asked, and when.
+    held: BTreeMap<(usize, u32), Vec<(NodeId, Moment)>>,
     /// When bytes last arrived, by node.
     moved: BTreeMap<NodeId, Moment>,
+    /// When something last started or the network changed, and when something last ended.
     disturbed_at: Moment,
+    ended_at: Moment,
+    /// Until when the third that asks may be one that probes central.
+    probing_until: Moment,
 }
 
 impl Checker for Leases {
@@ -35,20 +47,25 @@ impl Checker for Leases {
 
     fn observe(&mut self, now: Moment, world: &World, observation: &Observation) -> Result<(), String> {
         match observation {
-            Observation::Started { .. } | Observation::Disturbed => self.disturbed_at = now,
+            Observation::Started { .. } => self.disturbed_at = now,
+            Observation::Disturbed => (self.disturbed_at, self.probing_until) = (now, now.after(PROBING_US)),
+            Observation::CentralChanged => self.probing_until = now.after(PROBING_US),
             Observation::Gone { node } => {
-                self.disturbed_at = now;
+                self.ended_at = now;
                 self.held.values_mut().for_each(|holders| holders.retain(|(holder, _)| holder != node));
             }
             Observation::Stored { node, piece, from_central: true } => {
                 self.moved.insert(*node, now);
-                self.let_go(*node, *piece);
+                (0..world.releases().count()).for_each(|release| self.let_go(*node, (release, *piece)));
             }
             Observation::CentralMoves { node } => drop(self.moved.insert(*node, now)),
-            Observation::LeftToCentral { node, pieces } => {
-                pieces.iter().for_each(|piece| self.let_go(*node, *piece));
+            Observation::LeftToCentral { node, release, pieces } => {
+                pieces.iter().for_each(|piece| self.let_go(*node, (*release, *piece)));
             }
-            Observation::AskedCentral { node, pieces } => return self.asked(now, world, *node, pieces),
+            Observation::AskedCentral { node, release, pieces } => {
+                return self.asked(now, world, *node, (*release, pieces));
+            }
+            Observation::Second => return self.both_go_on(now, world),
             _ => {}
         }
         Ok(())
@@ -56,30 +73,66 @@ impl Checker for Leases {
 }
 
 impl Leases {
-    fn let_go(&mut self, node: NodeId, piece: u32) {
+    fn let_go(&mut self, node: NodeId, piece: (usize, u32)) {
         if let Some(holders) = self.held.get_mut(&piece) {
             holders.retain(|(holder, _)| *holder != node);
         }
     }
 
-    fn asked(&mut self, now: Moment, world: &World, node: NodeId, pieces: &[u32]) -> Result<(), String> {
+    fn asked(
+        &mut self,
+        now: Moment,
+        world: &World,
+        node: NodeId,
+        (release, pieces): (usize, &[u32]),
+    ) -> Result<(), String> {
         let mut result = Ok(());
+        let settled = now.since(self.disturbed_at) > CALM_US && is_honest(world, node);
+        let calm = now.since(self.ended_at) > FORGOTTEN_US;
         for piece in pieces {
-            let holders = self.held.entry(*piece).or_default();
-            let moved = &self.moved;
-            let lives = |holder| moved.get(&holder).is_some_and(|at: &Moment| now.since(*at) <= LIVE_US);
-            let mut others = holders.iter().filter(|(holder, _)| *holder != node && world.reaches(*holder, node));
-            let other = others.find(|(holder, _)| lives(*holder)).copied();
-            let calm = now.since(self.disturbed_at) > CALM_US && is_honest(world, node);
-            if let Some((other, since)) = other.filter(|(other, _)| calm && joined(world, node, *other, now)) {
-                let (node, other) = (&world.node(node).id, &world.node(other).id);
+            let others = if settled { self.others(now, world, node, (release, *piece)) } else { Vec::new() };
+            let third = others.get(1).filter(|_| now > self.probing_until && world.is_central_well());
+            let known = others.iter().find(|(_, since)| calm && now.since(*since) > NEWS_US);
+            if let Some((other, since)) = known.or(third) {
+                let (node, other) = (&world.node(node).id, &world.node(*other).id);
                 result = Err(format!(
                     "{node} asks central for piece {piece}, which {other} has been getting since {since} s"
                 ));
             }
-            holders.push((node, now));
+            self.held.entry((release, *piece)).or_default().push((node, now));
         }
         result
+    }
+
+    /// Who else has a live lease that a node knows of, or will.
+    fn others(&self, now: Moment, world: &World, node: NodeId, piece: (usize, u32)) -> Vec<(NodeId, Moment)> {
+        let holders = self.held.get(&piece).into_iter().flatten().copied();
+        let lives = |holder: NodeId, since| now.since(since) <= LIVE_US || self.is_moving(holder, now);
+        let others =
+            holders.filter(|(holder, since)| *holder != node && lives(*holder, *since) && world.reaches(*holder, node));
+        others.filter(|(holder, _)| joined(world, node, *holder, now)).collect()
+    }
+
+    /// Two that began at once must not both go on.
+    fn both_go_on(&self, now: Moment, world: &World) -> Result<(), String> {
+        if now.since(self.disturbed_at) <= CALM_US || now.since(self.ended_at) <= FORGOTTEN_US {
+            return Ok(());
+        }
+        let old = |(holder, since): &&(NodeId, Moment)| now.since(*since) > NEWS_US && is_honest(world, *holder);
+        for (piece, holders) in self.held.iter().filter(|(_, holders)| holders.len() > 1) {
+            for (node, _) in holders.iter().filter(old).filter(|(node, _)| self.is_moving(*node, now)) {
+                let others = self.others(now, world, *node, *piece);
+                if let Some((other, _)) = others.iter().find(|other| old(other)) {
+                    let (node, other, piece) = (&world.node(*node).id, &world.node(*other).id, piece.1);
+                    return Err(format!("{node} and {other} both go on getting piece {piece} from central"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_moving(&self, node: NodeId, now: Moment) -> bool {
+        self.moved.get(&node).is_some_and(|at| now.since(*at) <= LIVE_US)
     }
 }
 
@@ -88,7 +141,7 @@ fn is_honest(world: &World, node: NodeId) -> bool {
 }
 
 /// Whether open connections of honest devices lead from one to the other, over which views had time to agree.
-fn joined(world: &World, from: NodeId, to: NodeId, now: Moment) -> bool {
+pub(super) fn joined(world: &World, from: NodeId, to: NodeId, now: Moment) -> bool {
     let mut known = BTreeSet::from([from]);
     let mut queue = vec![from];
     while let Some(node) = queue.pop() {

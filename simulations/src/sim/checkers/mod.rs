@@ -5,18 +5,22 @@ mod contract;
 mod counters;
 mod idle;
 mod leases;
+mod near;
 mod once;
 #[cfg(test)]
 mod tests;
 mod verified;
+mod waits;
 
 pub use bounded::Bounded;
 pub use contract::Contract;
 pub use counters::Counters;
 pub use idle::Idle;
 pub use leases::Leases;
+pub use near::Near;
 pub use once::Once;
 pub use verified::Verified;
+pub use waits::Waits;
 
 use super::engine::Moment;
 use super::observe::Observation;
@@ -66,6 +70,8 @@ impl Checkers {
             Box::new(Contract),
             Box::new(Bounded),
             Box::new(Idle::default()),
+            Box::new(Waits::default()),
+            Box::new(Near::default()),
         ])
     }
 

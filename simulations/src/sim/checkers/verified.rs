@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub struct Verified {
     pieces: BTreeMap<NodeId, Bitmap>,
-    whole: BTreeSet<NodeId>,
+    whole: BTreeSet<(NodeId, usize)>,
 }
 
 impl Checker for Verified {
@@ -35,20 +35,40 @@ impl Checker for Verified {
                     return Err(format!("{} serves piece {piece}, which it never verified", world.node(*server).id));
                 }
             }
-            Observation::Completed { node } => {
-                if !self.pieces.get(node).is_some_and(Bitmap::is_full) {
+            Observation::Completed { node, release } => {
+                let verified = self.pieces.get(node).map(|pieces| world.releases().held(*release, pieces));
+                if !verified.is_some_and(|held| held.is_full()) {
                     return Err(format!("{} is complete without having verified all pieces", world.node(*node).id));
                 }
-                self.whole.insert(*node);
+                self.whole.insert((*node, *release));
+            }
+            Observation::Second => {
+                for (node, pieces) in &self.pieces {
+                    says_only(world, *node, pieces)?;
+                }
             }
             // What a liar runs itself is not looked after: it may have told its own core a lie, too.
-            Observation::InForce { node } if !lies(world, *node) && !self.whole.contains(node) => {
+            Observation::InForce { node, release }
+                if !lies(world, *node) && !self.whole.contains(&(*node, *release)) =>
+            {
                 return Err(format!("{} runs a release that it never had whole", world.node(*node).id));
             }
             _ => {}
         }
         Ok(())
     }
+}
+
+/// Whether a node tells its neighbours only of what it verified.
+fn says_only(world: &World, node: NodeId, verified: &Bitmap) -> Result<(), String> {
+    let Some(peer) = world.node(node).peer.as_ref().filter(|_| !lies(world, node)) else { return Ok(()) };
+    for release in 0..world.releases().count() {
+        let said = peer.swarm.have(&world.releases().get(release).manifest);
+        if said.is_some_and(|said| !said.is_subset_of(&world.releases().held(release, verified))) {
+            return Err(format!("{} says that it has pieces which it never verified", world.node(node).id));
+        }
+    }
+    Ok(())
 }
 
 fn lies(world: &World, node: NodeId) -> bool {

@@ -18,6 +18,8 @@ const LASTING_MS_MIN: u64 = 500;
 const LONG_MS: u64 = 150_000;
 /// What a scenario takes besides carrying its bytes, in microseconds.
 const SETTLING_US: u64 = 10 * SECOND;
+/// What a deployment takes besides, until its end is reported: checkout, switch, probation.
+const DEPLOYING_US: u64 = 45 * SECOND;
 /// How long convergence may take after the last fault, in microseconds; a ban is over by then.
 const PATIENCE_US: u64 = 1_800 * SECOND;
 /// Calm runs that convergence may take besides.
@@ -27,13 +29,13 @@ const SLOW_MIN: u64 = 10_000;
 const SECOND: u64 = 1_000_000;
 
 /// The scenario with the faults of a seed, and time to converge after them. Of its expectations, which are for a calm
-/// run, none is left but that all converge. `bytes` is the length of its release.
+/// run, none is left but that all converge, and that the gateway hears of it. `bytes` is the length of its release.
 pub fn with_faults(scenario: &Scenario, bytes: u64, seed: u64) -> Scenario {
     let mut faulty = scenario.clone();
     faulty.name = format!("{}, with the faults of seed {seed}", scenario.name);
     faulty.seed = Some(seed);
     faulty.happenings.extend(draw(scenario, bytes, seed));
-    faulty.expectations = vec![Expectation::convergence()];
+    faulty.expectations = Expectation::of_all(scenario.layers == Layers::Deployment);
     faulty.until = deadline(&faulty, bytes).max(scenario.until);
     faulty
 }
@@ -58,10 +60,12 @@ pub fn deadline(scenario: &Scenario, bytes: u64) -> Moment {
 /// About how long a calm run takes, in microseconds.
 fn length(scenario: &Scenario, bytes: u64) -> u64 {
     let on = scenario.groups.iter().map(|group| group.on.from + group.on.over).max().unwrap_or(0);
-    let announced = if scenario.layers == Layers::Swarm { 0 } else { scenario.release.announced };
+    let announced = scenario.decisions().map(|decision| decision.announced).max().unwrap_or(0);
+    let announced = if scenario.layers == Layers::Swarm { 0 } else { announced };
     let carrying = u128::from(bytes) * u128::from(SECOND) / u128::from(scenario.network.uplink.max(1));
     let carrying = u64::try_from(carrying).unwrap_or(u64::MAX).min(SECONDS_MAX * SECOND);
-    on.max(announced) + carrying + SETTLING_US
+    let deploying = if scenario.layers == Layers::Deployment { DEPLOYING_US } else { 0 };
+    on.max(announced) + carrying + SETTLING_US + deploying
 }
 
 /// When something is over; one that waits for progress begins within two calm runs.

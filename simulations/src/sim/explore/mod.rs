@@ -9,8 +9,8 @@ mod tests;
 pub use shrink::{Shrunk, shrink};
 
 use super::checkers::{Checkers, Violation};
-use super::command::{outcome_with, release};
-use super::scenario::{Scenario, ScenarioError};
+use super::command::{outcome_with, releases};
+use super::scenario::{Layers, Scenario, ScenarioError};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -23,6 +23,8 @@ pub enum Failure {
     Broken(Violation),
     /// Honest devices that were on never had everything: the first of them.
     Lacking(Vec<String>),
+    /// The gateway never had the end of an action of honest devices that were on: the first of them.
+    Unreported(Vec<String>),
     /// A core, or the simulator, panicked with this message.
     Panicked(String),
 }
@@ -33,6 +35,7 @@ impl Failure {
         match self {
             Failure::Broken(violation) => violation.checker,
             Failure::Lacking(_) => "convergence",
+            Failure::Unreported(_) => "reports",
             Failure::Panicked(_) => "panic",
         }
     }
@@ -43,6 +46,9 @@ impl fmt::Display for Failure {
         match self {
             Failure::Broken(Violation { checker, at, what }) => write!(f, "{checker} at {at} s: {what}"),
             Failure::Lacking(devices) => write!(f, "convergence: {} never had everything", devices.join(", ")),
+            Failure::Unreported(devices) => {
+                write!(f, "reports: the gateway never had an end of an action of {}", devices.join(", "))
+            }
             Failure::Panicked(message) => write!(f, "panic: {message}"),
         }
     }
@@ -119,7 +125,7 @@ pub fn explore(
 
 /// The scenario with the faults of a seed.
 pub fn faulty(scenario: &Scenario, file: &Path, seed: u64) -> Result<Scenario, ScenarioError> {
-    let bytes = release(scenario, seed, file)?.bytes;
+    let bytes = releases(scenario, seed, file)?.bytes();
     Ok(faults::with_faults(scenario, bytes, seed))
 }
 
@@ -143,5 +149,8 @@ pub fn attempt(
     };
     let lacking = outcome.converged < outcome.counted;
     let lacking = lacking.then_some(Failure::Lacking(outcome.lacking));
-    Ok((outcome.violation.map(Failure::Broken).or(lacking), Some(outcome.ended_at.0.div_ceil(1_000_000))))
+    let silent = scenario.layers == Layers::Deployment && !outcome.unreported.is_empty();
+    let unreported = silent.then_some(Failure::Unreported(outcome.unreported));
+    let failure = outcome.violation.map(Failure::Broken).or(lacking).or(unreported);
+    Ok((failure, Some(outcome.ended_at.0.div_ceil(1_000_000))))
 }

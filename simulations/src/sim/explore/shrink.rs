@@ -2,7 +2,7 @@
 
 use super::{Failure, Finding, attempt, faults};
 use crate::sim::checkers::Checkers;
-use crate::sim::command::release;
+use crate::sim::command::releases;
 use crate::sim::engine::Moment;
 use crate::sim::scenario::{Happening, Scenario, ScenarioError, Sizes, Targets};
 use std::path::Path;
@@ -130,6 +130,9 @@ impl<P: FnMut(u32)> Shrinker<'_, P> {
 
     fn halve_release(&mut self) -> Result<bool, ScenarioError> {
         let mut smaller = false;
+        while self.tries(|scenario| scenario.later.pop().is_some())? {
+            smaller = true;
+        }
         while self.tries_seeds(|scenario| halve_sizes(&mut scenario.release.sizes))? {
             smaller = true;
         }
@@ -155,9 +158,9 @@ impl<P: FnMut(u32)> Shrinker<'_, P> {
     fn shorten_run(&mut self) -> Result<bool, ScenarioError> {
         let until = match &self.best.failure {
             Failure::Broken(violation) => Moment((violation.at.0 / SECOND + 1) * SECOND),
-            Failure::Lacking(_) | Failure::Panicked(_) => {
+            Failure::Lacking(_) | Failure::Unreported(_) | Failure::Panicked(_) => {
                 let scenario = &self.best.scenario;
-                faults::deadline(scenario, release(scenario, scenario.seed.unwrap_or(1), self.file)?.bytes)
+                faults::deadline(scenario, releases(scenario, scenario.seed.unwrap_or(1), self.file)?.bytes())
             }
         };
         self.tries(|scenario| {
@@ -175,8 +178,12 @@ fn resize(scenario: &mut Scenario, group: usize, size: impl Fn(usize) -> usize) 
         return false;
     }
     scenario.groups[group].devices = devices;
-    for happening in &mut scenario.happenings {
-        if let Some(Targets::Group { group: of, first, last }) = happening.action.targets_mut()
+    let events = scenario.happenings.iter_mut().filter_map(|happening| happening.action.targets_mut());
+    let decisions = std::iter::once(&mut scenario.release.decision)
+        .chain(scenario.later.iter_mut().map(|later| &mut later.decision))
+        .filter_map(|decision| decision.devices.as_mut());
+    for targets in events.chain(decisions) {
+        if let Targets::Group { group: of, first, last } = targets
             && *of == group
         {
             *last = (*last).min(devices - 1);

@@ -157,6 +157,14 @@ fn devices_that_never_have_everything_are_found() {
 }
 
 #[test]
+fn an_end_that_the_gateway_never_hears_of_is_found() {
+    let text = format!("{SCENARIO}[[event]]\nat = \"30 s\"\npower_cut = \"gateway\"\n");
+    let scenario = Scenario::parse(&text, Path::new("small.toml")).unwrap();
+    let (failure, _) = attempt(&scenario, Path::new("small.toml"), Checkers::all()).unwrap();
+    assert_eq!(failure.map(|f| f.name()), Some("reports"));
+}
+
+#[test]
 fn ten_seeds_of_a_small_site_break_nothing() {
     let found = explore(&scenario(), Path::new("small.toml"), seeds(10), &Checkers::all, |_| {}).unwrap();
     assert!(found.is_none(), "{}", found.unwrap().failure);

@@ -1,12 +1,14 @@
-//! The release that is to be had: its pieces as the swarm sees them and as central gives them.
+//! The releases that are to be had: their pieces as the swarm sees them and as central gives them.
 
 mod repo;
+mod several;
 
 use super::engine::Random;
 use super::scenario::{Kind, ReleaseSpec, Sizes};
 use fullmetal_proto::swarm::PieceSpan;
 use fullmetal_proto::{Bitmap, Digest};
 pub use repo::RepoError;
+pub use several::Releases;
 
 /// Bytes that a request to central and the head of its answer take toward the site (measured: nginx, HTTP/1.1).
 pub const REQUEST_LEN: u64 = 439;
@@ -18,7 +20,7 @@ const MANIFEST_ENTRY_LEN: u64 = 48;
 /// The most small objects in size by which a drawn size may differ: the Pareto tail is cut there.
 const TAIL: u64 = 4_096;
 
-/// A release.
+/// A release. Its pieces are counted from 0 as the swarm does; see [`Releases`] for their numbers among all pieces.
 #[derive(Clone, Debug)]
 pub struct Release {
     /// The name of its manifest.
@@ -73,11 +75,6 @@ impl Release {
     /// Bytes of a piece.
     pub fn length(&self, piece: u32) -> u64 {
         self.spans.get(piece as usize).map_or(0, |span| u64::from(span.length))
-    }
-
-    /// Bytes of all pieces of `map`.
-    pub fn length_of(&self, map: &Bitmap) -> u64 {
-        map.iter().map(|piece| self.length(piece)).sum()
     }
 
     /// So many millionths of the pieces, drawn.
@@ -139,6 +136,7 @@ fn batches(sizes: &[u64], bytes_max: u64, objects_max: usize) -> Vec<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::scenario::Decision;
 
     #[test]
     fn frames_are_alike_but_for_the_last() {
@@ -146,7 +144,7 @@ mod tests {
             kind: Kind::Frames,
             sizes: Sizes::Even { total: 25, each: 10 },
             manifest: None,
-            announced: 0,
+            decision: Decision::default(),
             one_copy: None,
         };
         let release = Release::new(&spec, 1).unwrap();

@@ -2,7 +2,7 @@
 
 use super::fleet::MANNERS;
 use super::section::Section;
-use super::{Group, Manner, ScenarioError, units};
+use super::{Group, Layers, Manner, ScenarioError, units};
 use crate::sim::engine::Moment;
 
 /// Something that happens.
@@ -44,6 +44,8 @@ pub enum Action {
     Slow(Targets, u64),
     /// They begin to lie.
     Lie(Targets, Manner),
+    /// The deployment server takes back what was last decided for these.
+    Cancel(Targets),
     /// Central changes its mood.
     Origin(OriginMood),
     /// The uplink carries so many bytes a second.
@@ -57,7 +59,7 @@ impl Action {
             Action::Stop(t) | Action::Crash(t) | Action::PowerCut(t) | Action::Start(t) | Action::Partition(t) => {
                 Some(t)
             }
-            Action::Slow(t, _) | Action::Lie(t, _) => Some(t),
+            Action::Slow(t, _) | Action::Lie(t, _) | Action::Cancel(t) => Some(t),
             Action::Origin(_) | Action::Uplink(_) => None,
         }
     }
@@ -68,7 +70,7 @@ impl Action {
             Action::Stop(t) | Action::Crash(t) | Action::PowerCut(t) | Action::Start(t) | Action::Partition(t) => {
                 Some(t)
             }
-            Action::Slow(t, _) | Action::Lie(t, _) => Some(t),
+            Action::Slow(t, _) | Action::Lie(t, _) | Action::Cancel(t) => Some(t),
             Action::Origin(_) | Action::Uplink(_) => None,
         }
     }
@@ -126,9 +128,10 @@ pub(super) const MOODS: [(&str, OriginMood); 5] = [
 ];
 
 /// Keys that say what happens; an event has exactly one of them.
-const ACTIONS: [&str; 9] = ["stop", "crash", "power_cut", "start", "partition", "slow", "lie", "origin", "uplink"];
+const ACTIONS: [&str; 10] =
+    ["stop", "crash", "power_cut", "start", "partition", "slow", "lie", "cancel", "origin", "uplink"];
 
-pub(super) fn read(mut section: Section<'_>, groups: &[Group]) -> Result<Happening, ScenarioError> {
+pub(super) fn read(mut section: Section<'_>, groups: &[Group], layers: Layers) -> Result<Happening, ScenarioError> {
     let when = section.required("at", when)?;
     let lasting = section.text("for", units::time)?;
     let each = section.text("each", units::time)?.unwrap_or(0);
@@ -138,7 +141,7 @@ pub(super) fn read(mut section: Section<'_>, groups: &[Group]) -> Result<Happeni
         return Err(section.bad("at", &format!("one event with only one of {}", ACTIONS.join(", "))));
     }
     let mut action = None;
-    for key in &ACTIONS[..7] {
+    for key in &ACTIONS[..8] {
         if let Some(text) =
             section.text(key, |text| if text.is_empty() { Err(WHO.to_owned()) } else { Ok(text.to_owned()) })?
         {
@@ -150,12 +153,16 @@ pub(super) fn read(mut section: Section<'_>, groups: &[Group]) -> Result<Happeni
                 "start" => Action::Start(targets),
                 "partition" => Action::Partition(targets),
                 "slow" => Action::Slow(targets, port.ok_or_else(|| section.bad("port", "a rate with `slow`"))?),
-                _ => Action::Lie(targets, how.unwrap_or(Manner::Bytes)),
+                "lie" => Action::Lie(targets, how.unwrap_or(Manner::Bytes)),
+                _ => Action::Cancel(targets),
             });
         }
     }
     let mood = section.word("origin", &MOODS)?.map(Action::Origin);
     let uplink = section.text("uplink", units::rate)?.map(Action::Uplink);
+    if matches!(action, Some(Action::Cancel(_))) && (lasting.is_some() || layers != Layers::Deployment) {
+        return Err(section.bad("cancel", "layers = \"deployment\" with it, and no `for`: what is cancelled stays so"));
+    }
     let expected = format!("one of {}", ACTIONS.join(", "));
     let action = action.or(mood).or(uplink).ok_or_else(|| section.bad("what happens", &expected));
     // An unknown key is the likelier mistake.
@@ -174,7 +181,12 @@ fn when(text: &str) -> Result<When, String> {
     at.map_err(|_| "a time such as \"30 s\", or a share such as \"50 %\" of what all need".to_owned())
 }
 
-fn targets(section: &Section<'_>, key: &str, text: &str, groups: &[Group]) -> Result<Targets, ScenarioError> {
+pub(super) fn targets(
+    section: &Section<'_>,
+    key: &str,
+    text: &str,
+    groups: &[Group],
+) -> Result<Targets, ScenarioError> {
     match text {
         "all" => return Ok(Targets::All),
         "gateway" => return Ok(Targets::Gateway),

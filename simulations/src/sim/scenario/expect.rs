@@ -53,12 +53,18 @@ pub struct Expectation {
 }
 
 impl Expectation {
-    /// `everyone_converged = true`.
-    pub fn convergence() -> Self {
-        let (measure, relation) = (Measure::Converged, Relation::Equal);
-        Expectation { key: "everyone_converged", text: true.to_string(), measure, relation, limit: 1 }
+    /// `everyone_converged = true`, and on demand `everyone_reported = true`.
+    pub fn of_all(reported: bool) -> Vec<Self> {
+        let is_true = |(key, measure)| {
+            let relation = Relation::Equal;
+            Expectation { key, text: true.to_string(), measure, relation, limit: 1 }
+        };
+        TRUTHS.into_iter().take(1 + usize::from(reported)).map(is_true).collect()
     }
 }
+
+const TRUTHS: [(&str, Measure); 2] =
+    [("everyone_converged", Measure::Converged), ("everyone_reported", Measure::Reported)];
 
 type Unit = fn(&str) -> Result<u64, String>;
 
@@ -82,7 +88,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Vec<Expectation>, Scenari
         })?;
         all.extend(comparison);
     }
-    for (key, measure) in [("everyone_converged", Measure::Converged), ("everyone_reported", Measure::Reported)] {
+    for (key, measure) in TRUTHS {
         if let Some(truth) = section.truth(key)? {
             let (relation, limit) = (Relation::Equal, u64::from(truth));
             all.push(Expectation { key, text: truth.to_string(), measure, relation, limit });

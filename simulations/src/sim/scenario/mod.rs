@@ -21,7 +21,7 @@ pub use event::{Action, Happening, OriginMood, Targets, When};
 pub use expect::{Expectation, Measure, Relation};
 pub use fleet::{Group, Manner, PowerOn};
 pub use network::{Network, Trunk};
-pub use release::{Kind, ReleaseSpec, Sizes};
+pub use release::{Decision, Kind, Later, ReleaseSpec, Sizes};
 
 use crate::sim::engine::Moment;
 use section::{Section, Source};
@@ -63,6 +63,8 @@ pub struct Scenario {
     pub gateway: Group,
     /// What is to be had.
     pub release: ReleaseSpec,
+    /// What is to be had after it, in the order of the decisions.
+    pub later: Vec<Later>,
     /// What happens.
     pub happenings: Vec<Happening>,
     /// What is expected.
@@ -96,13 +98,20 @@ impl Scenario {
         let layers = root.word("layers", &words)?.unwrap_or(Layers::Deployment);
         let network = network::read(root.table("network")?, root.tables("trunk")?)?;
         let (groups, gateway) = fleet::read(root.tables("group")?, root.table("gateway")?, &root, &network)?;
-        let release = release::read(root.table("release")?, file)?;
+        let releases = release::read_all(root.one_or_more("release")?, file, &groups, layers)?;
+        let (release, later) = releases.ok_or_else(|| root.bad("release", "at least one [[release]]"))?;
         let sections = root.tables("event")?;
-        let happenings = sections.into_iter().map(|s| event::read(s, &groups)).collect::<Result<_, _>>()?;
+        let read = |section| event::read(section, &groups, layers);
+        let happenings = sections.into_iter().map(read).collect::<Result<_, _>>()?;
         let expectations = expect::read(root.table("expect")?)?;
         root.finish()?;
         let until = Moment::from_millis(seconds * 1_000);
-        Ok(Scenario { name, until, seed, layers, network, groups, gateway, release, happenings, expectations })
+        Ok(Scenario { name, until, seed, layers, network, groups, gateway, release, later, happenings, expectations })
+    }
+
+    /// When each release is decided, and for whom.
+    pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
+        std::iter::once(&self.release.decision).chain(self.later.iter().map(|later| &later.decision))
     }
 
     /// How many devices there are.

@@ -1,12 +1,15 @@
-//! `[release]`: what is to be had, and in which pieces.
+//! `[release]`: what is to be had, and in which pieces. Several are `[[release]]`: the first says all, a later one what is
+//! new in it.
 
 use super::section::Section;
-use super::{Place, ScenarioError, units};
+use super::{Group, Layers, Place, ScenarioError, Targets, event, units};
 use fullmetal_proto::wire::plain::{BATCH_BYTES, BATCH_OBJECTS_MAX};
 use std::path::{Path, PathBuf};
 
 /// The most objects of a release.
 const OBJECTS_MAX: u64 = 1_000_000;
+/// The most releases.
+const RELEASES_MAX: usize = 16;
 
 /// What is to be had.
 #[derive(Clone, Debug)]
@@ -17,10 +20,30 @@ pub struct ReleaseSpec {
     pub sizes: Sizes,
     /// Bytes of the manifest, if that is known.
     pub manifest: Option<u64>,
-    /// When it is decided and announced, in microseconds.
-    pub announced: u64,
+    /// The decision for it.
+    pub decision: Decision,
     /// Bytes of one cold pull by one device, where it is not what this release's own pieces take.
     pub one_copy: Option<u64>,
+}
+
+/// When a release is decided, for whom, and what comes of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// When it is decided and announced, in microseconds.
+    pub announced: u64,
+    /// Whom it is for; all devices without it.
+    pub devices: Option<Targets>,
+    /// Its app is never healthy, so that devices roll it back.
+    pub fails: bool,
+}
+
+/// A release after the first.
+#[derive(Clone, Debug)]
+pub struct Later {
+    /// The decision for it.
+    pub decision: Decision,
+    /// Which share of its pieces is new against the one before, in millionths.
+    pub changed: u32,
 }
 
 /// Which kind of pieces.
@@ -67,7 +90,50 @@ pub enum Sizes {
     },
 }
 
-pub(super) fn read(mut section: Section<'_>, file: &Path) -> Result<ReleaseSpec, ScenarioError> {
+/// The first release, and those after it; none if the list is empty.
+pub(super) fn read_all(
+    sections: Vec<Section<'_>>,
+    file: &Path,
+    groups: &[Group],
+    layers: Layers,
+) -> Result<Option<(ReleaseSpec, Vec<Later>)>, ScenarioError> {
+    let mut first: Option<ReleaseSpec> = None;
+    let mut later: Vec<Later> = Vec::new();
+    for mut section in sections {
+        let decision = decision(&mut section, groups, layers)?;
+        let Some(release) = &first else {
+            first = Some(read(section, decision, file)?);
+            continue;
+        };
+        let before = later.last().map_or(&release.decision, |later| &later.decision).announced;
+        if layers != Layers::Deployment || later.len() + 1 == RELEASES_MAX {
+            return Err(section.bad("changed", &format!("layers = \"deployment\" and at most {RELEASES_MAX} releases")));
+        }
+        if decision.announced <= before {
+            return Err(section.bad("announced", "a time after that of the release before"));
+        }
+        let changed = section.required("changed", units::share)?;
+        section.finish()?;
+        later.push(Later { decision, changed });
+    }
+    Ok(first.map(|first| (first, later)))
+}
+
+fn decision(section: &mut Section<'_>, groups: &[Group], layers: Layers) -> Result<Decision, ScenarioError> {
+    let announced = section.text("announced", units::time)?.unwrap_or(0);
+    let fails = section.word("app", &[("fails", true), ("works", false)])?.unwrap_or(false);
+    let text = section.text("devices", |text| Ok(text.to_owned()))?;
+    let devices = text.map(|text| event::targets(section, "devices", &text, groups)).transpose()?;
+    if matches!(devices, Some(Targets::Gateway | Targets::Fetcher)) {
+        return Err(section.bad("devices", "devices of groups, such as \"hall 0-9\""));
+    }
+    if layers != Layers::Deployment && (fails || devices.is_some()) {
+        return Err(section.bad(if fails { "app" } else { "devices" }, "layers = \"deployment\" with it"));
+    }
+    Ok(Decision { announced, devices, fails })
+}
+
+fn read(mut section: Section<'_>, decision: Decision, file: &Path) -> Result<ReleaseSpec, ScenarioError> {
     let frames = section.word("kind", &[("frames", true), ("plain", false)])?.unwrap_or(true);
     let frame = section.text("frame", units::size)?;
     let batch = section.text("batch", units::size)?;
@@ -78,7 +144,6 @@ pub(super) fn read(mut section: Section<'_>, file: &Path) -> Result<ReleaseSpec,
     let repo = section.text("from_repo", |path| Ok(PathBuf::from(path)))?;
     let rev = section.text("ref", |rev| Ok(rev.to_owned()))?;
     let manifest = section.text("manifest", units::size)?;
-    let announced = section.text("announced", units::time)?.unwrap_or(0);
     let one_copy = section.text("one_copy", units::size)?;
     let sizes = match (given, repo, total, count) {
         (Some(sizes), None, None, None) if !sizes.is_empty() && !sizes.contains(&0) => Sizes::Given(sizes),
@@ -113,5 +178,5 @@ pub(super) fn read(mut section: Section<'_>, file: &Path) -> Result<ReleaseSpec,
         batch_objects: batch_objects.unwrap_or(BATCH_OBJECTS_MAX as u64),
     };
     section.finish()?;
-    Ok(ReleaseSpec { kind: if frames { Kind::Frames } else { plain }, sizes, manifest, announced, one_copy })
+    Ok(ReleaseSpec { kind: if frames { Kind::Frames } else { plain }, sizes, manifest, decision, one_copy })
 }

@@ -55,6 +55,14 @@ impl<'a> Section<'a> {
         list.iter().map(|value| self.inner(key, format!("[[{key}]]"), value)).collect()
     }
 
+    /// What is written as one `[key]` or as several `[[key]]`.
+    pub fn one_or_more(&mut self, key: &'static str) -> Result<Vec<Section<'a>>, ScenarioError> {
+        match self.value(key).map(Spanned::get_ref) {
+            Some(DeValue::Array(_)) => self.tables(key),
+            _ => Ok(vec![self.table(key)?]),
+        }
+    }
+
     fn inner(&self, key: &str, name: String, value: &'a Spanned<DeValue<'a>>) -> Result<Section<'a>, ScenarioError> {
         match value.get_ref() {
             DeValue::Table(table) => {

@@ -102,9 +102,40 @@ port = "10 Mbit/s"
 weight = 3
 "#;
     let plain = "kind = \"plain\"\nsize = \"10 MB\"\nobjects = 7\nmanifest = \"3 kB\"\nannounced = \"4 s\"";
-    for text in [format!("{GOOD}{more}"), GOOD.replace("size = \"10 MB\"", plain)] {
+    let several = r#"
+[[release]]
+announced = "20 s"
+changed = "12.5 %"
+devices = "presses 3-7"
+app = "fails"
+[[event]]
+at = "21 s"
+cancel = "presses 4"
+"#;
+    let several =
+        format!("{GOOD}{several}").replacen("[release]", "[[release]]", 1).replace("\"swarm\"", "\"deployment\"");
+    for text in [format!("{GOOD}{more}"), GOOD.replace("size = \"10 MB\"", plain), several] {
         let scenario = parse(&text).unwrap();
         let written = scenario.to_toml();
         assert_eq!(format!("{:?}", parse(&written).unwrap()), format!("{scenario:?}"), "{written}");
+    }
+}
+
+#[test]
+fn a_later_release_and_a_cancel_say_what_they_need() {
+    let several = format!("{GOOD}\n[[release]]\nannounced = \"20 s\"\nchanged = \"5 %\"\n");
+    let several = several.replacen("[release]", "[[release]]", 1);
+    let deployed = several.replace("\"swarm\"", "\"deployment\"");
+    assert_eq!(parse(&deployed).unwrap().later[0].changed, 50_000);
+    for (text, expected) in [
+        (several, "expected layers = \"deployment\""),
+        (deployed.replace("\"20 s\"", "\"0 s\""), "expected a time after that of the release before"),
+        (deployed.replace("changed =", "changes ="), "unknown key `changes` in [[release]], did you mean `changed`?"),
+        (deployed.replace("changed =", "devices = \"gateway\"\nchanged ="), "expected devices of groups"),
+        (format!("{GOOD}\n[[event]]\nat = \"1 s\"\ncancel = \"all\"\n"), "expected layers = \"deployment\""),
+        ("release = []\n".to_owned() + &GOOD.replace("[release]\nsize = \"10 MB\"", ""), "at least one [[release]]"),
+    ] {
+        let error = parse(&text).unwrap_err();
+        assert!(error.contains(expected), "{error}");
     }
 }

@@ -1,7 +1,9 @@
 //! Scenarios as text that reads as the same scenario again.
 
 use super::fleet::{HALL, MANNERS};
-use super::{Action, Group, Happening, Kind, Layers, Manner, Network, PowerOn, Scenario, Sizes, Targets, When};
+use super::{
+    Action, Decision, Group, Happening, Kind, Layers, Manner, Network, PowerOn, Scenario, Sizes, Targets, When,
+};
 use super::{event, units};
 use std::fmt::Write as _;
 
@@ -109,7 +111,8 @@ impl Text {
 
     fn release(&mut self, scenario: &Scenario) {
         let release = &scenario.release;
-        self.table("[release]");
+        let head = if scenario.later.is_empty() { "[release]" } else { "[[release]]" };
+        self.table(head);
         self.key("kind", if release.kind == Kind::Frames { "\"frames\"" } else { "\"plain\"" });
         if let Kind::Plain { batch, batch_objects } = release.kind {
             self.key("batch", &quoted(&units::show_size(batch)));
@@ -139,7 +142,20 @@ impl Text {
                 self.key(key, &quoted(&units::show_size(size)));
             }
         }
-        self.unless("announced", release.announced, 0, units::show_time);
+        self.decision(&release.decision, &scenario.groups);
+        for later in &scenario.later {
+            self.table(head);
+            self.key("changed", &quoted(&units::show_share(later.changed)));
+            self.decision(&later.decision, &scenario.groups);
+        }
+    }
+
+    fn decision(&mut self, decision: &Decision, groups: &[Group]) {
+        self.unless("announced", decision.announced, 0, units::show_time);
+        if let Some(devices) = &decision.devices {
+            self.key("devices", &quoted(&show_targets(devices, groups)));
+        }
+        self.unless("app", decision.fails, false, |_| "fails".to_owned());
     }
 
     fn happening(&mut self, happening: &Happening, groups: &[Group]) {
@@ -164,6 +180,7 @@ impl Text {
                 act("lie", targets);
                 self.key("how", &quoted(word(&MANNERS, *manner)));
             }
+            Action::Cancel(targets) => act("cancel", targets),
             Action::Origin(mood) => self.key("origin", &quoted(word(&event::MOODS, *mood))),
             Action::Uplink(rate) => self.key("uplink", &quoted(&units::show_rate(*rate))),
         }

@@ -12,7 +12,7 @@ use fullmetal_proto::deploy::{
 use fullmetal_proto::wire::{PartKind, PartState, Report, StartOptions};
 use fullmetal_proto::{AppName, Digest, Timestamp};
 use serde_bytes::ByteBuf;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// When the runs begin, by the trusted clock: 2026-11-24.
@@ -33,8 +33,9 @@ pub struct Agent {
     machine: Deploy,
     started: Moment,
     wake: Option<Moment>,
-    judging: Option<Ticket>,
-    fetching: Option<Ticket>,
+    /// What it waits for, and of which release.
+    judging: Option<(Ticket, usize)>,
+    fetching: Option<(Ticket, usize)>,
 }
 
 /// What an agent has on disk.
@@ -44,8 +45,8 @@ pub struct Journal {
     pub record: Option<Vec<u8>>,
     /// Reports that the gateway is not known to have.
     pub spool: BTreeMap<u64, Report>,
-    /// The release is in its store.
-    pub imported: bool,
+    /// Actions of which a record that was synced took note.
+    pub noted: BTreeSet<u64>,
     /// The version in force.
     pub current: Option<Digest>,
 }
@@ -53,10 +54,12 @@ pub struct Journal {
 /// Work of an agent that is done.
 #[derive(Debug)]
 pub enum Done {
-    /// A record is synced.
-    Written(u64, Vec<u8>),
+    /// A record is synced, which knows of these actions.
+    Written(u64, Vec<u8>, Vec<u64>),
     /// A report is in the spool.
     Spooled(Box<Report>),
+    /// A release is in the store.
+    Imported(usize, Ticket),
     /// Anything else: the answer.
     Work(Input),
     /// The app of that commit is in force, and the answer.
@@ -146,24 +149,30 @@ impl World {
 
     fn carry_out(&mut self, life: Life, effect: Effect) {
         let node = life.node;
-        let (sync, bytes) = (self.node(node).sync, self.release.bytes);
+        let sync = self.node(node).sync;
         match effect {
             Effect::Persist { seq, record } => match record.encode() {
-                Ok(bytes) => self.after(life, RECORD_SYNCS * sync, Done::Written(seq, bytes)),
+                Ok(bytes) => self.after(life, RECORD_SYNCS * sync, Done::Written(seq, bytes, actions(&record))),
                 Err(error) => self.observe(Observation::Contract { node, what: error.to_string() }),
             },
-            Effect::Judge { ticket, .. } => {
+            Effect::Judge { ticket, bundle, .. } => {
+                let Some(release) = self.release_of_bundle(&bundle) else { return };
                 if let Some(agent) = self.agent_of(life) {
-                    agent.judging = Some(ticket);
+                    agent.judging = Some((ticket, release));
                 }
-                self.want_manifest(node);
+                self.want_manifest(node, release);
             }
-            Effect::CheckSpace { ticket, .. } => self.after(life, 0, Done::Work(Input::Fits { ticket, bytes })),
-            Effect::Fetch { ticket, .. } => {
+            Effect::CheckSpace { ticket, bundle, .. } => {
+                let Some(release) = self.release_of_bundle(&bundle) else { return };
+                let bytes = self.releases.get(release).bytes;
+                self.after(life, 0, Done::Work(Input::Fits { ticket, bytes }));
+            }
+            Effect::Fetch { ticket, bundle, .. } => {
+                let Some(release) = self.release_of_bundle(&bundle) else { return };
                 if let Some(agent) = self.agent_of(life) {
-                    agent.fetching = Some(ticket);
+                    agent.fetching = Some((ticket, release));
                 }
-                self.want(node);
+                self.want(node, release);
             }
             Effect::Checkout { ticket, .. } => self.after(life, CHECKOUT, Done::Work(Input::CheckedOut { ticket })),
             Effect::Switch { ticket, moves } => {
@@ -174,17 +183,17 @@ impl World {
                 let commit = moves.first().and_then(|m| m.old.as_ref()).map(|old| old.commit);
                 self.after(life, SWITCH, Done::InForce(commit, Input::Reverted { ticket }));
             }
-            Effect::Cancel { ticket } => {
-                if let Some(agent) = self.agent_of(life) {
-                    agent.judging = agent.judging.filter(|judging| *judging != ticket);
-                    agent.fetching = agent.fetching.filter(|fetching| *fetching != ticket);
-                }
-            }
+            Effect::Cancel { ticket } => self.cancel_work(life, ticket),
             Effect::Report { report, parts } => {
                 let report = self.report(node, *report, parts);
                 self.after(life, 2 * sync, Done::Spooled(Box::new(report)));
             }
-            Effect::Prune { ticket, .. } => self.after(life, PRUNE, Done::Work(Input::Pruned { ticket })),
+            Effect::Prune { ticket, manifests, .. } => {
+                let kept = manifests.iter().filter_map(|manifest| self.releases.with_manifest(manifest));
+                let kept = kept.chain(self.node(node).agent.as_ref().and_then(|agent| agent.waits_for())).collect();
+                self.retain(node, &kept);
+                self.after(life, PRUNE, Done::Work(Input::Pruned { ticket }));
+            }
             Effect::Ignored { .. } => {}
         }
     }
@@ -196,8 +205,10 @@ impl World {
             return;
         }
         match done {
-            Done::Written(seq, bytes) => {
-                self.nodes[node as usize].journal.record = Some(bytes);
+            Done::Written(seq, bytes, actions) => {
+                let journal = &mut self.nodes[node as usize].journal;
+                journal.record = Some(bytes);
+                journal.noted.extend(actions);
                 self.tell_agent(node, Input::Persisted { seq });
             }
             Done::Spooled(report) => {
@@ -208,19 +219,21 @@ impl World {
                 self.hand_over_report(node, kept);
                 self.tell_agent(node, Input::Spooled { counter });
             }
-            Done::Work(input) => {
-                self.nodes[node as usize].journal.imported |= matches!(input, Input::Imported { .. });
-                self.tell_agent(node, input);
+            Done::Imported(release, ticket) => {
+                self.nodes[node as usize].held_mut(release).imported = true;
+                self.tell_agent(node, Input::Imported { ticket });
             }
+            Done::Work(input) => self.tell_agent(node, input),
             Done::InForce(commit, input) => {
                 self.nodes[node as usize].journal.current = commit;
-                if commit.is_some() {
-                    self.observe(Observation::InForce { node });
+                let release = commit.and_then(|commit| self.releases.with_commit(&commit));
+                if let Some(release) = release {
+                    self.observe(Observation::InForce { node, release });
                 }
                 self.trace.note(self.now, "in force", &[u64::from(node), u64::from(commit.is_some())]);
                 self.tell_agent(node, input);
-                if let (Some(commit), Some(name)) = (commit, app()) {
-                    self.tell_agent(node, Input::App { name, commit, event: AppEvent::Running });
+                if let (Some(commit), Some(release)) = (commit, release) {
+                    self.app_starts(node, commit, release);
                 }
             }
         }
@@ -243,33 +256,53 @@ impl World {
     }
 
     /// The manifest is in the peer's cache: what a judgement waits for.
-    pub(super) fn agent_has_manifest(&mut self, node: NodeId) {
+    pub(super) fn agent_has_manifest(&mut self, node: NodeId, release: usize) {
         let life = self.life(node);
-        let ticket = self.agent_of(life).and_then(|agent| agent.judging.take());
+        let ticket = self.agent_of(life).and_then(|agent| take_of(&mut agent.judging, release));
+        let (is_of, number) = (self.releases.get(release), release as u64 + 1);
         if let (Some(ticket), Some(name)) = (ticket, app()) {
             let part = Candidate {
                 kind: PartKind::App,
                 name,
-                version: "1".to_owned(),
-                commit: self.release.commit(),
-                manifest: self.release.manifest,
+                version: number.to_string(),
+                commit: is_of.commit(),
+                manifest: is_of.manifest,
                 start: StartOptions::default(),
-                release: Some(1),
+                release: Some(number),
                 floor: None,
                 probation: None,
                 unsigned: false,
-                health: false,
+                health: self.decisions.fails[release],
             };
             self.after(life, JUDGE, Done::Work(Input::Judged { ticket, parts: vec![part] }));
         }
     }
 
     /// All pieces are in the peer's cache: they are imported.
-    pub(super) fn agent_has_pieces(&mut self, node: NodeId) {
+    pub(super) fn agent_has_pieces(&mut self, node: NodeId, release: usize) {
         let life = self.life(node);
-        let us = self.node(node).storing(self.release.bytes);
-        if let Some(ticket) = self.agent_of(life).and_then(|agent| agent.fetching.take()) {
-            self.after(life, us, Done::Work(Input::Imported { ticket }));
+        let us = self.node(node).storing(self.releases.get(release).bytes);
+        if let Some(ticket) = self.agent_of(life).and_then(|agent| take_of(&mut agent.fetching, release)) {
+            self.after(life, us, Done::Imported(release, ticket));
+        }
+    }
+
+    /// The app of a release runs; one that fails is never healthy.
+    fn app_starts(&mut self, node: NodeId, commit: Digest, release: usize) {
+        let Some(name) = app() else { return };
+        self.tell_agent(node, Input::App { name: name.clone(), commit, event: AppEvent::Running });
+        if self.decisions.fails[release] {
+            let event = AppEvent::Unhealthy { reason: "simulated".to_owned() };
+            self.tell_agent(node, Input::App { name, commit, event });
+        }
+    }
+
+    /// Nobody waits for that work any more; a peer that was to fetch for it only serves what it has.
+    fn cancel_work(&mut self, life: Life, ticket: Ticket) {
+        let Some(agent) = self.agent_of(life) else { return };
+        agent.judging = agent.judging.filter(|(judging, _)| *judging != ticket);
+        if let Some((_, release)) = agent.fetching.take_if(|(fetching, _)| *fetching == ticket) {
+            self.want_no_more(life.node, release);
         }
     }
 
@@ -298,6 +331,24 @@ impl World {
             certificate: ByteBuf::new(),
         }
     }
+}
+
+impl Agent {
+    /// The release that it judges or fetches.
+    fn waits_for(&self) -> Option<usize> {
+        self.judging.or(self.fetching).map(|(_, release)| release)
+    }
+}
+
+/// The ticket of work that waits for this release.
+fn take_of(waiting: &mut Option<(Ticket, usize)>, release: usize) -> Option<Ticket> {
+    waiting.take_if(|(_, of)| *of == release).map(|(ticket, _)| ticket)
+}
+
+/// The actions that a record knows of.
+fn actions(record: &Record) -> Vec<u64> {
+    let open = record.deployment.iter().map(|d| &d.wish).chain(&record.next).map(|wish| wish.action);
+    open.chain(record.ended.iter().map(|ended| ended.action)).collect()
 }
 
 /// The one app of a simulated device.

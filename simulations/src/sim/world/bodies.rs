@@ -51,28 +51,29 @@ impl World {
         match self.layers {
             Layers::Deployment if node == 0 => self.gateway_hears_announcement(),
             Layers::Deployment => self.agent_hears(node),
-            _ => self.want_manifest(node),
+            _ => self.want_manifest(node, 0),
         }
     }
 
     /// Begins to look for the manifest, unless it is there.
-    pub(super) fn want_manifest(&mut self, node: NodeId) {
-        let turn = self.turn(node);
+    pub(super) fn want_manifest(&mut self, node: NodeId, release: usize) {
+        let turn = self.turn(node, release);
         let central_at = self.now.after(NEIGHBOURS + TURN * turn.min(TURNS_MAX));
-        if self.node(node).has_manifest {
-            return self.manifest_is_here(node);
+        if self.node(node).held(release).manifest {
+            return self.manifest_is_here(node, release);
         }
         let life = self.life(node);
-        let Some(peer) = self.peer_of(life).filter(|peer| peer.manifest.is_none()) else { return };
-        peer.manifest = Some(Wanted { central_at, is_pulling: false });
-        self.look_for_manifest(life);
+        let Some(peer) = self.peer_of(life).filter(|peer| !peer.manifests.contains_key(&release)) else { return };
+        peer.manifests.insert(release, Wanted { central_at, is_pulling: false });
+        self.look_for_manifest(life, release);
     }
 
     /// How many neighbours that may ask central come before a node for the manifest.
-    fn turn(&self, node: NodeId) -> u64 {
+    fn turn(&self, node: NodeId, release: usize) -> u64 {
+        let manifest = self.releases.get(release).manifest;
         let rank = |n: NodeId| {
             let id = self.node(n).id.as_str();
-            Digest::of_parts(&[self.release.manifest.as_bytes(), id.as_bytes()])
+            Digest::of_parts(&[manifest.as_bytes(), id.as_bytes()])
         };
         let mine = rank(node);
         let neighbours = self.node(node).peer.iter().flat_map(|p| p.neighbours.keys());
@@ -80,43 +81,45 @@ impl World {
     }
 
     /// One round of questions.
-    pub(super) fn look_for_manifest(&mut self, life: Life) {
+    pub(super) fn look_for_manifest(&mut self, life: Life, release: usize) {
         let now = self.now;
-        let Some(wanted) = self.peer_of(life).and_then(|p| p.manifest).filter(|w| !w.is_pulling) else { return };
+        let wanted = self.peer_of(life).and_then(|p| p.manifests.get(&release)).copied();
+        let Some(wanted) = wanted.filter(|w| !w.is_pulling) else { return };
         let neighbours = self.node(life.node).peer.iter().flat_map(|p| p.neighbours.keys());
-        let has = |n: &NodeId| self.node(*n).is_on() && self.node(*n).has_manifest && self.reach(life.node, *n);
+        let has = |n: &NodeId| self.node(*n).serves(release) && self.reach(life.node, *n);
         let server = neighbours.copied().find(has);
-        self.queue.put(now.after(ROUND), Event::Round(life));
+        self.queue.put(now.after(ROUND), Event::Round(life, release));
         if let Some(server) = server {
-            self.set_pulling(life, true);
-            let (digest, from) = (self.release.manifest, self.node(server).id.clone());
-            return self.pull(life, &from, digest, self.release.manifest_len, Body::Manifest);
+            self.set_pulling(life, release, true);
+            let (manifest, from) = (self.releases.get(release), self.node(server).id.clone());
+            let (digest, length) = (manifest.manifest, manifest.manifest_len);
+            return self.pull(life, &from, digest, length, Body::Manifest(release));
         }
         if self.node(life.node).origin && now >= wanted.central_at {
-            self.set_pulling(life, true);
-            self.pull_manifest_from_central(life);
+            self.set_pulling(life, release, true);
+            self.pull_manifest_from_central(life, release);
         }
     }
 
-    fn set_pulling(&mut self, life: Life, to: bool) {
-        if let Some(wanted) = self.peer_of(life).and_then(|p| p.manifest.as_mut()) {
+    fn set_pulling(&mut self, life: Life, release: usize, to: bool) {
+        if let Some(wanted) = self.peer_of(life).and_then(|p| p.manifests.get_mut(&release)) {
             wanted.is_pulling = to;
         }
     }
 
-    fn pull_manifest_from_central(&mut self, life: Life) {
+    fn pull_manifest_from_central(&mut self, life: Life, release: usize) {
         let (now, trip) = (self.now, self.central_round_trip());
         self.figures.requests += 1;
         if !self.reaches_central(life.node) || self.origin_mood != OriginMood::Well {
-            if let Some(wanted) = self.peer_of(life).and_then(|p| p.manifest.as_mut()) {
+            if let Some(wanted) = self.peer_of(life).and_then(|p| p.manifests.get_mut(&release)) {
                 wanted.central_at = now.after(CENTRAL_RETRY);
             }
-            return self.set_pulling(life, false);
+            return self.set_pulling(life, release, false);
         }
-        let on_wire = self.site.on_wire(self.release.manifest_len + REQUEST_LEN);
+        let on_wire = self.site.on_wire(self.releases.get(release).manifest_len + REQUEST_LEN);
         let way = self.way_from_central(life.node);
         self.flows.start(way, on_wire, self.moving.next(), now);
-        self.moving.put(Moving::Body { client: life, from: None, what: Body::Manifest, later: 3 * trip });
+        self.moving.put(Moving::Body { client: life, from: None, what: Body::Manifest(release), later: 3 * trip });
     }
 
     /// Pulls a body from a neighbour.
@@ -146,16 +149,16 @@ impl World {
         let has = from.is_none_or(|server| {
             let of = self.node(server);
             let body = || of.peer.as_ref().is_some_and(|p| p.bodies.contains(&digest));
-            let held = if what == Body::Manifest { of.has_manifest && of.is_on() } else { body() };
+            let held = if let Body::Manifest(release) = what { of.serves(release) } else { body() };
             held && self.reach(node, server)
         });
-        self.trace.note(self.now, "pulled", &[u64::from(node), what as u64, u64::from(has)]);
+        self.trace.note(self.now, "pulled", &[u64::from(node), what.print(), u64::from(has)]);
         match what {
-            Body::Manifest if has => {
-                self.nodes[node as usize].has_manifest = true;
-                self.manifest_is_here(node);
+            Body::Manifest(release) if has => {
+                self.nodes[node as usize].held_mut(release).manifest = true;
+                self.manifest_is_here(node, release);
             }
-            Body::Manifest => self.set_pulling(client, false),
+            Body::Manifest(release) => self.set_pulling(client, release, false),
             Body::Announcement => {
                 let hint = self.announcements.get(&digest).map(|a| a.hint).filter(|_| has);
                 if let (Some(_), Some(peer)) = (hint, self.peer_of(client)) {
@@ -178,14 +181,14 @@ impl World {
         other.is_none_or(|other| self.reach(node, other) && self.node(other).is_on())
     }
 
-    fn manifest_is_here(&mut self, node: NodeId) {
+    fn manifest_is_here(&mut self, node: NodeId, release: usize) {
         if let Some(peer) = &mut self.nodes[node as usize].peer {
-            peer.manifest = None;
+            peer.manifests.remove(&release);
         }
         if self.layers < Layers::Deployment {
-            return self.want(node);
+            return self.want(node, release);
         }
-        self.help(node);
-        self.agent_has_manifest(node);
+        self.help(node, release);
+        self.agent_has_manifest(node, release);
     }
 }

@@ -10,6 +10,7 @@ use crate::sim::observe::Observation;
 use crate::sim::release::{PARALLEL_MAX, REQUEST_LEN};
 use crate::sim::scenario::OriginMood;
 use fullmetal_proto::swarm::{Failure, TransferId};
+use std::ops::Range;
 
 /// Round trips of a new connection before its first request: TCP and TLS 1.3.
 const CONNECT_TRIPS: u64 = 2;
@@ -17,18 +18,20 @@ const CONNECT_TRIPS: u64 = 2;
 const CONNECT_MAX: u64 = 10_000_000;
 
 impl World {
-    /// A fetcher asks for pieces.
-    pub(super) fn ask_central(&mut self, client: Life, transfer: TransferId, first: u32, count: u32) {
+    /// A fetcher asks for pieces of a release, named by their places in that.
+    pub(super) fn ask_central(&mut self, client: Life, transfer: TransferId, release: usize, places: Range<u32>) {
         let fetching = Fetching { client, transfer };
         let node = client.node;
-        let pieces: Vec<u32> = (first..first + count).collect();
-        self.trace.note(self.now, "central", &[u64::from(node), u64::from(first), u64::from(count)]);
-        self.observe(Observation::AskedCentral { node, pieces: pieces.clone() });
-        let mut run = CentralRun { one_request: self.release.objects.is_empty(), ..CentralRun::default() };
+        let (first, count) = (places.start, places.len() as u64);
+        let pieces: Vec<u32> = places.map(|place| self.releases.number(release, place)).collect();
+        self.trace.note(self.now, "central", &[u64::from(node), u64::from(first), count]);
+        self.observe(Observation::AskedCentral { node, release, pieces: pieces.clone() });
+        let framed = self.releases.is_framed();
+        let mut run = CentralRun { one_request: framed, ..CentralRun::default() };
         for piece in pieces {
-            let units: Vec<u64> = match self.release.objects.get(piece as usize) {
-                Some(objects) => objects.clone(),
-                None => vec![self.release.length(piece)],
+            let units: Vec<u64> = match self.releases.objects(piece) {
+                Some(objects) => objects.to_vec(),
+                None => vec![self.releases.length(piece)],
             };
             run.open.insert(piece, units.len() as u32);
             if self.node(node).cache.get(piece) {
@@ -38,8 +41,8 @@ impl World {
             }
         }
         let units = run.units.len();
-        self.begin_fetch(fetching, From::Central(run));
-        let parallel = if self.release.objects.is_empty() { 1 } else { PARALLEL_MAX };
+        self.begin_fetch(fetching, release, From::Central(run));
+        let parallel = if framed { 1 } else { PARALLEL_MAX };
         (0..parallel.min(units)).for_each(|_| self.request(fetching));
     }
 

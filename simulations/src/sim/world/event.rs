@@ -36,8 +36,8 @@ pub enum Event {
     PowerOn(NodeId),
     /// A second is over: what lasts is looked at.
     Second,
-    /// The release is decided on.
-    Decided,
+    /// A release is decided on.
+    Decided(usize),
     /// Something of a scenario's list happens, to its how manieth target.
     Happens(usize, usize),
     /// Something that lasts for a time ends.
@@ -88,8 +88,8 @@ pub enum Event {
     GatewayWake(Life),
     /// See [`Event::GatewayWake`].
     GatewayDone(Life, Box<super::gateway::Done>),
-    /// A manifest is looked for once more.
-    Round(Life),
+    /// A release's manifest is looked for once more.
+    Round(Life, usize),
 }
 
 /// Which core a pulled body is for.
@@ -97,10 +97,21 @@ pub enum Event {
 pub enum Body {
     /// An announcement.
     Announcement,
-    /// The manifest.
-    Manifest,
+    /// The manifest of a release.
+    Manifest(usize),
     /// A report or receipt.
     Carried,
+}
+
+impl Body {
+    /// What tells it from others, for the trace.
+    pub fn print(self) -> u64 {
+        match self {
+            Body::Announcement => 0,
+            Body::Manifest(_) => 1,
+            Body::Carried => 2,
+        }
+    }
 }
 
 /// A message on a control stream.

@@ -25,23 +25,31 @@ impl World {
     }
 
     /// Takes note of a new transfer.
-    pub(super) fn begin_fetch(&mut self, fetching: Fetching, from: From) {
+    pub(super) fn begin_fetch(&mut self, fetching: Fetching, release: usize, from: From) {
         let now = self.now;
         let Some(peer) = self.peer_of(fetching.client) else { return };
-        let fetch = Fetch { from, pace_at: now, pace_moved: 0, told: 0, moved_before: 0 };
+        let fetch = Fetch { release, from, pace_at: now, pace_moved: 0, told: 0, moved_before: 0 };
         peer.fetches.insert(fetching.transfer, fetch);
         self.queue.put(now.after(LOOK), Event::Look(fetching));
     }
 
-    pub(super) fn ask_neighbour(&mut self, client: Life, transfer: TransferId, piece: u32, peer: &DeviceId) {
+    /// Asks a neighbour for a piece of a release, named by its place in that.
+    pub(super) fn ask_neighbour(
+        &mut self,
+        client: Life,
+        transfer: TransferId,
+        (release, place): (usize, u32),
+        peer: &DeviceId,
+    ) {
+        let piece = self.releases.number(release, place);
         let fetching = Fetching { client, transfer };
         let Some(server) = self.index(peer) else { return };
         self.trace.note(self.now, "ask", &[u64::from(client.node), u64::from(server), u64::from(piece)]);
         if self.node(client.node).cache.get(piece) {
-            self.begin_fetch(fetching, From::Neighbour { server, piece, stage: Stage::Arrived });
+            self.begin_fetch(fetching, release, From::Neighbour { server, piece, stage: Stage::Arrived });
             return self.queue.put(self.now, Event::Stored { fetching, piece, good: true });
         }
-        self.begin_fetch(fetching, From::Neighbour { server, piece, stage: Stage::Asked });
+        self.begin_fetch(fetching, release, From::Neighbour { server, piece, stage: Stage::Asked });
         let neighbour = self.node(client.node).peer.as_ref().and_then(|p| p.neighbours.get(&server));
         // No stream overtakes the handshake.
         let Some(not_before) = neighbour.map(|n| n.arrives_after) else {
@@ -55,8 +63,12 @@ impl World {
 
     /// Central or a neighbour says no, or the transfer broke.
     pub(super) fn ended(&mut self, fetching: Fetching, why: Failure) {
+        let from_neighbour = self.fetch(fetching).is_some_and(|fetch| matches!(fetch.from, From::Neighbour { .. }));
         if self.drop_fetch(fetching, true) {
             let node = fetching.client.node;
+            if from_neighbour {
+                self.observe(Observation::NeighbourFailed { node });
+            }
             self.trace.note(self.now, "failed", &[u64::from(node), fetching.transfer.0, why as u64]);
             self.tell_swarm(node, Input::Failed { transfer: fetching.transfer, why });
         }
@@ -73,6 +85,7 @@ impl World {
         let Some(fetch) = self.peer_of(fetching.client).and_then(|p| p.fetches.remove(&fetching.transfer)) else {
             return false;
         };
+        let release = fetch.release;
         match fetch.from {
             From::Neighbour { server, stage, .. } => {
                 if let Stage::Flows(flow) = stage {
@@ -87,7 +100,7 @@ impl World {
                     self.end_flow(*flow);
                 }
                 let pieces: Vec<u32> = run.open.keys().copied().collect();
-                self.observe(Observation::LeftToCentral { node, pieces });
+                self.observe(Observation::LeftToCentral { node, release, pieces });
             }
         }
         true
@@ -96,7 +109,7 @@ impl World {
     /// All bytes of a piece are there: it is hashed and stored.
     pub(super) fn arrived(&mut self, fetching: Fetching, piece: u32, good: bool) {
         let node = fetching.client.node;
-        let at = self.now.after(self.node(node).storing(self.release.length(piece)));
+        let at = self.now.after(self.node(node).storing(self.releases.length(piece)));
         self.queue.put(at, Event::Stored { fetching, piece, good });
     }
 
@@ -104,12 +117,14 @@ impl World {
     pub(super) fn stored(&mut self, fetching: Fetching, piece: u32, good: bool) {
         let node = fetching.client.node;
         let transfer = fetching.transfer;
-        let Some(from_central) = self.fetch(fetching).map(|f| matches!(f.from, From::Central(_))) else { return };
+        let fetch = self.fetch(fetching).map(|f| (f.release, matches!(f.from, From::Central(_))));
+        let Some((release, from_central)) = fetch else { return };
+        let Some(place) = self.releases.place(release, piece) else { return };
         self.trace.note(self.now, "stored", &[u64::from(node), u64::from(piece), u64::from(good)]);
         if !good {
-            self.figures.wasted += self.release.length(piece);
+            self.figures.wasted += self.releases.length(piece);
             self.drop_fetch(fetching, false);
-            return self.tell_swarm(node, Input::Corrupt { transfer, piece });
+            return self.tell_swarm(node, Input::Corrupt { transfer, piece: place });
         }
         let is_last = match self.fetch(fetching).map(|f| &mut f.from) {
             None | Some(From::Neighbour { .. }) => true,
@@ -123,7 +138,7 @@ impl World {
         }
         self.keep(node, piece);
         self.observe(Observation::Stored { node, piece, from_central });
-        self.tell_swarm(node, Input::Verified { transfer, piece });
+        self.tell_swarm(node, Input::Verified { transfer, piece: place });
     }
 
     /// A verified piece gets its name in the cache; a power cut may still take it for a while.
@@ -136,10 +151,10 @@ impl World {
                 of.unsynced.pop_front();
             }
             if of.group.is_some() && of.manner == Manner::Honest {
-                self.figures.gained += self.release.length(piece);
+                self.figures.gained += self.releases.length(piece);
             }
         } else {
-            self.figures.wasted += self.release.length(piece);
+            self.figures.wasted += self.releases.length(piece);
         }
     }
 
@@ -187,11 +202,11 @@ impl World {
 
     /// A power cut: names that were not synced are gone, unless the disk was lucky.
     pub(super) fn lose_unsynced(&mut self, node: NodeId) {
-        let (now, release) = (self.now, &self.release);
+        let (now, releases) = (self.now, &self.releases);
         let of = &mut self.nodes[node as usize];
         for (at, piece) in std::mem::take(&mut of.unsynced) {
             if now.since(at) <= SYNC && self.draws.power.chance(500_000) && of.cache.clear(piece) {
-                self.figures.gained = self.figures.gained.saturating_sub(release.length(piece));
+                self.figures.gained = self.figures.gained.saturating_sub(releases.length(piece));
             }
         }
     }

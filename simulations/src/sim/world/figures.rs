@@ -1,8 +1,6 @@
 //! What is counted while a world runs.
 
-use crate::sim::engine::Moment;
-
-/// Counters of a run; they only rise, but for [`Figures::gained`] and [`Figures::done`], which power cuts lower.
+/// Counters of a run; they only rise, but for [`Figures::gained`], which power cuts lower.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// Requests to central.
@@ -21,20 +19,6 @@ pub struct Figures {
     pub bans: u64,
     /// Bytes that honest devices have of what they need, together.
     pub gained: u64,
-    /// How many honest devices have everything.
-    pub done: usize,
-    /// When the newest of them did.
-    pub done_at: Moment,
     /// Events that were handled.
     pub events: u64,
-}
-
-impl Figures {
-    /// One more device has everything.
-    pub fn completed(&mut self, now: Moment, honest: bool) {
-        if honest {
-            self.done += 1;
-            self.done_at = now;
-        }
-    }
 }

@@ -23,11 +23,14 @@ impl World {
                 self.plan_power_on(node, group.on.from + on.below(group.on.over.max(1)));
             }
         }
+        self.take_note_of_decisions(scenario);
         self.plan_happenings();
         self.queue.put(Moment(SECOND), Event::Second);
         if self.layers >= Layers::Announcement {
-            self.pending += 1;
-            self.queue.put(Moment(scenario.release.announced), Event::Decided);
+            for (release, decision) in scenario.decisions().enumerate() {
+                self.pending += 1;
+                self.queue.put(Moment(decision.announced), Event::Decided(release));
+            }
         }
     }
 
@@ -41,14 +44,12 @@ impl World {
         // The scenario's reader has checked that such names are device ids.
         let Ok(id) = name.parse::<DeviceId>() else { return };
         let links = (self.flows.link(group.port), self.flows.link(group.port), cell);
-        let cache = self.release.share(group.has, has);
+        let cache = self.releases.share(group.has, has);
         let mut node = Node::new(id.clone(), group, links, cache);
         node.group = index;
         node.hall = self.site.halls.iter().position(|hall| *hall == group.hall).unwrap_or(0);
         if index.is_some() && group.manner == Manner::Honest {
-            self.needed += self.release.bytes;
-            self.figures.gained += self.release.length_of(&node.cache);
-            self.honest += 1;
+            self.figures.gained += self.releases.length_of(&node.cache);
         }
         self.ids.insert(id, self.nodes.len() as NodeId);
         self.nodes.push(node);

@@ -1,18 +1,19 @@
-//! Drives the gateway's core: one decision for all devices, announcements, reports, receipts.
+//! Drives the gateway's core: decisions, cancels, announcements, reports, receipts.
 //!
 //! Signing is left out; what a disk has to sync takes time. A gateway that dies loses what was not synced.
 
-use super::agent::Journal;
-use super::event::{Event, Life};
+use super::event::{Event, Life, NodeId};
 use super::{Announced, World};
 use crate::sim::engine::Moment;
 use crate::sim::observe::Observation;
 use fullmetal_proto::announce::carried::{Client, Input as Carried};
 use fullmetal_proto::dispatch::{Config, Dispatch, Effect, Input, NOBODY, Newest, PartWish, State, Targets, Wish};
 use fullmetal_proto::wire::gossip::Hint;
-use fullmetal_proto::wire::{Announcement, BlobRef, Bundle, Mode, Part, PartKind, Report, StartOptions, cbor};
+use fullmetal_proto::wire::{
+    Announcement, BlobRef, Bundle, Mode, Part, PartKind, Report, ReportState, StartOptions, cbor, open,
+};
 use fullmetal_proto::{DeviceId, Digest, FleetId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Microseconds between two tellings of who was heard (`clients::HEARD_MS`).
@@ -29,10 +30,10 @@ pub struct Gateway {
     wake: Option<Moment>,
     state: State,
     spool: BTreeMap<(DeviceId, u64), Report>,
-    /// The one decision was taken.
-    decided: bool,
-    /// For each device and action, how many different terminal reports were handed on.
-    pub ends: BTreeMap<(DeviceId, u64), u64>,
+    /// The releases of bundles that were announced.
+    bundles: BTreeMap<Digest, usize>,
+    /// For each device and action, the first terminal report that was handed on: its counter, and how it ended.
+    ends: BTreeMap<(DeviceId, u64), (u64, ReportState)>,
 }
 
 /// Work of the gateway that is done.
@@ -66,9 +67,7 @@ impl World {
         self.tell_gateway(Input::Connected);
         self.gateway_hears_announcement();
         self.gateway_after(1_000_000, Done::Heard);
-        if self.dispatch.decided {
-            self.decide();
-        }
+        self.repeat_decisions();
     }
 
     /// The gateway dies with its peer.
@@ -76,14 +75,65 @@ impl World {
         self.dispatch.core = None;
     }
 
-    /// The release is decided on, for all devices.
-    pub(super) fn decide(&mut self) {
-        self.dispatch.decided = true;
-        let (Ok(ref_name), commit) = ("apps/app/x86_64".parse(), Some(self.release.commit())) else { return };
+    /// The deployment server is asked again: what it wants and the gateway does not know of, as after a crash.
+    fn repeat_decisions(&mut self) {
+        let taken: Vec<usize> = self.decisions.taken.iter().copied().collect();
+        taken.into_iter().for_each(|release| self.decide(release));
+        let cancelled: Vec<(usize, NodeId)> = self.decisions.cancelled.iter().copied().collect();
+        cancelled.into_iter().for_each(|(release, node)| self.withdraw(release, node));
+    }
+
+    /// A release is decided on. Where single devices are cancelled, each has an action of its own, as Hawkbit's have.
+    pub(super) fn decide(&mut self, release: usize) {
+        self.decisions.taken.insert(release);
+        // A server has one action for a device: the newest takes the place of those before.
+        let cancelled = &self.decisions.cancelled;
+        let newest = |node: &NodeId| self.newest_for(*node) == Some(release);
+        let whom = (1..self.len()).filter(|node| newest(node) && !cancelled.contains(&(release, *node)));
+        let named = |node: NodeId| self.node(node).id.clone();
+        let wishes: Vec<(u64, Targets)> = if self.is_single() {
+            whom.map(|node| (self.action(release, node), Targets::Named([named(node)].into()))).collect()
+        } else {
+            let whom: BTreeSet<DeviceId> = whom.map(named).collect();
+            let all = whom.len() == self.nodes.len() - 1;
+            let targets = if all { Targets::All } else { Targets::Named(whom) };
+            vec![(self.action(release, 0), targets)]
+        };
+        let (Ok(ref_name), commit) = ("apps/app/x86_64".parse(), Some(self.releases.get(release).commit())) else {
+            return;
+        };
         let part = PartWish { ref_name, commit, name: None, version: None, start: StartOptions::default() };
-        let wish =
-            Wish { action: Some(1), targets: Targets::All, mode: Mode::Now, valid_until: None, parts: vec![part] };
-        self.tell_gateway(Input::Request { ticket: NOBODY, wish });
+        let known = |action: &u64| self.dispatch.core.as_ref().is_some_and(|c| c.state().actions.contains_key(action));
+        let new: Vec<(u64, Targets)> = wishes.into_iter().filter(|(action, _)| !known(action)).collect();
+        for (action, targets) in new {
+            let parts = vec![part.clone()];
+            let wish = Wish { action: Some(action), targets, mode: Mode::Now, valid_until: None, parts };
+            self.tell_gateway(Input::Request { ticket: NOBODY, wish });
+        }
+    }
+
+    /// The deployment server takes back what was last decided for these. A gateway that is away hears of it later.
+    pub(super) fn cancel(&mut self, nodes: &[NodeId]) {
+        for node in nodes {
+            let newest = self.newest_for(*node);
+            if let Some(release) = newest.filter(|release| self.decisions.cancelled.insert((*release, *node))) {
+                self.withdraw(release, *node);
+            }
+        }
+    }
+
+    /// What the gateway was not told of it need not take back (`steering::cancel`).
+    fn withdraw(&mut self, release: usize, node: NodeId) {
+        let action = self.action(release, node);
+        let known = self.dispatch.core.as_ref().and_then(|core| core.state().actions.get(&action));
+        if known.is_some_and(|action| !action.phase.is_over()) {
+            self.tell_gateway(Input::Withdraw { ticket: NOBODY, action });
+        }
+    }
+
+    /// The release of a bundle that was announced.
+    pub(super) fn release_of_bundle(&self, bundle: &Digest) -> Option<usize> {
+        self.dispatch.bundles.get(bundle).copied()
     }
 
     /// Hands the core an input and does what it wants done.
@@ -119,7 +169,7 @@ impl World {
         match effect {
             Effect::Persist { seq, state } => self.gateway_after(2 * sync, Done::Written(seq, state)),
             Effect::Announce(announcement) => self.announce_at_gateway(*announcement),
-            Effect::Help(_) => self.want_manifest(0),
+            Effect::Help(parts) => self.help_at_gateway(&parts),
             Effect::Resolve { action, parts } => {
                 let us = RESOLVE_TRIPS * self.central_round_trip();
                 let bundle = Box::new(self.bundle(&parts));
@@ -133,7 +183,8 @@ impl World {
             Effect::Feedback(report) => {
                 let (device, counter) = (report.device.clone(), report.counter);
                 if report.state.is_terminal() {
-                    let first = *self.dispatch.ends.entry((device.clone(), report.action)).or_insert(counter);
+                    let end = self.dispatch.ends.entry((device.clone(), report.action));
+                    let (first, _) = *end.or_insert((counter, report.state));
                     let action = report.action;
                     self.observe(Observation::Delivered { device: device.clone(), action, counter, first });
                 }
@@ -170,6 +221,7 @@ impl World {
                 let now = self.now.timestamp();
                 let heard = self.node(0).peer.as_ref().map(|p| p.liveness.heard(now)).unwrap_or_default();
                 self.tell_gateway(Input::Heard(heard));
+                self.repeat_decisions();
                 self.gateway_after(HEARD, Done::Heard);
             }
         }
@@ -192,6 +244,13 @@ impl World {
     }
 
     fn announce_at_gateway(&mut self, announcement: Announcement) {
+        for bytes in &announcement.bundles {
+            let bundle = open::<Bundle>(bytes).ok();
+            let commit = bundle.and_then(|bundle| bundle.document.parts.first().map(|part| part.commit));
+            if let Some(release) = commit.and_then(|commit| self.releases.with_commit(&commit)) {
+                self.dispatch.bundles.insert(Digest::of(bytes), release);
+            }
+        }
         let body = cbor::to_vec(&announcement);
         let (digest, length) = (Digest::of(&body), (body.len() + ENVELOPE_LEN) as u32);
         let hint = Hint { epoch: announcement.epoch, counter: announcement.counter, digest, length };
@@ -199,10 +258,18 @@ impl World {
         self.announce(0, Announced { hint, announcement: Some(Arc::new(announcement)) });
     }
 
+    /// The peer of the gateway helps with these and no others.
+    fn help_at_gateway(&mut self, parts: &[Part]) {
+        let wanted: BTreeSet<usize> = parts.iter().filter_map(|part| self.releases.with_commit(&part.commit)).collect();
+        self.retain(0, &wanted);
+        wanted.into_iter().for_each(|release| self.want_manifest(0, release));
+    }
+
     fn bundle(&self, parts: &[PartWish]) -> Bundle {
-        let manifest = BlobRef { sha256: self.release.manifest, length: self.release.manifest_len, chunks: Vec::new() };
         let part = |wish: &PartWish| {
             let commit = wish.commit.unwrap_or_default();
+            let release = self.releases.get(self.releases.with_commit(&commit)?);
+            let manifest = BlobRef { sha256: release.manifest, length: release.manifest_len, chunks: Vec::new() };
             Some(Part {
                 kind: PartKind::App,
                 name: "app".parse().ok()?,
@@ -222,13 +289,13 @@ impl World {
         Bundle { parts: parts.iter().filter_map(part).collect() }
     }
 
-    /// Whether each of these devices has its terminal report at the gateway.
-    pub fn all_reported<'a>(&self, mut devices: impl Iterator<Item = &'a DeviceId>) -> bool {
-        devices.all(|device| self.dispatch.ends.contains_key(&(device.clone(), 1)))
+    /// How many actions of devices ended so, as the gateway was told.
+    pub fn ends(&self, state: ReportState) -> usize {
+        self.dispatch.ends.values().filter(|(_, end)| *end == state).count()
     }
 
-    /// What an agent's disk has.
-    pub fn journal(&self, node: super::NodeId) -> &Journal {
-        &self.node(node).journal
+    /// Whether the gateway has handed on the terminal report of a device about an action.
+    pub fn has_end(&self, device: &DeviceId, action: u64) -> bool {
+        self.dispatch.ends.contains_key(&(device.clone(), action))
     }
 }

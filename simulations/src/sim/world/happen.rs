@@ -68,8 +68,9 @@ impl World {
             Action::Partition(_) => self.divide(&targets),
             Action::Slow(_, rate) => targets.iter().for_each(|node| self.set_port(*node, *rate)),
             Action::Lie(_, manner) => targets.iter().for_each(|node| self.nodes[*node as usize].manner = *manner),
+            Action::Cancel(_) => self.cancel(&targets),
             Action::Origin(mood) => self.set_mood(*mood),
-            Action::Uplink(rate) => self.flows.set_capacity(self.site.uplink, *rate, self.now),
+            Action::Uplink(rate) => self.set_uplink(*rate),
         }
         if let Some(us) = lasting {
             self.pending += 1;
@@ -91,12 +92,14 @@ impl World {
             Action::Lie(..) => {
                 targets.iter().for_each(|node| self.nodes[*node as usize].manner = self.manner_of(*node))
             }
+            // What is cancelled stays cancelled.
+            Action::Cancel(_) => {}
             Action::Origin(_) => self.set_mood(OriginMood::Well),
-            Action::Uplink(_) => self.flows.set_capacity(self.site.uplink, self.site.uplink_rate(), self.now),
+            Action::Uplink(_) => self.set_uplink(self.site.uplink_rate()),
         }
     }
 
-    fn resolve(&mut self, targets: &Targets) -> Vec<NodeId> {
+    pub(super) fn resolve(&mut self, targets: &Targets) -> Vec<NodeId> {
         let group_of = |group: usize| self.first_of[group]..self.first_of[group] + self.groups[group].devices as NodeId;
         let devices = 1..self.nodes.len() as NodeId;
         match targets {
@@ -168,9 +171,16 @@ impl World {
         let (up, down) = (self.node(node).up, self.node(node).down);
         self.flows.set_capacity(up, rate, self.now);
         self.flows.set_capacity(down, rate, self.now);
+        self.nodes[node as usize].is_slow = rate < self.port_of(node);
+    }
+
+    fn set_uplink(&mut self, rate: u64) {
+        self.observe(Observation::CentralChanged);
+        self.flows.set_capacity(self.site.uplink, rate, self.now);
     }
 
     fn set_mood(&mut self, mood: OriginMood) {
+        self.observe(Observation::CentralChanged);
         self.origin_mood = mood;
         let rate = if mood == OriginMood::Stalled { 0 } else { super::site::CENTRAL_RATE };
         self.flows.set_capacity(self.site.central, rate, self.now);

@@ -5,6 +5,7 @@ mod bodies;
 mod carrier;
 mod central;
 mod control;
+mod decisions;
 mod event;
 mod fetch;
 mod figures;
@@ -28,7 +29,7 @@ use super::checkers::{Checkers, Violation};
 use super::engine::{Moment, Queue, Random, Trace};
 use super::flows::Flows;
 use super::observe::Observation;
-use super::release::Release;
+use super::release::Releases;
 use super::scenario::{Group, Happening, Layers, OriginMood, Scenario};
 use event::{Body, Event, Fetching, Life};
 use fullmetal_proto::wire::Announcement;
@@ -100,7 +101,8 @@ pub struct World {
     flows: Flows,
     trace: Trace,
     draws: Draws,
-    release: Arc<Release>,
+    releases: Arc<Releases>,
+    decisions: decisions::Decisions,
     site: Site,
     nodes: Vec<Node>,
     groups: Vec<Group>,
@@ -124,9 +126,8 @@ pub struct World {
     pending: usize,
     targets: BTreeMap<usize, Vec<NodeId>>,
     parts: u32,
-    /// Bytes that all honest devices need together.
+    /// Bytes that all honest devices need together, of all releases that are for them.
     needed: u64,
-    honest: usize,
     /// Whether the core of who was heard runs.
     hears: bool,
     figures: Figures,
@@ -135,7 +136,7 @@ pub struct World {
 
 impl World {
     /// The site of a scenario before anything is switched on.
-    pub fn new(scenario: &Scenario, release: Release, seed: u64, trace: Trace, checkers: Checkers) -> Self {
+    pub fn new(scenario: &Scenario, releases: Releases, seed: u64, trace: Trace, checkers: Checkers) -> Self {
         let mut flows = Flows::default();
         let site = Site::new(scenario, &mut flows, seed);
         let draw = |purpose| Random::new(seed, purpose);
@@ -149,7 +150,8 @@ impl World {
             flows,
             trace,
             draws,
-            release: Arc::new(release),
+            releases: Arc::new(releases),
+            decisions: decisions::Decisions::default(),
             site,
             nodes: Vec::new(),
             groups: scenario.groups.clone(),
@@ -171,7 +173,6 @@ impl World {
             targets: BTreeMap::new(),
             parts: 0,
             needed: 0,
-            honest: 0,
             hears: scenario.layers >= Layers::Deployment,
             figures: Figures::default(),
             checkers,
@@ -204,12 +205,8 @@ impl World {
     }
 
     fn is_over(&self) -> bool {
-        if self.pending > 0 || !self.waiting.is_empty() || self.figures.done == 0 {
-            return false;
-        }
-        // Cheap first: as many as there are have come to have everything.
-        let lacking = self.figures.done < self.honest;
-        (!lacking || self.lacking().next().is_none()) && (self.layers < Layers::Deployment || self.reported())
+        let planned = self.pending > 0 || !self.waiting.is_empty();
+        !planned && self.lacking().next().is_none() && (self.layers < Layers::Deployment || self.reported())
     }
 
     /// Flows first: what has arrived by now is there before anything else happens.
@@ -230,7 +227,7 @@ impl World {
                 self.observe(Observation::Second);
                 self.queue.put(self.now.after(SECOND), Event::Second);
             }
-            Event::Decided => self.decided(),
+            Event::Decided(release) => self.decided(release),
             Event::Happens(index, step) => self.happens(index, step),
             Event::Undone(action, targets) => self.undone(&action, &targets),
             Event::Wake(life) => self.wake(life),
@@ -256,7 +253,7 @@ impl World {
             Event::AgentDone(life, done) => self.agent_done(life, *done),
             Event::GatewayWake(life) => self.gateway_wake(life),
             Event::GatewayDone(life, done) => self.gateway_done(life, *done),
-            Event::Round(life) => self.look_for_manifest(life),
+            Event::Round(life, release) => self.look_for_manifest(life, release),
         }
     }
 
@@ -274,13 +271,13 @@ impl World {
     }
 
     /// A decision is made; without a gateway's core, its announcement is there at once, or when the gateway is.
-    fn decided(&mut self) {
+    fn decided(&mut self, release: usize) {
         if self.layers == Layers::Announcement && !self.node(0).is_on() {
-            return self.queue.put(self.now.after(SECOND), Event::Decided);
+            return self.queue.put(self.now.after(SECOND), Event::Decided(release));
         }
         self.pending -= 1;
         if self.layers == Layers::Deployment {
-            return self.decide();
+            return self.decide(release);
         }
         let text = format!("announcement {}", self.announcements.len());
         let length = (400 + 60 * self.nodes.len()) as u32;

@@ -1,6 +1,7 @@
 //! One device: what its disk holds, and its peer while it runs.
 
 use super::agent::{Agent, Journal};
+use super::decisions::Held;
 use super::event::{Fetching, NodeId};
 use crate::sim::engine::Moment;
 use crate::sim::flows::{FlowId, LinkId};
@@ -31,6 +32,8 @@ pub struct Node {
     pub manner: Manner,
     /// Who is in the same part of a divided network.
     pub part: u32,
+    /// Its port is slower than the scenario has it.
+    pub is_slow: bool,
     /// Its port toward the switch, from the switch, and its radio cell.
     pub up: LinkId,
     /// See [`Node::up`].
@@ -45,8 +48,8 @@ pub struct Node {
     pub cache: Bitmap,
     /// Those of them whose names are not synced yet, and since when.
     pub unsynced: VecDeque<(Moment, u32)>,
-    /// Whether the manifest is in its cache.
-    pub has_manifest: bool,
+    /// What it has of each release.
+    pub held: BTreeMap<usize, Held>,
     /// Newest announcement in its cache.
     pub announcement: Option<Digest>,
     /// Members that it has written down.
@@ -61,10 +64,8 @@ pub struct Node {
     pub life: u32,
     /// Its peer, while that runs.
     pub peer: Option<Box<Peer>>,
-    /// Whether its peer was told to get the release and lacks some of it.
-    pub needs: bool,
-    /// When it first had all that it needs.
-    pub done_at: Option<Moment>,
+    /// The release that its peer was told to get, and of which it lacks some.
+    pub needs: Option<usize>,
 }
 
 /// A running peer: the cores, and what its adapters know.
@@ -94,8 +95,8 @@ pub struct Peer {
     pub bodies: BTreeSet<Digest>,
     /// It has a connection to central.
     pub knows_central: bool,
-    /// The manifest, while it is looked for.
-    pub manifest: Option<super::bodies::Wanted>,
+    /// Manifests that are looked for, by release.
+    pub manifests: BTreeMap<usize, super::bodies::Wanted>,
 }
 
 /// An open connection, as one side sees it.
@@ -120,6 +121,8 @@ pub struct Neighbour {
 /// A transfer, as its client sees it.
 #[derive(Debug)]
 pub struct Fetch {
+    /// As a piece of which release it is fetched.
+    pub release: usize,
     /// Where it comes from.
     pub from: From,
     /// When the present window of [`Fetch::pace_moved`] began.
@@ -200,6 +203,7 @@ impl Node {
             weight: group.weight,
             manner: group.manner,
             part: 0,
+            is_slow: false,
             up,
             down,
             cell,
@@ -207,7 +211,7 @@ impl Node {
             sync: group.sync,
             cache,
             unsynced: VecDeque::new(),
-            has_manifest: false,
+            held: BTreeMap::new(),
             announcement: None,
             remembered: Vec::new(),
             journal: Journal::default(),
@@ -215,8 +219,7 @@ impl Node {
             carries: BTreeMap::new(),
             life: 0,
             peer: None,
-            needs: false,
-            done_at: None,
+            needs: None,
         }
     }
 

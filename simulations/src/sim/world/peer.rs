@@ -10,6 +10,7 @@ use crate::sim::observe::Observation;
 use fullmetal_proto::announce::{carried, liveness, newest};
 use fullmetal_proto::swarm::{Effect, Input, limits};
 use fullmetal_proto::{Bitmap, Timestamp, membership};
+use std::collections::BTreeSet;
 
 impl World {
     /// The peer of a life, while that lasts.
@@ -123,8 +124,16 @@ impl World {
     fn act(&mut self, life: Life, effect: Effect) {
         let node = life.node;
         match effect {
-            Effect::FetchFromPeer { transfer, piece, peer, .. } => self.ask_neighbour(life, transfer, piece, &peer),
-            Effect::FetchFromOrigin { transfer, first, count, .. } => self.ask_central(life, transfer, first, count),
+            Effect::FetchFromPeer { transfer, manifest, piece, peer } => {
+                if let Some(release) = self.releases.with_manifest(&manifest) {
+                    self.ask_neighbour(life, transfer, (release, piece), &peer);
+                }
+            }
+            Effect::FetchFromOrigin { transfer, manifest, first, count } => {
+                if let Some(release) = self.releases.with_manifest(&manifest) {
+                    self.ask_central(life, transfer, release, first..first + count);
+                }
+            }
             Effect::Abort { transfer } => self.abort(life, transfer),
             Effect::Send { peer, update } => {
                 if let Some(to) = self.index(&peer) {
@@ -140,55 +149,82 @@ impl World {
                 }
             }
             Effect::Have { .. } => {}
-            Effect::Complete { .. } => self.complete(node),
+            Effect::Complete { manifest } => {
+                if let Some(release) = self.releases.with_manifest(&manifest) {
+                    self.complete(node, release);
+                }
+            }
         }
     }
 
-    /// Serves what it has of the release, if it has the manifest, and helps others to the rest.
-    pub(super) fn help(&mut self, node: NodeId) {
-        if self.node(node).has_manifest {
-            self.want_pieces(node, Bitmap::new(self.release.pieces()));
-        }
+    /// Serves what it has of all releases whose manifests it kept, and helps others to the rest.
+    pub(super) fn help_with_all(&mut self, node: NodeId) {
+        let kept: Vec<usize> = self.node(node).held.iter().filter(|(_, h)| h.manifest).map(|(r, _)| *r).collect();
+        kept.into_iter().for_each(|release| self.help(node, release));
     }
 
-    /// Wants the release for itself; the gateway only helps others to it.
-    pub(super) fn want(&mut self, node: NodeId) {
-        let pieces = self.release.pieces();
+    /// Serves what it has of a release, and helps others to the rest.
+    pub(super) fn help(&mut self, node: NodeId, release: usize) {
+        self.want_pieces(node, release, Bitmap::new(self.releases.get(release).pieces()));
+    }
+
+    /// Wants a release for itself; the gateway only helps others to it.
+    pub(super) fn want(&mut self, node: NodeId, release: usize) {
+        let pieces = self.releases.get(release).pieces();
         let is_device = self.node(node).group.is_some();
         let need = if is_device { Bitmap::full(pieces) } else { Bitmap::new(pieces) };
-        let whole = need.is_subset_of(&self.node(node).cache);
-        self.nodes[node as usize].needs = is_device && !whole;
-        self.want_pieces(node, need);
+        let whole = need.is_subset_of(&self.releases.held(release, &self.node(node).cache));
+        self.nodes[node as usize].needs = Some(release).filter(|_| is_device && !whole);
+        self.want_pieces(node, release, need);
         if whole {
-            self.complete(node);
+            self.complete(node, release);
         }
     }
 
-    fn want_pieces(&mut self, node: NodeId, need: Bitmap) {
-        let pieces = self.release.pieces();
+    /// Nothing of a release is needed any more; what is there stays to be served.
+    pub(super) fn want_no_more(&mut self, node: NodeId, release: usize) {
+        let of = &mut self.nodes[node as usize];
+        of.needs = of.needs.filter(|needed| *needed != release);
+        self.help(node, release);
+    }
+
+    /// Of all releases only these stay to be served.
+    pub(super) fn retain(&mut self, node: NodeId, releases: &BTreeSet<usize>) {
+        let of = &mut self.nodes[node as usize];
+        let kept = of.held.iter().filter(|(release, held)| held.manifest && !releases.contains(release));
+        for release in kept.map(|(release, _)| *release).collect::<Vec<_>>() {
+            self.nodes[node as usize].held_mut(release).manifest = false;
+            let manifest = self.releases.get(release).manifest;
+            self.tell_swarm(node, Input::Unwant { manifest });
+        }
+    }
+
+    fn want_pieces(&mut self, node: NodeId, release: usize, need: Bitmap) {
+        self.nodes[node as usize].held_mut(release).manifest = true;
+        self.observe(Observation::Wanted { node });
         let of = self.node(node);
         // A liar says that it has everything.
         let lies = of.manner != crate::sim::scenario::Manner::Honest;
-        let have = if lies { Bitmap::full(pieces) } else { of.cache.clone() };
-        let (manifest, frames) = (self.release.manifest, self.release.spans.clone());
+        let wanted = self.releases.get(release);
+        let have = if lies { Bitmap::full(wanted.pieces()) } else { self.releases.held(release, &of.cache) };
+        let (manifest, frames) = (wanted.manifest, wanted.spans.clone());
         self.tell_swarm(node, Input::Want { manifest, frames, need, have });
     }
 
-    /// All that a node needs is there.
-    fn complete(&mut self, node: NodeId) {
+    /// All pieces of a release are there.
+    fn complete(&mut self, node: NodeId, release: usize) {
         let now = self.now;
-        self.agent_has_pieces(node);
+        self.agent_has_pieces(node, release);
         let of = &mut self.nodes[node as usize];
-        of.needs = false;
-        if of.group.is_none() || of.done_at.is_some() {
+        of.needs = of.needs.filter(|needed| *needed != release);
+        if of.group.is_none() || of.held(release).done_at.is_some() {
             return;
         }
         let is_honest = of.manner == crate::sim::scenario::Manner::Honest;
-        of.done_at = Some(now);
+        of.held_mut(release).done_at = Some(now);
         self.trace.note(now, "complete", &[u64::from(node)]);
-        self.figures.completed(now, is_honest);
         if is_honest {
-            self.observe(Observation::Completed { node });
+            self.observe(Observation::Completed { node, release });
         }
     }
 }

@@ -5,7 +5,7 @@ use super::event::{Event, NodeId};
 use super::node::Peer;
 use crate::sim::engine::Random;
 use crate::sim::observe::Observation;
-use crate::sim::scenario::{Layers, Manner};
+use crate::sim::scenario::Layers;
 use fullmetal_proto::announce::carried::Carried;
 use fullmetal_proto::announce::liveness::Liveness;
 use fullmetal_proto::announce::newest::{self, Newest};
@@ -54,7 +54,7 @@ impl World {
             uploads: super::node::Uploads::default(),
             bodies: of.announcement.into_iter().collect::<BTreeSet<_>>(),
             knows_central: false,
-            manifest: None,
+            manifests: BTreeMap::new(),
         };
         of.peer = Some(Box::new(peer));
         let known = of.announcement.and_then(|digest| self.announcements.get(&digest)).map(|a| a.hint);
@@ -64,11 +64,11 @@ impl World {
         match self.layers {
             Layers::Deployment => {
                 self.restore_carried(node);
-                self.help(node);
+                self.help_with_all(node);
                 self.start_agent(node);
             }
-            Layers::Announcement if !self.node(node).has_manifest => {}
-            _ => self.want(node),
+            Layers::Announcement if !self.node(node).held(0).manifest => {}
+            _ => self.want(node, 0),
         }
         if let Some(hint) = known {
             self.tell_newest(node, newest::Input::Verified { hint });
@@ -91,7 +91,7 @@ impl World {
             self.nodes[node as usize].remembered = peer.membership.known();
         }
         self.nodes[node as usize].agent = None;
-        self.nodes[node as usize].needs = false;
+        self.nodes[node as usize].needs = None;
         if node == 0 {
             self.stop_gateway();
         }
@@ -108,11 +108,11 @@ impl World {
         }
         if end == End::PowerCut {
             self.lose_unsynced(node);
-            let of = &mut self.nodes[node as usize];
-            let loses = !of.cache.is_full() && !of.journal.imported && of.done_at.take().is_some();
-            if loses && of.manner == Manner::Honest {
-                // Otherwise it would count twice, and the run could end before the last has everything.
-                self.figures.done = self.figures.done.saturating_sub(1);
+            let (releases, of) = (self.releases.clone(), &mut self.nodes[node as usize]);
+            for (release, held) in &mut of.held {
+                if !held.imported && !releases.held(*release, &of.cache).is_full() {
+                    held.done_at = None;
+                }
             }
         }
         self.observe(Observation::Gone { node });

@@ -61,7 +61,7 @@ impl World {
             peer.uploads.active += 1;
         }
         self.observe(Observation::Served { server, piece });
-        self.flow_from(fetching, server, self.release.length(piece));
+        self.flow_from(fetching, server, self.releases.length(piece));
         if self.fetch(fetching).is_none() {
             // Its client has lost interest while the request was on its way.
             self.free_upload(server);
@@ -94,7 +94,7 @@ impl World {
         let From::Neighbour { piece, stage, .. } = &mut fetch.from else { return };
         *stage = Stage::Arrived;
         let piece = *piece;
-        let length = self.release.length(piece);
+        let length = self.releases.length(piece);
         if let Some(fetch) = self.fetch(fetching) {
             fetch.moved_before = length;
         }
@@ -178,11 +178,11 @@ impl World {
                 let piece_moved = self.site.content(self.flows.moved(flow, self.now).unwrap_or(0));
                 self.end_flow(flow);
                 let fetching = Fetching { client, transfer };
-                let release = self.release.clone();
+                let releases = self.releases.clone();
                 let Some(fetch) = self.fetch(fetching) else { continue };
                 let From::Neighbour { piece, stage, .. } = &mut fetch.from else { continue };
                 fetch.moved_before += piece_moved;
-                *stage = Stage::Hangs { left: release.length(*piece).saturating_sub(fetch.moved_before) };
+                *stage = Stage::Hangs { left: releases.length(*piece).saturating_sub(fetch.moved_before) };
             }
         }
     }

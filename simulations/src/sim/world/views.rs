@@ -2,23 +2,12 @@
 
 use super::{Figures, Node, NodeId, World};
 use crate::sim::engine::{Moment, Trace};
-use crate::sim::release::Release;
-use crate::sim::scenario::{Group, Manner};
+use crate::sim::release::Releases;
+use crate::sim::scenario::{Group, Manner, OriginMood};
 use fullmetal_proto::DeviceId;
 
 /// Nodes.
 impl World {
-    /// Whether the end of each device that is on is known at the gateway, or the gateway is gone.
-    pub fn reported(&self) -> bool {
-        let counted = self.devices().filter(|n| n.manner == Manner::Honest && n.is_on());
-        !self.node(0).is_on() || self.all_reported(counted.map(|n| &n.id))
-    }
-
-    /// Honest devices that are on and lack something.
-    pub fn lacking(&self) -> impl Iterator<Item = &Node> {
-        self.devices().filter(|node| node.manner == Manner::Honest && node.is_on() && node.done_at.is_none())
-    }
-
     /// All devices.
     pub fn devices(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| node.group.is_some())
@@ -63,6 +52,11 @@ impl World {
         self.reach(a, b)
     }
 
+    /// Whether central answers as it should.
+    pub fn is_central_well(&self) -> bool {
+        self.origin_mood == OriginMood::Well
+    }
+
     /// The node of a device.
     pub fn find(&self, device: &DeviceId) -> Option<NodeId> {
         self.index(device)
@@ -86,9 +80,9 @@ impl World {
         &self.trace
     }
 
-    /// The release.
-    pub fn release(&self) -> &Release {
-        &self.release
+    /// The releases.
+    pub fn releases(&self) -> &Releases {
+        &self.releases
     }
 
     /// What all honest devices have of what they need, in millionths.
@@ -101,9 +95,9 @@ impl World {
         self.flows.carried(self.site.uplink, self.now)
     }
 
-    /// Bytes of one copy on the uplink, packets counted.
+    /// Bytes of one copy of all releases on the uplink, packets counted.
     pub fn one_copy_bytes(&self) -> u64 {
-        self.site.on_wire(self.release.one_copy)
+        self.site.on_wire(self.releases.one_copy())
     }
 
     /// Bytes over all trunks, into all devices' ports and over the air.
