@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use fullmetal_sim::hawkbit;
+use fullmetal_sim::lab::enact::command::{self as laboratory, LabArgs};
 use fullmetal_sim::sim::command::{self, RunArgs};
 use fullmetal_sim::sim::explore::command::{self as exploring, ExploreArgs};
 use std::net::SocketAddr;
@@ -37,6 +38,8 @@ enum Command {
     },
     /// Simulate a whole fleet in virtual time: what a scenario file says, and what came of it.
     Run(RunArgs),
+    /// Run a scenario with the real programs in network namespaces: what a scenario file says, measured.
+    Lab(LabArgs),
     /// Simulate a scenario with random faults, seed after seed, until a rule is broken; tell how to replay it, and make
     /// a small scenario of it.
     Explore(ExploreArgs),
@@ -86,6 +89,10 @@ fn main() -> ExitCode {
             fullmetal_sim::demo::run(&fullmetal_sim::demo::Options { keep, programs, hawkbit, plain })
         }
         Command::Run(args) => match command::run(&args) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
+        Command::Lab(args) => match laboratory::run(&args) {
             Ok(status) => return status,
             Err(error) => Err(error),
         },

@@ -88,7 +88,7 @@ impl Site {
         let address: SocketAddr = "10.98.0.2:80".parse()?;
         let central = Central::start(&dir.path().join("nginx"), &repo, address, Some(&net.netns("central")))?;
         if let Some(mbit) = options.wan_mbit {
-            net.limit("central", WAN, mbit)?;
+            net.limit("central", WAN, u64::from(mbit) * 125_000)?;
         }
         let gateway = Self::gateway(&fleet, &net, &central)?;
         let app = DemoApp::prepare()?;
@@ -111,7 +111,8 @@ impl Site {
 
     fn gateway(fleet: &Fleet, net: &Net, central: &Central) -> anyhow::Result<Node> {
         let netns = Some(net.netns("gateway"));
-        let options = NodeOptions { central: Some(central.url()), interface: LAN.into(), netns };
+        let options =
+            NodeOptions { central: Some(central.url()), interface: LAN.into(), netns, ..NodeOptions::default() };
         let mut gateway = fleet.enroll("gateway", &options)?;
         std::fs::copy(fleet.keys().join("gateway.key"), gateway.root().join("etc/fullmetal/gateway.key"))?;
         gateway.start_peer()?;
@@ -124,7 +125,9 @@ impl Site {
         self.net.host(&name, 10 + number, true, wan)?;
         let central = wan.then(|| self.central.url());
         let netns = Some(self.net.netns(&name));
-        let mut device = self.fleet.enroll(&name, &NodeOptions { central, interface: LAN.into(), netns })?;
+        let mut device = self
+            .fleet
+            .enroll(&name, &NodeOptions { central, interface: LAN.into(), netns, ..NodeOptions::default() })?;
         device.write_data(APP, "port", PORT)?;
         device.write_data(APP, "recipe", "two eggs\n")?;
         device.start_peer()?;

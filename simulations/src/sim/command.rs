@@ -39,7 +39,7 @@ pub struct RunArgs {
 
 /// Runs a scenario. Exit status 0, 1 when an expectation fails or a rule is broken, 2 for a bad scenario.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    or_bad_scenario(simulate(args), |outcome| tell(args, &outcome))
+    or_bad_scenario(simulate(args), |outcome| tell(args.json, &outcome))
 }
 
 /// Goes on with what came out; a scenario that cannot be run is told, and has an exit status of its own.
@@ -56,8 +56,9 @@ pub fn or_bad_scenario<T>(
     }
 }
 
-fn tell(args: &RunArgs, outcome: &Outcome) -> anyhow::Result<ExitCode> {
-    let text = if args.json { format!("{}\n", outcome.json()) } else { outcome.summary() };
+/// Prints what came out. Exit status 0, or 1 when an expectation failed or a rule was broken.
+pub fn tell(json: bool, outcome: &Outcome) -> anyhow::Result<ExitCode> {
+    let text = if json { format!("{}\n", outcome.json()) } else { outcome.summary() };
     std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
     Ok(if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

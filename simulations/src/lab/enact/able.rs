@@ -1,0 +1,135 @@
+//! What of a scenario a lab can do. What it cannot is refused by name; what it does otherwise is told with the result.
+
+use crate::sim::scenario::{
+    Action, Group, Kind, Layers, Manner, Measure, OriginMood, Scenario, ScenarioError, Sizes, Targets,
+};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The most devices of a lab: each is two programs, and all share one machine.
+pub const DEVICES_MAX: usize = 64;
+/// The least release in bytes: a program that runs is in it.
+pub const SIZE_MIN: u64 = 3 << 20;
+/// Frames as `fullmetal publish` cuts them.
+const FRAME: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 20;
+/// What a link between two namespaces may be short of in microseconds without being refused.
+const LATENCY_MAX: u64 = 2_000;
+/// After which an idle connection is given up in production, in microseconds (`IDLE_MS_MAX` of a peer's endpoint).
+const IDLE: u64 = 120_000_000;
+
+/// Refuses what a lab cannot do; gives notes on what it does otherwise.
+pub fn check(scenario: &Scenario, file: &Path) -> Result<Vec<String>, ScenarioError> {
+    let refuse = |section: &str, key: &'static str, reason: &str| {
+        Err(ScenarioError::Lab { file: file.to_owned(), section: section.to_owned(), key, reason: reason.to_owned() })
+    };
+    if scenario.layers != Layers::Deployment {
+        return refuse("the file", "layers", "real programs do the whole way, which is \"deployment\"");
+    }
+    if scenario.devices() > DEVICES_MAX {
+        let reason = format!("{} devices, and one machine holds {DEVICES_MAX} at most", scenario.devices());
+        return refuse("[[group]]", "devices", &reason);
+    }
+    for group in scenario.groups.iter().chain([&scenario.gateway]) {
+        if let Some((key, reason)) = unable(group) {
+            return refuse(&format!("group {}", group.name), key, reason);
+        }
+    }
+    if !scenario.gateway.origin {
+        return refuse("[gateway]", "origin", "a gateway reads at central what it decides on");
+    }
+    let found = [
+        ("[network]", network(scenario)),
+        ("[release]", release(scenario)),
+        ("[[event]]", events(scenario)),
+        ("[expect]", expectations(scenario)),
+    ];
+    for (section, unable) in found {
+        if let Some((key, reason)) = unable {
+            return refuse(section, key, reason);
+        }
+    }
+    Ok(notes(scenario))
+}
+
+fn unable(group: &Group) -> Option<(&'static str, &'static str)> {
+    if group.manner != Manner::Honest {
+        return Some(("lies", "the real programs do not lie"));
+    }
+    if group.wifi.is_some() {
+        return Some(("wifi", "there is no radio between network namespaces"));
+    }
+    if group.clock != 0 {
+        return Some(("clock_ahead", "all devices have the machine's clock"));
+    }
+    (group.has > 0).then_some(("has", "all devices start with nothing"))
+}
+
+fn network(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
+    let network = &scenario.network;
+    if network.gossip_loss > 0 {
+        return Some(("gossip_loss", "nothing here loses packets"));
+    }
+    if network.latency > LATENCY_MAX || network.trunks.iter().any(|trunk| trunk.latency > LATENCY_MAX) {
+        return Some(("latency", "this kernel delays no packets between devices"));
+    }
+    (network.idle != IDLE).then_some(("idle", "real peers give connections up after 120 s"))
+}
+
+fn release(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
+    let size = match &scenario.release.sizes {
+        Sizes::Even { total, each } if FRAME.contains(each) => *total,
+        Sizes::Even { .. } => return Some(("frame", "publish cuts frames of 64 KiB to 4 MiB")),
+        Sizes::Given(_) if scenario.release.kind == Kind::Frames => {
+            return Some(("sizes", "publish cuts the frames itself; `size` and `frame` can be had"));
+        }
+        Sizes::Given(sizes) => sizes.iter().sum(),
+        Sizes::Drawn { total, .. } => *total,
+        Sizes::FromRepo { rev, .. } if rev.len() == 64 => return Some(("ref", "devices are told refs, not commits")),
+        Sizes::FromRepo { .. } => SIZE_MIN,
+    };
+    (size < SIZE_MIN).then_some(("size", "at least 3 MiB, since a program is in it that runs"))
+}
+
+fn events(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
+    let halls: BTreeSet<&str> = scenario.groups.iter().map(|group| group.hall.as_str()).collect();
+    for happening in &scenario.happenings {
+        match &happening.action {
+            Action::Lie(..) => return Some(("lie", "the real programs do not lie")),
+            Action::Origin(OriginMood::Corrupt) => return Some(("origin", "a web server sends what its files hold")),
+            Action::Partition(targets) if !scenario.network.trunks.is_empty() => {
+                let of_one_hall = halls.len() == 1 || matches!(targets, Targets::Group { .. });
+                if !of_one_hall {
+                    return Some(("partition", "over weak links only devices of one group are divided from others"));
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn expectations(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
+    let wasted = scenario.expectations.iter().any(|e| e.measure == Measure::Wasted);
+    wasted.then_some(("wasted", "real peers do not count it"))
+}
+
+fn notes(scenario: &Scenario) -> Vec<String> {
+    let network = &scenario.network;
+    let mut notes = vec![
+        "latency and jitter between devices: not applied, links are as fast as the kernel".to_owned(),
+        "overhead, disk, sync: those of this machine".to_owned(),
+    ];
+    if network.central_latency > 0 {
+        notes.push("central_latency: applied to TCP connections by a relay".to_owned());
+    }
+    if scenario.release.manifest.is_some() {
+        notes.push("manifest: as long as it comes".to_owned());
+    }
+    if matches!(scenario.release.kind, Kind::Plain { .. }) {
+        notes.push("batch, batch_objects: as gateways cut them".to_owned());
+    }
+    if scenario.happenings.iter().any(|h| matches!(h.action, Action::PowerCut(_))) {
+        notes.push("power_cut: processes are killed, what was written stays".to_owned());
+    }
+    notes
+}
