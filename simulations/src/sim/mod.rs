@@ -6,6 +6,7 @@
 pub mod bar;
 pub mod checkers;
 pub mod command;
+pub mod compare;
 pub mod engine;
 pub mod explore;
 pub mod flows;

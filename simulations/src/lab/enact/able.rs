@@ -133,3 +133,53 @@ fn notes(scenario: &Scenario) -> Vec<String> {
     }
     notes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITE: &str = "name = \"t\"\n[network]\nuplink = \"20 Mbit/s\"\nNETWORK\n[[group]]\nname = \"hall\"\n\
+                        devices = 4\nGROUP\n[release]\nsize = \"4 MB\"\nRELEASE\n[gateway]\nGATEWAY\n[expect]\nEXPECT\n";
+
+    fn checked(place: &str, line: &str) -> Result<Vec<String>, String> {
+        let mut text = SITE.replace(place, line);
+        for other in ["NETWORK", "GROUP", "RELEASE", "GATEWAY", "EXPECT"] {
+            text = text.replace(other, "");
+        }
+        let file = Path::new("t.toml");
+        let text = if place == "ROOT" { format!("{line}\n{text}") } else { text };
+        let scenario = Scenario::parse(&text, file).unwrap_or_else(|error| panic!("{error}"));
+        check(&scenario, file).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_a_lab_cannot_do_is_refused_with_the_key() {
+        for (place, line, key) in [
+            ("ROOT", "layers = \"swarm\"", "`layers`"),
+            ("GROUP", "lies = \"bytes\"", "`lies` in group hall"),
+            ("GROUP", "wifi = \"40 Mbit/s\"", "`wifi`"),
+            ("GROUP", "has = \"10 %\"", "`has`"),
+            ("GROUP", "clock_behind = \"1 h\"", "`clock_ahead`"),
+            ("GROUP", "[[group]]\nname = \"more\"\ndevices = 100", "`devices`"),
+            ("GATEWAY", "origin = false", "`origin` in [gateway]"),
+            ("NETWORK", "gossip_loss = \"1 %\"", "`gossip_loss`"),
+            ("NETWORK", "latency = \"50 ms\"", "`latency`"),
+            ("NETWORK", "idle = \"10 s\"", "`idle`"),
+            ("RELEASE", "frame = \"8 MiB\"", "`frame`"),
+            ("EXPECT", "wasted = \"<= 1 MB\"", "`wasted`"),
+            ("EXPECT", "[[event]]\nat = \"1 s\"\nlie = \"hall\"", "`lie`"),
+            ("EXPECT", "[[event]]\nat = \"1 s\"\norigin = \"corrupt\"", "`origin` in [[event]]"),
+        ] {
+            let error = checked(place, line).expect_err(line);
+            assert!(error.contains(key) && error.contains("t.toml"), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_a_lab_does_otherwise_is_noted() {
+        let notes = checked("EXPECT", "[[event]]\nat = \"1 s\"\npower_cut = \"hall\"").unwrap();
+        for word in ["latency and jitter", "central_latency", "power_cut"] {
+            assert!(notes.iter().any(|note| note.starts_with(word)), "no {word} in {notes:?}");
+        }
+    }
+}

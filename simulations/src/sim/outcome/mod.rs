@@ -243,15 +243,18 @@ fn shown(measure: Measure, value: u64) -> String {
     }
 }
 
-fn seconds(us: u64) -> String {
+/// Microseconds as seconds with three places.
+pub(super) fn seconds(us: u64) -> String {
     format!("{}.{:03}", us / 1_000_000, us / 1_000 % 1_000)
 }
 
-fn thousandths(n: u64) -> String {
+/// Thousandths as a number with three places.
+pub(super) fn thousandths(n: u64) -> String {
     format!("{}.{:03}", n / 1_000, n % 1_000)
 }
 
-fn bytes(n: u64) -> String {
+/// Bytes for people.
+pub(super) fn bytes(n: u64) -> String {
     match n {
         0..10_000 => format!("{n} B"),
         10_000..10_000_000 => format!("{}.{} kB", n / 1_000, n / 100 % 10),
