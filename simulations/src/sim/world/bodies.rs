@@ -58,7 +58,15 @@ impl World {
     /// Begins to look for the manifest, unless it is there.
     pub(super) fn want_manifest(&mut self, node: NodeId) {
         let turn = self.turn(node);
-        let central_at = self.now.after(NEIGHBOURS + TURN * turn.min(TURNS_MAX));
+        self.want_manifest_from(node, self.now.after(NEIGHBOURS + TURN * turn.min(TURNS_MAX)));
+    }
+
+    /// The same, and central's turn has come: a gateway cannot decide before it has read the manifest there.
+    pub(super) fn want_manifest_at_once(&mut self, node: NodeId) {
+        self.want_manifest_from(node, self.now);
+    }
+
+    fn want_manifest_from(&mut self, node: NodeId, central_at: Moment) {
         if self.node(node).has_manifest {
             return self.manifest_is_here(node);
         }
@@ -184,6 +192,9 @@ impl World {
         }
         if self.layers < Layers::Deployment {
             return self.want(node);
+        }
+        if node == 0 {
+            self.gateway_has_manifest();
         }
         self.help(node);
         self.agent_has_manifest(node);

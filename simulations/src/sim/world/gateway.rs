@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 /// Microseconds between two tellings of who was heard (`clients::HEARD_MS`).
 const HEARD: u64 = 30_000_000;
-/// Round trips to central that a bundle takes: ref, commit, signatures, manifest.
-const RESOLVE_TRIPS: u64 = 4;
+/// Round trips to central that a bundle takes besides those for the manifest: ref, commit, signatures.
+const RESOLVE_TRIPS: u64 = 3;
 /// Bytes of an announcement's envelope besides its body.
 const ENVELOPE_LEN: usize = 200;
 
@@ -29,6 +29,8 @@ pub struct Gateway {
     wake: Option<Moment>,
     state: State,
     spool: BTreeMap<(DeviceId, u64), Report>,
+    /// A bundle that only lacks the manifest, which the gateway reads through its peer.
+    resolving: Option<Box<Input>>,
     /// The one decision was taken.
     decided: bool,
     /// For each device and action, how many different terminal reports were handed on.
@@ -73,7 +75,7 @@ impl World {
 
     /// The gateway dies with its peer.
     pub(super) fn stop_gateway(&mut self) {
-        self.dispatch.core = None;
+        (self.dispatch.core, self.dispatch.resolving) = (None, None);
     }
 
     /// The release is decided on, for all devices.
@@ -165,6 +167,10 @@ impl World {
                 self.dispatch.spool.insert((device.clone(), counter), *report);
                 self.tell_gateway(Input::Spooled { device, counter });
             }
+            Done::Work(input) if matches!(*input, Input::Resolved { .. }) && self.node(0).origin => {
+                self.dispatch.resolving = Some(input);
+                self.want_manifest_at_once(0);
+            }
             Done::Work(input) => self.tell_gateway(*input),
             Done::Heard => {
                 let now = self.now.timestamp();
@@ -172,6 +178,13 @@ impl World {
                 self.tell_gateway(Input::Heard(heard));
                 self.gateway_after(HEARD, Done::Heard);
             }
+        }
+    }
+
+    /// Its peer has the manifest: a bundle that waited for it is whole.
+    pub(super) fn gateway_has_manifest(&mut self) {
+        if let Some(input) = self.dispatch.resolving.take() {
+            self.tell_gateway(*input);
         }
     }
 
