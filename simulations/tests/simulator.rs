@@ -181,9 +181,9 @@ fn an_expectation_that_does_not_hold_makes_the_outcome_bad() {
 #[test]
 fn all_shipped_scenarios_are_read() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let found = dir.join("found");
     let mut count = 0;
-    let entries = std::fs::read_dir(&dir).unwrap().chain(std::fs::read_dir(found).unwrap());
+    let folders = ["found", "lab"].map(|name| std::fs::read_dir(dir.join(name)).unwrap());
+    let entries = std::fs::read_dir(&dir).unwrap().chain(folders.into_iter().flatten());
     for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
         Scenario::read(&path).unwrap_or_else(|error| panic!("{error}"));
         count += 1;

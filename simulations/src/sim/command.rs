@@ -6,7 +6,7 @@ use super::engine::Trace;
 use super::explore;
 use super::outcome::Outcome;
 use super::release::Release;
-use super::scenario::{Place, Scenario, ScenarioError, Sizes};
+use super::scenario::{Calibration, Place, Scenario, ScenarioError, Sizes};
 use super::world::World;
 use anyhow::Context as _;
 use std::fs::File;
@@ -29,6 +29,9 @@ pub struct RunArgs {
     /// Add the faults that `explore` draws from the seed; of what is expected, only that all converge is left.
     #[arg(long)]
     pub faults: bool,
+    /// What the models take from real machines, instead of the defaults; docs/simulations.md describes it.
+    #[arg(long, value_name = "FILE.toml")]
+    pub calibration: Option<PathBuf>,
     /// Print the result as JSON instead of text.
     #[arg(long)]
     pub json: bool,
@@ -79,7 +82,8 @@ fn progress(world: &World) -> String {
 
 /// The scenario that is asked for, and its seed.
 pub fn read(args: &RunArgs) -> Result<(Scenario, u64), ScenarioError> {
-    let scenario = Scenario::read(&args.scenario)?;
+    let calibration = args.calibration.as_deref().map_or_else(|| Ok(Calibration::default()), Calibration::read)?;
+    let scenario = Scenario::read(&args.scenario)?.calibrated(calibration);
     let seed = args.seed.or(scenario.seed).unwrap_or(1);
     let scenario = if args.faults { explore::faulty(&scenario, &args.scenario, seed)? } else { scenario };
     Ok((scenario, seed))

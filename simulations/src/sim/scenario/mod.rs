@@ -3,6 +3,7 @@
 //! `docs/simulations.md` describes every key. A scenario that was read is whole and consistent: groups, halls and
 //! targets that it names are there.
 
+mod calibration;
 mod error;
 mod event;
 mod expect;
@@ -16,6 +17,7 @@ mod tests;
 mod units;
 mod write;
 
+pub use calibration::Calibration;
 pub use error::{Place, ScenarioError};
 pub use event::{Action, Happening, OriginMood, Targets, When};
 pub use expect::{Expectation, Measure, Relation};
@@ -67,6 +69,8 @@ pub struct Scenario {
     pub happenings: Vec<Happening>,
     /// What is expected.
     pub expectations: Vec<Expectation>,
+    /// What the models take from real machines; not in the file.
+    pub calibration: Calibration,
 }
 
 impl Scenario {
@@ -102,7 +106,20 @@ impl Scenario {
         let expectations = expect::read(root.table("expect")?)?;
         root.finish()?;
         let until = Moment::from_millis(seconds * 1_000);
-        Ok(Scenario { name, until, seed, layers, network, groups, gateway, release, happenings, expectations })
+        let calibration = Calibration::default();
+        Ok(Scenario {
+            name,
+            until,
+            seed,
+            layers,
+            network,
+            groups,
+            gateway,
+            release,
+            happenings,
+            expectations,
+            calibration,
+        })
     }
 
     /// How many devices there are.

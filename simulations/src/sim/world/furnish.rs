@@ -27,13 +27,14 @@ impl World {
         self.queue.put(Moment(SECOND), Event::Second);
         if self.layers >= Layers::Announcement {
             self.pending += 1;
-            self.queue.put(Moment(scenario.release.announced), Event::Decided);
+            let decided = Moment(scenario.release.announced).after(self.calibration.decision);
+            self.queue.put(decided, Event::Decided);
         }
     }
 
     fn plan_power_on(&mut self, node: NodeId, us: u64) {
         self.pending += 1;
-        self.queue.put(Moment(us), Event::PowerOn(node));
+        self.queue.put(Moment(us).after(self.calibration.start), Event::PowerOn(node));
     }
 
     fn add(&mut self, group: &Group, index: Option<usize>, n: usize, cell: Option<LinkId>, has: &mut Random) {

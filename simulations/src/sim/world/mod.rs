@@ -28,7 +28,7 @@ use super::engine::{Moment, Queue, Random, Trace};
 use super::flows::Flows;
 use super::observe::Observation;
 use super::release::Release;
-use super::scenario::{Group, Happening, Layers, OriginMood, Scenario};
+use super::scenario::{Calibration, Group, Happening, Layers, OriginMood, Scenario};
 use event::{Body, Event, Fetching, Life};
 use fullmetal_proto::wire::Announcement;
 use fullmetal_proto::wire::gossip::Hint;
@@ -95,6 +95,7 @@ pub struct World {
     now: Moment,
     seed: u64,
     layers: Layers,
+    calibration: Calibration,
     queue: Queue<Event>,
     flows: Flows,
     trace: Trace,
@@ -142,6 +143,7 @@ impl World {
             now: Moment::START,
             seed,
             layers: scenario.layers,
+            calibration: scenario.calibration,
             queue: Queue::new(),
             flows,
             trace,
