@@ -71,9 +71,17 @@ impl World {
             return self.manifest_is_here(node);
         }
         let life = self.life(node);
-        let Some(peer) = self.peer_of(life).filter(|peer| peer.manifest.is_none()) else { return };
-        peer.manifest = Some(Wanted { central_at, is_pulling: false });
-        self.look_for_manifest(life);
+        let Some(peer) = self.peer_of(life) else { return };
+        match &mut peer.manifest {
+            Some(wanted) => {
+                wanted.central_at = wanted.central_at.min(central_at);
+                self.ask_for_manifest(life);
+            }
+            None => {
+                peer.manifest = Some(Wanted { central_at, is_pulling: false });
+                self.look_for_manifest(life);
+            }
+        }
     }
 
     /// How many neighbours that may ask central come before a node for the manifest.
@@ -89,12 +97,18 @@ impl World {
 
     /// One round of questions.
     pub(super) fn look_for_manifest(&mut self, life: Life) {
+        if self.peer_of(life).is_some_and(|p| p.manifest.is_some()) {
+            self.queue.put(self.now.after(ROUND), Event::Round(life));
+            self.ask_for_manifest(life);
+        }
+    }
+
+    fn ask_for_manifest(&mut self, life: Life) {
         let now = self.now;
         let Some(wanted) = self.peer_of(life).and_then(|p| p.manifest).filter(|w| !w.is_pulling) else { return };
         let neighbours = self.node(life.node).peer.iter().flat_map(|p| p.neighbours.keys());
         let has = |n: &NodeId| self.node(*n).is_on() && self.node(*n).has_manifest && self.reach(life.node, *n);
         let server = neighbours.copied().find(has);
-        self.queue.put(now.after(ROUND), Event::Round(life));
         if let Some(server) = server {
             self.set_pulling(life, true);
             let (digest, from) = (self.release.manifest, self.node(server).id.clone());

@@ -121,6 +121,7 @@ impl World {
         match effect {
             Effect::Persist { seq, state } => self.gateway_after(2 * sync, Done::Written(seq, state)),
             Effect::Announce(announcement) => self.announce_at_gateway(*announcement),
+            Effect::Help(parts) if parts.is_empty() => {}
             Effect::Help(_) => self.want_manifest(0),
             Effect::Resolve { action, parts } => {
                 let us = RESOLVE_TRIPS * self.central_round_trip();
