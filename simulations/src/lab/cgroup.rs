@@ -30,10 +30,10 @@ fn mounts() -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
 }
 
 impl Cgroup {
-    /// Makes the group of a host; `net` tells labs of one process apart.
-    pub fn new(net: &str, host: &str) -> anyhow::Result<Self> {
+    /// Makes the group of a host, which the name of its namespace names.
+    pub fn new(netns: &str) -> anyhow::Result<Self> {
         let (unified, memory) = mounts()?;
-        let name = format!("{PREFIX}{}-{net}-{host}", std::process::id());
+        let name = format!("{PREFIX}{}-{netns}", std::process::id());
         let group = Cgroup { unified: unified.join(&name), memory: memory.map(|dir| dir.join(&name)) };
         for dir in group.dirs() {
             fs::create_dir(dir).with_context(|| format!("making control group {}", dir.display()))?;

@@ -2,12 +2,13 @@
 //!
 //! What crosses the site's uplink is counted at the interface of the central host, and what a host gets at its own.
 
-use super::output_of;
+use super::{Cgroup, NodeOptions, output_of};
 use anyhow::{Context as _, bail};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd as _;
 use std::process::Command;
+use std::sync::Arc;
 
 /// Hosts' interface on the LAN.
 pub const LAN: &str = "lan0";
@@ -127,6 +128,13 @@ impl Net {
         ip(&format!("-n {name} addr add {address}/16 dev {interface}"))?;
         ip(&format!("-n {name} link set {interface} up"))?;
         Ok(())
+    }
+
+    /// Options of a node that lives on a host, in a control group of its own.
+    pub fn options(&self, host: &str, central: Option<String>) -> anyhow::Result<NodeOptions> {
+        let netns = self.netns(host);
+        let cgroup = Some(Arc::new(Cgroup::new(&netns)?));
+        Ok(NodeOptions { central, interface: LAN.to_owned(), netns: Some(netns), cgroup, peer: String::new() })
     }
 
     /// Limits a host's interface to `rate` bytes a second in both directions, whatever was before.

@@ -121,6 +121,16 @@ impl Node {
         self.netns.as_deref()
     }
 
+    /// User and system time of all its programs and its app in microseconds; 0 without a control group.
+    pub fn cpu_us(&self) -> u64 {
+        self.cgroup.as_ref().map_or(0, |group| group.cpu_us())
+    }
+
+    /// Anonymous memory of all its programs and its app in bytes; 0 without a control group.
+    pub fn anonymous(&self) -> u64 {
+        self.cgroup.as_ref().map_or(0, |group| group.anonymous())
+    }
+
     /// Takes a program that was started otherwise, such as under a tracer, as its agent.
     pub fn set_agent(&mut self, agent: Process) {
         self.agent = Some(agent);

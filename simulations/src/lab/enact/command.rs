@@ -1,6 +1,6 @@
 //! `fullmetal-sim lab`: reads a scenario, runs it with the real programs, tells what came out.
 
-use super::{Progress, able, enact, sweep};
+use super::{Play, Progress, able, sweep};
 use crate::lab::{self, Programs};
 use crate::sim::bar::{Bar, bar};
 use crate::sim::command::{or_bad_scenario, release, tell};
@@ -32,10 +32,10 @@ pub struct LabArgs {
 
 /// Runs a scenario. Exit status 0, 1 when an expectation or the lab fails, 2 for a scenario that a lab cannot do.
 pub fn run(args: &LabArgs) -> anyhow::Result<ExitCode> {
-    or_bad_scenario(play(args), |outcome| tell(args.json, &outcome))
+    or_bad_scenario(measure(args), |outcome| tell(args.json, &outcome))
 }
 
-fn play(args: &LabArgs) -> anyhow::Result<Outcome> {
+fn measure(args: &LabArgs) -> anyhow::Result<Outcome> {
     let scenario = Scenario::read(&args.scenario)?;
     let seed = args.seed.or(scenario.seed).unwrap_or(1);
     let notes = able::check(&scenario, &args.scenario)?;
@@ -47,13 +47,16 @@ fn play(args: &LabArgs) -> anyhow::Result<Outcome> {
     let dir = tempfile::Builder::new().prefix(&sweep::prefix()).tempdir_in(sweep::DIR);
     let dir = dir.with_context(|| format!("making a directory below {}", sweep::DIR))?;
     let mut line = Bar::new();
-    let mut progress = |Progress { ppm, now }: Progress| {
-        line.draw(|| format!("{} {:3} %  {} s", bar(ppm, 1_000_000), ppm / 10_000, now / 1_000_000));
+    let mut tell = |progress| match progress {
+        Progress::Preparing(what) => line.draw_now(|| what.to_owned()),
+        Progress::Running(ppm, us) => {
+            line.draw(|| format!("{} {:3} %  {} s", bar(ppm, 1_000_000), ppm / 10_000, us / 1_000_000));
+        }
     };
+    let play = Play { scenario: &scenario, seed, sizes: &sizes, programs: &programs, dir: dir.path() };
     // A thread of its own: it moves to another network namespace.
     let result = std::thread::scope(|scope| {
-        let run = || enact((&scenario, seed), &sizes, &programs, dir.path(), &mut progress);
-        scope.spawn(run).join().unwrap_or_else(|_| Err(anyhow!("the lab ended by a panic")))
+        scope.spawn(|| play.enact(&mut tell)).join().unwrap_or_else(|_| Err(anyhow!("the lab ended by a panic")))
     });
     line.clear();
     if args.keep || (result.is_err() && !lab::interrupted()) {

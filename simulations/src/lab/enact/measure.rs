@@ -37,7 +37,7 @@ impl Measured {
     /// Nothing is on yet; each device needs `needed` bytes.
     pub fn new(stage: &Stage, needed: u64, one_copy: u64) -> anyhow::Result<Self> {
         let count = |host: &Host| {
-            let (before, cpu_before) = (stage.net.carried_by(&host.at)?, host.cgroup.cpu_us());
+            let (before, cpu_before) = (stage.net.carried_by(&host.at)?, host.node.cpu_us());
             anyhow::Ok(Counted { before, cpu_before, ..Counted::default() })
         };
         Ok(Measured {
@@ -55,7 +55,7 @@ impl Measured {
     pub fn look(&mut self, stage: &Stage, now: u64) {
         for (counted, host) in self.hosts.iter_mut().zip(&stage.hosts) {
             counted.watched.look(host.node.root(), now);
-            counted.memory = counted.memory.max(host.cgroup.anonymous());
+            counted.memory = counted.memory.max(host.node.anonymous());
         }
     }
 
@@ -102,7 +102,7 @@ impl Measured {
             in_force_at: counted.watched.in_force_at,
             reported_at: counted.reported.as_ref().map(|(at, _)| *at),
             end: counted.reported.as_ref().map(|(_, end)| end.clone()),
-            cpu_us: host.cgroup.cpu_us() - counted.cpu_before,
+            cpu_us: host.node.cpu_us() - counted.cpu_before,
             memory: counted.memory,
             received: carried.received - counted.before.received,
             sent: carried.sent - counted.before.sent,

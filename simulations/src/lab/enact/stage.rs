@@ -10,7 +10,6 @@ use crate::sim::scenario::{Group, Scenario};
 use anyhow::Context as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Central's address, and where its web server listens behind the relay.
@@ -30,10 +29,8 @@ pub struct Host {
     pub switch: String,
     /// Bytes a second of its port.
     pub port: u64,
-    /// Its programs; ended before their control group.
+    /// Its programs.
     pub node: Node,
-    /// What they cost.
-    pub cgroup: Arc<Cgroup>,
 }
 
 /// A site. Values are ended in the order in which they stand.
@@ -80,7 +77,7 @@ impl Stage {
         let repo = if plain { fleet.plain_repo() } else { fleet.repo() };
         let address = if delayed { BEHIND_RELAY } else { CENTRAL };
         let central = Central::start(&dir.join("nginx"), &repo, address, Some(&netns))?;
-        let central_group = Cgroup::new(&net.netns("central"), "central")?;
+        let central_group = Cgroup::new(&netns)?;
         central.process().join(&central_group)?;
         let latency = Duration::from_micros(scenario.network.central_latency);
         let relay = delayed.then(|| Relay::start(&netns, CENTRAL, BEHIND_RELAY, latency)).transpose()?;
@@ -99,20 +96,15 @@ impl Stage {
     }
 
     fn host(&self, name: String, group: &Group, at: String, switch: String) -> anyhow::Result<Host> {
-        let cgroup = Arc::new(Cgroup::new(&self.net.netns(&at), "host")?);
-        let options = NodeOptions {
-            central: group.origin.then(|| format!("http://{CENTRAL}/")),
-            interface: LAN.to_owned(),
-            netns: Some(self.net.netns(&at)),
-            cgroup: Some(cgroup.clone()),
-            peer: format!("weight = {}\n", group.weight),
-        };
+        let central = group.origin.then(|| format!("http://{CENTRAL}/"));
+        let peer = format!("weight = {}\n", group.weight);
+        let options = NodeOptions { peer, ..self.net.options(&at, central)? };
         let node = self.fleet.enroll(&name, &options)?;
         if at == "gateway" {
             let key = node.root().join("etc/fullmetal/gateway.key");
             std::fs::copy(self.fleet.keys().join("gateway.key"), key).context("giving the gateway its key")?;
         }
-        Ok(Host { id: name, at, switch, port: group.port, node, cgroup })
+        Ok(Host { id: name, at, switch, port: group.port, node })
     }
 
     /// Ids of all devices.
