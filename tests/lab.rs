@@ -78,6 +78,14 @@ fn events_bite() {
     assert_eq!((&found["devices"]["counted"], &found["devices"]["converged"]), (&2.into(), &2.into()));
 }
 
+#[test]
+fn wrong_bytes_are_paid_for_and_nobody_keeps_them() {
+    let found = result("lab", "wrong", &site("[[event]]\nat = \"3 s\"\norigin = \"corrupt\"\nfor = \"8 s\"\n"));
+    assert_eq!(found["devices"]["converged"], 3);
+    assert!(found["time_ms"]["50"].as_u64().unwrap() > 11_000, "central was wrong until 11 s: {found}");
+    assert!(found["copies_thousandths"].as_u64().unwrap() > 1_050, "wrong bytes cost nothing: {found}");
+}
+
 /// What is there of the lab of a process: namespaces, control groups, directories, and processes that know of one.
 fn left_of(pid: u32) -> Vec<String> {
     let folders = ["/run/netns", "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory", "/var/tmp"];

@@ -15,6 +15,8 @@ pub enum Answers {
     WithoutRanges,
     /// Everything with this status.
     Status(u16),
+    /// Wrong bytes of pieces.
+    Corrupt,
 }
 
 /// A running nginx that serves one directory.
@@ -41,7 +43,12 @@ impl Central {
     pub fn restart(&mut self, answers: Answers) -> anyhow::Result<()> {
         self.process.end();
         self.answers = answers;
-        let configuration = configuration_text(&self.dir, &self.repo, self.address, answers);
+        let wrong = self.dir.join("wrong");
+        if answers == Answers::Corrupt && !wrong.exists() {
+            super::corrupt::copy(&self.repo, &wrong)?;
+        }
+        let repo = if answers == Answers::Corrupt { &wrong } else { &self.repo };
+        let configuration = configuration_text(&self.dir, repo, self.address, answers);
         self.process = serve(&self.dir, &configuration, self.netns.as_deref())?;
         Ok(())
     }
@@ -93,7 +100,7 @@ fn serve(dir: &Path, configuration: &str, netns: Option<&str>) -> anyhow::Result
 fn configuration_text(dir: &Path, repo: &Path, address: SocketAddr, answers: Answers) -> String {
     let (dir, repo) = (dir.display(), repo.display());
     let how = match answers {
-        Answers::Well => String::new(),
+        Answers::Well | Answers::Corrupt => String::new(),
         Answers::WithoutRanges => "max_ranges 0;".to_owned(),
         Answers::Status(status) => format!("location / {{ return {status}; }}"),
     };

@@ -4,6 +4,7 @@
 mod app;
 mod central;
 mod cgroup;
+mod corrupt;
 pub mod enact;
 mod fleet;
 pub mod net;

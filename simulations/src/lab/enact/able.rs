@@ -1,8 +1,6 @@
 //! What of a scenario a lab can do. What it cannot is refused by name; what it does otherwise is told with the result.
 
-use crate::sim::scenario::{
-    Action, Group, Kind, Layers, Manner, Measure, OriginMood, Scenario, ScenarioError, Sizes, Targets,
-};
+use crate::sim::scenario::{Action, Group, Kind, Layers, Manner, Measure, Scenario, ScenarioError, Sizes, Targets};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -95,7 +93,6 @@ fn events(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
     for happening in &scenario.happenings {
         match &happening.action {
             Action::Lie(..) => return Some(("lie", "the real programs do not lie")),
-            Action::Origin(OriginMood::Corrupt) => return Some(("origin", "a web server sends what its files hold")),
             Action::Partition(targets) if !scenario.network.trunks.is_empty() => {
                 let of_one_hall = halls.len() == 1 || matches!(targets, Targets::Group { .. });
                 if !of_one_hall {
@@ -168,7 +165,6 @@ mod tests {
             ("RELEASE", "frame = \"8 MiB\"", "`frame`"),
             ("EXPECT", "wasted = \"<= 1 MB\"", "`wasted`"),
             ("EXPECT", "[[event]]\nat = \"1 s\"\nlie = \"hall\"", "`lie`"),
-            ("EXPECT", "[[event]]\nat = \"1 s\"\norigin = \"corrupt\"", "`origin` in [[event]]"),
         ] {
             let error = checked(place, line).expect_err(line);
             assert!(error.contains(key) && error.contains("t.toml"), "{line}: {error}");

@@ -99,11 +99,12 @@ fn set_mood(stage: &mut Stage, mood: OriginMood) -> anyhow::Result<()> {
         }
         OriginMood::Failing => stage.central.restart(Answers::Status(503)),
         OriginMood::Missing => stage.central.restart(Answers::Status(404)),
+        OriginMood::Corrupt => stage.central.restart(Answers::Corrupt),
         OriginMood::Well if stage.central.answers() == Answers::Well => {
             stage.central.process().resume();
             Ok(())
         }
-        _ => stage.central.restart(Answers::Well),
+        OriginMood::Well => stage.central.restart(Answers::Well),
     }
 }
 
