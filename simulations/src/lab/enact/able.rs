@@ -57,7 +57,8 @@ fn unable(group: &Group) -> Option<(&'static str, &'static str)> {
         return Some(("wifi", "there is no radio between network namespaces"));
     }
     if group.clock != 0 {
-        return Some(("clock_ahead", "all devices have the machine's clock"));
+        let key = if group.clock > 0 { "clock_ahead" } else { "clock_behind" };
+        return Some((key, "all devices have the machine's clock"));
     }
     (group.has > 0).then_some(("has", "all devices start with nothing"))
 }
@@ -156,7 +157,7 @@ mod tests {
             ("GROUP", "lies = \"bytes\"", "`lies` in group hall"),
             ("GROUP", "wifi = \"40 Mbit/s\"", "`wifi`"),
             ("GROUP", "has = \"10 %\"", "`has`"),
-            ("GROUP", "clock_behind = \"1 h\"", "`clock_ahead`"),
+            ("GROUP", "clock_behind = \"1 h\"", "`clock_behind`"),
             ("GROUP", "[[group]]\nname = \"more\"\ndevices = 100", "`devices`"),
             ("GATEWAY", "origin = false", "`origin` in [gateway]"),
             ("NETWORK", "gossip_loss = \"1 %\"", "`gossip_loss`"),

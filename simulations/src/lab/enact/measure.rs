@@ -1,7 +1,7 @@
 //! What is counted while a lab runs, and what came out.
 
 use super::stage::{Host, Stage};
-use super::watch::Watched;
+use super::watch::{Watched, pieces};
 use crate::lab::net::Carried;
 use crate::sim::engine::Moment;
 use crate::sim::outcome::{LabDevice, LabFigures, Outcome, copies, percentiles};
@@ -84,9 +84,8 @@ impl Measured {
         !self.actions.is_empty() && devices.all(|(host, counted)| !host.node.is_on() || counted.reported.is_some())
     }
 
-    /// Everybody's pieces: as many as somebody has.
     fn pieces(&self) -> u64 {
-        self.hosts.iter().map(|counted| counted.watched.pieces()).max().unwrap_or(0)
+        pieces(self.hosts.iter().map(|counted| &counted.watched))
     }
 
     fn device(&self, stage: &Stage, host: &Host, counted: &Counted) -> anyhow::Result<LabDevice> {

@@ -32,8 +32,7 @@ impl Watched {
         self.looks.last().map_or(0, |(_, _, bytes)| *bytes)
     }
 
-    /// How many pieces it has.
-    pub fn pieces(&self) -> u64 {
+    fn pieces(&self) -> u64 {
         self.looks.last().map_or(0, |(_, pieces, _)| *pieces)
     }
 
@@ -42,6 +41,11 @@ impl Watched {
         let lacking = self.looks.iter().rposition(|(_, pieces, _)| *pieces < all);
         self.looks.get(lacking.map_or(0, |i| i + 1)).filter(|_| all > 0).map(|(at, _, _)| *at)
     }
+}
+
+/// How many pieces the release has: as many as somebody has whose release is in force; 0 when nobody has come so far.
+pub fn pieces<'a>(all: impl Iterator<Item = &'a Watched>) -> u64 {
+    all.filter(|watched| watched.in_force_at.is_some()).map(Watched::pieces).max().unwrap_or(0)
 }
 
 fn cached(root: &Path) -> (u64, u64) {
@@ -67,5 +71,14 @@ mod tests {
         assert_eq!(of(&[(1, 0, 0), (5, 3, 30)]).complete_at(4), None);
         assert_eq!(of(&[]).complete_at(4), None);
         assert_eq!(of(&[(1, 0, 0)]).complete_at(0), None);
+    }
+
+    #[test]
+    fn whoever_is_furthest_is_not_complete_before_a_release_is_in_force() {
+        let of = |pieces: u64, in_force_at| Watched { looks: vec![(1, pieces, pieces * 10)], in_force_at };
+        let (half, whole, more) = (of(5, None), of(9, Some(3)), of(2, None));
+        assert_eq!(pieces([&half, &more].into_iter()), 0);
+        assert_eq!(pieces([&half, &whole, &more].into_iter()), 9);
+        assert_eq!(half.complete_at(0), None);
     }
 }
