@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 use fullmetal_sim::hawkbit;
+use fullmetal_sim::lab::enact::command::{self as laboratory, LabArgs};
 use fullmetal_sim::sim::command::{self, RunArgs};
+use fullmetal_sim::sim::compare::{self, CompareArgs};
 use fullmetal_sim::sim::explore::command::{self as exploring, ExploreArgs};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,6 +39,10 @@ enum Command {
     },
     /// Simulate a whole fleet in virtual time: what a scenario file says, and what came of it.
     Run(RunArgs),
+    /// Run a scenario with the real programs in network namespaces: what a scenario file says, measured.
+    Lab(LabArgs),
+    /// Two results of `run --json` or `lab --json` side by side.
+    Compare(CompareArgs),
     /// Simulate a scenario with random faults, seed after seed, until a rule is broken; tell how to replay it, and make
     /// a small scenario of it.
     Explore(ExploreArgs),
@@ -89,6 +95,11 @@ fn main() -> ExitCode {
             Ok(status) => return status,
             Err(error) => Err(error),
         },
+        Command::Lab(args) => match laboratory::run(&args) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
+        Command::Compare(args) => compare::run(&args),
         Command::Explore(args) => match exploring::run(&args) {
             Ok(status) => return status,
             Err(error) => Err(error),

@@ -4,7 +4,7 @@ use super::bench::{Bench, nothing_half_written};
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::manifest::{Frame, ObjectKind, Pack};
 use fullmetal_proto::wire::{Manifest, ObjectId, open, seal};
-use fullmetal_sim::lab::APP_REF;
+use fullmetal_sim::lab::{APP_REF, Answers};
 use std::path::PathBuf;
 
 /// So many bytes that do not compress make more frames than one Range request brings.
@@ -55,10 +55,10 @@ fn what_is_missing_at_central_is_waited_for_and_named() {
 fn a_server_without_range_is_named_and_one_with_range_is_enough() {
     let mut bench = Bench::new(1);
     publish_many_frames(&mut bench);
-    bench.site.central.restart(false).unwrap();
+    bench.site.central.restart(Answers::WithoutRanges).unwrap();
     bench.deploy();
     bench.has_trouble(&["http://10.98.0.2", ".pack", "this server has no Range", "nginx"]);
-    bench.site.central.restart(true).unwrap();
+    bench.site.central.restart(Answers::Well).unwrap();
     let release = bench.release;
     bench.succeeds(release);
     nothing_half_written(bench.device());

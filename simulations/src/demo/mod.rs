@@ -2,15 +2,13 @@
 //!
 //! Ends with an error unless everything came out as told, asked of the running apps over HTTP and of Hawkbit.
 
-mod operator;
 mod release;
 mod story;
 mod table;
 mod tell;
 
-use crate::lab::{self, DemoApp, Fleet, Programs};
+use crate::lab::{self, DemoApp, Fleet, Operator, Programs};
 use anyhow::{Context as _, ensure};
-use operator::Operator;
 use std::path::PathBuf;
 
 /// What can be different about the demo.

@@ -1,9 +1,8 @@
 //! One release: published, decided, awaited, asked for over HTTP, and read back from Hawkbit.
 
-use super::operator::Entry;
 use super::story::{APP, Decided, Stage, get};
 use super::tell::mb;
-use crate::lab::{ActionState, DemoApp, Release, pull_with_ostree, wait_for};
+use crate::lab::{ActionState, DemoApp, Entry, Release, pull_with_ostree, wait_for};
 use anyhow::{Context as _, bail, ensure};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

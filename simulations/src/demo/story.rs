@@ -1,10 +1,9 @@
 //! What happens in the demo, step by step.
 
-use super::operator::Operator;
 use super::release::Expected;
 use super::table::{self, Row};
 use super::tell::{Teller, mb};
-use crate::lab::{Central, DemoApp, Fleet, Node, NodeOptions, Release, interrupted, wait_for};
+use crate::lab::{Central, DemoApp, Fleet, Node, NodeOptions, Operator, Release, interrupted, wait_for};
 use anyhow::{Context as _, ensure};
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -66,7 +65,7 @@ pub fn tell(fleet: &Fleet, app: &DemoApp, operator: Operator, plain: bool) -> an
         teller.line("central is a mirror as `ostree pull-local` makes it: whole objects, no frames");
     }
     let central = Central::start(&fleet.dir().join("nginx"), &repo, address, None)?;
-    let options = NodeOptions { central: Some(central.url()), interface: "lo".into(), netns: None };
+    let options = NodeOptions { central: Some(central.url()), interface: "lo".into(), ..NodeOptions::default() };
     let gateway = fleet.enroll("gateway", &options)?;
     std::fs::copy(fleet.keys().join("gateway.key"), gateway.root().join("etc/fullmetal/gateway.key"))?;
     operator.steer(&gateway, &operator.named("press-*"))?;

@@ -6,6 +6,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// How a web server answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// As it should.
+    Well,
+    /// Every Range with the whole file.
+    WithoutRanges,
+    /// Everything with this status.
+    Status(u16),
+    /// Wrong bytes of pieces.
+    Corrupt,
+}
+
 /// A running nginx that serves one directory.
 #[derive(Debug)]
 pub struct Central {
@@ -14,21 +27,28 @@ pub struct Central {
     repo: PathBuf,
     address: SocketAddr,
     netns: Option<String>,
+    answers: Answers,
 }
 
 impl Central {
     /// Serves `repo` at `address`; configuration and logs go to `dir`.
     pub fn start(dir: &Path, repo: &Path, address: SocketAddr, netns: Option<&str>) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-        let process = serve(dir, &configuration_text(dir, repo, address, true), netns)?;
+        let process = serve(dir, &configuration_text(dir, repo, address, Answers::Well), netns)?;
         let (dir, repo, netns) = (dir.to_owned(), repo.to_owned(), netns.map(str::to_owned));
-        Ok(Central { process, dir, repo, address, netns })
+        Ok(Central { process, dir, repo, address, netns, answers: Answers::Well })
     }
 
-    /// Ends it if it runs and starts it; without `ranges` it answers every Range with the whole file.
-    pub fn restart(&mut self, ranges: bool) -> anyhow::Result<()> {
+    /// Ends it if it runs and starts it so that it answers like this.
+    pub fn restart(&mut self, answers: Answers) -> anyhow::Result<()> {
         self.process.end();
-        let configuration = configuration_text(&self.dir, &self.repo, self.address, ranges);
+        self.answers = answers;
+        let wrong = self.dir.join("wrong");
+        if answers == Answers::Corrupt && !wrong.exists() {
+            super::corrupt::copy(&self.repo, &wrong)?;
+        }
+        let repo = if answers == Answers::Corrupt { &wrong } else { &self.repo };
+        let configuration = configuration_text(&self.dir, repo, self.address, answers);
         self.process = serve(&self.dir, &configuration, self.netns.as_deref())?;
         Ok(())
     }
@@ -42,6 +62,21 @@ impl Central {
     pub fn bytes_sent(&self) -> u64 {
         let text = std::fs::read_to_string(self.dir.join("access.log")).unwrap_or_default();
         text.lines().filter_map(|l| l.split(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
+    /// How it answers now.
+    pub fn answers(&self) -> Answers {
+        self.answers
+    }
+
+    /// How many requests it has answered.
+    pub fn requests(&self) -> u64 {
+        std::fs::read_to_string(self.dir.join("access.log")).unwrap_or_default().lines().count() as u64
+    }
+
+    /// Its process, to count it or to pause it.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// Takes it off the network.
@@ -62,9 +97,13 @@ fn serve(dir: &Path, configuration: &str, netns: Option<&str>) -> anyhow::Result
     Ok(process)
 }
 
-fn configuration_text(dir: &Path, repo: &Path, address: SocketAddr, ranges: bool) -> String {
+fn configuration_text(dir: &Path, repo: &Path, address: SocketAddr, answers: Answers) -> String {
     let (dir, repo) = (dir.display(), repo.display());
-    let ranges = if ranges { "" } else { "max_ranges 0;" };
+    let how = match answers {
+        Answers::Well | Answers::Corrupt => String::new(),
+        Answers::WithoutRanges => "max_ranges 0;".to_owned(),
+        Answers::Status(status) => format!("location / {{ return {status}; }}"),
+    };
     format!(
         "daemon off; master_process off; pid {dir}/nginx.pid; error_log {dir}/error.log warn;\n\
          events {{ worker_connections 512; }}\n\
@@ -74,7 +113,7 @@ fn configuration_text(dir: &Path, repo: &Path, address: SocketAddr, ranges: bool
            client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;\n\
            uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;\n\
            sendfile on; keepalive_timeout 65; default_type application/octet-stream;\n\
-           server {{ listen {address}; root {repo}; {ranges} }}\n\
+           server {{ listen {address}; root {repo}; {how} }}\n\
          }}\n"
     )
 }

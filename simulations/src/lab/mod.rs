@@ -3,19 +3,26 @@
 
 mod app;
 mod central;
+mod cgroup;
+mod corrupt;
+pub mod enact;
 mod fleet;
 pub mod net;
 mod node;
+mod operator;
 mod process;
 mod programs;
+mod relay;
 mod site;
 mod small;
 mod usage;
 
 pub use app::{DemoApp, Release};
-pub use central::Central;
+pub use central::{Answers, Central};
+pub use cgroup::Cgroup;
 pub use fleet::Fleet;
 pub use node::{ActionState, Node, NodeOptions};
+pub use operator::{Entry, Operator};
 pub use process::{Process, interrupted, on_interrupt, wait_for};
 pub use programs::{Programs, output_of, pull_with_ostree};
 pub use site::{APP, APP_REF, Site, SiteOptions};

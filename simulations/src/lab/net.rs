@@ -1,19 +1,35 @@
-//! Network namespaces: a switch with a LAN and a WAN bridge, and hosts with an interface on one or both.
+//! Network namespaces: switches as bridges, and hosts with an interface on one or two of them.
 //!
-//! What crosses the site's uplink is counted at the WAN port of the central host; what a single device gets from
-//! outside, at its own WAN interface.
+//! What crosses the site's uplink is counted at the interface of the central host, and what a host gets at its own.
 
-use super::output_of;
-use anyhow::Context as _;
+use super::{Cgroup, NodeOptions, output_of};
+use anyhow::{Context as _, bail};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
 use std::process::Command;
+use std::sync::Arc;
 
 /// Hosts' interface on the LAN.
 pub const LAN: &str = "lan0";
 /// Hosts' interface toward the WAN.
 pub const WAN: &str = "wan0";
 
-/// The namespaces of one test; removed when dropped.
+/// What the names of all namespaces begin with; the owner's process id follows.
+const PREFIX: &str = "fm";
+/// Where `ip netns` keeps namespaces.
+const NAMESPACES: &str = "/run/netns";
+
+/// Bytes that a host's interface has carried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Carried {
+    /// Into the host.
+    pub received: u64,
+    /// Out of it.
+    pub sent: u64,
+}
+
+/// The namespaces of one test or lab; removed when dropped.
 #[derive(Debug)]
 pub struct Net {
     prefix: String,
@@ -26,17 +42,38 @@ fn ip(line: &str) -> anyhow::Result<String> {
 }
 
 impl Net {
-    /// Makes the switch; names carry this process's id, so that tests may run side by side.
+    /// Makes a LAN and a WAN; names carry this process's id, so that tests may run side by side.
     pub fn new() -> anyhow::Result<Self> {
+        Self::of(&["lan", "wan"])
+    }
+
+    /// Makes these switches.
+    pub fn of(switches: &[&str]) -> anyhow::Result<Self> {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let mut net = Net { prefix: format!("fm{}-{count}", std::process::id()), hosts: Vec::new() };
-        let switch = net.namespace("sw")?;
-        for bridge in ["br-lan", "br-wan"] {
-            ip(&format!("-n {switch} link add {bridge} type bridge mcast_snooping 0"))?;
-            ip(&format!("-n {switch} link set {bridge} up"))?;
-        }
+        let mut net = Net { prefix: format!("{PREFIX}{}-{count}", std::process::id()), hosts: Vec::new() };
+        net.namespace("sw")?;
+        switches.iter().try_for_each(|switch| net.switch(switch))?;
         Ok(net)
+    }
+
+    /// Makes one more switch; its name has at most 12 letters.
+    pub fn switch(&self, switch: &str) -> anyhow::Result<()> {
+        let name = self.netns("sw");
+        ip(&format!("-n {name} link add br-{switch} type bridge mcast_snooping 0"))?;
+        ip(&format!("-n {name} link set br-{switch} up")).map(|_| ())
+    }
+
+    /// Joins two switches by a link that carries `rate` bytes a second each way.
+    pub fn trunk(&self, number: usize, between: [&str; 2], rate: u64) -> anyhow::Result<()> {
+        let name = self.netns("sw");
+        let [a, b] = ["a", "b"].map(|end| format!("t-{number}{end}"));
+        ip(&format!("-n {name} link add {a} type veth peer name {b}"))?;
+        for (end, switch) in [(a, between[0]), (b, between[1])] {
+            ip(&format!("-n {name} link set {end} master br-{switch} up"))?;
+            shape(&name, &end, rate)?;
+        }
+        Ok(())
     }
 
     /// The namespace of a host.
@@ -56,14 +93,31 @@ impl Net {
     pub fn host(&mut self, host: &str, number: u8, lan: bool, wan: bool) -> anyhow::Result<()> {
         self.namespace(host)?;
         if lan {
-            self.plug(host, LAN, "l", "br-lan", Ipv4Addr::new(10, 99, 0, number))?;
-            let name = self.netns(host);
-            ip(&format!("-n {name} route add 224.0.0.0/4 dev {LAN}"))?;
+            self.plug_in(host, number, "lan")?;
         }
         if wan {
             self.plug(host, WAN, "w", "br-wan", Ipv4Addr::new(10, 98, 0, number))?;
         }
         Ok(())
+    }
+
+    /// Adds a host with the address `10.99.0.<number>` on one switch; its name has at most 13 letters.
+    pub fn host_at(&mut self, host: &str, number: u8, switch: &str) -> anyhow::Result<()> {
+        self.namespace(host)?;
+        self.plug_in(host, number, switch)?;
+        // Packets as a wire has them: otherwise the kernel hands over 64 KiB at once and counts one header.
+        ip(&format!("-n {} link set {LAN} gso_max_segs 1", self.netns(host))).map(|_| ())
+    }
+
+    fn plug_in(&self, host: &str, number: u8, switch: &str) -> anyhow::Result<()> {
+        self.plug(host, LAN, "l", &format!("br-{switch}"), Ipv4Addr::new(10, 99, 0, number))?;
+        // Discovery is by multicast.
+        ip(&format!("-n {} route add 224.0.0.0/4 dev {LAN}", self.netns(host))).map(|_| ())
+    }
+
+    /// Takes the cable of a host's [`LAN`] interface from its switch and puts it into another.
+    pub fn replug(&self, host: &str, switch: &str) -> anyhow::Result<()> {
+        ip(&format!("-n {} link set l-{host} master br-{switch}", self.netns("sw"))).map(|_| ())
     }
 
     fn plug(&self, host: &str, interface: &str, kind: &str, bridge: &str, address: Ipv4Addr) -> anyhow::Result<()> {
@@ -76,33 +130,78 @@ impl Net {
         Ok(())
     }
 
-    /// Limits a host's interface in both directions, in Mbit/s.
-    pub fn limit(&self, host: &str, interface: &str, mbit: u32) -> anyhow::Result<()> {
+    /// Options of a node that lives on a host, in a control group of its own.
+    pub fn options(&self, host: &str, central: Option<String>) -> anyhow::Result<NodeOptions> {
+        let netns = self.netns(host);
+        let cgroup = Some(Arc::new(Cgroup::new(&netns)?));
+        Ok(NodeOptions { central, interface: LAN.to_owned(), netns: Some(netns), cgroup, peer: String::new() })
+    }
+
+    /// Limits a host's interface to `rate` bytes a second in both directions, whatever was before.
+    pub fn limit(&self, host: &str, interface: &str, rate: u64) -> anyhow::Result<()> {
         let kind = if interface == LAN { "l" } else { "w" };
         for (namespace, device) in
             [(self.netns(host), interface.to_owned()), (self.netns("sw"), format!("{kind}-{host}"))]
         {
-            let line =
-                format!("-n {namespace} qdisc add dev {device} root tbf rate {mbit}mbit burst 128kb latency 50ms");
-            output_of(Command::new("tc").args(line.split_whitespace()))?;
+            shape(&namespace, &device, rate)?;
         }
         Ok(())
     }
 
     /// Bytes that came in at a host's interface.
     pub fn received(&self, host: &str, interface: &str) -> anyhow::Result<u64> {
-        self.counter(&self.netns(host), interface, "rx")
+        self.carried(&self.netns(host), interface).map(|carried| carried.received)
     }
 
-    /// Bytes that the central host `host` sent toward the site.
+    /// Bytes that the central host `host` sent toward the site over the WAN.
     pub fn sent_by(&self, host: &str) -> anyhow::Result<u64> {
-        self.counter(&self.netns(host), WAN, "tx")
+        self.carried(&self.netns(host), WAN).map(|carried| carried.sent)
     }
 
-    fn counter(&self, namespace: &str, device: &str, direction: &str) -> anyhow::Result<u64> {
+    /// What a host's [`LAN`] interface has carried so far.
+    pub fn carried_by(&self, host: &str) -> anyhow::Result<Carried> {
+        self.carried(&self.netns(host), LAN)
+    }
+
+    /// What the trunks of [`Net::trunk`] have carried so far, each way counted once.
+    pub fn carried_between(&self, trunks: usize) -> anyhow::Result<u64> {
+        let both = |number| self.carried(&self.netns("sw"), &format!("t-{number}a")).map(|c| c.received + c.sent);
+        (0..trunks).map(both).sum()
+    }
+
+    fn carried(&self, namespace: &str, device: &str) -> anyhow::Result<Carried> {
         let text = ip(&format!("-n {namespace} -s -j link show dev {device}"))?;
         let value: serde_json::Value = serde_json::from_str(&text)?;
-        value[0]["stats64"][direction]["bytes"].as_u64().context("no counter in what `ip -s -j link` printed")
+        let bytes = |direction: &str| value[0]["stats64"][direction]["bytes"].as_u64();
+        let (Some(received), Some(sent)) = (bytes("rx"), bytes("tx")) else {
+            bail!("no counter in what `ip -s -j link` printed");
+        };
+        Ok(Carried { received, sent })
+    }
+}
+
+fn shape(namespace: &str, device: &str, rate: u64) -> anyhow::Result<()> {
+    let bits = rate * 8;
+    let line = format!("-n {namespace} qdisc replace dev {device} root tbf rate {bits}bit burst 128kb latency 50ms");
+    output_of(Command::new("tc").args(line.split_whitespace())).map(|_| ())
+}
+
+/// Lets this thread, and threads and programs that it starts from now on, live in a namespace.
+pub fn enter(netns: &str) -> anyhow::Result<()> {
+    let path = format!("{NAMESPACES}/{netns}");
+    let file = std::fs::File::open(&path).with_context(|| format!("opening {path}"))?;
+    let kind = LinkNameSpaceType::Network;
+    move_into_link_name_space(file.as_fd(), Some(kind)).with_context(|| format!("entering {netns}"))
+}
+
+/// Removes the namespaces of a process that is gone.
+pub(super) fn sweep(is_gone: impl Fn(u32) -> bool) {
+    let names = std::fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
+    for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse().ok());
+        if owner.is_some_and(&is_gone) {
+            let _ = ip(&format!("netns del {name}"));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One host of the fleet: a device or the gateway, with its own directory, its peer and its agent or gateway.
 
+use super::cgroup::Cgroup;
 use super::process::{Process, wait_for};
 use super::{PEER_UID, Programs, output_of};
 use anyhow::Context as _;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What differs from host to host.
@@ -20,6 +22,10 @@ pub struct NodeOptions {
     pub interface: String,
     /// Network namespace that it lives in.
     pub netns: Option<String>,
+    /// Control group of its programs.
+    pub cgroup: Option<Arc<Cgroup>>,
+    /// More lines of its configuration's `[peer]`.
+    pub peer: String,
 }
 
 /// One action of one device.
@@ -47,6 +53,7 @@ pub struct Node {
     name: String,
     root: PathBuf,
     netns: Option<String>,
+    cgroup: Option<Arc<Cgroup>>,
     peer: Option<Process>,
     agent: Option<Process>,
     gateway: Option<Process>,
@@ -59,6 +66,7 @@ impl Node {
             name: name.to_owned(),
             root,
             netns: options.netns.clone(),
+            cgroup: options.cgroup.clone(),
             peer: None,
             agent: None,
             gateway: None,
@@ -67,9 +75,10 @@ impl Node {
         fs::create_dir_all(&fragments)?;
         let central = options.central.as_ref().map(|url| format!("central = {url:?}\n")).unwrap_or_default();
         let text = format!(
-            "[peer]\ninterfaces = [{:?}]\norigin = {}\n{central}\n[agent]\nprobation_s = 3\nstop_timeout_s = 2\n",
+            "[peer]\ninterfaces = [{:?}]\norigin = {}\n{central}{}\n[agent]\nprobation_s = 3\nstop_timeout_s = 2\n",
             options.interface,
             options.central.is_some(),
+            options.peer,
         );
         fs::write(fragments.join("10-lab.toml"), text)?;
         for dir in ["var/cache/fullmetal", "run/fullmetal/peer"] {
@@ -112,6 +121,16 @@ impl Node {
         self.netns.as_deref()
     }
 
+    /// User and system time of all its programs and its app in microseconds; 0 without a control group.
+    pub fn cpu_us(&self) -> u64 {
+        self.cgroup.as_ref().map_or(0, |group| group.cpu_us())
+    }
+
+    /// Anonymous memory of all its programs and its app in bytes; 0 without a control group.
+    pub fn anonymous(&self) -> u64 {
+        self.cgroup.as_ref().map_or(0, |group| group.anonymous())
+    }
+
     /// Takes a program that was started otherwise, such as under a tracer, as its agent.
     pub fn set_agent(&mut self, agent: Process) {
         self.agent = Some(agent);
@@ -119,7 +138,9 @@ impl Node {
 
     fn start(&self, program: &Path, command: &str, uid: Option<u32>) -> anyhow::Result<Process> {
         let args = ["--root".into(), self.root.clone().into_os_string(), command.into()];
-        Process::start(program, args, &self.log(command), uid, self.netns.as_deref())
+        let process = Process::start(program, args, &self.log(command), uid, self.netns.as_deref())?;
+        self.cgroup.iter().try_for_each(|group| process.join(group))?;
+        Ok(process)
     }
 
     /// Starts its peer, as an unprivileged user.
@@ -143,6 +164,11 @@ impl Node {
     /// Its agent's process, while it runs.
     pub fn agent_pid(&self) -> Option<u32> {
         self.agent.as_ref().map(Process::pid)
+    }
+
+    /// Whether its peer was started and neither ended nor killed by us.
+    pub fn is_on(&self) -> bool {
+        self.peer.is_some()
     }
 
     /// Its peer's process, while it runs.

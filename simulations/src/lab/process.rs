@@ -1,5 +1,6 @@
 //! Child processes that never outlive their value.
 
+use super::cgroup::Cgroup;
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
@@ -84,6 +85,27 @@ impl Process {
         Ok(Process { child, name, log: log.to_owned() })
     }
 
+    /// Puts it, and what it starts from now on, into a control group.
+    pub fn join(&self, group: &Cgroup) -> anyhow::Result<()> {
+        group.add(self.child.id())
+    }
+
+    /// Lets it do nothing until [`Process::resume`].
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -113,10 +135,9 @@ impl Process {
         if !self.is_running() {
             return;
         }
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        self.signal(Signal::TERM);
+        // One that is paused would not hear it.
+        self.resume();
         let end = Instant::now() + Duration::from_millis(END_MS_MAX);
         while self.is_running() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(LOOK_MS));

@@ -1,8 +1,8 @@
 //! A whole site in network namespaces: central beyond a WAN, a gateway, devices on a LAN.
 
-use super::net::{LAN, Net, WAN};
+use super::net::{Net, WAN};
 use super::wait_for;
-use super::{ActionState, Central, DemoApp, Fleet, Node, NodeOptions, Programs, Release, output_of, pull_with_ostree};
+use super::{ActionState, Central, DemoApp, Fleet, Node, Programs, Release, output_of, pull_with_ostree};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ impl Site {
         let address: SocketAddr = "10.98.0.2:80".parse()?;
         let central = Central::start(&dir.path().join("nginx"), &repo, address, Some(&net.netns("central")))?;
         if let Some(mbit) = options.wan_mbit {
-            net.limit("central", WAN, mbit)?;
+            net.limit("central", WAN, u64::from(mbit) * 125_000)?;
         }
         let gateway = Self::gateway(&fleet, &net, &central)?;
         let app = DemoApp::prepare()?;
@@ -110,9 +110,7 @@ impl Site {
     }
 
     fn gateway(fleet: &Fleet, net: &Net, central: &Central) -> anyhow::Result<Node> {
-        let netns = Some(net.netns("gateway"));
-        let options = NodeOptions { central: Some(central.url()), interface: LAN.into(), netns };
-        let mut gateway = fleet.enroll("gateway", &options)?;
+        let mut gateway = fleet.enroll("gateway", &net.options("gateway", Some(central.url()))?)?;
         std::fs::copy(fleet.keys().join("gateway.key"), gateway.root().join("etc/fullmetal/gateway.key"))?;
         gateway.start_peer()?;
         gateway.start_gateway()?;
@@ -123,8 +121,7 @@ impl Site {
         let name = format!("press-{number}");
         self.net.host(&name, 10 + number, true, wan)?;
         let central = wan.then(|| self.central.url());
-        let netns = Some(self.net.netns(&name));
-        let mut device = self.fleet.enroll(&name, &NodeOptions { central, interface: LAN.into(), netns })?;
+        let mut device = self.fleet.enroll(&name, &self.net.options(&name, central)?)?;
         device.write_data(APP, "port", PORT)?;
         device.write_data(APP, "recipe", "two eggs\n")?;
         device.start_peer()?;

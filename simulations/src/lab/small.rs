@@ -37,18 +37,23 @@ impl SmallApp {
     /// The same with `bytes` that do not compress, new in each release.
     pub fn build_with(&self, release: u64, bytes: usize) -> anyhow::Result<PathBuf> {
         let root = self.build(release)?;
-        let mut noise = Vec::with_capacity(bytes + 8);
-        let mut state = release;
-        while noise.len() < bytes {
-            // xorshift64*, <https://doi.org/10.18637/jss.v008.i14>
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            state ^= state >> 12;
-            state ^= state << 25;
-            state ^= state >> 27;
-            noise.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
-        }
-        noise.truncate(bytes);
-        fs::write(root.join("noise"), noise)?;
+        fs::write(root.join("noise"), noise(release, bytes))?;
         Ok(root)
     }
+}
+
+/// Bytes that do not compress, others for each seed.
+pub(super) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut noise = Vec::with_capacity(bytes + 8);
+    let mut state = seed;
+    while noise.len() < bytes {
+        // xorshift64*, <https://doi.org/10.18637/jss.v008.i14>
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        noise.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    noise.truncate(bytes);
+    noise
 }

@@ -22,7 +22,14 @@ impl Bar {
 
     /// Draws what `text` says, if it is time to.
     pub fn draw(&mut self, text: impl FnOnce() -> String) {
-        if self.shown && self.drawn_at.elapsed() >= Duration::from_millis(DRAWN_MS) {
+        if self.drawn_at.elapsed() >= Duration::from_millis(DRAWN_MS) {
+            self.draw_now(text);
+        }
+    }
+
+    /// Draws what `text` says before something that takes long.
+    pub fn draw_now(&mut self, text: impl FnOnce() -> String) {
+        if self.shown {
             self.drawn_at = Instant::now();
             eprint!("\r{:80}\r{} ", "", text());
         }

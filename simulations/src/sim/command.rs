@@ -6,7 +6,7 @@ use super::engine::Trace;
 use super::explore;
 use super::outcome::Outcome;
 use super::release::Releases;
-use super::scenario::{Place, Scenario, ScenarioError, Sizes};
+use super::scenario::{Calibration, Place, Scenario, ScenarioError, Sizes};
 use super::world::World;
 use anyhow::Context as _;
 use std::fs::File;
@@ -29,6 +29,9 @@ pub struct RunArgs {
     /// Add the faults that `explore` draws from the seed; of what is expected, only that all converge and report is left.
     #[arg(long)]
     pub faults: bool,
+    /// What the models take from real machines, instead of the defaults; docs/simulations.md describes it.
+    #[arg(long, value_name = "FILE.toml")]
+    pub calibration: Option<PathBuf>,
     /// Print the result as JSON instead of text.
     #[arg(long)]
     pub json: bool,
@@ -39,7 +42,7 @@ pub struct RunArgs {
 
 /// Runs a scenario. Exit status 0, 1 when an expectation fails or a rule is broken, 2 for a bad scenario.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    or_bad_scenario(simulate(args), |outcome| tell(args, &outcome))
+    or_bad_scenario(simulate(args), |outcome| tell(args.json, &outcome))
 }
 
 /// Goes on with what came out; a scenario that cannot be run is told, and has an exit status of its own.
@@ -56,8 +59,9 @@ pub fn or_bad_scenario<T>(
     }
 }
 
-fn tell(args: &RunArgs, outcome: &Outcome) -> anyhow::Result<ExitCode> {
-    let text = if args.json { format!("{}\n", outcome.json()) } else { outcome.summary() };
+/// Prints what came out. Exit status 0, or 1 when an expectation failed or a rule was broken.
+pub fn tell(json: bool, outcome: &Outcome) -> anyhow::Result<ExitCode> {
+    let text = if json { format!("{}\n", outcome.json()) } else { outcome.summary() };
     std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
     Ok(if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -78,7 +82,8 @@ fn progress(world: &World) -> String {
 
 /// The scenario that is asked for, and its seed.
 pub fn read(args: &RunArgs) -> Result<(Scenario, u64), ScenarioError> {
-    let scenario = Scenario::read(&args.scenario)?;
+    let calibration = args.calibration.as_deref().map_or_else(|| Ok(Calibration::default()), Calibration::read)?;
+    let scenario = Scenario::read(&args.scenario)?.calibrated(calibration);
     let seed = args.seed.or(scenario.seed).unwrap_or(1);
     let scenario = if args.faults { explore::faulty(&scenario, &args.scenario, seed)? } else { scenario };
     Ok((scenario, seed))

@@ -3,9 +3,10 @@
 //! The peers that it simulates decide with the state machines of `fullmetal-proto`, the very ones that production
 //! drives. `docs/simulations.md` says what is simulated and what is a model.
 
-mod bar;
+pub mod bar;
 pub mod checkers;
 pub mod command;
+pub mod compare;
 pub mod engine;
 pub mod explore;
 pub mod flows;

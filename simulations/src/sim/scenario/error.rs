@@ -76,6 +76,18 @@ pub enum ScenarioError {
         /// All valid names.
         known: Box<[String]>,
     },
+    /// Something that a simulation has and a lab cannot have.
+    #[error("{file}: `{key}` in {section}: a lab cannot do that: {reason}")]
+    Lab {
+        /// The scenario.
+        file: PathBuf,
+        /// The table.
+        section: String,
+        /// The key.
+        key: &'static str,
+        /// Why not.
+        reason: String,
+    },
     /// The repository that the release is read from is not as it should be.
     #[error("{place}: `{key}`: {reason}")]
     Repo {

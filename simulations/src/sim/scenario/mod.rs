@@ -3,6 +3,7 @@
 //! `docs/simulations.md` describes every key. A scenario that was read is whole and consistent: groups, halls and
 //! targets that it names are there.
 
+mod calibration;
 mod error;
 mod event;
 mod expect;
@@ -16,6 +17,7 @@ mod tests;
 mod units;
 mod write;
 
+pub use calibration::Calibration;
 pub use error::{Place, ScenarioError};
 pub use event::{Action, Happening, OriginMood, Targets, When};
 pub use expect::{Expectation, Measure, Relation};
@@ -69,6 +71,8 @@ pub struct Scenario {
     pub happenings: Vec<Happening>,
     /// What is expected.
     pub expectations: Vec<Expectation>,
+    /// What the models take from real machines; not in the file.
+    pub calibration: Calibration,
 }
 
 impl Scenario {
@@ -106,7 +110,21 @@ impl Scenario {
         let expectations = expect::read(root.table("expect")?)?;
         root.finish()?;
         let until = Moment::from_millis(seconds * 1_000);
-        Ok(Scenario { name, until, seed, layers, network, groups, gateway, release, later, happenings, expectations })
+        let calibration = Calibration::default();
+        Ok(Scenario {
+            name,
+            until,
+            seed,
+            layers,
+            network,
+            groups,
+            gateway,
+            release,
+            later,
+            happenings,
+            expectations,
+            calibration,
+        })
     }
 
     /// When each release is decided, and for whom.

@@ -13,17 +13,9 @@ use fullmetal_proto::wire::{PartKind, PartState, Report, StartOptions};
 use fullmetal_proto::{AppName, Digest, Timestamp};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// When the runs begin, by the trusted clock: 2026-11-24.
 const EPOCH: Timestamp = Timestamp::from_secs(1_795_528_440);
-/// How long an app is watched.
-const PROBATION: Duration = Duration::from_secs(30);
-/// Work in microseconds: checking signatures, checking out, stopping and starting an app, removing what is old.
-const JUDGE: u64 = 20_000;
-const CHECKOUT: u64 = 2_000_000;
-const SWITCH: u64 = 1_000_000;
-const PRUNE: u64 = 200_000;
 /// Syncs that a record takes: of the file and of its directory.
 const RECORD_SYNCS: u64 = 2;
 
@@ -74,7 +66,7 @@ impl World {
         if of.group.is_none() {
             return;
         }
-        let machine = Deploy::new(Policy { probation: PROBATION });
+        let machine = Deploy::new(Policy { probation: self.calibration.probation });
         of.agent = Some(Box::new(Agent { machine, started, wake: None, judging: None, fetching: None }));
         let record = of.journal.record.as_deref().and_then(|bytes| Record::decode(bytes).ok()).map(Box::new);
         self.tell_agent(node, Input::Start { record, local: Local::default() });
@@ -149,7 +141,7 @@ impl World {
 
     fn carry_out(&mut self, life: Life, effect: Effect) {
         let node = life.node;
-        let sync = self.node(node).sync;
+        let (sync, machine) = (self.node(node).sync, self.calibration);
         match effect {
             Effect::Persist { seq, record } => match record.encode() {
                 Ok(bytes) => self.after(life, RECORD_SYNCS * sync, Done::Written(seq, bytes, actions(&record))),
@@ -174,14 +166,16 @@ impl World {
                 }
                 self.want(node, release);
             }
-            Effect::Checkout { ticket, .. } => self.after(life, CHECKOUT, Done::Work(Input::CheckedOut { ticket })),
+            Effect::Checkout { ticket, .. } => {
+                self.after(life, machine.checkout, Done::Work(Input::CheckedOut { ticket }))
+            }
             Effect::Switch { ticket, moves } => {
                 let commit = moves.first().map(|m| m.new.commit);
-                self.after(life, SWITCH, Done::InForce(commit, Input::Switched { ticket }));
+                self.after(life, machine.switch, Done::InForce(commit, Input::Switched { ticket }));
             }
             Effect::Revert { ticket, moves } => {
                 let commit = moves.first().and_then(|m| m.old.as_ref()).map(|old| old.commit);
-                self.after(life, SWITCH, Done::InForce(commit, Input::Reverted { ticket }));
+                self.after(life, machine.switch, Done::InForce(commit, Input::Reverted { ticket }));
             }
             Effect::Cancel { ticket } => self.cancel_work(life, ticket),
             Effect::Report { report, parts } => {
@@ -192,7 +186,7 @@ impl World {
                 let kept = manifests.iter().filter_map(|manifest| self.releases.with_manifest(manifest));
                 let kept = kept.chain(self.node(node).agent.as_ref().and_then(|agent| agent.waits_for())).collect();
                 self.retain(node, &kept);
-                self.after(life, PRUNE, Done::Work(Input::Pruned { ticket }));
+                self.after(life, machine.prune, Done::Work(Input::Pruned { ticket }));
             }
             Effect::Ignored { .. } => {}
         }
@@ -274,7 +268,7 @@ impl World {
                 unsigned: false,
                 health: self.decisions.fails[release],
             };
-            self.after(life, JUDGE, Done::Work(Input::Judged { ticket, parts: vec![part] }));
+            self.after(life, self.calibration.judge, Done::Work(Input::Judged { ticket, parts: vec![part] }));
         }
     }
 

@@ -58,14 +58,30 @@ impl World {
     /// Begins to look for the manifest, unless it is there.
     pub(super) fn want_manifest(&mut self, node: NodeId, release: usize) {
         let turn = self.turn(node, release);
-        let central_at = self.now.after(NEIGHBOURS + TURN * turn.min(TURNS_MAX));
+        self.want_manifest_from(node, release, self.now.after(NEIGHBOURS + TURN * turn.min(TURNS_MAX)));
+    }
+
+    /// The same, and central's turn has come: a gateway cannot decide before it has read the manifest there.
+    pub(super) fn want_manifest_at_once(&mut self, node: NodeId, release: usize) {
+        self.want_manifest_from(node, release, self.now);
+    }
+
+    fn want_manifest_from(&mut self, node: NodeId, release: usize, central_at: Moment) {
         if self.node(node).held(release).manifest {
             return self.manifest_is_here(node, release);
         }
         let life = self.life(node);
-        let Some(peer) = self.peer_of(life).filter(|peer| !peer.manifests.contains_key(&release)) else { return };
-        peer.manifests.insert(release, Wanted { central_at, is_pulling: false });
-        self.look_for_manifest(life, release);
+        let Some(peer) = self.peer_of(life) else { return };
+        match peer.manifests.get_mut(&release) {
+            Some(wanted) => {
+                wanted.central_at = wanted.central_at.min(central_at);
+                self.ask_for_manifest(life, release);
+            }
+            None => {
+                peer.manifests.insert(release, Wanted { central_at, is_pulling: false });
+                self.look_for_manifest(life, release);
+            }
+        }
     }
 
     /// How many neighbours that may ask central come before a node for the manifest.
@@ -82,13 +98,19 @@ impl World {
 
     /// One round of questions.
     pub(super) fn look_for_manifest(&mut self, life: Life, release: usize) {
+        if self.peer_of(life).is_some_and(|p| p.manifests.contains_key(&release)) {
+            self.queue.put(self.now.after(ROUND), Event::Round(life, release));
+            self.ask_for_manifest(life, release);
+        }
+    }
+
+    fn ask_for_manifest(&mut self, life: Life, release: usize) {
         let now = self.now;
         let wanted = self.peer_of(life).and_then(|p| p.manifests.get(&release)).copied();
         let Some(wanted) = wanted.filter(|w| !w.is_pulling) else { return };
         let neighbours = self.node(life.node).peer.iter().flat_map(|p| p.neighbours.keys());
         let has = |n: &NodeId| self.node(*n).serves(release) && self.reach(life.node, *n);
         let server = neighbours.copied().find(has);
-        self.queue.put(now.after(ROUND), Event::Round(life, release));
         if let Some(server) = server {
             self.set_pulling(life, release, true);
             let (manifest, from) = (self.releases.get(release), self.node(server).id.clone());
@@ -187,6 +209,9 @@ impl World {
         }
         if self.layers < Layers::Deployment {
             return self.want(node, release);
+        }
+        if node == 0 {
+            self.gateway_has_manifest(release);
         }
         self.help(node, release);
         self.agent_has_manifest(node, release);

@@ -12,8 +12,6 @@ use crate::sim::scenario::OriginMood;
 use fullmetal_proto::swarm::{Failure, TransferId};
 use std::ops::Range;
 
-/// Round trips of a new connection before its first request: TCP and TLS 1.3.
-const CONNECT_TRIPS: u64 = 2;
 /// How long a dial to central without answer takes in microseconds (`central::CONNECT_MS_MAX`).
 const CONNECT_MAX: u64 = 10_000_000;
 
@@ -50,8 +48,9 @@ impl World {
     fn request(&mut self, fetching: Fetching) {
         let reaches = self.reaches_central(fetching.client.node);
         let trip = self.central_round_trip();
+        let connect_trips = self.calibration.connect_trips;
         let Some(peer) = self.peer_of(fetching.client) else { return };
-        let connecting = if peer.knows_central { 0 } else { CONNECT_TRIPS * trip };
+        let connecting = if peer.knows_central { 0 } else { connect_trips * trip };
         let Some(From::Central(run)) = peer.fetches.get_mut(&fetching.transfer).map(|f| &mut f.from) else { return };
         if run.next as usize >= run.units.len() {
             return;

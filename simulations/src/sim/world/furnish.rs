@@ -29,14 +29,15 @@ impl World {
         if self.layers >= Layers::Announcement {
             for (release, decision) in scenario.decisions().enumerate() {
                 self.pending += 1;
-                self.queue.put(Moment(decision.announced), Event::Decided(release));
+                let decided = Moment(decision.announced).after(self.calibration.decision);
+                self.queue.put(decided, Event::Decided(release));
             }
         }
     }
 
     fn plan_power_on(&mut self, node: NodeId, us: u64) {
         self.pending += 1;
-        self.queue.put(Moment(us), Event::PowerOn(node));
+        self.queue.put(Moment(us).after(self.calibration.start), Event::PowerOn(node));
     }
 
     fn add(&mut self, group: &Group, index: Option<usize>, n: usize, cell: Option<LinkId>, has: &mut Random) {

@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 /// Microseconds between two tellings of who was heard (`clients::HEARD_MS`).
 const HEARD: u64 = 30_000_000;
-/// Round trips to central that a bundle takes: ref, commit, signatures, manifest.
-const RESOLVE_TRIPS: u64 = 4;
+/// Round trips to central that a bundle takes besides those for the manifest: ref, commit, signatures.
+const RESOLVE_TRIPS: u64 = 3;
 /// Bytes of an announcement's envelope besides its body.
 const ENVELOPE_LEN: usize = 200;
 
@@ -32,6 +32,8 @@ pub struct Gateway {
     spool: BTreeMap<(DeviceId, u64), Report>,
     /// The releases of bundles that were announced.
     bundles: BTreeMap<Digest, usize>,
+    /// Bundles that only lack the manifest, which the gateway reads through its peer, by release.
+    resolving: BTreeMap<usize, Vec<Input>>,
     /// For each device and action, the first terminal report that was handed on: its counter, and how it ended.
     ends: BTreeMap<(DeviceId, u64), (u64, ReportState)>,
 }
@@ -73,6 +75,7 @@ impl World {
     /// The gateway dies with its peer.
     pub(super) fn stop_gateway(&mut self) {
         self.dispatch.core = None;
+        self.dispatch.resolving.clear();
     }
 
     /// The deployment server is asked again: what it wants and the gateway does not know of, as after a crash.
@@ -216,7 +219,7 @@ impl World {
                 self.dispatch.spool.insert((device.clone(), counter), *report);
                 self.tell_gateway(Input::Spooled { device, counter });
             }
-            Done::Work(input) => self.tell_gateway(*input),
+            Done::Work(input) => self.work_is_done(*input),
             Done::Heard => {
                 let now = self.now.timestamp();
                 let heard = self.node(0).peer.as_ref().map(|p| p.liveness.heard(now)).unwrap_or_default();
@@ -225,6 +228,27 @@ impl World {
                 self.gateway_after(HEARD, Done::Heard);
             }
         }
+    }
+
+    /// A bundle is whole when its manifest was read.
+    fn work_is_done(&mut self, input: Input) {
+        let commit = match &input {
+            Input::Resolved { bundle, .. } => bundle.parts.first().map(|part| part.commit),
+            _ => None,
+        };
+        match commit.and_then(|commit| self.releases.with_commit(&commit)).filter(|_| self.node(0).origin) {
+            Some(release) => {
+                self.dispatch.resolving.entry(release).or_default().push(input);
+                self.want_manifest_at_once(0, release);
+            }
+            None => self.tell_gateway(input),
+        }
+    }
+
+    /// Its peer has the manifest: bundles that waited for it are whole.
+    pub(super) fn gateway_has_manifest(&mut self, release: usize) {
+        let inputs = self.dispatch.resolving.remove(&release);
+        inputs.into_iter().flatten().for_each(|input| self.tell_gateway(input));
     }
 
     /// A report reaches the gateway.
@@ -261,7 +285,7 @@ impl World {
     /// The peer of the gateway helps with these and no others.
     fn help_at_gateway(&mut self, parts: &[Part]) {
         let wanted: BTreeSet<usize> = parts.iter().filter_map(|part| self.releases.with_commit(&part.commit)).collect();
-        self.retain(0, &wanted);
+        self.retain(0, &wanted.iter().chain(self.dispatch.resolving.keys()).copied().collect());
         wanted.into_iter().for_each(|release| self.want_manifest(0, release));
     }
 

@@ -64,7 +64,7 @@ impl World {
             Action::Stop(_) => targets.iter().for_each(|node| self.power_off(*node, End::Stop)),
             Action::Crash(_) => targets.iter().for_each(|node| self.power_off(*node, End::Crash)),
             Action::PowerCut(_) => targets.iter().for_each(|node| self.power_off(*node, End::PowerCut)),
-            Action::Start(_) => targets.iter().for_each(|node| self.power_on(*node)),
+            Action::Start(_) => self.power_on_soon(&targets),
             Action::Partition(_) => self.divide(&targets),
             Action::Slow(_, rate) => targets.iter().for_each(|node| self.set_port(*node, *rate)),
             Action::Lie(_, manner) => targets.iter().for_each(|node| self.nodes[*node as usize].manner = *manner),
@@ -83,9 +83,7 @@ impl World {
         self.pending -= 1;
         self.trace.note(self.now, "undone", &[targets.len() as u64]);
         match action {
-            Action::Stop(_) | Action::Crash(_) | Action::PowerCut(_) => {
-                targets.iter().for_each(|node| self.power_on(*node));
-            }
+            Action::Stop(_) | Action::Crash(_) | Action::PowerCut(_) => self.power_on_soon(targets),
             Action::Start(_) => targets.iter().for_each(|node| self.power_off(*node, End::Stop)),
             Action::Partition(_) => self.unite(targets),
             Action::Slow(..) => targets.iter().for_each(|node| self.set_port(*node, self.port_of(*node))),
@@ -97,6 +95,13 @@ impl World {
             Action::Origin(_) => self.set_mood(OriginMood::Well),
             Action::Uplink(_) => self.set_uplink(self.site.uplink_rate()),
         }
+    }
+
+    /// Starts nodes, which takes as long as programs need to start.
+    fn power_on_soon(&mut self, nodes: &[NodeId]) {
+        let at = self.now.after(self.calibration.start);
+        self.pending += nodes.len();
+        nodes.iter().for_each(|node| self.queue.put(at, Event::PowerOn(*node)));
     }
 
     pub(super) fn resolve(&mut self, targets: &Targets) -> Vec<NodeId> {

@@ -30,7 +30,7 @@ use super::engine::{Moment, Queue, Random, Trace};
 use super::flows::Flows;
 use super::observe::Observation;
 use super::release::Releases;
-use super::scenario::{Group, Happening, Layers, OriginMood, Scenario};
+use super::scenario::{Calibration, Group, Happening, Layers, OriginMood, Scenario};
 use event::{Body, Event, Fetching, Life};
 use fullmetal_proto::wire::Announcement;
 use fullmetal_proto::wire::gossip::Hint;
@@ -97,6 +97,7 @@ pub struct World {
     now: Moment,
     seed: u64,
     layers: Layers,
+    calibration: Calibration,
     queue: Queue<Event>,
     flows: Flows,
     trace: Trace,
@@ -146,6 +147,7 @@ impl World {
             now: Moment::START,
             seed,
             layers: scenario.layers,
+            calibration: scenario.calibration,
             queue: Queue::new(),
             flows,
             trace,

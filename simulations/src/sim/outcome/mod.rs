@@ -8,6 +8,10 @@ use fullmetal_proto::wire::ReportState;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
+mod lab;
+
+pub use lab::{LabDevice, LabFigures};
+
 /// The version of the JSON: it rises when a field goes or changes its meaning.
 pub const SCHEMA: u32 = 1;
 
@@ -18,8 +22,8 @@ pub struct Outcome {
     pub name: String,
     /// The seed.
     pub seed: u64,
-    /// Names the run.
-    pub hash: TraceHash,
+    /// Names the run; a lab has no two runs that are the same.
+    pub hash: Option<TraceHash>,
     /// When it ended.
     pub ended_at: Moment,
     /// Devices in all; honest ones that were on at the end; those of them that had everything.
@@ -56,6 +60,8 @@ pub struct Outcome {
     pub ends: [usize; 3],
     /// The rule that was broken, if one was.
     pub violation: Option<Violation>,
+    /// What only a lab tells; figures that a lab does not see are 0 then, and null in JSON.
+    pub lab: Option<LabFigures>,
 }
 
 /// When devices had all of something, in microseconds.
@@ -74,11 +80,7 @@ impl Times {
         let all: Vec<Option<Moment>> = devices.collect();
         let mut times: Vec<u64> = all.iter().flatten().map(|at| at.0).collect();
         times.sort_unstable();
-        let percentile = |percent: usize| match (all.len() * percent).div_ceil(100) {
-            0 => None,
-            nth => times.get(nth - 1).copied(),
-        };
-        Times { counted: all.len(), had: times.len(), at: [50, 99, 100].map(percentile) }
+        Times { counted: all.len(), had: times.len(), at: percentiles(&times, all.len()) }
     }
 }
 
@@ -101,14 +103,14 @@ impl Outcome {
         let mut outcome = Outcome {
             name: scenario.name.clone(),
             seed,
-            hash: world.trace().hash(),
+            hash: Some(world.trace().hash()),
             ended_at: world.now(),
             devices: scenario.devices(),
             counted: counted.len(),
             converged: times.had,
             times: times.at,
             releases: (0..world.releases().count()).map(of_release).collect(),
-            copies: (u128::from(uplink) * 1_000 / u128::from(world.one_copy_bytes().max(1))) as u64,
+            copies: copies(uplink, world.one_copy_bytes()),
             bytes: [uplink, trunks, ports, air, figures.control_bytes],
             wasted: figures.wasted,
             requests: [figures.requests, figures.requests_to_peers, figures.busy],
@@ -120,13 +122,24 @@ impl Outcome {
             unreported: world.unreported().take(LACKING_MAX).map(|n| n.id.to_string()).collect(),
             ends: [ReportState::Succeeded, ReportState::Failed, ReportState::Withdrawn].map(|state| world.ends(state)),
             violation,
+            lab: None,
         };
+        outcome.judge(scenario);
+        outcome
+    }
+
+    /// Holds what was measured against what is expected.
+    pub fn judge(&mut self, scenario: &Scenario) {
         let judge = |expectation: &Expectation| {
-            let measured = outcome.measure(expectation.measure);
+            let measured = self.measure(expectation.measure);
             (expectation.clone(), measured, measured.is_some_and(|m| holds(expectation, m)))
         };
-        outcome.expectations = scenario.expectations.iter().map(judge).collect();
-        outcome
+        self.expectations = scenario.expectations.iter().map(judge).collect();
+    }
+
+    /// Where it was run.
+    pub fn world(&self) -> &'static str {
+        if self.lab.is_some() { "lab" } else { "simulation" }
     }
 
     /// Whether all expectations held and no rule was broken.
@@ -158,11 +171,13 @@ impl Outcome {
     pub fn json(&self) -> Value {
         let ms = |us: Option<u64>| us.map(|us| us / 1_000);
         let expectation = |(e, measured, held): &(Expectation, Option<u64>, bool)| json!({ "key": e.key, "expected": e.text, "measured": measured, "held": held });
+        let simulated = |n: u64| self.lab.is_none().then_some(n);
         json!({
             "schema": SCHEMA,
+            "world": self.world(),
             "scenario": self.name,
             "seed": self.seed,
-            "trace": self.hash.to_string(),
+            "trace": self.hash.map(|hash| hash.to_string()),
             "ended_at_ms": self.ended_at.0 / 1_000,
             "devices": { "all": self.devices, "counted": self.counted, "converged": self.converged },
             "reported": self.reported(),
@@ -183,18 +198,19 @@ impl Outcome {
                 "uplink": self.bytes[0],
                 "trunks": self.bytes[1],
                 "ports": self.bytes[2],
-                "air": self.bytes[3],
-                "control": self.bytes[4],
-                "wasted": self.wasted,
+                "air": simulated(self.bytes[3]),
+                "control": simulated(self.bytes[4]),
+                "wasted": simulated(self.wasted),
             },
-            "requests": { "central": self.requests[0], "neighbours": self.requests[1], "busy": self.requests[2] },
-            "messages": self.messages,
-            "bans": self.bans,
-            "events": self.events,
+            "requests": { "central": self.requests[0], "neighbours": simulated(self.requests[1]), "busy": simulated(self.requests[2]) },
+            "messages": simulated(self.messages),
+            "bans": simulated(self.bans),
+            "events": simulated(self.events),
             "expectations": self.expectations.iter().map(expectation).collect::<Vec<_>>(),
             "violation": self.violation.as_ref().map(|v| {
                 json!({ "checker": v.checker, "at_ms": v.at.0 / 1_000, "what": v.what })
             }),
+            "lab": self.lab.as_ref().map(LabFigures::json),
             "good": self.is_good(),
         })
     }
@@ -206,7 +222,12 @@ impl Outcome {
         let mut line = |label: &str, text: String| writeln!(out, "{label:<14}{text}").unwrap_or_default();
         line("scenario", self.name.clone());
         line("seed", self.seed.to_string());
-        line("trace", format!("{} ({} events, until {} s)", self.hash, self.events, seconds(self.ended_at.0)));
+        match self.hash {
+            Some(hash) => {
+                line("trace", format!("{hash} ({} events, until {} s)", self.events, seconds(self.ended_at.0)))
+            }
+            None => line("lab", format!("real programs, until {} s", seconds(self.ended_at.0))),
+        }
         line("devices", format!("{} of {} have everything ({} in all)", self.converged, self.counted, self.devices));
         if !self.lacking.is_empty() {
             line("", format!("lacking: {}", self.lacking.join(", ")));
@@ -220,12 +241,16 @@ impl Outcome {
         }
         line("copies", format!("{} ({} over the uplink)", thousandths(self.copies), bytes(self.bytes[0])));
         let [_, trunks, ports, air, control] = self.bytes.map(bytes);
-        line(
-            "bytes",
-            format!("ports {ports}   trunks {trunks}   air {air}   control {control}   wasted {}", bytes(self.wasted)),
-        );
         let [central, neighbours, busy] = self.requests;
-        line("requests", format!("central {central}   neighbours {neighbours} ({busy} busy)   bans {}", self.bans));
+        if let Some(lab) = &self.lab {
+            line("bytes", format!("ports {ports}   trunks {trunks}"));
+            line("requests", format!("central {central}"));
+            lab.lines().into_iter().for_each(|(label, text)| line(label, text));
+        } else {
+            let wasted = bytes(self.wasted);
+            line("bytes", format!("ports {ports}   trunks {trunks}   air {air}   control {control}   wasted {wasted}"));
+            line("requests", format!("central {central}   neighbours {neighbours} ({busy} busy)   bans {}", self.bans));
+        }
         for (expectation, measured, held) in &self.expectations {
             let measured = measured.map_or_else(|| "nothing".to_owned(), |m| shown(expectation.measure, m));
             let verdict = if *held { "held" } else { "FAILED" };
@@ -236,6 +261,19 @@ impl Outcome {
         }
         out
     }
+}
+
+/// When 50, 99 and 100 % of `counted` devices had everything; `times` are sorted.
+pub fn percentiles(times: &[u64], counted: usize) -> [Option<u64>; 3] {
+    [50, 99, 100].map(|percent: usize| match (counted * percent).div_ceil(100) {
+        0 => None,
+        nth => times.get(nth - 1).copied(),
+    })
+}
+
+/// Thousandths of a copy.
+pub fn copies(bytes: u64, one_copy: u64) -> u64 {
+    (u128::from(bytes) * 1_000 / u128::from(one_copy.max(1))) as u64
 }
 
 fn holds(expectation: &Expectation, measured: u64) -> bool {
@@ -256,15 +294,18 @@ fn shown(measure: Measure, value: u64) -> String {
     }
 }
 
-fn seconds(us: u64) -> String {
+/// Microseconds as seconds with three places.
+pub(super) fn seconds(us: u64) -> String {
     format!("{}.{:03}", us / 1_000_000, us / 1_000 % 1_000)
 }
 
-fn thousandths(n: u64) -> String {
+/// Thousandths as a number with three places.
+pub(super) fn thousandths(n: u64) -> String {
     format!("{}.{:03}", n / 1_000, n % 1_000)
 }
 
-fn bytes(n: u64) -> String {
+/// Bytes for people.
+pub(super) fn bytes(n: u64) -> String {
     match n {
         0..10_000 => format!("{n} B"),
         10_000..10_000_000 => format!("{}.{} kB", n / 1_000, n / 100 % 10),

@@ -1,8 +1,8 @@
-//! What an operator does at the Hawkbit server that steers the demo: the stand-in, or a real one.
+//! What an operator does at the Hawkbit server that steers a fleet: the stand-in, or a real one.
 
+use super::{Node, wait_for};
 use crate::hawkbit::Server;
 use crate::hawkbit::record::{Client, Credentials, Headers};
-use crate::lab::{Node, wait_for};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ const TOKEN_KEY: &str = "authentication.gatewaytoken.key";
 const KNOWN_S_MAX: u64 = 40;
 
 /// One entry of an action's history.
+#[derive(Clone, Debug)]
 pub struct Entry {
     /// Hawkbit's word, such as `running`, `finished` or `error`.
     pub kind: String,
@@ -24,6 +25,7 @@ pub struct Entry {
 }
 
 /// An operator at a server.
+#[derive(Debug)]
 pub struct Operator {
     client: Client,
     /// Follows names at a server that others use too; empty at the stand-in.
@@ -87,6 +89,24 @@ impl Operator {
         );
         fs::write(node.root().join("etc/fullmetal/fullmetal.d/20-hawkbit.toml"), section)
             .context("configuring the gateway")
+    }
+
+    /// Makes targets of devices that nobody has heard yet.
+    pub fn make_targets(&self, devices: &[String]) -> anyhow::Result<()> {
+        let target = |id: &String| json!({ "controllerId": id, "name": id });
+        self.ask("POST", "/rest/v1/targets", &devices.iter().map(target).collect()).map(|_| ())
+    }
+
+    /// Makes a set of one app whose commit was made by others; gives its number.
+    pub fn make_set(&self, name: &str, ref_name: &str, commit: &str) -> anyhow::Result<u64> {
+        let first = |made: Value| made[0]["id"].as_u64().context("Hawkbit made nothing");
+        let module = json!([{ "name": name, "version": "1", "type": "application" }]);
+        let module = first(self.ask("POST", "/rest/v1/softwaremodules", &module)?)?;
+        let entry = |(key, value): (&str, &str)| json!({ "key": key, "value": value, "targetVisible": true });
+        let entries = [("fullmetal.ref", ref_name), ("fullmetal.commit", commit), ("fullmetal.name", name)].map(entry);
+        self.ask("POST", &format!("/rest/v1/softwaremodules/{module}/metadata"), &entries.into_iter().collect())?;
+        let set = json!([{ "name": name, "version": "1", "type": "app", "modules": [{ "id": module }] }]);
+        first(self.ask("POST", "/rest/v1/distributionsets", &set)?)
     }
 
     /// Waits until the server has all of these as targets, which it has since the gateway heard them.
