@@ -201,7 +201,7 @@ fn the_agent_opens_no_sockets_but_unix_ones() {
         None,
         netns.as_deref(),
     );
-    device.set_agent(strace.unwrap());
+    device.set_agent(strace.unwrap()).unwrap();
     site.publish(Release::One).unwrap();
     site.deploy().unwrap();
     all_run(&mut site, Release::One);

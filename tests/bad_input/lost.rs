@@ -75,7 +75,7 @@ fn a_device_without_runc_says_so_and_goes_on() {
     args.extend([fullmetal.into(), "--root".into(), device.root().as_os_str().to_owned(), "agent".into()]);
     let log = device.log("agent");
     let process = fullmetal_sim::lab::Process::start(&which("unshare"), args, &log, None, netns.as_deref());
-    device.set_agent(process.unwrap());
+    device.set_agent(process.unwrap()).unwrap();
     let trouble = wait_for("trouble in the status", LIMIT, || {
         let status = bench.device().status()?;
         Ok(status["trouble"].as_array().and_then(|t| t.first()?.as_str().map(str::to_owned)))

@@ -45,12 +45,15 @@ impl Cgroup {
         std::iter::once(self.unified.as_path()).chain(self.memory.as_deref())
     }
 
-    /// Moves a process in; what it starts from now on is in, too.
+    /// Moves a process in, with its children; what they start from now on is in, too.
     pub fn add(&self, pid: u32) -> anyhow::Result<()> {
         for dir in self.dirs() {
             fs::write(dir.join("cgroup.procs"), pid.to_string())
                 .with_context(|| format!("moving process {pid} into {}", dir.display()))?;
         }
+        // Those that it started before; one that has ended meanwhile is no matter.
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        children.split_whitespace().filter_map(|child| child.parse().ok()).for_each(|child| drop(self.add(child)));
         Ok(())
     }
 

@@ -131,9 +131,12 @@ impl Node {
         self.cgroup.as_ref().map_or(0, |group| group.anonymous())
     }
 
-    /// Takes a program that was started otherwise, such as under a tracer, as its agent.
-    pub fn set_agent(&mut self, agent: Process) {
+    /// Takes a program that was started otherwise, such as under a tracer, as its agent. What a tracer traces may
+    /// outlive it; the control group ends that, too.
+    pub fn set_agent(&mut self, agent: Process) -> anyhow::Result<()> {
+        self.cgroup.iter().try_for_each(|group| agent.join(group))?;
         self.agent = Some(agent);
+        Ok(())
     }
 
     fn start(&self, program: &Path, command: &str, uid: Option<u32>) -> anyhow::Result<Process> {
