@@ -34,8 +34,8 @@ pub(super) enum Kind {
     Any,
     /// Where nobody is known that was connected in this life.
     Unmet,
-    /// Discovered, and nobody knows who is there.
-    Stranger,
+    /// Discovered since then, and nobody knows who is there.
+    Stranger(Timestamp),
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +82,7 @@ impl Book {
         if matches!(entry.source, Source::Neighbour(_) | Source::Refuser(_)) && !entry.proven {
             (entry.source, entry.device) = (Source::Found, None);
         }
+        entry.seen = now;
         entry.is_stranger()
     }
 
@@ -185,7 +186,7 @@ impl Book {
         };
         let is_of_kind = move |e: &Entry| match kind {
             Kind::Any => true,
-            Kind::Stranger => e.is_stranger(),
+            Kind::Stranger(since) => e.is_stranger() && e.seen >= since,
             Kind::Unmet => !e.proven && e.device.as_ref().is_none_or(|device| !met.contains(device)),
         };
         let free = move |(address, e): &(&SocketAddr, &Entry)| {

@@ -53,6 +53,9 @@ pub const POSTPONE_SILENT: Duration = Duration::from_secs(5);
 pub const DISCOVERED_ENOUGH: usize = 3;
 /// Members with the lowest ids that can always be discovered.
 pub const BEACONS: usize = 3;
+/// Whom a peer discovers so soon after its start is no stranger: a fleet that is switched on is full of them.
+pub const YOUNG: Duration = Duration::from_secs(120);
+
 /// Discovery is neither started nor stopped more often.
 pub const DISCOVERY_MIN: Duration = Duration::from_secs(30);
 /// Discovery begins anew after this, since it asks ever more rarely (RFC 6762, section 5.2): with few neighbours, and

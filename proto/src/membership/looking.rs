@@ -27,8 +27,7 @@ impl Membership {
     }
 
     pub(super) fn found(&mut self, address: SocketAddr, now: Timestamp) {
-        // Whoever still looks for neighbours dials what it found anyway.
-        let is_stranger = self.book.find(address, now) && self.neighbours.len() >= NEIGHBOURS_WANTED;
+        let is_stranger = self.book.find(address, now) && now >= self.grown_up_at;
         if is_stranger && self.timers.stranger.is_none() {
             self.timers.stranger = Some(now.after(STRANGER + up_to(STRANGER, &mut self.draw)));
         }
@@ -45,12 +44,13 @@ impl Membership {
             self.dial_up_to(1, &[Kind::Unmet, Kind::Any], now);
         }
         if self.timers.stranger.is_some_and(|at| now >= at) {
+            let stranger = Kind::Stranger(self.grown_up_at);
             // While a fleet is young nearly all would be beacons by whom they met: hearsay is enough to leave it to others.
             let is_beacon = !self.book.knows_lower(BEACONS, true);
             if is_beacon {
-                self.dial_up_to(1, &[Kind::Stranger], now);
+                self.dial_up_to(1, &[stranger], now);
             }
-            let more = is_beacon && self.book.dialable(Kind::Stranger, &|_, _| false).next().is_some();
+            let more = is_beacon && self.book.dialable(stranger, &|_, _| false).next().is_some();
             self.timers.stranger = more.then(|| now.after(STRANGER + up_to(STRANGER, &mut self.draw)));
         }
     }

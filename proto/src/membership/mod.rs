@@ -25,7 +25,7 @@ use crate::wire::transfer::{KnownPeer, PEERS_MAX};
 use crate::{DeviceId, Timestamp};
 use admission::{Arrival, Neighbour};
 use book::{Book, Source};
-use limits::{BANS_MAX, DIALS_MAX, SAVE, SHUFFLE};
+use limits::{BANS_MAX, DIALS_MAX, SAVE, SHUFFLE, YOUNG};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -59,6 +59,8 @@ pub struct Membership {
     banned: BTreeMap<DeviceId, Timestamp>,
     /// None: there is no discovery here.
     discovers: Option<bool>,
+    /// From then on, discovery finds strangers.
+    grown_up_at: Timestamp,
     timers: Timers,
     wakeup: Timestamp,
     effects: VecDeque<Effect>,
@@ -104,6 +106,7 @@ impl Membership {
             dials_left: DIALS_MAX,
             banned: BTreeMap::new(),
             discovers: start.discovery.then_some(false),
+            grown_up_at: now.after(YOUNG),
             timers: Timers { round: now, shuffle, stranger: None, discovery: now, asks_since: now, save: now },
             wakeup: now,
             effects: VecDeque::new(),

@@ -198,7 +198,8 @@ fn a_beacon_with_many_neighbours_dials_each_stranger_that_it_discovers_within_a_
     let mut other = Alone::new(Start { discovery: true, ..start(90) });
     for one in [&mut beacon, &mut other] {
         one.join_all(11..=20, false);
-        one.pass(DISCOVERY_MIN);
+        one.tell(Input::Found { address: address(51) });
+        one.pass(YOUNG);
         one.tell(Input::Found { address: address(50) });
         one.tell(Input::Found { address: address(12) });
     }
@@ -210,6 +211,7 @@ fn a_beacon_with_many_neighbours_dials_each_stranger_that_it_discovers_within_a_
 fn who_told_of_a_wrong_device_does_not_keep_a_beacon_from_a_stranger() {
     let mut beacon = Alone::new(Start { discovery: true, ..start(1) });
     beacon.join_all(11..=20, false);
+    beacon.pass(YOUNG);
     let lie = KnownPeer { device: id(11), address: address(50).to_string() };
     beacon.tell(Input::Told { from: id(12), peers: vec![lie] });
     beacon.tell(Input::Found { address: address(50) });
@@ -221,7 +223,7 @@ fn a_device_with_two_addresses_is_not_taken_for_a_stranger_again_and_again() {
     let mut beacon = Alone::new(Start { discovery: true, ..start(1) });
     beacon.join_all(11..=20, false);
     let old = beacon.join(30, true);
-    beacon.pass(SETTLED);
+    beacon.pass(YOUNG);
     let mut count = 0;
     for _ in 0..10 {
         for second in [address(30), address(31)] {
