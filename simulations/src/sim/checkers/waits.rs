@@ -1,8 +1,8 @@
 //! What somebody needs and nobody has comes from central before long.
 //!
 //! Only calm times are judged: when all who lie are off, and nothing has changed at central or in the network for so long
-//! that pauses after failures are over. Then a holder of a lease that gives nothing must be followed by another. A holder
-//! behind a slow port keeps its lease as long as bytes come, however few: while that is so, nothing is judged.
+//! that pauses after failures are over. Then a holder of a lease that gives nothing must be followed by another. Where
+//! bytes come, however few, its holder keeps a lease, and nothing is judged.
 
 use super::Checker;
 use crate::sim::engine::Moment;
@@ -11,14 +11,12 @@ use crate::sim::scenario::Manner;
 use crate::sim::world::{NodeId, World};
 use fullmetal_proto::Bitmap;
 
-/// How long central may give nothing new, in microseconds: a lease that runs out, takeovers by rank, a request that
+/// How long central may give nothing, in microseconds: a lease that runs out, takeovers by rank, a request that
 /// stalls.
 const WAIT_US_MAX: u64 = 30_000_000;
 /// The same after something changed at central or in the network: the longest pause after failures, by chance a quarter
 /// longer, and one more run.
 const PAUSE_US_MAX: u64 = 420_000_000;
-/// Bytes that came within this time count as coming: slower transfers are given up.
-const MOVES_US: u64 = 15_000_000;
 
 /// What came from central, and when something last came or changed.
 #[derive(Debug, Default)]
@@ -27,8 +25,6 @@ pub struct Waits {
     given: Option<Bitmap>,
     quiet_since: Moment,
     paused_until: Moment,
-    /// When bytes from central last came to a node behind a slow port.
-    slowly_at: Option<Moment>,
 }
 
 impl Checker for Waits {
@@ -44,20 +40,19 @@ impl Checker for Waits {
                     self.quiet_since = now;
                 }
             }
-            Observation::CentralMoves { node } if world.node(*node).is_slow => self.slowly_at = Some(now),
-            Observation::Started { .. } | Observation::Gone { .. } | Observation::Wanted { .. } => {
+            Observation::CentralMoves { .. }
+            | Observation::Started { .. }
+            | Observation::Gone { .. }
+            | Observation::Wanted { .. } => {
                 self.quiet_since = now;
             }
             Observation::Disturbed | Observation::CentralChanged => self.paused_until = now.after(PAUSE_US_MAX),
             Observation::Second if now.since(self.quiet_since) > WAIT_US_MAX && now > self.paused_until => {
-                if self.slowly_at.is_some_and(|at| now.since(at) <= MOVES_US) {
-                    return Ok(());
-                }
                 let given = self.given.get_or_insert_with(|| first(world));
                 if let Some((node, piece)) = waits(world, given, now) {
                     let (id, since) = (&world.node(node).id, self.quiet_since);
                     return Err(format!(
-                        "{id} needs piece {piece}, which nobody has, and central gave nothing new since {since} s"
+                        "{id} needs piece {piece}, which nobody has, and central gave nothing since {since} s"
                     ));
                 }
             }
