@@ -113,6 +113,7 @@ fn a_commit_of_other_tools_that_the_fleet_signed_is_announced_without_a_binding(
     site.deploy_web("[\"a\"]").expect(1, &["signed by 0 of the 1 build keys"]);
     site.put(&foreign, Some(commitmeta(&foreign, &site.build)), true);
     site.deploy_web("[\"a\"]").expect(0, &[]);
+    site.peer.wait("the announcement", |s| s.newest.clone());
     assert_eq!(announcements(&site).len(), 1);
 }
 

@@ -11,6 +11,8 @@ use std::path::Path;
 mod felt;
 #[path = "simulator/releases.rs"]
 mod releases;
+#[path = "simulator/seeds.rs"]
+mod seeds;
 
 /// A small site; `extra` is added to its file.
 fn site(layers: &str, extra: &str) -> String {

@@ -40,7 +40,7 @@ impl Plant {
         std::fs::create_dir_all(fleet.repo()).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let central = Central::start(&dir.path().join("nginx"), &fleet.repo(), address, None).unwrap();
-        let options = |central| NodeOptions { central, interface: "lo".into(), netns: None };
+        let options = |central| NodeOptions { central, interface: "lo".into(), ..NodeOptions::default() };
         let gateway = fleet.enroll("gateway", &options(Some(central.url()))).unwrap();
         std::fs::copy(fleet.keys().join("gateway.key"), gateway.root().join("etc/fullmetal/gateway.key")).unwrap();
         let mut device = fleet.enroll(DEVICE, &options(None)).unwrap();

@@ -24,8 +24,14 @@ impl Checker for Idle {
     }
 
     fn observe(&mut self, now: Moment, world: &World, observation: &Observation) -> Result<(), String> {
-        if *observation != Observation::Second {
-            return Ok(());
+        match observation {
+            // A request may come and go between two seconds.
+            Observation::Stored { node, .. } | Observation::NeighbourFailed { node } => {
+                self.since.remove(node);
+                return Ok(());
+            }
+            Observation::Second => {}
+            _ => return Ok(()),
         }
         for id in 0..world.len() {
             if let Some(since) = self.too_long(id, idles(world, id), now) {
