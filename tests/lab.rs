@@ -107,6 +107,37 @@ fn running(lab: &mut Child) {
     .unwrap();
 }
 
+/// Control groups of the containers of these tests' devices, whichever lab they are of.
+fn containers() -> Vec<String> {
+    let below = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let groups = below("/sys/fs/cgroup".into()).flat_map(|dir| [dir.clone()].into_iter().chain(below(dir)));
+    groups.map(|dir| dir.display().to_string()).filter(|dir| dir.contains("/fm-hall-")).collect()
+}
+
+#[test]
+fn apps_that_run_end_with_an_interrupted_lab_and_are_swept_after_a_killed_one() {
+    let dir = tempfile::tempdir().unwrap();
+    // An event far away keeps the lab running after all have ended.
+    let file = scenario(dir.path(), "apps", &site("[[event]]\nat = \"80 s\"\norigin = \"failing\"\n"));
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let mut lab = started("lab", &file);
+        wait_for("apps", LIMIT, || {
+            assert!(lab.try_wait()?.is_none(), "the lab has ended");
+            Ok((!containers().is_empty()).then_some(()))
+        })
+        .unwrap();
+        kill(Pid::from_raw(lab.id() as i32), signal).unwrap();
+        lab.wait().unwrap();
+        if signal == Signal::SIGKILL {
+            let mut next = started("lab", &file);
+            running(&mut next);
+            kill(Pid::from_raw(next.id() as i32), Signal::SIGINT).unwrap();
+            next.wait().unwrap();
+        }
+        assert_eq!((containers(), left_of(lab.id())), (Vec::<String>::new(), Vec::new()));
+    }
+}
+
 #[test]
 fn an_interrupted_lab_leaves_nothing_and_a_killed_one_is_swept_by_the_next() {
     let dir = tempfile::tempdir().unwrap();

@@ -47,7 +47,7 @@ fn a_seed_gives_the_same_run_again_and_another_seed_another() {
 #[test]
 fn a_run_has_the_same_hash_on_every_machine() {
     let outcome = converges(&site("swarm", ""));
-    assert_eq!(outcome.hash.unwrap().to_string(), "df2f730ef02db2e8");
+    assert_eq!(outcome.hash.unwrap().to_string(), "056980a373f4954e");
 }
 
 #[test]
@@ -188,6 +188,10 @@ fn an_expectation_that_does_not_hold_makes_the_outcome_bad() {
     let good = run(&site("swarm", "[expect]\ncopies = \"<= 1.05\"\neveryone_converged = true\n"), 1);
     let bad = run(&site("swarm", "[expect]\ncopies = \"<= 0.5\"\n"), 1);
     assert!(good.is_good() && !bad.is_good());
+    for (key, good_limit, bad_limit) in [("ports", ">= 200 MB", "<= 200 MB"), ("trunks", "= 0 MB", ">= 1 MB")] {
+        let judged = |limit| run(&site("swarm", &format!("[expect]\n{key} = \"{limit}\"\n")), 1).is_good();
+        assert!(judged(good_limit) && !judged(bad_limit), "{key}");
+    }
     assert!(bad.summary().contains("copies <= 0.5: 0.99") || bad.summary().contains("copies <= 0.5: 1.0"));
 }
 

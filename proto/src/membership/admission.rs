@@ -30,7 +30,7 @@ pub(super) struct Neighbour {
     pub(super) others: usize,
     pub(super) traffic: Traffic,
     /// We have closed it; its end is still to come.
-    is_closing: bool,
+    pub(super) is_closing: bool,
 }
 
 impl Neighbour {
@@ -60,7 +60,8 @@ impl Membership {
         let refuse = |why| Effect::Close { connection, why };
         let is_me = *device == self.me;
         if is_me || self.is_banned(device, now) {
-            if dialed {
+            // Who dials itself hears of it as the one that was dialed.
+            if dialed || is_me {
                 self.book.is_at(address, device);
             }
             return self.effects.push_back(refuse(if is_me { Close::Duplicate } else { Close::Banned }));
@@ -99,7 +100,7 @@ impl Membership {
 
     /// With more neighbours than enough, or as many dialed ones as may be, the dialed one that was there longest is
     /// left, so that the next shuffle has room. One that told of few others stays: we may be all that it has.
-    fn leave_one(&mut self, now: Timestamp) {
+    pub(super) fn leave_one(&mut self, now: Timestamp) {
         let open = self.neighbours.values().filter(|n| !n.is_closing);
         let dialed = open.clone().filter(|n| n.dialed).count();
         if open.count() <= NEIGHBOURS_ENOUGH && dialed < DIALED_MAX {

@@ -1,7 +1,7 @@
 //! The address book: where members might be reached, what was tried, and what outlives a restart.
 
 use super::limits::{
-    BACK_OFF_LONG, BACK_OFF_MAX, HEARD_MAX, HEARD_OF_ONE_MAX, HEARD_OF_ONE_WEIGHT, PROVEN_MAX, TRIES_MAX,
+    BACK_OFF_LONG, BACK_OFF_MAX, FOUND_AGAIN, HEARD_MAX, HEARD_OF_ONE_MAX, HEARD_OF_ONE_WEIGHT, PROVEN_MAX, TRIES_MAX,
 };
 use crate::draw::Draw;
 use crate::wire::transfer::{KnownPeer, PEERS_MAX};
@@ -83,6 +83,8 @@ impl Book {
             (entry.source, entry.device) = (Source::Found, None);
         }
         entry.seen = now;
+        // It is there again, whatever was tried while it was not.
+        entry.not_before = entry.not_before.min(now.after(FOUND_AGAIN));
         entry.is_stranger()
     }
 
@@ -109,7 +111,7 @@ impl Book {
     fn make_room(&mut self, source: &Source) {
         let heard = |e: &&Entry| e.is_hearsay();
         let of_one = self.entries.values().filter(|e| e.source == *source && e.is_hearsay()).count();
-        let crowded = of_one >= HEARD_OF_ONE_MAX;
+        let crowded = of_one >= HEARD_OF_ONE_MAX && *source != Source::Found;
         if !crowded && self.entries.values().filter(heard).count() < HEARD_MAX {
             return;
         }
@@ -195,9 +197,10 @@ impl Book {
         self.entries.iter().filter(free).map(|(address, e)| (*address, &e.source, e.not_before))
     }
 
-    /// Proven members by id, without `but`, for another member; at most [`PEERS_MAX`], beginning at a drawn place.
+    /// Proven members that answered when they were last dialed, without `but`, for another member; at most [`PEERS_MAX`], beginning at a drawn place.
     pub(super) fn share(&self, but: &DeviceId, draw: &mut Draw) -> Vec<KnownPeer> {
-        let others = || self.proven().filter(|(_, device)| *device != but);
+        let reached = |(address, _): &(&SocketAddr, &DeviceId)| self.entries.get(address).is_some_and(|e| e.tries == 0);
+        let others = || self.proven().filter(|(_, device)| *device != but).filter(reached);
         let count = others().count();
         let drawn = others().chain(others()).skip(draw.below(count)).take(count.min(PEERS_MAX));
         drawn.map(known).collect()
@@ -210,10 +213,12 @@ impl Book {
         self.proven().chain(earlier).take(PROVEN_MAX).map(known).collect()
     }
 
-    /// Whether at least `count` members have lower ids than ours; proven ones, or any that we heard of.
+    /// Whether at least `count` members have lower ids than ours; proven ones that answered when they were last dialed, or
+    /// any that we heard of.
     pub(super) fn knows_lower(&self, count: usize, hearsay: bool) -> bool {
         let mut lower: Vec<&DeviceId> = Vec::with_capacity(count);
-        let known = self.entries.values().filter(|e| e.proven || hearsay).filter_map(|e| e.device.as_ref());
+        let known =
+            self.entries.values().filter(|e| hearsay || (e.proven && e.tries == 0)).filter_map(|e| e.device.as_ref());
         for device in known.filter(|device| **device < self.me) {
             if !lower.contains(&device) {
                 lower.push(device);

@@ -15,7 +15,7 @@ pub const NEIGHBOURS_MAX: usize = DIALED_MAX + ACCEPTED_MAX;
 /// Dials at a time that are not slow, and dials in one [`ROUND`].
 pub const DIALS_MAX: usize = 3;
 /// A dial that has no answer after this is no longer waited for: others are dialed besides. A handshake in a LAN takes
-/// a few milliseconds, and who has just started with neighbours that are off goes to central after 400.
+/// a few milliseconds, and who has just started with neighbours that are off goes to central after three seconds.
 pub const DIAL_SLOW: Duration = Duration::from_millis(200);
 /// From the first dial of a round to the next round while too few neighbours are there: this up to half as long again.
 pub const ROUND: Duration = Duration::from_millis(200);
@@ -66,7 +66,7 @@ pub const DISCOVERY_AGAIN: Duration = Duration::from_secs(300);
 
 /// The most addresses that were only heard of; a new one takes the place of the most tried.
 pub const HEARD_MAX: usize = 128;
-/// The most of them that one teller, or discovery, put there: made-up ones push out only its own.
+/// The most of them that one teller put there: of more, its own give way.
 pub const HEARD_OF_ONE_MAX: usize = 2 * PEERS_MAX;
 /// As many of them count when an address to dial is drawn.
 pub const HEARD_OF_ONE_WEIGHT: usize = 8;
@@ -78,6 +78,8 @@ pub const TRIES_MAX: u32 = 6;
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 /// The same for addresses that failed [`TRIES_MAX`] times.
 pub const BACK_OFF_LONG: Duration = Duration::from_secs(300);
+/// Who is discovered is dialed no later than this after it, though it did not answer before.
+pub const FOUND_AGAIN: Duration = Duration::from_secs(60);
 /// How often known members are written down, if they changed.
 pub const SAVE: Duration = Duration::from_secs(5);
 

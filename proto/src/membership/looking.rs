@@ -22,7 +22,7 @@ impl Membership {
 
     /// How many more dials there may be, though all came to something.
     fn room(&self, now: Timestamp) -> usize {
-        let dialed = self.neighbours.values().filter(|n| n.dialed).count() + self.dialing.len();
+        let dialed = self.neighbours.values().filter(|n| n.dialed && !n.is_closing).count() + self.dialing.len();
         DIALED_MAX.saturating_sub(dialed).min(DIALS_MAX.saturating_sub(self.fresh(now).count()))
     }
 
@@ -41,17 +41,29 @@ impl Membership {
         if now >= self.timers.shuffle {
             self.timers.shuffle = now.after(SHUFFLE * 3 / 4 + up_to(SHUFFLE / 2, &mut self.draw));
             self.tell_one();
-            self.dial_up_to(1, &[Kind::Unmet, Kind::Any], now);
+            self.make_room(now);
+            let kinds = [Kind::Unmet, Kind::Any];
+            // Where nobody is met who is said to be, those that were met before have their turn, too.
+            let first = self.draw.below(2);
+            self.dial_up_to(1, &kinds[first..], now);
         }
         if self.timers.stranger.is_some_and(|at| now >= at) {
             let stranger = Kind::Stranger(self.grown_up_at);
             // While a fleet is young nearly all would be beacons by whom they met: hearsay is enough to leave it to others.
             let is_beacon = !self.book.knows_lower(BEACONS, true);
             if is_beacon {
+                self.make_room(now);
                 self.dial_up_to(1, &[stranger], now);
             }
             let more = is_beacon && self.book.dialable(stranger, &|_, _| false).next().is_some();
             self.timers.stranger = more.then(|| now.after(STRANGER + up_to(STRANGER, &mut self.draw)));
+        }
+    }
+
+    /// As many dialed neighbours as may be leave no room for another.
+    fn make_room(&mut self, now: Timestamp) {
+        if self.room(now) == 0 {
+            self.leave_one(now);
         }
     }
 

@@ -20,6 +20,8 @@ use std::ops::Range;
 pub(super) struct Settle {
     since: Timestamp,
     pub(super) until: Timestamp,
+    /// When the first neighbour was last met.
+    met: Option<Timestamp>,
 }
 
 impl Settle {
@@ -40,6 +42,15 @@ impl Settle {
         if self.until < now.after(SETTLE) {
             (self.since, self.until) = (now, now.after(SETTLE));
         }
+    }
+
+    /// The first neighbour was met. One that comes and goes makes us begin anew only so often.
+    pub(super) fn meet(&mut self, now: Timestamp) {
+        if self.met.is_some_and(|met| now.since(met) < SETTLE_ALONE) {
+            return self.extend(now);
+        }
+        self.met = Some(now);
+        self.begin(now);
     }
 }
 
@@ -69,7 +80,8 @@ impl Swarm {
 
     /// When central may be asked: views have settled, and who has no neighbour has looked for one.
     pub(super) fn settled_at(&self, table: &Table) -> Timestamp {
-        table.settle.until.max(self.alone_since.map_or(Timestamp::ZERO, |since| since.after(SETTLE_ALONE)))
+        let alone = self.alone_since.filter(|_| self.neighbours.is_empty());
+        table.settle.until.max(alone.map_or(Timestamp::ZERO, |since| since.after(SETTLE_ALONE)))
     }
 
     /// The job that is first in line, if there is one and a request is free for it.

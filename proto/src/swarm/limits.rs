@@ -36,7 +36,8 @@ pub const TAKEOVER_STEP: Duration = Duration::from_millis(1000);
 pub const SETTLE: Duration = Duration::from_millis(400);
 /// For how long a peer without a neighbour looks for one before it goes to central.
 pub const SETTLE_ALONE: Duration = Duration::from_millis(3000);
-/// The longest unbroken settling, however many candidates appear; as long as that it then stays off.
+/// The longest unbroken settling, however many candidates appear; as long as that it then stays off. Who is new
+/// among others settles anew.
 pub const SETTLE_MAX: Duration = Duration::from_millis(2000);
 
 /// The least time between two updates to one neighbour.
@@ -103,6 +104,8 @@ pub const TABLES_PER_NEIGHBOUR_MAX: usize = 16;
 pub const TABLES_MAX: usize = 64;
 /// The most bytes of bitmaps in all statuses of others.
 pub const BITMAP_BYTES_MAX: usize = 16 << 20;
+/// By how much a status of an earlier life may be ahead of ours.
+pub const SEQ_AHEAD_MAX: u64 = 1 << 32;
 /// The largest sequence number of a status.
 pub const SEQ_MAX: u64 = 1 << 53;
 /// Aborted transfers whose late pieces are still welcome.

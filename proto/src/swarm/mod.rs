@@ -57,8 +57,10 @@ pub struct Swarm {
     tables: BTreeMap<TableKey, Table>,
     wanted: BTreeMap<Digest, TableKey>,
     neighbours: BTreeMap<DeviceId, Neighbour>,
-    /// Since when there is no neighbour.
+    /// Since when no neighbour stayed for [`limits::SETTLE`].
     alone_since: Option<Timestamp>,
+    /// Since when there are neighbours.
+    met_at: Option<Timestamp>,
     banned: BTreeMap<DeviceId, Timestamp>,
     transfers: Transfers,
     /// Pause after central could not be reached.
@@ -85,6 +87,7 @@ impl Swarm {
             wanted: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             alone_since: None,
+            met_at: None,
             banned: BTreeMap::new(),
             transfers: Transfers::default(),
             unreachable: Backoff::default(),
@@ -113,17 +116,23 @@ impl Swarm {
             Input::Evicted { manifest, piece } => self.on_evicted(&manifest, piece, now),
             Input::Wakeup => {}
         }
-        if self.neighbours.is_empty() {
-            self.alone_since.get_or_insert(now);
-        } else {
-            self.alone_since = None;
-        }
+        self.note_company(now);
         self.run_timers(now);
         if std::mem::take(&mut self.changed) {
             self.decide(now);
         }
         self.ticked = false;
         self.flush(now);
+    }
+
+    /// A neighbour that goes as soon as it came does not keep us waiting for others for ever.
+    fn note_company(&mut self, now: Timestamp) {
+        if self.neighbours.is_empty() {
+            self.met_at = None;
+            self.alone_since.get_or_insert(now);
+        } else if now >= self.met_at.get_or_insert(now).after(limits::SETTLE) {
+            self.alone_since = None;
+        }
     }
 
     /// The next thing to do, in order.
@@ -213,7 +222,7 @@ impl Swarm {
         for table in self.tables.values_mut() {
             table.set_near(&peer, true);
             if was_alone {
-                table.settle.begin(now);
+                table.settle.meet(now);
             } else {
                 table.settle.extend(now);
             }

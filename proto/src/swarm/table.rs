@@ -1,10 +1,10 @@
-//! What is known about one manifest: the statuses of all peers, our own, and what we want of it.
+//! What is known about one manifest: statuses of others, our own, and what we want of it.
 
 use super::claims::Settle;
 use super::election::Ranking;
 use super::limits::{
-    BITMAP_BYTES_MAX, FORWARD, FORWARD_PER_PEER, LEASE, LEASE_BYTES_PER_S_MIN, LEASE_WITHOUT_PIECE_MAX, OTHERS_MAX,
-    REFUSAL, RELAY, RENEW, WITNESSES,
+    FORWARD, FORWARD_PER_PEER, LEASE, LEASE_BYTES_PER_S_MIN, LEASE_WITHOUT_PIECE_MAX, OTHERS_MAX, REFUSAL, RELAY,
+    RENEW, WITNESSES,
 };
 use super::local::Local;
 use super::peers::{Peers, Slot};
@@ -39,6 +39,15 @@ pub(super) struct Table {
     /// Who brought up a manifest that is not wanted here, and when it was last heard of.
     pub(super) introduced_by: Option<DeviceId>,
     pub(super) heard_at: Timestamp,
+}
+
+/// Why a first status is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Welcome {
+    Neighbour,
+    Witness,
+    /// It claims pieces, or asks for help.
+    Calls,
 }
 
 /// Whether there is room for one more status.
@@ -171,10 +180,16 @@ impl Table {
         }
     }
 
-    /// Whether the status of a peer that is not known yet is to be kept, if it fits in.
-    pub(super) fn is_welcome(&self, manifest: &Digest, status: &PeerStatus, near: bool) -> bool {
+    /// Why the status of a peer that is not known yet is to be kept, if it is and there is room.
+    pub(super) fn welcome(&self, manifest: &Digest, status: &PeerStatus, near: bool) -> Option<Welcome> {
         let weight = if status.origin { status.weight } else { 0 };
-        near || calls_for_all(status) || self.ranking.would_be_witness(manifest, &status.peer, weight)
+        if near {
+            return Some(Welcome::Neighbour);
+        }
+        if self.ranking.would_be_witness(manifest, &status.peer, weight) {
+            return Some(Welcome::Witness);
+        }
+        calls_for_all(status).then_some(Welcome::Calls)
     }
 
     /// Whether all are to hear what this peer says. Of others only their neighbours do.
@@ -182,17 +197,20 @@ impl Table {
         calls_for_all(&known.status) || self.ranking.is_witness(&known.status.peer)
     }
 
-    /// Whether one more status fits in, and who gives way to it.
-    pub(super) fn room(&self, key: &TableKey, near: bool, bytes_used: usize) -> Room {
-        if bytes_used + key.status_bytes() > BITMAP_BYTES_MAX {
-            return Room::None;
-        }
+    /// Whether one more status fits in, and who gives way to it: who is needed by nobody, and to a witness who is none.
+    pub(super) fn room(&self, welcome: Welcome) -> Room {
         let far = || self.peers.values().filter(|known| !known.near);
-        if near || far().count() < WITNESSES + OTHERS_MAX {
+        if welcome == Welcome::Neighbour || far().count() < WITNESSES + OTHERS_MAX {
             return Room::Free;
         }
-        let needless = far().filter(|known| !self.is_for_all(known)).min_by_key(|known| known.heard_at);
-        needless.map_or(Room::None, |known| Room::InPlaceOf(known.status.peer.clone()))
+        let is_witness = |known: &Known| self.ranking.is_witness(&known.status.peer);
+        let longest_unheard = |needed: &dyn Fn(&Known) -> bool| {
+            let needless = far().filter(|known| !needed(known)).min_by_key(|known| known.heard_at);
+            needless.map(|known| Room::InPlaceOf(known.status.peer.clone()))
+        };
+        let of_no_use = longest_unheard(&|known| self.is_for_all(known));
+        let caller = || longest_unheard(&is_witness).filter(|_| welcome == Welcome::Witness);
+        of_no_use.or_else(caller).unwrap_or(Room::None)
     }
 
     /// Starts wanting: counts what is known so far.

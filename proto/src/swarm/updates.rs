@@ -1,10 +1,11 @@
-//! Statuses in and out: each peer's newest one reaches the whole connected fleet.
+//! Statuses in and out: each peer's newest one reaches its neighbours, and where all are to know it the connected fleet.
 //!
 //! What a peer sends is at most a hint. It can claim pieces it has not and needs that nobody has; it cannot make
 //! us take wrong bytes, and what we keep for it is bounded.
 
 use super::limits::{
-    BANS_MAX, BITMAP_BYTES_MAX, SEQ_MAX, STATUS_BYTES, TABLES_MAX, TABLES_PER_NEIGHBOUR_MAX, UPDATE, UPDATE_BYTES_MAX,
+    BANS_MAX, BITMAP_BYTES_MAX, SEQ_AHEAD_MAX, SEQ_MAX, STATUS_BYTES, TABLES_MAX, TABLES_PER_NEIGHBOUR_MAX, UPDATE,
+    UPDATE_BYTES_MAX,
 };
 use super::peers::Slot;
 use super::table::{Known, Own, Room, Table, TableKey};
@@ -53,9 +54,18 @@ impl Swarm {
             None
         };
         if let Some(key) = oldest.map(|(key, _)| *key) {
-            self.tables.remove(&key);
-            self.neighbours.values_mut().for_each(|n| n.forget_table(key));
+            self.drop_table(key);
         }
+    }
+
+    fn drop_table(&mut self, key: TableKey) {
+        self.tables.remove(&key);
+        self.neighbours.values_mut().for_each(|n| n.forget_table(key));
+    }
+
+    /// Bytes that the bitmaps of all statuses of others may take.
+    fn bitmap_bytes(&self) -> usize {
+        self.tables.iter().map(|(key, table)| key.status_bytes() * table.peers.len()).sum()
     }
 
     fn on_status(&mut self, key: TableKey, from: &DeviceId, status: PeerStatus, now: Timestamp) {
@@ -107,11 +117,17 @@ impl Swarm {
     /// Whether there is room for the first status of a peer.
     fn make_room_for_status(&mut self, key: TableKey, status: &PeerStatus, near: bool, now: Timestamp) -> bool {
         let Some(table) = self.tables.get(&key) else { return false };
-        let bytes_used = self.tables.iter().map(|(k, t)| k.status_bytes() * t.peers.len()).sum();
-        if !table.is_welcome(&key.manifest, status, near) {
-            return false;
+        let Some(welcome) = table.welcome(&key.manifest, status, near) else { return false };
+        while self.bitmap_bytes() + key.status_bytes() > BITMAP_BYTES_MAX {
+            // What nobody here wants gives way.
+            let others = self.tables.iter().filter(|(other, table)| **other != key && table.local.is_none());
+            let Some(oldest) = others.min_by_key(|(_, table)| table.heard_at).map(|(other, _)| *other) else {
+                return false;
+            };
+            self.drop_table(oldest);
         }
-        match table.room(&key, near, bytes_used) {
+        let Some(table) = self.tables.get(&key) else { return false };
+        match table.room(welcome) {
             Room::Free => true,
             Room::InPlaceOf(peer) => {
                 self.forget_peer(key, &peer, now);
@@ -145,7 +161,8 @@ impl Swarm {
 
     /// Somebody tells us our own status: after a restart it can be one that we no longer know of.
     fn on_echo(&mut self, key: TableKey, from: &DeviceId, status: &PeerStatus, now: Timestamp) {
-        let Some(table) = self.tables.get_mut(&key) else { return };
+        let is_made_up = status.seq > self.seq.saturating_add(SEQ_AHEAD_MAX);
+        let Some(table) = self.tables.get_mut(&key).filter(|_| !is_made_up) else { return };
         let own = table.own.get_or_insert_with(|| Own::new(key.pieces));
         let same = (&own.have, &own.need, &own.claims) == (&status.have, &status.need, &status.claims);
         if let Some(neighbour) = self.neighbours.get_mut(from) {

@@ -1,7 +1,7 @@
 //! One host of the fleet: a device or the gateway, with its own directory, its peer and its agent or gateway.
 
 use super::cgroup::Cgroup;
-use super::process::{Process, wait_for};
+use super::process::{Process, is_gone_within};
 use super::{PEER_UID, Programs, output_of};
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long supervisors may take to end their apps.
+const APPS_END: Duration = Duration::from_secs(15);
 
 /// What differs from host to host.
 #[derive(Clone, Debug, Default)]
@@ -235,8 +238,8 @@ impl Node {
             let _ = kill_process(*pid, Signal::TERM);
         }
         for pid in pids {
-            let gone = || Ok((!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
-            if wait_for("supervisor", Duration::from_secs(15), gone).is_err() {
+            let gone = || !Path::new(&format!("/proc/{pid}")).exists();
+            if !is_gone_within(APPS_END, gone) {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }

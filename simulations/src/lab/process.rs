@@ -56,6 +56,18 @@ pub fn wait_for<T>(
     }
 }
 
+/// Waits until something is gone, also when interrupted: cleaning up is not. Gives whether it went within `limit`.
+pub(super) fn is_gone_within(limit: Duration, mut gone: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    while !gone() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(LOOK_MS));
+    }
+    true
+}
+
 /// A running program with its log file.
 #[derive(Debug)]
 pub struct Process {
@@ -138,10 +150,7 @@ impl Process {
         self.signal(Signal::TERM);
         // One that is paused would not hear it.
         self.resume();
-        let end = Instant::now() + Duration::from_millis(END_MS_MAX);
-        while self.is_running() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(LOOK_MS));
-        }
+        is_gone_within(Duration::from_millis(END_MS_MAX), || !self.is_running());
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -75,8 +75,10 @@ fn a_lost_neighbour_is_dialed_again_after_a_moment() {
 fn our_own_address_is_dialed_once() {
     let mut one = Alone::new(Start { configured: vec![address(0)], ..start(0) });
     assert_eq!(dials(&one.pass(Duration::ZERO)), [address(0)]);
-    let (me, effects) = one.connect(0, true);
+    // The dialed end is proven first, and its refusal ends the dial.
+    let (me, effects) = one.connect(0, false);
     assert_eq!(closes(&effects, me), Some(Close::Duplicate));
+    one.tell(Input::DialFailed { address: address(0), why: Refusal::Duplicate });
     assert_eq!(dials(&one.pass(Duration::from_secs(3600))), []);
 }
 
@@ -238,4 +240,39 @@ fn a_device_with_two_addresses_is_not_taken_for_a_stranger_again_and_again() {
         }
     }
     assert_eq!(count, 1);
+}
+
+#[test]
+fn when_the_lowest_do_not_answer_any_more_others_are_beacons() {
+    let mut one = Alone::new(Start { discovery: true, ..start(90) });
+    let low: Vec<ConnectionId> = (1..=3).map(|n| one.join(n, false)).collect();
+    one.join_all(91..=94, false);
+    let turns = |effects: Vec<Effect>| effects.iter().any(|e| matches!(e, Effect::Discover(true)));
+    one.pass(DISCOVERY_MIN * 2);
+    assert!(!turns(one.pass(DISCOVERY_AGAIN)), "three lower ids are there");
+    for gone in low {
+        one.tell(Input::Ended { connection: gone });
+    }
+    let mut effects = Vec::new();
+    for _ in 0..100 {
+        let passed = one.pass(Duration::from_secs(60));
+        let dialed = dials(&passed);
+        effects.extend(passed);
+        dialed.into_iter().for_each(|to| effects.extend(one.fail(to)));
+    }
+    assert!(turns(effects), "nobody can be discovered any more");
+}
+
+#[test]
+fn with_as_many_dialed_neighbours_as_may_be_one_is_left_for_the_shuffle() {
+    let mut one = Alone::new(start(0));
+    for n in 1..=DIALED_MAX {
+        one.join(n, true);
+    }
+    for n in 1..=DIALED_MAX {
+        one.tell(Input::Told { from: id(n), peers: (30..40).map(known).collect() });
+    }
+    let effects = one.pass(SHUFFLE * 3 / 2);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Close { why: Close::Spare, .. })), "{effects:?}");
+    assert!(!dials(&effects).is_empty());
 }

@@ -182,6 +182,59 @@ fn a_flood_of_manifests_and_peers_stays_within_its_bounds() {
 }
 
 #[test]
+fn a_flood_of_manifests_does_not_shut_out_what_a_neighbour_has_of_a_wanted_one() {
+    let mut swarm = wanting();
+    for i in 0..40u32 {
+        let mut statuses: Vec<PeerStatus> = (10..12).map(|p| status(p, 1, Bitmap::new(1 << 20))).collect();
+        statuses.iter_mut().for_each(|status| status.stuck = true);
+        let flood = SwarmUpdate { manifest: Digest::of(&i.to_be_bytes()), pieces: 1 << 20, statuses };
+        swarm.handle(Input::Update { from: device(1), update: flood }, at(u64::from(i)));
+    }
+    effects(&mut swarm);
+    swarm.handle(Input::Connected { peer: device(2) }, at(50));
+    let has_all = update(vec![status(2, 1, Bitmap::full(10))]);
+    swarm.handle(Input::Update { from: device(2), update: has_all }, at(60));
+    assert!(fetches(&mut swarm) > 0, "the neighbour is asked");
+}
+
+#[test]
+fn made_up_peers_that_call_for_help_keep_no_witness_out() {
+    let mut swarm = wanting();
+    let mut made_up: Vec<PeerStatus> = (100..100 + 4 * OTHERS_MAX).map(|p| status(p, 1, Bitmap::new(10))).collect();
+    made_up.iter_mut().for_each(|status| (status.stuck, status.origin, status.weight) = (true, false, 0));
+    swarm.handle(Input::Update { from: device(1), update: update(made_up) }, at(1));
+    let candidates = (2..8).map(|p| status(p, 1, Bitmap::new(10))).collect();
+    swarm.handle(Input::Update { from: device(1), update: update(candidates) }, at(2));
+    let table = swarm.tables.values().next().unwrap();
+    assert!((2..8).all(|p| table.peers.get(&device(p)).is_some()), "a candidate was refused");
+}
+
+#[test]
+fn an_echo_from_far_ahead_is_no_life_of_ours() {
+    let mut swarm = wanting();
+    let before = own_seq_sent(&mut swarm);
+    let echo = update(vec![status(0, SEQ_MAX, Bitmap::full(10))]);
+    swarm.handle(Input::Update { from: device(1), update: echo }, at(200));
+    assert!(effects(&mut swarm).is_empty(), "it is not answered");
+    assert!(before < 100);
+}
+
+#[test]
+fn a_neighbour_that_comes_and_goes_keeps_nobody_from_central() {
+    let mut swarm = Swarm::new(device(0), true, 10, 1);
+    let (need, have) = (Bitmap::full(10), Bitmap::new(10));
+    swarm.handle(Input::Want { manifest: manifest(), frames: frames(10, MIB), need, have }, at(0));
+    let mut asked = 0;
+    for second in 1..20 {
+        swarm.handle(Input::Connected { peer: device(1) }, at(second * 1_000));
+        swarm.handle(Input::Disconnected { peer: device(1) }, at(second * 1_000 + 300));
+        swarm.handle(Input::Wakeup, at(second * 1_000 + 800));
+        asked += fetches(&mut swarm);
+    }
+    assert!(asked > 0, "it waits for a neighbour that never stays");
+}
+
+#[test]
 fn names_beyond_the_limit_leave_no_trace() {
     let mut swarm = wanting();
     let mut flood = |names: std::ops::Range<usize>| {

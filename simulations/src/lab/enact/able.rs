@@ -68,10 +68,35 @@ fn network(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
     if network.gossip_loss > 0 {
         return Some(("gossip_loss", "nothing here loses packets"));
     }
+    if !is_tree(scenario) {
+        return Some(("between", "switches must form a tree: trunks join all halls, and no two ways lead between two"));
+    }
     if network.latency > LATENCY_MAX || network.trunks.iter().any(|trunk| trunk.latency > LATENCY_MAX) {
         return Some(("latency", "this kernel delays no packets between devices"));
     }
     (network.idle != IDLE).then_some(("idle", "real peers give connections up after 120 s"))
+}
+
+/// Whether trunks join all halls without a ring. Without trunks all are on one switch.
+fn is_tree(scenario: &Scenario) -> bool {
+    let trunks = &scenario.network.trunks;
+    let groups = scenario.groups.iter().chain([&scenario.gateway]);
+    let mut parts: Vec<BTreeSet<&str>> = Vec::new();
+    for hall in groups.map(|group| &group.hall).chain(trunks.iter().flat_map(|trunk| &trunk.between)) {
+        if !parts.iter().any(|part| part.contains(hall.as_str())) {
+            parts.push(BTreeSet::from([hall.as_str()]));
+        }
+    }
+    for trunk in trunks {
+        let [a, b] = trunk.between.each_ref().map(|hall| parts.iter().position(|part| part.contains(hall.as_str())));
+        let (Some(a), Some(b)) = (a, b) else { return false };
+        if a == b {
+            return false;
+        }
+        let other = parts.swap_remove(a.max(b));
+        parts[a.min(b)].extend(other);
+    }
+    trunks.is_empty() || parts.len() == 1
 }
 
 fn release(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
@@ -149,6 +174,10 @@ mod tests {
     const SITE: &str = "name = \"t\"\n[network]\nuplink = \"20 Mbit/s\"\nNETWORK\n[[group]]\nname = \"hall\"\n\
                         devices = 4\nGROUP\n[release]\nsize = \"4 MB\"\nRELEASE\n[gateway]\nGATEWAY\n[expect]\nEXPECT\n";
 
+    /// Of two more halls a weak link joins one.
+    const TRUNK_TO_ONE_OF_TWO: &str = "[[group]]\nname = \"b\"\nhall = \"b\"\n[[group]]\nname = \"c\"\nhall = \"c\"\n\
+                                       [[trunk]]\nbetween = [\"site\", \"b\"]\nrate = \"1 Mbit/s\"";
+
     fn checked(place: &str, line: &str) -> Result<Vec<String>, String> {
         let mut text = SITE.replace(place, line);
         for other in ["NETWORK", "GROUP", "RELEASE", "GATEWAY", "EXPECT"] {
@@ -173,6 +202,7 @@ mod tests {
             ("NETWORK", "gossip_loss = \"1 %\"", "`gossip_loss`"),
             ("NETWORK", "latency = \"50 ms\"", "`latency`"),
             ("NETWORK", "idle = \"10 s\"", "`idle`"),
+            ("GROUP", TRUNK_TO_ONE_OF_TWO, "`between`"),
             ("RELEASE", "frame = \"8 MiB\"", "`frame`"),
             ("EXPECT", "wasted = \"<= 1 MB\"", "`wasted`"),
             ("EXPECT", "[[event]]\nat = \"1 s\"\nlie = \"hall\"", "`lie`"),

@@ -61,8 +61,9 @@ fn measure(args: &LabArgs) -> anyhow::Result<Outcome> {
     line.clear();
     if args.keep || (result.is_err() && !lab::interrupted()) {
         let kept = PathBuf::from(sweep::DIR).join(format!("kept-by-fullmetal-sim-{}", std::process::id()));
-        std::fs::rename(dir.keep(), &kept).context("keeping the lab's directory")?;
-        eprintln!("the hosts' directories with all logs are in {}", kept.display());
+        let dir = dir.keep();
+        let place = if std::fs::rename(&dir, &kept).is_ok() { kept } else { dir };
+        eprintln!("the hosts' directories with all logs are in {}", place.display());
     }
     let mut outcome = result?;
     if let Some(figures) = &mut outcome.lab {

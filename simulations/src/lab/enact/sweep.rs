@@ -1,7 +1,9 @@
 //! The second line of defence: what a lab has left that was killed before it could clean up.
 
 use crate::lab::{cgroup, net};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Where labs put their directories.
 pub const DIR: &str = "/var/tmp";
@@ -19,12 +21,26 @@ pub fn sweep() {
     // Processes first: they hold on to the rest.
     cgroup::sweep(is_gone);
     net::sweep(is_gone);
-    for entry in std::fs::read_dir(DIR).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(DIR).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse().ok());
         // One that was kept on purpose has another name.
         if owner.is_some_and(is_gone) {
-            let _ = std::fs::remove_dir_all(entry.path());
+            remove_containers(&entry.path());
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Ends what containers still run below a lab's directory: the runtime puts them into control groups of their own.
+fn remove_containers(lab: &Path) {
+    let below = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let roots = below(lab).flat_map(|host| below(&host.join("run/fullmetal/runc")).collect::<Vec<PathBuf>>());
+    for root in roots {
+        for container in below(&root) {
+            let name = container.file_name().unwrap_or_default();
+            // One that is gone already is no matter.
+            let _ = Command::new("runc").arg("--root").arg(&root).args(["delete", "--force"]).arg(name).output();
         }
     }
 }

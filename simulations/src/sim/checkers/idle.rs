@@ -5,12 +5,10 @@ use crate::sim::engine::Moment;
 use crate::sim::observe::Observation;
 use crate::sim::scenario::Manner;
 use crate::sim::world::{NodeId, World};
-use fullmetal_proto::swarm::limits::STALLED;
 use std::collections::BTreeMap;
 
-/// The longest pause that the core keeps after a neighbour failed it, by chance a quarter longer, and some time for
-/// news to travel.
-const IDLE_US_MAX: u64 = STALLED.1.as_micros() as u64 * 5 / 4 + 15_000_000;
+/// A pause after a neighbour failed, and some time for news to travel.
+const IDLE_US_MAX: u64 = 90_000_000;
 
 /// Since when each device idles.
 #[derive(Debug, Default)]

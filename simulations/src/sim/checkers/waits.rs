@@ -2,7 +2,7 @@
 //!
 //! Only calm times are judged: when all who lie are off, and nothing has changed at central or in the network for so long
 //! that pauses after failures are over. Then a holder of a lease that gives nothing must be followed by another. Where
-//! bytes come, however few, its holder keeps a lease, and nothing is judged.
+//! bytes come, 64 KiB in ten seconds at least, its holder keeps a lease, and nothing is judged.
 
 use super::Checker;
 use crate::sim::engine::Moment;

@@ -160,6 +160,8 @@ impl Outcome {
             Measure::Time99 => self.times[1],
             Measure::Time100 => self.times[2],
             Measure::Uplink => Some(self.bytes[0]),
+            Measure::Trunks => Some(self.bytes[1]),
+            Measure::Ports => Some(self.bytes[2]),
             Measure::Wasted => Some(self.wasted),
             Measure::Requests => Some(self.requests[0]),
             Measure::Converged => Some(u64::from(self.counted > 0 && self.converged == self.counted)),
@@ -288,7 +290,7 @@ fn shown(measure: Measure, value: u64) -> String {
     match measure {
         Measure::Copies => thousandths(value),
         Measure::Time50 | Measure::Time99 | Measure::Time100 => format!("{} s", seconds(value)),
-        Measure::Uplink | Measure::Wasted => bytes(value),
+        Measure::Uplink | Measure::Trunks | Measure::Ports | Measure::Wasted => bytes(value),
         Measure::Requests => value.to_string(),
         Measure::Converged | Measure::Reported => (value == 1).to_string(),
     }

@@ -163,6 +163,19 @@ pub(super) fn read(mut section: Section<'_>, groups: &[Group], layers: Layers) -
     if matches!(action, Some(Action::Cancel(_))) && (lasting.is_some() || layers != Layers::Deployment) {
         return Err(section.bad("cancel", "layers = \"deployment\" with it, and no `for`: what is cancelled stays so"));
     }
+    let is = |wanted: fn(&Action) -> bool| action.as_ref().is_some_and(wanted);
+    if port.is_some() && !is(|action| matches!(action, Action::Slow(..))) {
+        return Err(section.bad("port", "`slow` with it"));
+    }
+    if how.is_some() && !is(|action| matches!(action, Action::Lie(..))) {
+        return Err(section.bad("how", "`lie` with it"));
+    }
+    if each > 0 && action.is_none() {
+        return Err(section.bad("each", "devices to which something happens one after the other"));
+    }
+    if is(|action| matches!(action, Action::Cancel(Targets::Gateway))) {
+        return Err(section.bad("cancel", "devices: the gateway has no release of its own"));
+    }
     let expected = format!("one of {}", ACTIONS.join(", "));
     let action = action.or(mood).or(uplink).ok_or_else(|| section.bad("what happens", &expected));
     // An unknown key is the likelier mistake.

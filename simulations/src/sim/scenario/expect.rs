@@ -16,6 +16,10 @@ pub enum Measure {
     Time100,
     /// Bytes over the uplink.
     Uplink,
+    /// Bytes over all weak links between halls.
+    Trunks,
+    /// Bytes into all ports.
+    Ports,
     /// Bytes that were fetched and thrown away.
     Wasted,
     /// Requests to central.
@@ -68,12 +72,14 @@ const TRUTHS: [(&str, Measure); 2] =
 
 type Unit = fn(&str) -> Result<u64, String>;
 
-const COMPARED: [(&str, Measure, Unit); 7] = [
+const COMPARED: [(&str, Measure, Unit); 9] = [
     ("copies", Measure::Copies, thousandths),
     ("time_50", Measure::Time50, units::time),
     ("time_99", Measure::Time99, units::time),
     ("time_100", Measure::Time100, units::time),
     ("uplink", Measure::Uplink, units::size),
+    ("trunks", Measure::Trunks, units::size),
+    ("ports", Measure::Ports, units::size),
     ("wasted", Measure::Wasted, units::size),
     ("requests", Measure::Requests, count),
 ];

@@ -42,7 +42,7 @@ pub struct Trunk {
 }
 
 pub(super) fn read(mut section: Section<'_>, trunks: Vec<Section<'_>>) -> Result<Network, ScenarioError> {
-    let network = Network {
+    let mut network = Network {
         uplink: section.required("uplink", units::rate)?,
         port: section.text("port", units::rate)?.unwrap_or(GIGABIT),
         latency: section.text("latency", units::time)?.unwrap_or(500),
@@ -51,15 +51,23 @@ pub(super) fn read(mut section: Section<'_>, trunks: Vec<Section<'_>>) -> Result
         central_latency: section.text("central_latency", units::time)?.unwrap_or(20_000),
         overhead: section.text("overhead", units::share)?.unwrap_or(40_000),
         idle: section.text("idle", units::time)?.unwrap_or(120_000_000),
-        trunks: trunks.into_iter().map(trunk).collect::<Result<_, _>>()?,
+        trunks: Vec::new(),
     };
     section.finish()?;
+    for section in trunks {
+        let next = trunk(section, &network.trunks)?;
+        network.trunks.push(next);
+    }
     Ok(network)
 }
 
-fn trunk(mut section: Section<'_>) -> Result<Trunk, ScenarioError> {
+fn trunk(mut section: Section<'_>, others: &[Trunk]) -> Result<Trunk, ScenarioError> {
     let halls = section.texts("between", |hall| Ok(hall.to_owned()))?.unwrap_or_default();
-    let between = halls.try_into().map_err(|_| section.bad("between", "the names of two halls"))?;
+    let between: [String; 2] = halls.try_into().map_err(|_| section.bad("between", "the names of two halls"))?;
+    let joins_the_same = |other: &Trunk| between.iter().all(|hall| other.between.contains(hall));
+    if between[0] == between[1] || others.iter().any(joins_the_same) {
+        return Err(section.bad("between", "two halls that no other trunk joins"));
+    }
     let rate = section.required("rate", units::rate)?;
     let latency = section.text("latency", units::time)?.unwrap_or(0);
     section.finish()?;

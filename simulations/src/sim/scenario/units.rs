@@ -21,6 +21,8 @@ const SIZES: [(&str, u64, u64); 7] = [
 /// In microseconds.
 const TIMES: [(&str, u64, u64); 5] =
     [("us", 1, 1), ("ms", 1_000, 1), ("s", 1_000_000, 1), ("min", 60_000_000, 1), ("h", 3_600_000_000, 1)];
+/// The longest time in microseconds.
+const TIME_MAX: u64 = 1_000 * 3_600_000_000;
 /// In millionths.
 const SHARES: [(&str, u64, u64); 1] = [("%", 10_000, 1)];
 
@@ -36,7 +38,8 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 
 /// Microseconds of "0.2 ms".
 pub(super) fn time(text: &str) -> Result<u64, String> {
-    quantity(text, &TIMES, "a time such as \"0.2 ms\", \"30 s\" or \"5 min\"")
+    let expected = "a time such as \"0.2 ms\", \"30 s\" or \"5 min\", at most 1000 h";
+    quantity(text, &TIMES, expected).and_then(|us| if us <= TIME_MAX { Ok(us) } else { Err(expected.to_owned()) })
 }
 
 /// Millionths of "1 %", at most a million.
