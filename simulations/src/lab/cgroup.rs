@@ -2,16 +2,17 @@
 //!
 //! CPU time is read from cgroup2, memory from cgroup2 or, where that has no memory controller, from the first version.
 
+use super::process::is_gone_within;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What the names of all groups begin with; the owner's process id follows.
 const PREFIX: &str = "fullmetal-lab-";
 /// How long killed processes may take to be gone.
-const GONE_MS_MAX: u64 = 5_000;
+const GONE_MAX: Duration = Duration::from_secs(5);
 
 /// The control group of one host; whatever runs in it is killed when it is dropped.
 #[derive(Debug)]
@@ -83,8 +84,7 @@ impl Drop for Cgroup {
 
 /// Kills what runs in a group and its children, and removes them.
 fn remove(dir: &Path) {
-    let end = Instant::now() + Duration::from_millis(GONE_MS_MAX);
-    loop {
+    is_gone_within(GONE_MAX, || {
         let all = tree(dir);
         let inside = |dir: &PathBuf| fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         let pids: Vec<Pid> = all
@@ -94,12 +94,8 @@ fn remove(dir: &Path) {
         for pid in pids {
             let _ = kill_process(pid, Signal::KILL);
         }
-        let gone = all.iter().rev().all(|dir| fs::remove_dir(dir).is_ok() || !dir.exists());
-        if gone || Instant::now() > end {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+        all.iter().rev().all(|dir| fs::remove_dir(dir).is_ok() || !dir.exists())
+    });
 }
 
 /// A group and all below it, parents first.
@@ -113,6 +109,17 @@ fn tree(dir: &Path) -> Vec<PathBuf> {
         next += 1;
     }
     all
+}
+
+/// Ends the containers of a device: their runtime puts them into groups of their own, in every hierarchy, and leaves these
+/// when it is killed while it makes them.
+pub(super) fn end_containers(device: &str) {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let roots = mounts.filter(|m| m.get(2).is_some_and(|kind| kind.starts_with("cgroup")));
+    let groups = roots.flat_map(|m| fs::read_dir(m[1])).flatten().flatten();
+    let name = format!("fm-{device}+");
+    groups.filter(|group| group.file_name().to_string_lossy().starts_with(&name)).for_each(|g| remove(&g.path()));
 }
 
 /// Ends the groups of a process that is gone, with all that still runs in them.

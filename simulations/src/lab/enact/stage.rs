@@ -4,7 +4,7 @@ use super::release::{self, Published};
 use super::timeline::HostId;
 use crate::lab::net::{LAN, Net};
 use crate::lab::relay::Relay;
-use crate::lab::{Central, Cgroup, Fleet, Node, NodeOptions, Operator, Programs, net, pull_with_ostree};
+use crate::lab::{Central, Cgroup, Fleet, Node, NodeOptions, Operator, Programs, cgroup, net, pull_with_ostree};
 use crate::sim::release::Release;
 use crate::sim::scenario::{Group, Scenario};
 use anyhow::Context as _;
@@ -54,12 +54,14 @@ pub struct Stage {
 impl Drop for Stage {
     /// Ends all hosts at the same time.
     fn drop(&mut self) {
+        let devices = self.devices();
         let hosts = std::mem::take(&mut self.hosts);
         std::thread::scope(|scope| {
             for host in hosts {
                 scope.spawn(move || drop(host));
             }
         });
+        devices.iter().for_each(|device| cgroup::end_containers(device));
     }
 }
 

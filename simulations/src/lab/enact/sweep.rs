@@ -2,8 +2,7 @@
 
 use crate::lab::{cgroup, net};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 /// Where labs put their directories.
 pub const DIR: &str = "/var/tmp";
@@ -26,21 +25,9 @@ pub fn sweep() {
         let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse().ok());
         // One that was kept on purpose has another name.
         if owner.is_some_and(is_gone) {
-            remove_containers(&entry.path());
+            let hosts = fs::read_dir(entry.path()).into_iter().flatten().flatten();
+            hosts.for_each(|host| cgroup::end_containers(&host.file_name().to_string_lossy()));
             let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// Ends what containers still run below a lab's directory: the runtime puts them into control groups of their own.
-fn remove_containers(lab: &Path) {
-    let below = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let roots = below(lab).flat_map(|host| below(&host.join("run/fullmetal/runc")).collect::<Vec<PathBuf>>());
-    for root in roots {
-        for container in below(&root) {
-            let name = container.file_name().unwrap_or_default();
-            // One that is gone already is no matter.
-            let _ = Command::new("runc").arg("--root").arg(&root).args(["delete", "--force"]).arg(name).output();
         }
     }
 }
