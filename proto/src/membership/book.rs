@@ -55,6 +55,11 @@ impl Entry {
         !self.proven && !matches!(self.source, Source::Configured | Source::Remembered)
     }
 
+    /// A member was proven there, and answered when it was last dialed.
+    fn answers(&self) -> bool {
+        self.proven && self.tries == 0
+    }
+
     fn is_stranger(&self) -> bool {
         self.source == Source::Found && self.device.is_none()
     }
@@ -183,7 +188,7 @@ impl Book {
         taken: &'a dyn Fn(&SocketAddr, Option<&DeviceId>) -> bool,
     ) -> impl Iterator<Item = (SocketAddr, &'a Source, Timestamp)> {
         let met: BTreeSet<&DeviceId> = match kind {
-            Kind::Unmet => self.proven().map(|(_, device)| device).collect(),
+            Kind::Unmet => self.members(|e| e.proven).map(|(_, device)| device).collect(),
             _ => BTreeSet::new(),
         };
         let is_of_kind = move |e: &Entry| match kind {
@@ -197,10 +202,10 @@ impl Book {
         self.entries.iter().filter(free).map(|(address, e)| (*address, &e.source, e.not_before))
     }
 
-    /// Proven members that answered when they were last dialed, without `but`, for another member; at most [`PEERS_MAX`], beginning at a drawn place.
+    /// Proven members that answered when they were last dialed, without `but`, for another member; at most [`PEERS_MAX`],
+    /// beginning at a drawn place.
     pub(super) fn share(&self, but: &DeviceId, draw: &mut Draw) -> Vec<KnownPeer> {
-        let reached = |(address, _): &(&SocketAddr, &DeviceId)| self.entries.get(address).is_some_and(|e| e.tries == 0);
-        let others = || self.proven().filter(|(_, device)| *device != but).filter(reached);
+        let others = || self.members(Entry::answers).filter(|(_, device)| *device != but);
         let count = others().count();
         let drawn = others().chain(others()).skip(draw.below(count)).take(count.min(PEERS_MAX));
         drawn.map(known).collect()
@@ -208,17 +213,15 @@ impl Book {
 
     /// Those that a restart begins with: proven members, then those of earlier lives.
     pub(super) fn known(&self) -> Vec<KnownPeer> {
-        let earlier = self.entries.iter().filter(|(_, e)| e.source == Source::Remembered && !e.proven);
-        let earlier = earlier.filter_map(|(address, e)| Some((address, e.device.as_ref()?)));
-        self.proven().chain(earlier).take(PROVEN_MAX).map(known).collect()
+        let earlier = self.members(|e| e.source == Source::Remembered && !e.proven);
+        self.members(|e| e.proven).chain(earlier).take(PROVEN_MAX).map(known).collect()
     }
 
     /// Whether at least `count` members have lower ids than ours; proven ones that answered when they were last dialed, or
     /// any that we heard of.
     pub(super) fn knows_lower(&self, count: usize, hearsay: bool) -> bool {
         let mut lower: Vec<&DeviceId> = Vec::with_capacity(count);
-        let known =
-            self.entries.values().filter(|e| hearsay || (e.proven && e.tries == 0)).filter_map(|e| e.device.as_ref());
+        let known = self.members(|e| hearsay || e.answers()).map(|(_, device)| device);
         for device in known.filter(|device| **device < self.me) {
             if !lower.contains(&device) {
                 lower.push(device);
@@ -230,9 +233,10 @@ impl Book {
         false
     }
 
-    fn proven(&self) -> impl Iterator<Item = (&SocketAddr, &DeviceId)> {
-        let proven = self.entries.iter().filter(|(_, e)| e.proven);
-        proven.filter_map(|(address, e)| Some((address, e.device.as_ref()?))).filter(|(_, device)| **device != self.me)
+    /// Others, by the entries that are `of_kind`.
+    fn members(&self, of_kind: impl Fn(&Entry) -> bool) -> impl Iterator<Item = (&SocketAddr, &DeviceId)> {
+        let entries = self.entries.iter().filter(move |(_, e)| of_kind(e));
+        entries.filter_map(|(address, e)| Some((address, e.device.as_ref()?))).filter(|(_, device)| **device != self.me)
     }
 
     #[cfg(test)]

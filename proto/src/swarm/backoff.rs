@@ -1,7 +1,7 @@
 //! Pauses that double with every failure in a row.
 
-use super::random::Random;
 use crate::Timestamp;
+use crate::draw::Draw;
 use std::time::Duration;
 
 /// Until when not to try again, and how often it failed in a row.
@@ -13,7 +13,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// One more failure: a pause between `limits`, up to a quarter longer by chance.
-    pub(super) fn fail(&mut self, limits: (Duration, Duration), now: Timestamp, random: &mut Random) {
+    pub(super) fn fail(&mut self, limits: (Duration, Duration), now: Timestamp, random: &mut Draw) {
         let pause = (limits.0 * (1 << self.failures.min(16))).min(limits.1);
         self.failures = self.failures.saturating_add(1);
         self.until = self.until.max(now.after(pause + random.up_to(pause / 4)));
@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_limit_and_start_over_after_success() {
         let limits = (Duration::from_secs(1), Duration::from_secs(4));
-        let (mut backoff, mut random, now) = (Backoff::default(), Random::new(1), Timestamp::ZERO);
+        let (mut backoff, mut random, now) = (Backoff::default(), Draw::new(1), Timestamp::ZERO);
         for least in [1, 2, 4, 4] {
             backoff.until = now;
             backoff.fail(limits, now, &mut random);

@@ -9,7 +9,7 @@
 //! central, by their hash, so that a small fleet's peers are all witnesses.
 
 use super::limits::{CANDIDATES_PER_FETCHER, FETCHERS_MAX, FETCHERS_MIN, WITNESSES};
-use super::random::mix;
+use crate::draw::mix;
 use crate::{DeviceId, Digest};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

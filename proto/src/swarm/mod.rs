@@ -18,7 +18,6 @@ mod local;
 mod neighbours;
 mod outcomes;
 mod peers;
-mod random;
 mod requests;
 mod runs;
 mod table;
@@ -32,11 +31,11 @@ pub use events::{Effect, Failure, Input};
 pub use runs::PieceSpan;
 pub use transfers::TransferId;
 
+use crate::draw::Draw;
 use crate::{Bitmap, DeviceId, Digest, Timestamp};
 use backoff::Backoff;
 use local::Local;
 use neighbours::Neighbour;
-use random::Random;
 use std::collections::{BTreeMap, VecDeque};
 use table::{Own, Table, TableKey};
 use transfers::{Source, Transfers};
@@ -50,7 +49,7 @@ pub struct Swarm {
     me: DeviceId,
     origin: bool,
     weight: u16,
-    random: Random,
+    random: Draw,
     now: Timestamp,
     /// The newest number of a status of ours, of whatever manifest.
     seq: u64,
@@ -80,7 +79,7 @@ impl Swarm {
             me,
             origin,
             weight,
-            random: Random::new(seed),
+            random: Draw::new(seed),
             now: Timestamp::ZERO,
             seq: 0,
             tables: BTreeMap::new(),

@@ -44,23 +44,25 @@ impl Swarm {
 
     /// Drops the unwanted table that was longest not heard of, of the neighbour that brings too many, or of all.
     pub(super) fn make_room_for_table(&mut self, from: Option<&DeviceId>) {
-        let unwanted = || self.tables.iter().filter(|(_, t)| t.local.is_none());
-        let by_sender = || unwanted().filter(|(_, t)| t.introduced_by.as_ref() == from);
-        let oldest = if by_sender().count() >= TABLES_PER_NEIGHBOUR_MAX {
-            by_sender().min_by_key(|(_, t)| t.heard_at)
-        } else if unwanted().count() >= TABLES_MAX {
-            unwanted().min_by_key(|(_, t)| t.heard_at)
-        } else {
-            None
-        };
-        if let Some(key) = oldest.map(|(key, _)| *key) {
-            self.drop_table(key);
+        let by_sender = |_: &TableKey, table: &Table| table.introduced_by.as_ref() == from;
+        if self.unwanted(by_sender).count() >= TABLES_PER_NEIGHBOUR_MAX {
+            self.drop_oldest_unwanted(by_sender);
+        } else if self.unwanted(|_, _| true).count() >= TABLES_MAX {
+            self.drop_oldest_unwanted(|_, _| true);
         }
     }
 
-    fn drop_table(&mut self, key: TableKey) {
+    fn unwanted(&self, among: impl Fn(&TableKey, &Table) -> bool) -> impl Iterator<Item = (&TableKey, &Table)> {
+        self.tables.iter().filter(move |(key, table)| table.local.is_none() && among(key, table))
+    }
+
+    /// Of these unwanted tables the one goes that was longest not heard of, if there is one.
+    fn drop_oldest_unwanted(&mut self, among: impl Fn(&TableKey, &Table) -> bool) -> bool {
+        let oldest = self.unwanted(among).min_by_key(|(_, table)| table.heard_at).map(|(key, _)| *key);
+        let Some(key) = oldest else { return false };
         self.tables.remove(&key);
         self.neighbours.values_mut().for_each(|n| n.forget_table(key));
+        true
     }
 
     /// Bytes that the bitmaps of all statuses of others may take.
@@ -120,11 +122,9 @@ impl Swarm {
         let Some(welcome) = table.welcome(&key.manifest, status, near) else { return false };
         while self.bitmap_bytes() + key.status_bytes() > BITMAP_BYTES_MAX {
             // What nobody here wants gives way.
-            let others = self.tables.iter().filter(|(other, table)| **other != key && table.local.is_none());
-            let Some(oldest) = others.min_by_key(|(_, table)| table.heard_at).map(|(other, _)| *other) else {
+            if !self.drop_oldest_unwanted(|other, _| *other != key) {
                 return false;
-            };
-            self.drop_table(oldest);
+            }
         }
         let Some(table) = self.tables.get(&key) else { return false };
         match table.room(welcome) {

@@ -4,12 +4,9 @@ use super::stage::{Host, Stage};
 use super::watch::{Watched, pieces};
 use crate::lab::net::Carried;
 use crate::sim::engine::Moment;
-use crate::sim::outcome::{LabDevice, LabFigures, Outcome, copies, percentiles};
+use crate::sim::outcome::{LACKING_MAX, LabDevice, LabFigures, Outcome, Times, copies};
 use crate::sim::scenario::Scenario;
 use std::collections::BTreeMap;
-
-/// Names of devices that a result lists.
-const LACKING_MAX: usize = 10;
 
 #[derive(Debug, Default)]
 struct Counted {
@@ -110,8 +107,7 @@ impl Measured {
         let hosts = stage.hosts.iter().zip(&self.hosts).map(|(host, counted)| self.device(stage, host, counted));
         let hosts: Vec<LabDevice> = hosts.collect::<Result<_, _>>()?;
         let counted: Vec<&LabDevice> = hosts[1..].iter().filter(|device| device.on).collect();
-        let mut times: Vec<u64> = counted.iter().filter_map(|device| device.pieces_at).collect();
-        times.sort_unstable();
+        let times = Times::of(counted.iter().map(|device| device.pieces_at));
         let uplink = stage.sent_by_central()? - self.from_central_before;
         let trunks = stage.net.carried_between(stage.trunks)? - self.trunks_before;
         let ports = hosts.iter().map(|device| device.received).sum();
@@ -124,9 +120,9 @@ impl Measured {
             hash: None,
             ended_at: Moment(now),
             devices: scenario.devices(),
-            counted: counted.len(),
-            converged: times.len(),
-            times: percentiles(&times, counted.len()),
+            counted: times.counted,
+            converged: times.had,
+            times: times.at,
             releases: Vec::new(),
             copies: copies(uplink, self.one_copy),
             bytes: [uplink, trunks, ports, 0, 0],

@@ -1,7 +1,7 @@
 //! What is to happen when, and to whom: the same draws as a simulation's, so that one seed names the same devices.
 
 use crate::sim::engine::Random;
-use crate::sim::scenario::{Action, Happening, Scenario, Targets, When};
+use crate::sim::scenario::{Action, Happening, Scenario, When};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -108,7 +108,7 @@ impl Timeline {
         let happening = self.happenings[index].clone();
         let mut targets = match happening.action.targets() {
             Some(_) if step > 0 => self.targets.get(&index).cloned().unwrap_or_default(),
-            Some(targets) => self.resolve(targets, fetcher),
+            Some(targets) => targets.resolve(&self.groups, &mut self.draw, fetcher),
             None => Vec::new(),
         };
         if happening.each > 0 && !targets.is_empty() {
@@ -122,26 +122,6 @@ impl Timeline {
             self.put(now + us, Planned::Step(Step::Undo(happening.action.clone(), targets.clone())));
         }
         Some(Step::Begin(happening.action, targets))
-    }
-
-    fn resolve(&mut self, targets: &Targets, fetcher: &mut dyn FnMut() -> Option<HostId>) -> Vec<HostId> {
-        let devices = 1..self.groups.last().map_or(1, |range| range.end);
-        match targets {
-            Targets::All => devices.collect(),
-            Targets::Gateway => vec![0],
-            Targets::Fetcher => fetcher().into_iter().collect(),
-            Targets::Group { group, first, last } => {
-                let start = self.groups[*group].start;
-                (start + first..=start + last).collect()
-            }
-            Targets::Share { ppm, group } => {
-                let mut all: Vec<HostId> = group.map_or(devices, |group| self.groups[group].clone()).collect();
-                let count = (all.len() as u64 * u64::from(*ppm)).div_ceil(1_000_000) as usize;
-                let mut drawn: Vec<HostId> = (0..count).map(|_| all.swap_remove(self.draw.index(all.len()))).collect();
-                drawn.sort_unstable();
-                drawn
-            }
-        }
     }
 }
 

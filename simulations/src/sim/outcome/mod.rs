@@ -76,26 +76,31 @@ pub struct Times {
 }
 
 impl Times {
-    fn of(devices: impl Iterator<Item = Option<Moment>>) -> Self {
-        let all: Vec<Option<Moment>> = devices.collect();
-        let mut times: Vec<u64> = all.iter().flatten().map(|at| at.0).collect();
+    /// When each of some devices had it, in microseconds, if it had.
+    pub fn of(devices: impl Iterator<Item = Option<u64>>) -> Self {
+        let all: Vec<Option<u64>> = devices.collect();
+        let mut times: Vec<u64> = all.iter().flatten().copied().collect();
         times.sort_unstable();
-        Times { counted: all.len(), had: times.len(), at: percentiles(&times, all.len()) }
+        let percentile = |percent: usize| match (all.len() * percent).div_ceil(100) {
+            0 => None,
+            nth => times.get(nth - 1).copied(),
+        };
+        Times { counted: all.len(), had: times.len(), at: [50, 99, 100].map(percentile) }
     }
 }
 
 /// Names of devices that a result lists.
-const LACKING_MAX: usize = 10;
+pub const LACKING_MAX: usize = 10;
 
 impl Outcome {
     /// Measures a world that has run.
     pub fn of(world: &World, scenario: &Scenario, seed: u64, violation: Option<Violation>) -> Self {
         let counted: Vec<_> = world.counted().collect();
-        let times = Times::of(counted.iter().map(|(node, goal)| node.held(*goal).done_at));
+        let times = Times::of(counted.iter().map(|(node, goal)| node.held(*goal).done_at.map(|at| at.0)));
         let honest = |node: &&Node| node.manner == Manner::Honest && node.is_on();
         let of_release = |release: usize| {
             let devices = (1..world.len()).filter(|node| world.is_for(release, *node)).map(|node| world.node(node));
-            Times::of(devices.filter(honest).map(|node| node.held(release).done_at))
+            Times::of(devices.filter(honest).map(|node| node.held(release).done_at.map(|at| at.0)))
         };
         let figures = world.figures();
         let (trunks, ports, air) = world.local_bytes();
@@ -263,14 +268,6 @@ impl Outcome {
         }
         out
     }
-}
-
-/// When 50, 99 and 100 % of `counted` devices had everything; `times` are sorted.
-pub fn percentiles(times: &[u64], counted: usize) -> [Option<u64>; 3] {
-    [50, 99, 100].map(|percent: usize| match (counted * percent).div_ceil(100) {
-        0 => None,
-        nth => times.get(nth - 1).copied(),
-    })
 }
 
 /// Thousandths of a copy.

@@ -1,10 +1,9 @@
 //! What the models of a simulation take from real machines: constants with defaults, and a file that sets them.
 
-use super::section::{Section, Source};
+use super::section::{self, Section, Source};
 use super::{Scenario, ScenarioError, units};
 use std::path::Path;
 use std::time::Duration;
-use toml::de::DeTable;
 
 /// The longest calibration file in bytes.
 const FILE_LEN_MAX: u64 = 64 << 10;
@@ -57,21 +56,13 @@ impl Default for Calibration {
 impl Calibration {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
-        let failed = |source| ScenarioError::Read { path: path.to_owned(), source };
-        let length = std::fs::metadata(path).map_err(failed)?.len();
-        if length > FILE_LEN_MAX {
-            return Err(failed(std::io::Error::other(format!("{length} bytes are over the limit of {FILE_LEN_MAX}"))));
-        }
-        Calibration::parse(&std::fs::read_to_string(path).map_err(failed)?, path)
+        Calibration::parse(&section::read(path, FILE_LEN_MAX)?, path)
     }
 
     /// Reads `text`; errors name `file`.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ScenarioError> {
         let source = Source { file, text };
-        let table = DeTable::parse(text).map_err(|error| {
-            let place = source.place(error.span().map_or(0, |span| span.start));
-            ScenarioError::Syntax { place, message: error.message().to_owned() }
-        })?;
+        let table = source.table()?;
         let mut root = Section::root(source, table.get_ref());
         let mut calibration = Calibration::default();
         let c = &mut calibration;

@@ -3,7 +3,8 @@
 use super::fleet::MANNERS;
 use super::section::Section;
 use super::{Group, Layers, Manner, ScenarioError, units};
-use crate::sim::engine::Moment;
+use crate::sim::engine::{Moment, Random};
+use std::ops::Range;
 
 /// Something that happens.
 #[derive(Clone, Debug)]
@@ -116,6 +117,35 @@ pub enum Targets {
         /// Index of the group; all without it.
         group: Option<usize>,
     },
+}
+
+impl Targets {
+    /// Which nodes these are: 0 is the gateway, `groups` are where the devices of each group stand, one after another from
+    /// 1. Shares are drawn; `fetcher` names one that is fetching from central.
+    pub fn resolve(
+        &self,
+        groups: &[Range<usize>],
+        draw: &mut Random,
+        fetcher: impl FnOnce() -> Option<usize>,
+    ) -> Vec<usize> {
+        let devices = 1..groups.last().map_or(1, |range| range.end);
+        match self {
+            Targets::All => devices.collect(),
+            Targets::Gateway => vec![0],
+            Targets::Fetcher => fetcher().into_iter().collect(),
+            Targets::Group { group, first, last } => {
+                let start = groups[*group].start;
+                (start + first..=start + last).collect()
+            }
+            Targets::Share { ppm, group } => {
+                let mut all: Vec<usize> = group.map_or(devices, |group| groups[group].clone()).collect();
+                let count = (all.len() as u64 * u64::from(*ppm)).div_ceil(1_000_000) as usize;
+                let mut drawn: Vec<usize> = (0..count).map(|_| all.swap_remove(draw.index(all.len()))).collect();
+                drawn.sort_unstable();
+                drawn
+            }
+        }
+    }
 }
 
 /// The words for [`OriginMood`].

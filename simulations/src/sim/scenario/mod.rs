@@ -28,7 +28,6 @@ pub use release::{Decision, Kind, Later, ReleaseSpec, Sizes};
 use crate::sim::engine::Moment;
 use section::{Section, Source};
 use std::path::Path;
-use toml::de::DeTable;
 
 /// The longest scenario file in bytes.
 const FILE_LEN_MAX: u64 = 1 << 20;
@@ -78,21 +77,13 @@ pub struct Scenario {
 impl Scenario {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
-        let failed = |source| ScenarioError::Read { path: path.to_owned(), source };
-        let length = std::fs::metadata(path).map_err(failed)?.len();
-        if length > FILE_LEN_MAX {
-            return Err(failed(std::io::Error::other(format!("{length} bytes are over the limit of {FILE_LEN_MAX}"))));
-        }
-        Scenario::parse(&std::fs::read_to_string(path).map_err(failed)?, path)
+        Scenario::parse(&section::read(path, FILE_LEN_MAX)?, path)
     }
 
     /// Reads `text`; errors name `file`, and paths in it are relative to that.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ScenarioError> {
         let source = Source { file, text };
-        let table = DeTable::parse(text).map_err(|error| {
-            let place = source.place(error.span().map_or(0, |span| span.start));
-            ScenarioError::Syntax { place, message: error.message().to_owned() }
-        })?;
+        let table = source.table()?;
         let mut root = Section::root(source, table.get_ref());
         let name = root.required("name", |text| Ok(text.to_owned()))?;
         let seconds = root.number("seconds", 1, SECONDS_MAX)?.unwrap_or(3600);

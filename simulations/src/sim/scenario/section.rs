@@ -6,6 +6,16 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// Reads a file of at most so many bytes.
+pub(super) fn read(path: &Path, len_max: u64) -> Result<String, ScenarioError> {
+    let failed = |source| ScenarioError::Read { path: path.to_owned(), source };
+    let length = std::fs::metadata(path).map_err(failed)?.len();
+    if length > len_max {
+        return Err(failed(std::io::Error::other(format!("{length} bytes are over the limit of {len_max}"))));
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}
+
 /// A scenario file's text, to tell lines.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
@@ -13,7 +23,14 @@ pub(super) struct Source<'a> {
     pub text: &'a str,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    pub fn table(&self) -> Result<Spanned<DeTable<'a>>, ScenarioError> {
+        DeTable::parse(self.text).map_err(|error| {
+            let place = self.place(error.span().map_or(0, |span| span.start));
+            ScenarioError::Syntax { place, message: error.message().to_owned() }
+        })
+    }
+
     pub fn place(&self, at: usize) -> Place {
         let before = self.text.get(..at).unwrap_or(self.text);
         Place { file: self.file.into(), line: before.matches('\n').count() + 1 }

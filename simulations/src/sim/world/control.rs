@@ -28,15 +28,11 @@ impl World {
     }
 
     pub(super) fn arrives(&mut self, from: NodeId, to: NodeId, serial: u64, message: Message) {
-        let open = |node: NodeId, other: NodeId, world: &World| {
-            let peer = world.node(node).peer.as_ref();
-            peer.and_then(|p| p.neighbours.get(&other)).is_some_and(|n| n.serial == serial)
-        };
-        if !open(to, from, self) {
+        if !self.has(to, from, serial) {
             return;
         }
         if !self.reach(from, to) {
-            let held = open(from, to, self);
+            let held = self.has(from, to, serial);
             let neighbour = self.nodes[from as usize].peer.as_mut().and_then(|p| p.neighbours.get_mut(&to));
             return neighbour.filter(|_| held).map_or((), |n| n.held.push(message));
         }

@@ -50,7 +50,7 @@ impl World {
             return self.queue.put(self.now, Event::Stored { fetching, piece, good: true });
         }
         self.begin_fetch(fetching, release, From::Neighbour { server, piece, stage: Stage::Asked });
-        let neighbour = self.node(client.node).peer.as_ref().and_then(|p| p.neighbours.get(&server));
+        let neighbour = self.node(client.node).neighbour(server);
         // No stream overtakes the handshake.
         let Some(not_before) = neighbour.map(|n| n.arrives_after) else {
             return self.queue.put(self.now, Event::Ended { fetching, why: Failure::PeerGone });

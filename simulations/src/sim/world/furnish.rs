@@ -15,7 +15,7 @@ impl World {
         self.add(&scenario.gateway, None, 0, None, &mut has);
         self.plan_power_on(0, scenario.gateway.on.from);
         for (index, group) in scenario.groups.iter().enumerate() {
-            self.first_of.push(self.nodes.len() as NodeId);
+            self.places.push(self.nodes.len()..self.nodes.len() + group.devices);
             let cell = group.wifi.map(|rate| self.flows.link(rate));
             for n in 0..group.devices {
                 let node = self.nodes.len() as NodeId;

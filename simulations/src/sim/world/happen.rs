@@ -105,33 +105,15 @@ impl World {
     }
 
     pub(super) fn resolve(&mut self, targets: &Targets) -> Vec<NodeId> {
-        let group_of = |group: usize| self.first_of[group]..self.first_of[group] + self.groups[group].devices as NodeId;
-        let devices = 1..self.nodes.len() as NodeId;
-        match targets {
-            Targets::All => devices.collect(),
-            Targets::Gateway => vec![0],
-            Targets::Fetcher => {
-                let fetches = |n: &NodeId| {
-                    let peer = self.nodes[*n as usize].peer.as_ref();
-                    peer.is_some_and(|p| p.fetches.values().any(|f| matches!(f.from, From::Central(_))))
-                };
-                let on = |n: &NodeId| self.nodes[*n as usize].is_on();
-                let first = devices.clone().find(fetches).or_else(|| devices.clone().find(on));
-                first.into_iter().collect()
-            }
-            Targets::Group { group, first, last } => {
-                let start = self.first_of[*group];
-                (start + *first as NodeId..=start + *last as NodeId).collect()
-            }
-            Targets::Share { ppm, group } => {
-                let mut all: Vec<NodeId> = group.map_or(devices, group_of).collect();
-                let count = (all.len() as u64 * u64::from(*ppm)).div_ceil(1_000_000) as usize;
-                let draw = &mut self.draws.targets;
-                let mut drawn: Vec<NodeId> = (0..count).map(|_| all.swap_remove(draw.index(all.len()))).collect();
-                drawn.sort_unstable();
-                drawn
-            }
-        }
+        let nodes = &self.nodes;
+        let fetches = |n: &usize| {
+            let peer = nodes[*n].peer.as_ref();
+            peer.is_some_and(|p| p.fetches.values().any(|f| matches!(f.from, From::Central(_))))
+        };
+        let devices = 1..nodes.len();
+        let fetcher = || devices.clone().find(fetches).or_else(|| devices.clone().find(|n| nodes[*n].is_on()));
+        let found = targets.resolve(&self.places, &mut self.draws.targets, fetcher);
+        found.into_iter().map(|node| node as NodeId).collect()
     }
 
     /// These are a part of their own from now on.

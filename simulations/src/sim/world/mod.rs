@@ -37,6 +37,7 @@ use fullmetal_proto::wire::gossip::Hint;
 use fullmetal_proto::{DeviceId, Digest};
 use site::Site;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use topology::{Advertised, Handshake};
 
@@ -108,8 +109,8 @@ pub struct World {
     nodes: Vec<Node>,
     groups: Vec<Group>,
     gateway: Group,
-    /// The first node of each group.
-    first_of: Vec<NodeId>,
+    /// Where the nodes of each group stand.
+    places: Vec<Range<usize>>,
     ids: BTreeMap<DeviceId, NodeId>,
     announcements: BTreeMap<Digest, Announced>,
     bodies_moving: BTreeMap<u64, Digest>,
@@ -158,7 +159,7 @@ impl World {
             nodes: Vec::new(),
             groups: scenario.groups.clone(),
             gateway: scenario.gateway.clone(),
-            first_of: Vec::new(),
+            places: Vec::new(),
             ids: BTreeMap::new(),
             announcements: BTreeMap::new(),
             bodies_moving: BTreeMap::new(),

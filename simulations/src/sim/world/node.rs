@@ -266,6 +266,11 @@ impl Node {
         load
     }
 
+    /// The open connection of its peer to another node.
+    pub fn neighbour(&self, other: NodeId) -> Option<&Neighbour> {
+        self.peer.as_ref()?.neighbours.get(&other)
+    }
+
     /// Nodes with which its peer has open connections.
     pub fn neighbours(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.peer.iter().flat_map(|peer| peer.neighbours.keys().copied())

@@ -115,8 +115,7 @@ impl World {
 
     /// Whether a node has this connection to another.
     pub(super) fn has(&self, node: NodeId, other: NodeId, serial: u64) -> bool {
-        let neighbour = self.node(node).peer.as_ref().and_then(|p| p.neighbours.get(&other));
-        neighbour.is_some_and(|n| n.serial == serial)
+        self.node(node).neighbour(other).is_some_and(|n| n.serial == serial)
     }
 
     fn join(&mut self, life: Life, serial: u64, others: Vec<KnownPeer>) {

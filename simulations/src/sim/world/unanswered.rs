@@ -13,7 +13,7 @@ const KEEP_ALIVE: u64 = 45_000_000;
 impl World {
     /// Something goes over the connection to a neighbour.
     pub(super) fn sends(&mut self, node: NodeId, other: NodeId) {
-        let neighbour = self.node(node).peer.as_ref().and_then(|p| p.neighbours.get(&other));
+        let neighbour = self.node(node).neighbour(other);
         let Some(serial) = neighbour.map(|n| n.serial) else { return };
         if self.has_answer(node, other, serial) {
             return;
@@ -47,7 +47,7 @@ impl World {
             self.queue.put(self.now.after(LOOK.as_micros() as u64), Event::Unanswered(life, other, serial));
         }
         let connection = ConnectionId(serial);
-        let neighbour = self.node(life.node).peer.as_ref().and_then(|p| p.neighbours.get(&other));
+        let neighbour = self.node(life.node).neighbour(other);
         if let Some((sent, received)) = neighbour.map(|n| (n.unanswered.0, n.answers)) {
             self.tell_membership(life.node, Input::Traffic { connection, sent, received });
         }
@@ -55,7 +55,7 @@ impl World {
 
     /// `other` has stopped to answer `node`; if that dialed, it will notice by its next sign of life.
     pub(super) fn plan_keep_alive(&mut self, node: NodeId, other: NodeId, serial: u64) {
-        let neighbour = self.node(node).peer.as_ref().and_then(|p| p.neighbours.get(&other));
+        let neighbour = self.node(node).neighbour(other);
         if neighbour.is_some_and(|n| n.serial == serial && n.dialed) {
             self.queue.put(self.now.after(KEEP_ALIVE), Event::KeepsAlive(self.life(node), other, serial));
         }

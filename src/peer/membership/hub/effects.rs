@@ -9,6 +9,7 @@ use crate::peer::membership::{
     CLOSE_BANNED, CLOSE_DUPLICATE, CLOSE_FULL, CLOSE_SPARE, CLOSE_UNANSWERED, Link, MembershipEvent, OUTBOX_MAX, lock,
     remembered,
 };
+use fullmetal_proto::DeviceId;
 use fullmetal_proto::membership::{Close, ConnectionId, Effect};
 use fullmetal_proto::wire::transfer::{Control, KnownPeer};
 use fullmetal_proto::wire::{PublicKey, cbor};
@@ -64,8 +65,12 @@ impl Hub {
         tokio::spawn(Neighbour { device, id, connection, send, recv, hello, outbox: outbox_rx, events, hub }.run());
     }
 
+    fn joined(&self, id: ConnectionId) -> Option<(&DeviceId, &Connected)> {
+        self.neighbours.iter().find(|(_, n)| n.id == id)
+    }
+
     fn close(&mut self, id: ConnectionId, why: Close) {
-        let joined = self.neighbours.values().find(|n| n.id == id).map(|n| n.connection.clone());
+        let joined = self.joined(id).map(|(_, n)| n.connection.clone());
         let Some(connection) = self.arriving.remove(&id).map(|proven| proven.connection).or(joined) else { return };
         let (code, reason): (VarInt, Vec<u8>) = match why {
             Close::Duplicate => (CLOSE_DUPLICATE, b"duplicate".into()),
@@ -78,7 +83,7 @@ impl Hub {
     }
 
     fn say(&self, id: ConnectionId, others: Vec<KnownPeer>) {
-        let device = self.neighbours.iter().find(|(_, n)| n.id == id).map(|(device, _)| device);
+        let device = self.joined(id).map(|(device, _)| device);
         if let Some(link) = device.and_then(|device| lock(&self.shared.links).get(device).map(|l| l.outbox.clone())) {
             // A full outbox has more urgent things to carry.
             let _ = link.try_send(Control::Peers(others));
