@@ -60,11 +60,12 @@ fn a_disk_that_is_too_small_is_told_before_the_first_byte_and_a_full_one_ends_no
     bench.publish();
     let filler = disk.fill();
     bench.deploy();
-    std::thread::sleep(Duration::from_secs(3));
+    let told = wait_for("the agent to postpone it", LIMIT, || {
+        let log = std::fs::read_to_string(bench.device().log("agent")).unwrap();
+        Ok(log.lines().find(|l| l.contains("announcement postponed")).map(str::to_owned))
+    });
     bench.check();
-    let log = std::fs::read_to_string(bench.device().log("agent")).unwrap();
-    let told = log.lines().find(|l| l.contains("announcement postponed")).unwrap();
-    has(told, &["var/lib/fullmetal/bundles", "No space left", "make space", "tried again every 10 s"]);
+    has(&told.unwrap(), &["var/lib/fullmetal/bundles", "No space left", "make space", "tried again every 10 s"]);
     // The record of a start finds no space either; the agent lives on and tries again.
     let device = &mut bench.site.devices[0];
     device.end_agent();

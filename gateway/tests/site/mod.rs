@@ -10,13 +10,14 @@ pub use peer::{Peer, sealed};
 use fullmetal::identity::{Usage, issue_ca, issue_member, new_key, save_key};
 use fullmetal_proto::wire::local::CentralObject;
 use fullmetal_proto::wire::{
-    BuildKey, Document, Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Pack, PublicKey, Report, ReportState,
+    BuildKey, Document, Frame, Hint, Manifest, ObjectEntry, ObjectId, ObjectKind, Pack, PublicKey, Report, ReportState,
     SigningKey, Trust, open, seal, trust::Role,
 };
 use fullmetal_proto::{DeviceId, Digest, FleetId, Timestamp};
 use serde_bytes::ByteBuf;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 pub const REF: &str = "apps/web/x86_64";
 
@@ -119,10 +120,10 @@ impl Site {
         self.spawn(command.stderr(Stdio::inherit()));
         self.peer.wait("the gateway", |s| (s.hellos > before).then_some(()));
         let socket = self.path("run/fullmetal/gateway.sock");
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(10);
         while fullmetal::local::Connection::connect(&socket, None).is_err() {
-            assert!(std::time::Instant::now() < end, "the gateway does not listen");
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            assert!(Instant::now() < end, "the gateway does not listen");
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -156,11 +157,17 @@ impl Site {
         Ran::of(self.command(args).output().unwrap())
     }
 
-    /// Deploys what `text` says.
+    /// Deploys what `text` says; when it was announced, the peer has it too.
     pub fn deploy(&self, text: &str) -> Ran {
         let file = self.path("decision.toml");
         std::fs::write(&file, text).unwrap();
-        self.run(&["deploy", file.to_str().unwrap()])
+        let ran = self.run(&["deploy", file.to_str().unwrap()]);
+        // The gateway answers as soon as it has sent it: the peer may not have read it yet.
+        if let Some(rank) = ran.announced() {
+            let reached = |newest: &(Hint, Vec<u8>)| (newest.0.epoch, newest.0.counter) >= rank;
+            self.peer.wait("the announcement", |s| s.newest.as_ref().is_some_and(reached).then_some(()));
+        }
+        ran
     }
 
     pub fn deploy_web(&self, devices: &str) -> Ran {
@@ -171,6 +178,18 @@ impl Site {
         let ran = self.run(&["--json", "status"]);
         assert_eq!(ran.code, 0, "{}", ran.err);
         serde_json::from_str(&ran.out).unwrap()
+    }
+
+    /// Waits until `ready` holds of the status, and gives that.
+    pub fn until(&self, what: &str, ready: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let end = Instant::now() + Duration::from_secs(90);
+        loop {
+            let status = self.status();
+            if ready(&status) {
+                return status;
+            }
+            assert!(Instant::now() < end, "waited in vain for {what}: {status}");
+        }
     }
 
     pub fn audit(&self) -> Vec<serde_json::Value> {
@@ -273,6 +292,13 @@ impl Ran {
     pub fn of(output: Output) -> Self {
         let text = |b: Vec<u8>| String::from_utf8(b).unwrap();
         Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Epoch and counter of the announcement that the command told of.
+    fn announced(&self) -> Option<(u64, u64)> {
+        let (rank, _) = self.out.split_once(": announced (")?.1.split_once(')')?;
+        let (epoch, counter) = rank.split_once('.')?;
+        Some((epoch.parse().ok()?, counter.parse().ok()?))
     }
 
     /// The command ended with `code`, saying all of `words` on standard error.
