@@ -21,6 +21,8 @@ pub(super) enum Source {
     Remembered,
     /// Discovery.
     Found,
+    /// The swarm, which wanted it for a neighbour.
+    Sought,
     /// A neighbour.
     Neighbour(DeviceId),
     /// Who refused a dial, at this address.
@@ -84,7 +86,7 @@ impl Book {
     pub(super) fn find(&mut self, address: SocketAddr, now: Timestamp) -> bool {
         self.hear(address, None, Source::Found, now);
         let Some(entry) = self.entries.get_mut(&address) else { return false };
-        if matches!(entry.source, Source::Neighbour(_) | Source::Refuser(_)) && !entry.proven {
+        if matches!(entry.source, Source::Sought | Source::Neighbour(_) | Source::Refuser(_)) && !entry.proven {
             (entry.source, entry.device) = (Source::Found, None);
         }
         entry.seen = now;
@@ -95,7 +97,7 @@ impl Book {
 
     /// Somebody may be there.
     pub(super) fn hear(&mut self, address: SocketAddr, device: Option<DeviceId>, source: Source, now: Timestamp) {
-        if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+        if !may_be_dialed(&address) {
             return;
         }
         if let Some(entry) = self.entries.get_mut(&address) {
@@ -202,6 +204,11 @@ impl Book {
         self.entries.iter().filter(free).map(|(address, e)| (*address, &e.source, e.not_before))
     }
 
+    /// Whether an address may be dialed, as far as it was tried.
+    pub(super) fn is_due(&self, address: &SocketAddr, now: Timestamp) -> bool {
+        may_be_dialed(address) && self.entries.get(address).is_none_or(|e| e.not_before <= now)
+    }
+
     /// Proven members that answered when they were last dialed, without `but`, for another member; at most [`PEERS_MAX`],
     /// beginning at a drawn place.
     pub(super) fn share(&self, but: &DeviceId, draw: &mut Draw) -> Vec<KnownPeer> {
@@ -250,6 +257,10 @@ impl Book {
     }
 }
 
+fn may_be_dialed(address: &SocketAddr) -> bool {
+    address.port() != 0 && !address.ip().is_unspecified() && !address.ip().is_multicast()
+}
+
 fn known((address, device): (&SocketAddr, &DeviceId)) -> KnownPeer {
     KnownPeer { device: device.clone(), address: address.to_string() }
 }
@@ -263,7 +274,7 @@ pub(super) fn choose<'a>(
     from.for_each(|(address, source)| by_source.entry(source).or_default().push(address));
     let weight = |source: &Source, count: usize| match source {
         Source::Configured | Source::Proven | Source::Remembered => count,
-        Source::Found | Source::Neighbour(_) | Source::Refuser(_) => count.min(HEARD_OF_ONE_WEIGHT),
+        Source::Found | Source::Sought | Source::Neighbour(_) | Source::Refuser(_) => count.min(HEARD_OF_ONE_WEIGHT),
     };
     let total: usize = by_source.iter().map(|(source, all)| weight(source, all.len())).sum();
     let mut place = drawn[0] % total.max(1);

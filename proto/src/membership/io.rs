@@ -57,6 +57,11 @@ pub enum Input {
         /// Datagrams that came.
         received: u64,
     },
+    /// One of these is to be a neighbour, too, the first that may be dialed.
+    Seek {
+        /// Whom, and where it is said to be.
+        peers: Vec<(DeviceId, SocketAddr)>,
+    },
     /// A device did wrong: not to be a neighbour for a time.
     Ban {
         /// Who.

@@ -1,6 +1,6 @@
 //! When and whom to dial, and when discovery runs.
 
-use super::book::{self, Kind};
+use super::book::{self, Kind, Source};
 use super::limits::{
     BEACONS, DIAL_SLOW, DIALED_MAX, DIALS_MAX, DISCOVERED_ENOUGH, DISCOVERY_AGAIN, DISCOVERY_AGAIN_FEW, DISCOVERY_MIN,
     NEIGHBOURS_WANTED, ROUND, SHUFFLE, STRANGER,
@@ -57,6 +57,19 @@ impl Membership {
             }
             let more = is_beacon && self.book.dialable(stranger, &|_, _| false).next().is_some();
             self.timers.stranger = more.then(|| now.after(STRANGER + up_to(STRANGER, &mut self.draw)));
+        }
+    }
+
+    /// Dials one of these, though there are neighbours enough.
+    pub(super) fn seek(&mut self, peers: Vec<(DeviceId, SocketAddr)>, now: Timestamp) {
+        let may_be_dialed = |(device, address): &(DeviceId, SocketAddr)| {
+            *device != self.me && self.book.is_due(address, now) && !self.is_taken(address, Some(device), now)
+        };
+        let Some((device, address)) = peers.into_iter().find(may_be_dialed) else { return };
+        self.make_room(now);
+        if self.room(now) > 0 {
+            self.book.hear(address, Some(device), Source::Sought, now);
+            self.dial(address, now);
         }
     }
 

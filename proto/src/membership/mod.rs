@@ -133,6 +133,7 @@ impl Membership {
             }
             Input::Ended { connection } => self.ended(connection, now),
             Input::Traffic { connection, sent, received } => self.look_at_traffic(connection, sent, received, now),
+            Input::Seek { peers } => self.seek(peers, now),
             Input::Ban { device, duration } => self.ban(device, now.after(duration), now),
             Input::Wakeup => {}
         }

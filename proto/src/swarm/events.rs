@@ -3,6 +3,7 @@
 use super::{PieceSpan, TransferId};
 use crate::wire::transfer::SwarmUpdate;
 use crate::{Bitmap, DeviceId, Digest};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What happened.
@@ -29,6 +30,8 @@ pub enum Input {
     Connected {
         /// Who.
         peer: DeviceId,
+        /// Where it is dialed.
+        address: SocketAddr,
     },
     /// It is not any more.
     Disconnected {
@@ -142,6 +145,11 @@ pub enum Effect {
         peer: DeviceId,
         /// How long.
         for_: Duration,
+    },
+    /// Become a neighbour of one of these if that can be: they take part in what we lack, and few neighbours do.
+    Seek {
+        /// Whom and where, in a drawn order; never nobody.
+        peers: Vec<(DeviceId, SocketAddr)>,
     },
     /// The have-map has changed: [`Swarm::have`](super::Swarm::have) has it.
     Have {

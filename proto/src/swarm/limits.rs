@@ -55,7 +55,7 @@ pub const RENEWALS_MISSED_LOST_MAX: u32 = 2;
 /// The most bytes of statuses in one update; a single status may be longer.
 pub const UPDATE_BYTES_MAX: usize = 128 << 10;
 /// Bytes that a status takes besides its bitmaps.
-pub const STATUS_BYTES: usize = 160;
+pub const STATUS_BYTES: usize = 208;
 
 /// How often slow conditions are looked at while somebody lacks something.
 pub const TICK: Duration = Duration::from_millis(500);
@@ -63,6 +63,13 @@ pub const TICK: Duration = Duration::from_millis(500);
 pub const RELAY: Duration = Duration::from_secs(5);
 /// A peer that got no piece for this long is taken as proof that far copies of what it lacks cannot be had.
 pub const FAR_COPY_DOUBT: Duration = Duration::from_secs(30);
+
+/// Whoever lacks pieces seeks more neighbours that take part while it has fewer than this.
+pub const COMPANY_WANTED: usize = 3;
+/// How long neighbours are given to take part before others are sought, and how often others are.
+pub const SEEK: Duration = Duration::from_millis(1500);
+/// The most peers that are sought at a time.
+pub const SOUGHT_MAX: usize = 16;
 
 /// Requests at once to one neighbour.
 pub const REQUESTS_PER_NEIGHBOUR_MAX: u32 = 4;

@@ -4,13 +4,15 @@
 //! elected peers fetch from central, each its own runs of neighbouring frames, under a lease that lives by
 //! bytes; who comes next in the line takes over from a holder that fell silent. All that peers know of one
 //! another travels in statuses. Neighbours tell each other their own; those of the witnesses, of fetchers and of who is
-//! stuck are flooded through the connected fleet, the newest of each. In a small fleet all are witnesses.
+//! stuck are flooded through the connected fleet, the newest of each. In a small fleet all are witnesses. Whoever has few
+//! neighbours that want the same seeks such.
 //!
 //! The core is driven by [`Swarm::handle`], then [`Swarm::poll`] until it is empty, then a wait until
 //! [`Swarm::next_wakeup`] or the next input. Times are milliseconds of a steady clock.
 
 mod backoff;
 mod claims;
+mod company;
 mod election;
 mod events;
 pub mod limits;
@@ -37,6 +39,7 @@ use backoff::Backoff;
 use local::Local;
 use neighbours::Neighbour;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use table::{Own, Table, TableKey};
 use transfers::{Source, Transfers};
 
@@ -105,7 +108,7 @@ impl Swarm {
         match input {
             Input::Want { manifest, frames, need, have } => self.want(manifest, frames, &need, &have, now),
             Input::Unwant { manifest } => self.unwant(&manifest, now),
-            Input::Connected { peer } => self.connected(peer, now),
+            Input::Connected { peer, address } => self.connected(peer, address, now),
             Input::Disconnected { peer } => self.disconnected(&peer, now),
             Input::Update { from, update } => self.on_update(&from, update, now),
             Input::Progress { transfer, bytes } => self.on_progress(transfer, bytes, now),
@@ -185,6 +188,7 @@ impl Swarm {
         if table.local.is_none() {
             table.adopt(Local::new(frames));
             table.settle.begin(now);
+            table.seek_at = now.after(limits::SEEK);
         }
         if let Some(local) = &mut table.local {
             local.completed = completed;
@@ -211,13 +215,13 @@ impl Swarm {
         self.bump(key, now);
     }
 
-    fn connected(&mut self, peer: DeviceId, now: Timestamp) {
+    fn connected(&mut self, peer: DeviceId, address: SocketAddr, now: Timestamp) {
         if peer == self.me || self.is_banned(&peer, now) {
             return;
         }
         self.end_requests_to(&peer, now);
         let was_alone = self.neighbours.is_empty();
-        self.neighbours.insert(peer.clone(), Neighbour::default());
+        self.neighbours.insert(peer.clone(), Neighbour::at(address));
         for table in self.tables.values_mut() {
             table.set_near(&peer, true);
             if was_alone {

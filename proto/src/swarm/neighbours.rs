@@ -5,9 +5,12 @@ use super::peers::Slot;
 use super::table::TableKey;
 use crate::Timestamp;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Neighbour {
+    /// Where others may reach it, too.
+    pub(super) address: SocketAddr,
     /// Requests under way to it.
     pub(super) requests: u32,
     /// Pause after it was busy.
@@ -51,6 +54,12 @@ impl News {
 }
 
 impl Neighbour {
+    pub(super) fn at(address: SocketAddr) -> Self {
+        let (busy, failing) = Default::default();
+        let (news, due_first, update_after) = Default::default();
+        Neighbour { address, requests: 0, busy, failing, news, due_first, update_after }
+    }
+
     /// Whether it may be asked for a piece now.
     pub(super) fn is_ready(&self, now: Timestamp) -> bool {
         self.busy.is_over(now) && self.failing.is_over(now)

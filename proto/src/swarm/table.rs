@@ -36,6 +36,8 @@ pub(super) struct Table {
     pub(super) active_since: Option<Timestamp>,
     /// When our own status is repeated next, while active.
     pub(super) renew_at: Timestamp,
+    /// Before that, nobody is sought who takes part.
+    pub(super) seek_at: Timestamp,
     /// Who brought up a manifest that is not wanted here, and when it was last heard of.
     pub(super) introduced_by: Option<DeviceId>,
     pub(super) heard_at: Timestamp,
@@ -354,6 +356,7 @@ impl Own {
             claims: self.claims.clone(),
             lease_ms: if self.claims.is_empty() { 0 } else { millis(self.lease_until.since(now)) },
             stuck: lacks(&self.need, &self.have) && now.since(self.progress_at) >= RELAY,
+            address: None,
         }
     }
 }

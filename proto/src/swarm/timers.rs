@@ -63,6 +63,7 @@ impl Swarm {
             if let Some(table) = self.tables.get_mut(&key) {
                 table.look_for_the_stuck(now);
             }
+            self.seek_company(key, now);
             self.open_jobs(key, now);
         }
     }

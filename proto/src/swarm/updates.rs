@@ -70,13 +70,16 @@ impl Swarm {
         self.tables.iter().map(|(key, table)| key.status_bytes() * table.peers.len()).sum()
     }
 
-    fn on_status(&mut self, key: TableKey, from: &DeviceId, status: PeerStatus, now: Timestamp) {
+    fn on_status(&mut self, key: TableKey, from: &DeviceId, mut status: PeerStatus, now: Timestamp) {
         let lengths = [&status.have, &status.need, &status.claims].map(Bitmap::len);
         if lengths != [key.pieces; 3] || status.seq > SEQ_MAX || self.is_banned(&status.peer, now) {
             return;
         }
         if status.peer == self.me {
             return self.on_echo(key, from, &status, now);
+        }
+        if status.peer == *from {
+            status.address = self.neighbours.get(from).map(|neighbour| neighbour.address);
         }
         let Some(table) = self.tables.get(&key) else { return };
         let slot = table.peers.slot(&status.peer);

@@ -11,6 +11,7 @@ use crate::{Bitmap, DeviceId, Digest};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
+use std::net::SocketAddr;
 
 /// ALPN protocol name; its number is the major.
 pub const ALPN: &[u8] = b"fullmetal/1";
@@ -146,6 +147,9 @@ pub struct PeerStatus {
     /// It lacks something and has got nothing for a while: others are to help.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stuck: bool,
+    /// Where its neighbours reach it; they say so when they pass it on. A hint: whoever answers must prove who it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
 }
 
 /// What a stream asks for.

@@ -13,6 +13,7 @@ use fullmetal_proto::swarm::{Effect, Failure, Input, Swarm, TransferId};
 use fullmetal_proto::wire::transfer::SwarmUpdate;
 use fullmetal_proto::{Bitmap, DeviceId, Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -65,6 +66,11 @@ pub enum Output {
         peer: DeviceId,
         /// How long.
         duration: Duration,
+    },
+    /// Get one of these for a neighbour.
+    Seek {
+        /// Whom and where; they take part in what is wanted here.
+        peers: Vec<(DeviceId, SocketAddr)>,
     },
     /// There is news of a wanted manifest; ask [`Fetcher::state`].
     Have {
@@ -155,8 +161,8 @@ impl Fetcher {
     }
 
     /// A neighbour came.
-    pub fn connected(&mut self, peer: DeviceId, now: Timestamp) {
-        self.handle(Input::Connected { peer }, now);
+    pub fn connected(&mut self, peer: DeviceId, address: SocketAddr, now: Timestamp) {
+        self.handle(Input::Connected { peer, address }, now);
     }
 
     /// A neighbour went.
@@ -295,6 +301,7 @@ impl Fetcher {
                 warn!(%peer, "wrong bytes: banned");
                 self.outputs.push_back(Output::Ban { peer, duration: for_ });
             }
+            Effect::Seek { peers } => self.outputs.push_back(Output::Seek { peers }),
             Effect::Have { manifest } => self.outputs.push_back(Output::Have { manifest, complete: false }),
             Effect::Complete { manifest } => self.outputs.push_back(Output::Have { manifest, complete: true }),
         }

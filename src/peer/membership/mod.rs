@@ -184,7 +184,14 @@ impl Membership {
         }
         drop(bans);
         tracing::warn!(peer = %device, seconds = duration.as_secs(), "banned");
-        self.shared.banned.notify_one();
+        self.shared.asked.notify_one();
+    }
+
+    /// Makes one of these members a neighbour if that can be: see
+    /// [`Input::Seek`](fullmetal_proto::membership::Input::Seek).
+    pub fn seek(&self, peers: Vec<(DeviceId, SocketAddr)>) {
+        *lock(&self.shared.sought) = peers;
+        self.shared.asked.notify_one();
     }
 
     /// Judges all neighbours' certificates again: after a new trust file or revocation list. Happens every
@@ -212,7 +219,10 @@ struct Shared {
     links: Mutex<BTreeMap<DeviceId, Link>>,
     /// Bans that the hub has not seen yet.
     bans: Mutex<BTreeMap<DeviceId, Duration>>,
-    banned: Notify,
+    /// Members that are sought, since the hub last looked.
+    sought: Mutex<Vec<(DeviceId, SocketAddr)>>,
+    /// Tells the hub of the two above.
+    asked: Notify,
     gossip: Option<Gossip>,
     recheck: Notify,
     endpoint: Endpoint,
@@ -288,8 +298,9 @@ pub async fn start(
         }
         false => None,
     };
-    let (links, bans) = Default::default();
-    let shared = Arc::new(Shared { links, bans, banned: Notify::new(), gossip, recheck: Notify::new(), endpoint });
+    let (links, bans, sought) = Default::default();
+    let shared =
+        Arc::new(Shared { links, bans, sought, asked: Notify::new(), gossip, recheck: Notify::new(), endpoint });
     let (inputs, inputs_rx) = mpsc::channel(INPUTS_MAX);
     let (found, found_rx) = mpsc::channel(INPUTS_MAX);
     let (handles, handles_rx) = watch::channel(());

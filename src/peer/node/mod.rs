@@ -34,6 +34,7 @@ use fullmetal_proto::wire::transfer::Control;
 use fullmetal_proto::{DeviceId, Timestamp};
 use notes::Notes;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -167,11 +168,12 @@ impl Node {
         match event {
             MembershipEvent::Connected { device: peer, connection, hello } => {
                 info!(%peer, origin = hello.origin, "neighbour connected");
+                let address = SocketAddr::new(connection.remote_address().ip(), hello.data_port);
                 self.data.neighbours.insert(peer.clone(), Neighbour { connection, origin: hello.origin });
                 self.announcements.core.handle(newest::Input::Connected { peer: peer.clone() }, now);
                 self.carrier.core.handle(carried::Input::Connected { peer: peer.clone() }, now);
                 self.liveness.handle(liveness::Input::Connected { peer: peer.clone() }, now);
-                self.fetcher.connected(peer, now);
+                self.fetcher.connected(peer, address, now);
                 self.clients.heard_news(now);
             }
             MembershipEvent::Disconnected { device: peer } => {
@@ -251,6 +253,7 @@ impl Node {
             match output {
                 Output::Send { peer, update } => drop(self.membership.send(&peer, Control::Swarm(update))),
                 Output::Ban { peer, duration } => self.membership.ban(&peer, duration),
+                Output::Seek { peers } => self.membership.seek(peers),
                 Output::Have { manifest, complete } => self.on_have(manifest, complete),
                 Output::Trouble { manifest, reason } => self.want_failed(&manifest, &reason),
             }

@@ -276,3 +276,35 @@ fn with_as_many_dialed_neighbours_as_may_be_one_is_left_for_the_shuffle() {
     assert!(effects.iter().any(|e| matches!(e, Effect::Close { why: Close::Spare, .. })), "{effects:?}");
     assert!(!dials(&effects).is_empty());
 }
+
+fn seek(peers: &[usize]) -> Input {
+    Input::Seek { peers: peers.iter().map(|n| (id(*n), address(*n))).collect() }
+}
+
+#[test]
+fn whom_the_swarm_seeks_is_dialed_though_there_are_neighbours_enough() {
+    let mut one = Alone::new(start(0));
+    one.join_all(1..=NEIGHBOURS_WANTED, true);
+    assert_eq!(dials(&one.tell(seek(&[0, 1, 9, 10]))), [address(9)], "neither we nor a neighbour");
+    assert_eq!(dials(&one.tell(seek(&[9]))), [], "it is being dialed");
+    assert_eq!(dials(&one.fail(address(9))), []);
+    assert_eq!(dials(&one.tell(seek(&[9]))), [], "it has just failed");
+    let nowhere = (id(11), SocketAddr::from(([10, 0, 0, 11], 0)));
+    assert_eq!(dials(&one.tell(Input::Seek { peers: vec![nowhere] })), []);
+    one.join(9, true);
+    assert_eq!(dials(&one.tell(seek(&[9]))), [], "it is a neighbour");
+}
+
+#[test]
+fn for_whom_the_swarm_seeks_an_old_neighbour_is_left() {
+    let mut one = Alone::new(start(0));
+    one.join_all(1..=DIALED_MAX, true);
+    for n in 1..=DIALED_MAX {
+        one.tell(Input::Told { from: id(n), peers: (1..=NEIGHBOURS_WANTED).map(known).collect() });
+    }
+    assert_eq!(dials(&one.tell(seek(&[9]))), [], "all are new");
+    one.pass(STAYS_MIN);
+    let effects = one.tell(seek(&[9]));
+    assert!(effects.iter().any(|e| matches!(e, Effect::Close { why: Close::Spare, .. })), "{effects:?}");
+    assert_eq!(dials(&effects), [address(9)]);
+}

@@ -1,7 +1,7 @@
 //! Members that lie.
 
 use super::net::{Manner, Net};
-use super::{device, frames, manifest, set};
+use super::{connected, device, frames, manifest, set};
 use crate::swarm::limits::{BITMAP_BYTES_MAX, OTHERS_MAX, SEQ_MAX, TABLES_PER_NEIGHBOUR_MAX, WITNESSES};
 use crate::swarm::{Effect, Failure, Input, Swarm};
 use crate::wire::transfer::{PeerStatus, SwarmUpdate};
@@ -20,6 +20,7 @@ fn status(peer: usize, seq: u64, have: Bitmap) -> PeerStatus {
         claims: none,
         lease_ms: 0,
         stuck: false,
+        address: None,
         have,
     }
 }
@@ -33,7 +34,7 @@ fn wanting() -> Swarm {
     let mut swarm = Swarm::new(device(0), true, 10, 1);
     let (need, have) = (Bitmap::full(10), set(10, [3]));
     swarm.handle(Input::Want { manifest: manifest(), frames: frames(10, MIB), need, have }, Timestamp::ZERO);
-    swarm.handle(Input::Connected { peer: device(1) }, Timestamp::ZERO);
+    swarm.handle(connected(1), Timestamp::ZERO);
     swarm
 }
 
@@ -94,7 +95,7 @@ fn a_piece_that_was_not_there_is_asked_for_again_after_a_while_when_it_is_still_
     let mut swarm = Swarm::new(device(0), false, 0, 1);
     let (need, have) = (Bitmap::full(1), Bitmap::new(1));
     swarm.handle(Input::Want { manifest: manifest(), frames: frames(1, MIB), need, have }, at(0));
-    swarm.handle(Input::Connected { peer: device(1) }, at(0));
+    swarm.handle(connected(1), at(0));
     let offer = |seq| Input::Update { from: device(1), update: update(vec![status(1, seq, Bitmap::full(1))]) };
     swarm.handle(offer(1), at(0));
     swarm.handle(Input::Wakeup, at(100));
@@ -141,7 +142,7 @@ fn an_update_from_a_stranger_or_with_a_number_over_the_limit_is_ignored() {
 #[test]
 fn an_older_status_changes_nothing_and_is_answered_with_the_newer() {
     let mut swarm = wanting();
-    swarm.handle(Input::Connected { peer: device(2) }, at(0));
+    swarm.handle(connected(2), at(0));
     let newer = update(vec![status(1, 5, Bitmap::new(10))]);
     swarm.handle(Input::Update { from: device(1), update: newer }, at(1));
     swarm.handle(Input::Wakeup, at(150));
@@ -191,7 +192,7 @@ fn a_flood_of_manifests_does_not_shut_out_what_a_neighbour_has_of_a_wanted_one()
         swarm.handle(Input::Update { from: device(1), update: flood }, at(u64::from(i)));
     }
     effects(&mut swarm);
-    swarm.handle(Input::Connected { peer: device(2) }, at(50));
+    swarm.handle(connected(2), at(50));
     let has_all = update(vec![status(2, 1, Bitmap::full(10))]);
     swarm.handle(Input::Update { from: device(2), update: has_all }, at(60));
     assert!(fetches(&mut swarm) > 0, "the neighbour is asked");
@@ -226,7 +227,7 @@ fn a_neighbour_that_comes_and_goes_keeps_nobody_from_central() {
     swarm.handle(Input::Want { manifest: manifest(), frames: frames(10, MIB), need, have }, at(0));
     let mut asked = 0;
     for second in 1..20 {
-        swarm.handle(Input::Connected { peer: device(1) }, at(second * 1_000));
+        swarm.handle(connected(1), at(second * 1_000));
         swarm.handle(Input::Disconnected { peer: device(1) }, at(second * 1_000 + 300));
         swarm.handle(Input::Wakeup, at(second * 1_000 + 800));
         asked += fetches(&mut swarm);
@@ -263,8 +264,8 @@ fn a_banned_peer_is_not_listened_to_again() {
     let (transfer, piece) = transfer.unwrap();
     swarm.handle(Input::Corrupt { transfer, piece }, at(2));
     assert!(effects(&mut swarm).iter().any(|e| matches!(e, Effect::Ban { peer, .. } if *peer == device(1))));
-    swarm.handle(Input::Connected { peer: device(1) }, at(3));
-    swarm.handle(Input::Connected { peer: device(2) }, at(3));
+    swarm.handle(connected(1), at(3));
+    swarm.handle(connected(2), at(3));
     swarm.handle(Input::Update { from: device(2), update: has_all() }, at(4));
     assert_eq!(fetches(&mut swarm), 0);
 }

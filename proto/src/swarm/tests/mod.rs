@@ -1,5 +1,6 @@
 //! A fleet of swarms on a virtual network with virtual time.
 
+mod company;
 mod converge;
 mod faults;
 mod hostile;
@@ -10,8 +11,9 @@ mod origin;
 mod random;
 mod wants;
 
-use super::PieceSpan;
+use super::{Input, PieceSpan};
 use crate::{Bitmap, DeviceId, Digest};
+use std::net::SocketAddr;
 
 /// A manifest of `pieces` frames in one pack.
 pub(super) fn frames(pieces: u32, length: u32) -> Vec<PieceSpan> {
@@ -24,6 +26,14 @@ pub(super) fn manifest() -> Digest {
 
 pub(super) fn device(i: usize) -> DeviceId {
     format!("device-{i:03}").parse().unwrap()
+}
+
+pub(super) fn address(i: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, i as u8], 4000))
+}
+
+pub(super) fn connected(i: usize) -> Input {
+    Input::Connected { peer: device(i), address: address(i) }
 }
 
 pub(super) fn set(len: u32, pieces: impl IntoIterator<Item = u32>) -> Bitmap {

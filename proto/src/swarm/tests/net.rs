@@ -2,7 +2,7 @@
 
 use super::links::Links;
 use super::origin::Origin;
-use super::{device, frames, manifest};
+use super::{connected, device, frames, manifest};
 use crate::swarm::{Effect, Failure, Input, Swarm, TransferId};
 use crate::wire::cbor;
 use crate::wire::transfer::SwarmUpdate;
@@ -174,7 +174,7 @@ impl Net {
         self.links.open(a, b);
         for (node, peer) in [(a, b), (b, a)] {
             self.input(node, Input::Disconnected { peer: device(peer) });
-            self.input(node, Input::Connected { peer: device(peer) });
+            self.input(node, connected(peer));
         }
     }
 
@@ -318,7 +318,7 @@ impl Net {
                 self.disconnect(i, index(&peer));
                 self.nodes[i].bans.push(peer);
             }
-            Effect::Have { .. } => {}
+            Effect::Have { .. } | Effect::Seek { .. } => {}
             Effect::Complete { .. } => self.nodes[i].complete = true,
         }
     }

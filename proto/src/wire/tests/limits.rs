@@ -235,6 +235,7 @@ fn update(statuses: usize, pieces: u32) -> Vec<u8> {
         claims: map(),
         lease_ms: 0,
         stuck: false,
+        address: None,
     };
     let statuses = (0..statuses).map(status).collect();
     cbor::to_vec(&Control::Swarm(SwarmUpdate { manifest: Digest::of(b"m"), pieces, statuses }))

@@ -148,6 +148,7 @@ impl World {
                     self.tell_membership(node, ban);
                 }
             }
+            Effect::Seek { peers } => self.tell_membership(node, membership::Input::Seek { peers }),
             Effect::Have { .. } => {}
             Effect::Complete { manifest } => {
                 if let Some(release) = self.releases.with_manifest(&manifest) {

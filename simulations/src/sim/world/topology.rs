@@ -151,7 +151,7 @@ impl World {
         self.tell_newest(node, newest::Input::Connected { peer: peer.clone() });
         self.tell_carried(node, carried::Input::Connected { peer: peer.clone() });
         self.tell_liveness(node, liveness::Input::Connected { peer: peer.clone() });
-        self.tell_swarm(node, swarm::Input::Connected { peer });
+        self.tell_swarm(node, swarm::Input::Connected { peer, address: address(other) });
     }
 
     fn say(&mut self, node: NodeId, serial: u64, others: Vec<KnownPeer>) {

@@ -134,7 +134,7 @@ impl Hub {
                 () = shared.recheck.notified() => self.recheck(),
                 _ = recheck.tick() => self.recheck(),
                 _ = look.tick() => self.look().await,
-                () = shared.banned.notified() => self.ban().await,
+                () = shared.asked.notified() => self.asked().await,
                 () = tokio::time::sleep_until(wakeup) => self.tell(Told::Wakeup).await,
             }
         }
@@ -180,6 +180,12 @@ impl Hub {
             self.core.handle(Told::Ban { device, duration }, self.now());
             self.act().await;
         }
+    }
+
+    /// What the handles ask for.
+    async fn asked(&mut self) {
+        let peers = std::mem::take(&mut *lock(&self.shared.sought));
+        self.tell(Told::Seek { peers }).await;
     }
 
     fn now(&self) -> Timestamp {

@@ -223,3 +223,12 @@ async fn an_announcement_spreads_by_gossip_through_verifying_peers() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_peer_that_the_swarm_seeks_becomes_a_neighbour() {
+    let (ca, dir) = (Ca::new(), tempfile::tempdir().unwrap());
+    let one = Peer::start(settings(dir.path(), vec![]), ca.member(1)).await;
+    let two = Peer::start(settings(dir.path(), vec![]), ca.member(2)).await;
+    one.membership.seek(vec![(id(1), one.address()), (id(2), two.address())]);
+    eventually("both connected", || one.has(2) && two.has(1)).await;
+}
