@@ -106,9 +106,6 @@ fn release(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
     if scenario.release.decision.fails {
         return Some(("app", "the app works"));
     }
-    if scenario.release.decision.devices.is_some() {
-        return Some(("devices", "the release is for all"));
-    }
     let size = match &scenario.release.sizes {
         Sizes::Even { total, each } if FRAME.contains(each) => *total,
         Sizes::Even { .. } => return Some(("frame", "publish cuts frames of 64 KiB to 4 MiB")),
@@ -208,7 +205,6 @@ mod tests {
             ("EXPECT", "[[event]]\nat = \"1 s\"\nlie = \"hall\"", "`lie`"),
             ("EXPECT", "[[event]]\nat = \"1 s\"\ncancel = \"hall\"", "`cancel`"),
             ("RELEASE", "app = \"fails\"", "`app`"),
-            ("RELEASE", "devices = \"hall 0-1\"", "`devices` in [release]"),
         ] {
             let error = checked(place, line).expect_err(line);
             assert!(error.contains(key) && error.contains("t.toml"), "{line}: {error}");

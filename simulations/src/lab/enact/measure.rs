@@ -1,6 +1,7 @@
 //! What is counted while a lab runs, and what came out.
 
 use super::stage::{Host, Stage};
+use super::timeline::HostId;
 use super::watch::{Watched, pieces};
 use crate::lab::net::Carried;
 use crate::sim::engine::Moment;
@@ -10,6 +11,8 @@ use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
 struct Counted {
+    /// Whether the release is for it.
+    told: bool,
     watched: Watched,
     before: Carried,
     cpu_before: u64,
@@ -31,15 +34,15 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Nothing is on yet; each device needs `needed` bytes.
-    pub fn new(stage: &Stage, needed: u64, one_copy: u64) -> anyhow::Result<Self> {
-        let count = |host: &Host| {
+    /// Nothing is on yet; the release is for those that will be `told`, and each needs `needed` bytes of it.
+    pub fn new(stage: &Stage, told: &[HostId], needed: u64, one_copy: u64) -> anyhow::Result<Self> {
+        let count = |(index, host): (usize, &Host)| {
             let (before, cpu_before) = (stage.net.carried_by(&host.at)?, host.node.cpu_us());
-            anyhow::Ok(Counted { before, cpu_before, ..Counted::default() })
+            anyhow::Ok(Counted { told: told.contains(&index), before, cpu_before, ..Counted::default() })
         };
         Ok(Measured {
             actions: BTreeMap::new(),
-            hosts: stage.hosts.iter().map(count).collect::<Result<_, _>>()?,
+            hosts: stage.hosts.iter().enumerate().map(count).collect::<Result<_, _>>()?,
             needed,
             one_copy,
             from_central_before: stage.sent_by_central()?,
@@ -68,16 +71,16 @@ impl Measured {
         Ok(())
     }
 
-    /// Of what all devices need together, in millionths.
+    /// Of what all that are told need together, in millionths.
     pub fn ppm(&self) -> u64 {
-        let devices = &self.hosts[1..];
-        let bytes: u64 = devices.iter().map(|d| d.watched.bytes().min(self.needed)).sum();
-        bytes * 1_000_000 / (self.needed * devices.len() as u64).max(1)
+        let told = || self.hosts.iter().filter(|counted| counted.told);
+        let bytes: u64 = told().map(|d| d.watched.bytes().min(self.needed)).sum();
+        bytes * 1_000_000 / (self.needed * told().count() as u64).max(1)
     }
 
-    /// Whether it was decided and each device that is on has ended.
+    /// Whether it was decided and each device that was told and is on has ended.
     pub fn is_over(&self, stage: &Stage) -> bool {
-        let mut devices = stage.hosts.iter().zip(&self.hosts).skip(1);
+        let mut devices = stage.hosts.iter().zip(&self.hosts).filter(|(_, counted)| counted.told);
         !self.actions.is_empty() && devices.all(|(host, counted)| !host.node.is_on() || counted.reported.is_some())
     }
 
@@ -106,7 +109,8 @@ impl Measured {
         let (scenario, seed) = run;
         let hosts = stage.hosts.iter().zip(&self.hosts).map(|(host, counted)| self.device(stage, host, counted));
         let hosts: Vec<LabDevice> = hosts.collect::<Result<_, _>>()?;
-        let counted: Vec<&LabDevice> = hosts[1..].iter().filter(|device| device.on).collect();
+        let told = hosts.iter().zip(&self.hosts).filter(|(device, counted)| counted.told && device.on);
+        let counted: Vec<&LabDevice> = told.map(|(device, _)| device).collect();
         let times = Times::of(counted.iter().map(|device| device.pieces_at));
         let uplink = stage.sent_by_central()? - self.from_central_before;
         let trunks = stage.net.carried_between(stage.trunks)? - self.trunks_before;

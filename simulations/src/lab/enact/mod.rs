@@ -67,14 +67,20 @@ impl Play<'_> {
             None => stage.one_copy(&published.ref_name).context("pulling one copy with `ostree pull`")?,
         };
         stage.limit(scenario.network.uplink)?;
-        let mut measured = Measured::new(&stage, published.bytes, one_copy)?;
-        let ended_at = self.run(&mut stage, &mut measured, published.set, tell)?;
+        let timeline = Timeline::new(scenario, self.seed);
+        let mut measured = Measured::new(&stage, &timeline.told, published.bytes, one_copy)?;
+        let ended_at = self.run(&mut stage, (timeline, &mut measured), published.set, tell)?;
         measured.outcome((scenario, self.seed), &stage, ended_at)
     }
 
     /// From the moment at which the first are switched on to the end; gives when that was.
-    fn run(&self, stage: &mut Stage, measured: &mut Measured, set: u64, tell: Tell<'_>) -> anyhow::Result<u64> {
-        let mut timeline = Timeline::new(self.scenario, self.seed);
+    fn run(
+        &self,
+        stage: &mut Stage,
+        (mut timeline, measured): (Timeline, &mut Measured),
+        set: u64,
+        tell: Tell<'_>,
+    ) -> anyhow::Result<u64> {
         let mut happening = Happening::new(self.scenario.network.uplink);
         let start = Instant::now();
         let now = || u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -85,7 +91,8 @@ impl Play<'_> {
             }
             for step in timeline.due(now(), measured.ppm(), &mut || happen::fetcher(stage)) {
                 if step == Step::Decide {
-                    measured.actions = stage.operator.assign(set, &stage.devices())?;
+                    let told: Vec<String> = timeline.told.iter().map(|host| stage.id(*host)).collect();
+                    measured.actions = stage.operator.assign(set, &told)?;
                 }
                 happening.carry_out(stage, &step).with_context(|| format!("{} s: {step:?}", now() / 1_000_000))?;
             }

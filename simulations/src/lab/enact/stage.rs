@@ -109,6 +109,11 @@ impl Stage {
         Ok(Host { id: name, at, switch, port: group.port, node })
     }
 
+    /// The id of a host.
+    pub fn id(&self, host: HostId) -> String {
+        self.hosts[host].id.clone()
+    }
+
     /// Ids of all devices.
     pub fn devices(&self) -> Vec<String> {
         self.hosts.iter().skip(1).map(|host| host.id.clone()).collect()

@@ -1,7 +1,7 @@
 //! What is to happen when, and to whom: the same draws as a simulation's, so that one seed names the same devices.
 
 use crate::sim::engine::Random;
-use crate::sim::scenario::{Action, Happening, Scenario, When};
+use crate::sim::scenario::{Action, Happening, Scenario, Targets, When};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -39,6 +39,8 @@ pub struct Timeline {
     targets: BTreeMap<usize, Vec<HostId>>,
     groups: Vec<Range<HostId>>,
     draw: Random,
+    /// Whom the release is for.
+    pub told: Vec<HostId>,
 }
 
 impl Timeline {
@@ -49,11 +51,13 @@ impl Timeline {
             first += devices;
             first - devices..first
         };
-        let groups = scenario.groups.iter().map(|group| group.devices).map(group_range).collect();
+        let groups: Vec<_> = scenario.groups.iter().map(|group| group.devices).map(group_range).collect();
         let happenings = scenario.happenings.clone();
-        let draw = Random::new(seed, "targets");
-        let (queue, targets) = (BTreeMap::new(), BTreeMap::new());
-        let mut timeline = Timeline { queue, serial: 0, happenings, waiting: Vec::new(), targets, groups, draw };
+        let mut draw = Random::new(seed, "targets");
+        let all = Targets::All;
+        let told = scenario.release.decision.devices.as_ref().unwrap_or(&all).resolve(&groups, &mut draw, || None);
+        let (queue, targets, waiting) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut timeline = Timeline { queue, serial: 0, happenings, waiting, targets, groups, draw, told };
         let mut on = Random::new(seed, "on");
         timeline.put(scenario.gateway.on.from, Planned::Step(Step::PowerOn(0)));
         for (index, group) in scenario.groups.iter().enumerate() {
@@ -153,6 +157,14 @@ mod tests {
         assert!(matches!(&due(9, 600_000)[0], Step::Undo(_, who) if *who == [2]));
         assert!(matches!(&due(11, 600_000)[0], Step::Undo(_, who) if *who == [3]));
         assert!(timeline.is_over());
+    }
+
+    #[test]
+    fn a_release_is_for_all_or_for_those_that_are_named() {
+        let named = SITE.replace("announced", "devices = \"hall 1-2\"\nannounced");
+        for (text, told) in [(SITE, vec![1, 2, 3, 4]), (&named, vec![2, 3])] {
+            assert_eq!(Timeline::new(&Scenario::parse(text, Path::new("t.toml")).unwrap(), 1).told, told);
+        }
     }
 
     #[test]
