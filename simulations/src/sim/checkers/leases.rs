@@ -23,6 +23,8 @@ const FORGOTTEN_US: u64 = 20_000_000;
 const PROBING_US: u64 = 90_000_000;
 /// A lease surely lives if it is so new, or if bytes moved within this time.
 const LIVE_US: u64 = 1_000_000;
+/// After so long without a byte a lease may have lapsed; when bytes come again, that is news.
+const PAUSE_US: u64 = 2_500_000;
 /// How long the news of a lease may take through the fleet.
 const NEWS_US: u64 = 2_000_000;
 
@@ -31,8 +33,8 @@ const NEWS_US: u64 = 2_000_000;
 pub struct Leases {
     /// By release and piece: who asked, and when.
     held: BTreeMap<(usize, u32), Vec<(NodeId, Moment)>>,
-    /// When bytes last arrived, by node.
-    moved: BTreeMap<NodeId, Moment>,
+    /// When bytes last arrived, and since when without a pause, by node.
+    moved: BTreeMap<NodeId, (Moment, Moment)>,
     /// When something last started or the network changed, and when something last ended.
     disturbed_at: Moment,
     ended_at: Moment,
@@ -55,10 +57,10 @@ impl Checker for Leases {
                 self.held.values_mut().for_each(|holders| holders.retain(|(holder, _)| holder != node));
             }
             Observation::Stored { node, piece, from_central: true } => {
-                self.moved.insert(*node, now);
+                self.moves(*node, now);
                 (0..world.releases().count()).for_each(|release| self.let_go(*node, (release, *piece)));
             }
-            Observation::CentralMoves { node } => drop(self.moved.insert(*node, now)),
+            Observation::CentralMoves { node } => self.moves(*node, now),
             Observation::LeftToCentral { node, release, pieces } => {
                 pieces.iter().for_each(|piece| self.let_go(*node, (*release, *piece)));
             }
@@ -73,6 +75,14 @@ impl Checker for Leases {
 }
 
 impl Leases {
+    fn moves(&mut self, node: NodeId, now: Moment) {
+        let (last, since) = self.moved.entry(node).or_insert((now, Moment(0)));
+        if now.since(*last) > PAUSE_US {
+            *since = now;
+        }
+        *last = now;
+    }
+
     fn let_go(&mut self, node: NodeId, piece: (usize, u32)) {
         if let Some(holders) = self.held.get_mut(&piece) {
             holders.retain(|(holder, _)| *holder != node);
@@ -101,13 +111,15 @@ impl Leases {
             }
             self.held.entry((release, *piece)).or_default().push((node, now));
         }
+        // Before it asked, nothing had to come.
+        self.moved.insert(node, (now, Moment(0)));
         result
     }
 
     /// Who else has a live lease that a node knows of, or will.
     fn others(&self, now: Moment, world: &World, node: NodeId, piece: (usize, u32)) -> Vec<(NodeId, Moment)> {
         let holders = self.held.get(&piece).into_iter().flatten().copied();
-        let lives = |holder: NodeId, since| now.since(since) <= LIVE_US || self.is_moving(holder, now);
+        let lives = |holder: NodeId, since| now.since(since) <= LIVE_US || self.is_known_to_move(holder, now);
         let others =
             holders.filter(|(holder, since)| *holder != node && lives(*holder, *since) && world.reaches(*holder, node));
         others.filter(|(holder, _)| joined(world, node, *holder, now)).collect()
@@ -132,7 +144,12 @@ impl Leases {
     }
 
     fn is_moving(&self, node: NodeId, now: Moment) -> bool {
-        self.moved.get(&node).is_some_and(|at| now.since(*at) <= LIVE_US)
+        self.moved.get(&node).is_some_and(|(last, _)| now.since(*last) <= LIVE_US)
+    }
+
+    /// Whether it gets bytes and did so all the while in which others may have heard of it.
+    fn is_known_to_move(&self, node: NodeId, now: Moment) -> bool {
+        self.is_moving(node, now) && self.moved.get(&node).is_some_and(|(_, since)| now.since(*since) > NEWS_US)
     }
 }
 

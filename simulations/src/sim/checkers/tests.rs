@@ -81,6 +81,13 @@ fn a_second_lease_on_a_piece_is_noticed_unless_something_came_between() {
     assert!(shown(Leases::default(), &liars, &takes(&[])).is_ok(), "who lies is not believed");
     let silent = [asks(1), moves(1), Observation::Second, Observation::Second, Observation::Second, asks(2)];
     assert!(shown(Leases::default(), &world, &silent).is_ok(), "nothing moves: the lease runs out");
+    let second = || Observation::Second;
+    let revived = |news: usize| {
+        let begins = [vec![asks(1), moves(1)], vec![second(); 3], vec![moves(1); 1 + news], vec![asks(2)]];
+        shown(Leases::default(), &world, &begins.concat())
+    };
+    assert!(revived(0).is_ok(), "that it lives again is news");
+    assert!(revived(3).is_err(), "all had time to hear of it");
     assert!(shown(Leases::default(), &world, &takes(&[Observation::Gone { node: 3 }])).is_ok());
     assert!(shown(Leases::default(), &world, &takes(&[stored(1, 0), stored(1, 1)])).is_ok());
     let left = Observation::LeftToCentral { node: 1, release: 0, pieces: vec![1] };

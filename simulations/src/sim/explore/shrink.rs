@@ -4,7 +4,7 @@ use super::{Failure, Finding, attempt, faults};
 use crate::sim::checkers::Checkers;
 use crate::sim::command::releases;
 use crate::sim::engine::Moment;
-use crate::sim::scenario::{Happening, Scenario, ScenarioError, Sizes, Targets};
+use crate::sim::scenario::{Happening, Scenario, ScenarioError, Sizes, Targets, When};
 use std::path::Path;
 
 /// The most runs that making one smaller takes.
@@ -166,6 +166,7 @@ impl<P: FnMut(u32)> Shrinker<'_, P> {
         self.tries(|scenario| {
             let before = scenario.until;
             scenario.until = before.min(until);
+            scenario.happenings.retain(|happening| !matches!(happening.when, When::At(at) if at >= scenario.until));
             before > until
         })
     }

@@ -161,8 +161,15 @@ pub(super) const MOODS: [(&str, OriginMood); 5] = [
 const ACTIONS: [&str; 10] =
     ["stop", "crash", "power_cut", "start", "partition", "slow", "lie", "cancel", "origin", "uplink"];
 
-pub(super) fn read(mut section: Section<'_>, groups: &[Group], layers: Layers) -> Result<Happening, ScenarioError> {
+pub(super) fn read(
+    mut section: Section<'_>,
+    groups: &[Group],
+    (layers, until): (Layers, Moment),
+) -> Result<Happening, ScenarioError> {
     let when = section.required("at", when)?;
+    if matches!(when, When::At(at) if at >= until) {
+        return Err(section.too_late("at", until));
+    }
     let lasting = section.text("for", units::time)?;
     let each = section.text("each", units::time)?.unwrap_or(0);
     let port = section.text("port", units::rate)?;

@@ -87,20 +87,20 @@ impl Scenario {
         let mut root = Section::root(source, table.get_ref());
         let name = root.required("name", |text| Ok(text.to_owned()))?;
         let seconds = root.number("seconds", 1, SECONDS_MAX)?.unwrap_or(3600);
+        let until = Moment::from_millis(seconds * 1_000);
         let seed = root.number("seed", 0, u64::MAX >> 1)?;
         let words =
             [("swarm", Layers::Swarm), ("announcement", Layers::Announcement), ("deployment", Layers::Deployment)];
         let layers = root.word("layers", &words)?.unwrap_or(Layers::Deployment);
         let network = network::read(root.table("network")?, root.tables("trunk")?)?;
         let (groups, gateway) = fleet::read(root.tables("group")?, root.table("gateway")?, &root, &network)?;
-        let releases = release::read_all(root.one_or_more("release")?, file, &groups, layers)?;
+        let releases = release::read_all(root.one_or_more("release")?, file, &groups, (layers, until))?;
         let (release, later) = releases.ok_or_else(|| root.bad("release", "at least one [[release]]"))?;
         let sections = root.tables("event")?;
-        let read = |section| event::read(section, &groups, layers);
+        let read = |section| event::read(section, &groups, (layers, until));
         let happenings = sections.into_iter().map(read).collect::<Result<_, _>>()?;
         let expectations = expect::read(root.table("expect")?)?;
         root.finish()?;
-        let until = Moment::from_millis(seconds * 1_000);
         let calibration = Calibration::default();
         Ok(Scenario {
             name,

@@ -3,6 +3,7 @@
 
 use super::section::Section;
 use super::{Group, Layers, Place, ScenarioError, Targets, event, units};
+use crate::sim::engine::Moment;
 use fullmetal_proto::wire::plain::{BATCH_BYTES, BATCH_OBJECTS_MAX};
 use std::path::{Path, PathBuf};
 
@@ -95,12 +96,15 @@ pub(super) fn read_all(
     sections: Vec<Section<'_>>,
     file: &Path,
     groups: &[Group],
-    layers: Layers,
+    (layers, until): (Layers, Moment),
 ) -> Result<Option<(ReleaseSpec, Vec<Later>)>, ScenarioError> {
     let mut first: Option<ReleaseSpec> = None;
     let mut later: Vec<Later> = Vec::new();
     for mut section in sections {
         let decision = decision(&mut section, groups, layers)?;
+        if decision.announced >= until.0 {
+            return Err(section.too_late("announced", until));
+        }
         let Some(release) = &first else {
             first = Some(read(section, decision, file)?);
             continue;

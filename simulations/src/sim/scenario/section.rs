@@ -2,6 +2,7 @@
 
 use super::error::{Place, ScenarioError};
 use super::nearest::nearest;
+use crate::sim::engine::Moment;
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -27,7 +28,8 @@ impl<'a> Source<'a> {
     pub fn table(&self) -> Result<Spanned<DeTable<'a>>, ScenarioError> {
         DeTable::parse(self.text).map_err(|error| {
             let place = self.place(error.span().map_or(0, |span| span.start));
-            ScenarioError::Syntax { place, message: error.message().to_owned() }
+            let several = if error.message() == "duplicate key" { SEVERAL } else { "" };
+            ScenarioError::Syntax { place, message: format!("{}{several}", error.message()) }
         })
     }
 
@@ -36,6 +38,9 @@ impl<'a> Source<'a> {
         Place { file: self.file.into(), line: before.matches('\n').count() + 1 }
     }
 }
+
+/// What a table that is there twice is told besides.
+const SEVERAL: &str = "; tables of which there may be several have double brackets, as [[event]] has";
 
 /// A table that is being read. What was not asked for when it is finished is unknown.
 pub(super) struct Section<'a> {
@@ -195,6 +200,11 @@ impl<'a> Section<'a> {
             Some(value) => self.wrong(key, value, expected),
             None => self.missing(key, expected),
         }
+    }
+
+    /// An error about a time at or after the end of the run, where nothing happens any more.
+    pub fn too_late(&self, key: &str, until: Moment) -> ScenarioError {
+        self.bad(key, &format!("a time before the run ends at {} s; `seconds` says when that is", until.0 / 1_000_000))
     }
 
     /// An error about a name that the scenario does not have.

@@ -79,6 +79,13 @@ fn errors_name_line_key_what_was_expected_and_the_nearest_name() {
     refused("crash = \"fetcher\"", "", "[[event]] lacks `what happens`: expected one of stop, crash");
     refused("copies = \"<= 1.05\"", "copies = \"1.05\"", "expected \"<= \" or \">= \" and a number such as 1.05");
     refused("layers =", "layers", "x.toml:3: ");
+    refused("[expect]", "[release]\nsize = \"5 MB\"\n[expect]", "duplicate key; tables of which there may be several");
+    refused("\"5 s\"", "\"1 h\"", "x.toml:32: `at` is \"1 h\": expected a time before the run ends at 3600 s");
+    refused(
+        "size = \"10 MB\"",
+        "size = \"1 MB\"\nannounced = \"2 h\"",
+        "`announced` is \"2 h\": expected a time before",
+    );
 }
 
 #[test]
