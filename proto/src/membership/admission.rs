@@ -2,7 +2,7 @@
 
 use super::limits::{
     ACCEPTED_MAX, DIALED_MAX, LEFT_MAX, NEIGHBOURS_ENOUGH, NEIGHBOURS_WANTED, POSTPONE_FULL, POSTPONE_LOST,
-    POSTPONE_SILENT, SETTLED, STAYS_MIN,
+    POSTPONE_SILENT, SETTLED, SOUGHT_STAYS, STAYS_MIN,
 };
 use super::unanswered::Traffic;
 use super::{Close, ConnectionId, Effect, Membership, Refusal, Source, up_to};
@@ -29,6 +29,8 @@ pub(super) struct Neighbour {
     /// The most others that it told of at a time.
     pub(super) others: usize,
     pub(super) traffic: Traffic,
+    /// Before that it is not left for another.
+    pub(super) stays_until: Timestamp,
     /// We have closed it; its end is still to come.
     pub(super) is_closing: bool,
 }
@@ -45,6 +47,7 @@ impl Neighbour {
 impl Membership {
     pub(super) fn dial_failed(&mut self, address: SocketAddr, why: Refusal, now: Timestamp) {
         self.dialing.remove(&address);
+        self.seeking.failed(&address, &why, now);
         match why {
             Refusal::Full(others) => {
                 self.told(others, &Source::Refuser(address.ip()), now);
@@ -88,30 +91,42 @@ impl Membership {
         let Arrival { connection, device, address, dialed } = arrival;
         self.book.proved(address, &device, now);
         let others = self.book.share(&device, &mut self.draw);
-        let (others_told, traffic) = (0, Traffic::default());
-        let neighbour =
-            Neighbour { connection, dialed, since: now, address, others: others_told, traffic, is_closing: false };
+        let is_sought = dialed && self.seeking.is_for(&address);
+        if is_sought {
+            self.seeking.succeeded();
+        }
+        let stays_until = now.after(if is_sought { SOUGHT_STAYS } else { STAYS_MIN });
+        let (others_told, traffic, is_closing) = (0, Traffic::default(), false);
+        let neighbour = Neighbour {
+            connection,
+            dialed,
+            since: now,
+            address,
+            others: others_told,
+            traffic,
+            stays_until,
+            is_closing,
+        };
         self.neighbours.insert(device, neighbour);
         self.effects.push_back(Effect::Join { connection, others });
         if dialed {
-            (0..LEFT_MAX).for_each(|_| self.leave_one(now));
+            (0..LEFT_MAX).for_each(|_| _ = self.leave_one(now));
         }
     }
 
     /// With more neighbours than enough, or as many dialed ones as may be, the dialed one that was there longest is
-    /// left, so that the next shuffle has room. One that told of few others stays: we may be all that it has.
-    pub(super) fn leave_one(&mut self, now: Timestamp) {
+    /// left, so that the next shuffle has room. One that told of few others stays: we may be all that it has. Returns whether
+    /// one was left.
+    pub(super) fn leave_one(&mut self, now: Timestamp) -> bool {
         let open = self.neighbours.values().filter(|n| !n.is_closing);
         let dialed = open.clone().filter(|n| n.dialed).count();
         if open.count() <= NEIGHBOURS_ENOUGH && dialed < DIALED_MAX {
-            return;
+            return false;
         }
-        let spare = |n: &&mut Neighbour| {
-            n.dialed && !n.is_closing && now.since(n.since) >= STAYS_MIN && n.others >= NEIGHBOURS_WANTED
-        };
-        if let Some(oldest) = self.neighbours.values_mut().filter(spare).min_by_key(|n| n.since) {
-            oldest.close(Close::Spare, &mut self.effects);
-        }
+        let spare =
+            |n: &&mut Neighbour| n.dialed && !n.is_closing && now >= n.stays_until && n.others >= NEIGHBOURS_WANTED;
+        let oldest = self.neighbours.values_mut().filter(spare).min_by_key(|n| n.since);
+        oldest.map(|oldest| oldest.close(Close::Spare, &mut self.effects)).is_some()
     }
 
     pub(super) fn ended(&mut self, connection: ConnectionId, now: Timestamp) {

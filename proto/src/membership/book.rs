@@ -7,7 +7,7 @@ use crate::draw::Draw;
 use crate::wire::transfer::{KnownPeer, PEERS_MAX};
 use crate::{DeviceId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// Why an address is in the book. Who tells of many addresses is not believed more: see [`choose`].
@@ -161,7 +161,8 @@ impl Book {
         let Some(entry) = self.entries.get_mut(&address) else { return };
         entry.tries = entry.tries.saturating_add(1);
         let configured = entry.source == Source::Configured;
-        if entry.tries >= TRIES_MAX && !entry.proven && !configured {
+        let given_up = entry.tries >= TRIES_MAX || entry.source == Source::Sought;
+        if given_up && !entry.proven && !configured {
             self.changed |= entry.source == Source::Remembered;
             self.entries.remove(&address);
             return;
@@ -181,6 +182,11 @@ impl Book {
     /// `device` is there, but is no neighbour to have: it is banned, or ourselves.
     pub(super) fn is_at(&mut self, address: SocketAddr, device: &DeviceId) {
         self.entries.entry(address).and_modify(|e| e.device = Some(device.clone()));
+    }
+
+    /// Who was proven at an address or is said to be there.
+    pub(super) fn device_at(&self, address: &SocketAddr) -> Option<&DeviceId> {
+        self.entries.get(address)?.device.as_ref()
     }
 
     /// Addresses of a kind whose device is not `taken`, in order, with when they may be dialed.
@@ -258,7 +264,8 @@ impl Book {
 }
 
 fn may_be_dialed(address: &SocketAddr) -> bool {
-    address.port() != 0 && !address.ip().is_unspecified() && !address.ip().is_multicast()
+    let ip = address.ip();
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 fn known((address, device): (&SocketAddr, &DeviceId)) -> KnownPeer {

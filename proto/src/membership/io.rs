@@ -61,6 +61,8 @@ pub enum Input {
     Seek {
         /// Whom, and where it is said to be.
         peers: Vec<(DeviceId, SocketAddr)>,
+        /// Others like these that may be neighbours already, and are to stay it.
+        company: Vec<DeviceId>,
     },
     /// A device did wrong: not to be a neighbour for a time.
     Ban {

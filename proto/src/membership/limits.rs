@@ -49,6 +49,11 @@ pub const UNANSWERED_LOOKS: u32 = 3;
 /// How long such a neighbour is not dialed; up to twice as long.
 pub const POSTPONE_SILENT: Duration = Duration::from_secs(5);
 
+/// After a sought member that was not there the next is dialed after this at the latest.
+pub const SEEK_BACK_OFF_MAX: Duration = Duration::from_secs(15);
+/// A neighbour that was sought, or would be, is not left for another before this.
+pub const SOUGHT_STAYS: Duration = Duration::from_secs(300);
+
 /// Neighbours with which discovery is not needed any more.
 pub const DISCOVERED_ENOUGH: usize = 3;
 /// Members with the lowest ids that can always be discovered.

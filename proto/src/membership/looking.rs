@@ -1,6 +1,6 @@
 //! When and whom to dial, and when discovery runs.
 
-use super::book::{self, Kind, Source};
+use super::book::{self, Kind};
 use super::limits::{
     BEACONS, DIAL_SLOW, DIALED_MAX, DIALS_MAX, DISCOVERED_ENOUGH, DISCOVERY_AGAIN, DISCOVERY_AGAIN_FEW, DISCOVERY_MIN,
     NEIGHBOURS_WANTED, ROUND, SHUFFLE, STRANGER,
@@ -20,10 +20,16 @@ impl Membership {
         NEIGHBOURS_WANTED.saturating_sub(self.neighbours.len() + self.fresh(now).count())
     }
 
+    /// How many neighbours were dialed by us and stay.
+    pub(super) fn dialed(&self) -> usize {
+        self.neighbours.values().filter(|n| n.dialed && !n.is_closing).count()
+    }
+
     /// How many more dials there may be, though all came to something.
     fn room(&self, now: Timestamp) -> usize {
-        let dialed = self.neighbours.values().filter(|n| n.dialed && !n.is_closing).count() + self.dialing.len();
-        DIALED_MAX.saturating_sub(dialed).min(DIALS_MAX.saturating_sub(self.fresh(now).count()))
+        DIALED_MAX
+            .saturating_sub(self.dialed() + self.dialing.len())
+            .min(DIALS_MAX.saturating_sub(self.fresh(now).count()))
     }
 
     pub(super) fn found(&mut self, address: SocketAddr, now: Timestamp) {
@@ -60,19 +66,6 @@ impl Membership {
         }
     }
 
-    /// Dials one of these, though there are neighbours enough.
-    pub(super) fn seek(&mut self, peers: Vec<(DeviceId, SocketAddr)>, now: Timestamp) {
-        let may_be_dialed = |(device, address): &(DeviceId, SocketAddr)| {
-            *device != self.me && self.book.is_due(address, now) && !self.is_taken(address, Some(device), now)
-        };
-        let Some((device, address)) = peers.into_iter().find(may_be_dialed) else { return };
-        self.make_room(now);
-        if self.room(now) > 0 {
-            self.book.hear(address, Some(device), Source::Sought, now);
-            self.dial(address, now);
-        }
-    }
-
     /// As many dialed neighbours as may be leave no room for another.
     fn make_room(&mut self, now: Timestamp) {
         if self.room(now) == 0 {
@@ -104,6 +97,10 @@ impl Membership {
             self.timers.round = now.after(ROUND + up_to(ROUND / 2, &mut self.draw));
         }
         self.dials_left = self.dials_left.saturating_sub(1);
+        self.start_dial(address, now);
+    }
+
+    pub(super) fn start_dial(&mut self, address: SocketAddr, now: Timestamp) {
         self.dialing.insert(address, now);
         self.effects.push_back(Effect::Dial { address });
     }
@@ -117,7 +114,7 @@ impl Membership {
     }
 
     /// Whether there is nothing to dial for: a neighbour, a dial under way, a ban.
-    fn is_taken(&self, address: &SocketAddr, device: Option<&DeviceId>, now: Timestamp) -> bool {
+    pub(super) fn is_taken(&self, address: &SocketAddr, device: Option<&DeviceId>, now: Timestamp) -> bool {
         let has = |device: &DeviceId| self.neighbours.contains_key(device) || self.is_banned(device, now);
         self.dialing.contains_key(address)
             || device.is_some_and(has)

@@ -3,7 +3,7 @@
 //! A peer looks for [`NEIGHBOURS_WANTED`](limits::NEIGHBOURS_WANTED) neighbours among the addresses of its [`book`]:
 //! configured, remembered, found by discovery, told by others. Whoever answers must prove to be a member, which is the
 //! adapter's to judge; all else is decided here. Two connections of a pair become one. Who has no room says so and
-//! whom it knows.
+//! whom it knows. Others are dialed besides when the swarm [seeks](Input::Seek) them.
 //!
 //! A fleet must stay one, whatever was cut and for how long. So every [`SHUFFLE`](limits::SHUFFLE) each peer dials
 //! somebody, first whom it never met in this life, and leaves another if it has enough; the members with the lowest ids,
@@ -14,6 +14,7 @@ mod book;
 mod io;
 pub mod limits;
 mod looking;
+mod seeking;
 #[cfg(test)]
 mod tests;
 mod unanswered;
@@ -26,6 +27,7 @@ use crate::{DeviceId, Timestamp};
 use admission::{Arrival, Neighbour};
 use book::{Book, Source};
 use limits::{BANS_MAX, DIALS_MAX, SAVE, SHUFFLE, YOUNG};
+use seeking::Seeking;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -54,6 +56,7 @@ pub struct Membership {
     waiting: BTreeMap<DeviceId, Arrival>,
     /// Dials under way.
     dialing: BTreeMap<SocketAddr, Timestamp>,
+    seeking: Seeking,
     /// Dials that this round may still begin.
     dials_left: usize,
     banned: BTreeMap<DeviceId, Timestamp>,
@@ -103,6 +106,7 @@ impl Membership {
             neighbours: BTreeMap::new(),
             waiting: BTreeMap::new(),
             dialing: BTreeMap::new(),
+            seeking: Seeking::default(),
             dials_left: DIALS_MAX,
             banned: BTreeMap::new(),
             discovers: start.discovery.then_some(false),
@@ -133,7 +137,7 @@ impl Membership {
             }
             Input::Ended { connection } => self.ended(connection, now),
             Input::Traffic { connection, sent, received } => self.look_at_traffic(connection, sent, received, now),
-            Input::Seek { peers } => self.seek(peers, now),
+            Input::Seek { peers, company } => self.seek(peers, &company, now),
             Input::Ban { device, duration } => self.ban(device, now.after(duration), now),
             Input::Wakeup => {}
         }

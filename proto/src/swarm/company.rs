@@ -15,6 +15,7 @@ impl Swarm {
     pub(super) fn seek_company(&mut self, key: TableKey, now: Timestamp) {
         let Some(table) = self.tables.get_mut(&key).filter(|table| table.lacks_company(now)) else { return };
         table.seek_at = now.after(SEEK);
+        let company = table.company().map(|known| known.status.peer.clone()).collect();
         let far = table.peers.values().filter(|known| !known.near && known.takes_part());
         let found = far.filter_map(|known| Some((known.status.peer.clone(), known.status.address?)));
         let mut peers: Vec<(DeviceId, SocketAddr)> = found.collect();
@@ -25,7 +26,7 @@ impl Swarm {
         }
         peers.truncate(sought);
         if !peers.is_empty() {
-            self.effects.push_back(Effect::Seek { peers });
+            self.effects.push_back(Effect::Seek { peers, company });
         }
     }
 }
@@ -33,8 +34,12 @@ impl Swarm {
 impl Table {
     fn lacks_company(&self, now: Timestamp) -> bool {
         let needs = self.local.is_some() && self.own.as_ref().is_some_and(|own| lacks(&own.need, &own.have));
-        let company = || self.peers.values().filter(|known| known.near && known.takes_part());
-        needs && now >= self.seek_at && company().take(COMPANY_WANTED).count() < COMPANY_WANTED
+        needs && now >= self.seek_at && self.company().take(COMPANY_WANTED).count() < COMPANY_WANTED
+    }
+
+    /// Neighbours that take part.
+    fn company(&self) -> impl Iterator<Item = &Known> {
+        self.peers.values().filter(|known| known.near && known.takes_part())
     }
 }
 

@@ -150,6 +150,8 @@ pub enum Effect {
     Seek {
         /// Whom and where, in a drawn order; never nobody.
         peers: Vec<(DeviceId, SocketAddr)>,
+        /// The few neighbours that take part: they are to stay.
+        company: Vec<DeviceId>,
     },
     /// The have-map has changed: [`Swarm::have`](super::Swarm::have) has it.
     Have {

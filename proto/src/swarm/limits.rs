@@ -55,7 +55,7 @@ pub const RENEWALS_MISSED_LOST_MAX: u32 = 2;
 /// The most bytes of statuses in one update; a single status may be longer.
 pub const UPDATE_BYTES_MAX: usize = 128 << 10;
 /// Bytes that a status takes besides its bitmaps.
-pub const STATUS_BYTES: usize = 208;
+pub const STATUS_BYTES: usize = 224;
 
 /// How often slow conditions are looked at while somebody lacks something.
 pub const TICK: Duration = Duration::from_millis(500);

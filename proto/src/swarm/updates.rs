@@ -70,16 +70,13 @@ impl Swarm {
         self.tables.iter().map(|(key, table)| key.status_bytes() * table.peers.len()).sum()
     }
 
-    fn on_status(&mut self, key: TableKey, from: &DeviceId, mut status: PeerStatus, now: Timestamp) {
+    fn on_status(&mut self, key: TableKey, from: &DeviceId, status: PeerStatus, now: Timestamp) {
         let lengths = [&status.have, &status.need, &status.claims].map(Bitmap::len);
         if lengths != [key.pieces; 3] || status.seq > SEQ_MAX || self.is_banned(&status.peer, now) {
             return;
         }
         if status.peer == self.me {
             return self.on_echo(key, from, &status, now);
-        }
-        if status.peer == *from {
-            status.address = self.neighbours.get(from).map(|neighbour| neighbour.address);
         }
         let Some(table) = self.tables.get(&key) else { return };
         let slot = table.peers.slot(&status.peer);
@@ -99,8 +96,13 @@ impl Swarm {
     }
 
     /// A status that is newer than what we know of that peer.
-    fn on_news(&mut self, key: TableKey, from: &DeviceId, slot: Option<Slot>, status: PeerStatus, now: Timestamp) {
-        let near = self.neighbours.contains_key(&status.peer);
+    fn on_news(&mut self, key: TableKey, from: &DeviceId, slot: Option<Slot>, mut status: PeerStatus, now: Timestamp) {
+        let neighbour = self.neighbours.get(&status.peer);
+        let near = neighbour.is_some();
+        if let Some(neighbour) = neighbour {
+            // Whatever others say of it: here it is reached.
+            status.address = Some(neighbour.address);
+        }
         if slot.is_none() && !self.make_room_for_status(key, &status, near, now) {
             return;
         }

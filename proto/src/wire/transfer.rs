@@ -147,9 +147,28 @@ pub struct PeerStatus {
     /// It lacks something and has got nothing for a while: others are to help.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stuck: bool,
-    /// Where its neighbours reach it; they say so when they pass it on. A hint: whoever answers must prove who it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Where its neighbours reach it, as text like [`KnownPeer::address`]; they say so when they pass it on, itself it does
+    /// not. A hint: whoever answers must prove who it is.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "address_text")]
     pub address: Option<SocketAddr>,
+}
+
+/// An address and UDP port as text, so that CBOR holds no form of a library's own.
+mod address_text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+    use std::net::SocketAddr;
+
+    pub(super) fn serialize<S: Serializer>(address: &Option<SocketAddr>, to: S) -> Result<S::Ok, S::Error> {
+        match address {
+            Some(address) => to.collect_str(address),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
 }
 
 /// What a stream asks for.

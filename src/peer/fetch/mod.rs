@@ -8,6 +8,7 @@ mod origin;
 pub use listing::{Listed, Listing, ListingError};
 
 use super::cache::Key;
+use super::membership::Wanted;
 use super::transfer::Data;
 use fullmetal_proto::swarm::{Effect, Failure, Input, Swarm, TransferId};
 use fullmetal_proto::wire::transfer::SwarmUpdate;
@@ -68,10 +69,7 @@ pub enum Output {
         duration: Duration,
     },
     /// Get one of these for a neighbour.
-    Seek {
-        /// Whom and where; they take part in what is wanted here.
-        peers: Vec<(DeviceId, SocketAddr)>,
-    },
+    Seek(Wanted),
     /// There is news of a wanted manifest; ask [`Fetcher::state`].
     Have {
         /// Which.
@@ -301,7 +299,7 @@ impl Fetcher {
                 warn!(%peer, "wrong bytes: banned");
                 self.outputs.push_back(Output::Ban { peer, duration: for_ });
             }
-            Effect::Seek { peers } => self.outputs.push_back(Output::Seek { peers }),
+            Effect::Seek { peers, company } => self.outputs.push_back(Output::Seek(Wanted { peers, company })),
             Effect::Have { manifest } => self.outputs.push_back(Output::Have { manifest, complete: false }),
             Effect::Complete { manifest } => self.outputs.push_back(Output::Have { manifest, complete: true }),
         }

@@ -36,6 +36,8 @@ pub const EVENTS_MAX: usize = 256;
 const OUTBOX_MAX: usize = 256;
 /// Messages that wait for the hub.
 const INPUTS_MAX: usize = 64;
+/// Searches that wait for the hub: one for each wanted manifest.
+const SOUGHT_MAX: usize = 16;
 /// How long leaving may take.
 const LEAVE_MAX: Duration = Duration::from_millis(500);
 
@@ -189,8 +191,13 @@ impl Membership {
 
     /// Makes one of these members a neighbour if that can be: see
     /// [`Input::Seek`](fullmetal_proto::membership::Input::Seek).
-    pub fn seek(&self, peers: Vec<(DeviceId, SocketAddr)>) {
-        *lock(&self.shared.sought) = peers;
+    pub fn seek(&self, wanted: Wanted) {
+        let mut sought = lock(&self.shared.sought);
+        // The swarm says so again while it is in need.
+        if sought.len() < SOUGHT_MAX {
+            sought.push(wanted);
+        }
+        drop(sought);
         self.shared.asked.notify_one();
     }
 
@@ -213,14 +220,23 @@ impl Membership {
     }
 }
 
+/// Members of which one is wanted for a neighbour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whom, and where it is said to be.
+    pub peers: Vec<(DeviceId, SocketAddr)>,
+    /// Neighbours of that kind, which are to stay.
+    pub company: Vec<DeviceId>,
+}
+
 /// What handles and the hub share.
 #[derive(Debug)]
 struct Shared {
     links: Mutex<BTreeMap<DeviceId, Link>>,
     /// Bans that the hub has not seen yet.
     bans: Mutex<BTreeMap<DeviceId, Duration>>,
-    /// Members that are sought, since the hub last looked.
-    sought: Mutex<Vec<(DeviceId, SocketAddr)>>,
+    /// What was sought since the hub last looked.
+    sought: Mutex<Vec<Wanted>>,
     /// Tells the hub of the two above.
     asked: Notify,
     gossip: Option<Gossip>,

@@ -253,7 +253,7 @@ impl Node {
             match output {
                 Output::Send { peer, update } => drop(self.membership.send(&peer, Control::Swarm(update))),
                 Output::Ban { peer, duration } => self.membership.ban(&peer, duration),
-                Output::Seek { peers } => self.membership.seek(peers),
+                Output::Seek(wanted) => self.membership.seek(wanted),
                 Output::Have { manifest, complete } => self.on_have(manifest, complete),
                 Output::Trouble { manifest, reason } => self.want_failed(&manifest, &reason),
             }

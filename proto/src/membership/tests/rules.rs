@@ -278,25 +278,62 @@ fn with_as_many_dialed_neighbours_as_may_be_one_is_left_for_the_shuffle() {
 }
 
 fn seek(peers: &[usize]) -> Input {
-    Input::Seek { peers: peers.iter().map(|n| (id(*n), address(*n))).collect() }
+    Input::Seek { peers: peers.iter().map(|n| (id(*n), address(*n))).collect(), company: vec![] }
 }
 
 #[test]
-fn whom_the_swarm_seeks_is_dialed_though_there_are_neighbours_enough() {
+fn whom_the_swarm_seeks_is_dialed_though_there_are_neighbours_enough_one_at_a_time() {
     let mut one = Alone::new(start(0));
     one.join_all(1..=NEIGHBOURS_WANTED, true);
     assert_eq!(dials(&one.tell(seek(&[0, 1, 9, 10]))), [address(9)], "neither we nor a neighbour");
-    assert_eq!(dials(&one.tell(seek(&[9]))), [], "it is being dialed");
-    assert_eq!(dials(&one.fail(address(9))), []);
-    assert_eq!(dials(&one.tell(seek(&[9]))), [], "it has just failed");
-    let nowhere = (id(11), SocketAddr::from(([10, 0, 0, 11], 0)));
-    assert_eq!(dials(&one.tell(Input::Seek { peers: vec![nowhere] })), []);
+    assert_eq!(dials(&one.tell(seek(&[10]))), [], "one is being dialed");
     one.join(9, true);
     assert_eq!(dials(&one.tell(seek(&[9]))), [], "it is a neighbour");
+    assert_eq!(dials(&one.tell(seek(&[9, 10]))), [address(10)]);
+    let why = Refusal::Full(vec![]);
+    assert_eq!(dials(&one.tell(Input::DialFailed { address: address(10), why })), []);
+    assert_eq!(dials(&one.tell(seek(&[10, 11]))), [address(11)], "the first is full");
 }
 
 #[test]
-fn for_whom_the_swarm_seeks_an_old_neighbour_is_left() {
+fn made_up_addresses_cost_few_dials_and_no_ordinary_ones() {
+    let mut one = Alone::new(start(0));
+    one.join_all(1..=NEIGHBOURS_WANTED, true);
+    let mut sought = 0;
+    for n in 0..400 {
+        let dialed = dials(&one.tell(seek(&[100 + n])));
+        sought += dialed.len();
+        dialed.into_iter().for_each(|address| _ = one.fail(address));
+        dials(&one.pass(Duration::from_millis(1500))).into_iter().for_each(|address| _ = one.fail(address));
+    }
+    let minutes = 400 * 1500 / 60_000;
+    assert!((2 * minutes..6 * minutes).contains(&sought), "{sought} in {minutes} minutes");
+    one.pass(SEEK_BACK_OFF_MAX);
+    assert_eq!(dials(&one.tell(seek(&[600]))), [address(600)]);
+    one.tell(Input::Ended { connection: ConnectionId(1) });
+    let mut dialed = dials(&one.tell(Input::Told { from: id(2), peers: vec![known(50)] }));
+    dialed.extend(dials(&one.pass(DIAL_SLOW + 2 * ROUND)));
+    assert_eq!(dialed, [address(50)], "a neighbour is lacking");
+}
+
+#[test]
+fn where_we_are_or_somebody_banned_nobody_is_dialed_whoever_is_said_to_be_there() {
+    let mut one = Alone::new(Start { configured: vec![address(0)], ..start(0) });
+    assert_eq!(dials(&one.pass(Duration::ZERO)), [address(0)]);
+    one.connect(0, false);
+    one.fail(address(0));
+    one.join(1, false);
+    one.tell(Input::Ban { device: id(1), duration: Duration::from_secs(600) });
+    one.pass(Duration::from_secs(300));
+    for (n, at) in [(7, address(0)), (8, address(1)), (9, SocketAddr::from(([10, 0, 0, 1], 0)))] {
+        assert_eq!(dials(&one.tell(Input::Seek { peers: vec![(id(n), at)], company: vec![] })), [], "{at}");
+    }
+    let broadcast = SocketAddr::from(([255; 4], 4000));
+    assert_eq!(dials(&one.tell(Input::Seek { peers: vec![(id(9), broadcast)], company: vec![] })), []);
+}
+
+#[test]
+fn for_whom_the_swarm_seeks_an_old_neighbour_is_left_but_none_that_it_values() {
     let mut one = Alone::new(start(0));
     one.join_all(1..=DIALED_MAX, true);
     for n in 1..=DIALED_MAX {
@@ -304,7 +341,15 @@ fn for_whom_the_swarm_seeks_an_old_neighbour_is_left() {
     }
     assert_eq!(dials(&one.tell(seek(&[9]))), [], "all are new");
     one.pass(STAYS_MIN);
-    let effects = one.tell(seek(&[9]));
-    assert!(effects.iter().any(|e| matches!(e, Effect::Close { why: Close::Spare, .. })), "{effects:?}");
+    let valued = |company: &[usize]| Input::Seek {
+        peers: vec![(id(9), address(9))],
+        company: company.iter().map(|n| id(*n)).collect(),
+    };
+    let all: Vec<usize> = (1..=DIALED_MAX).collect();
+    assert_eq!(dials(&one.tell(valued(&all))), [], "all are to stay");
+    one.pass(SOUGHT_STAYS);
+    let effects = one.tell(valued(&all[1..]));
+    let left = |effect: &Effect| matches!(effect, Effect::Close { connection: ConnectionId(1), why: Close::Spare });
+    assert!(effects.iter().any(left), "{effects:?}");
     assert_eq!(dials(&effects), [address(9)]);
 }

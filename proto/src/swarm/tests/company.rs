@@ -50,7 +50,7 @@ impl One {
             self.now = self.now.after(TICK / 4);
             self.tell(Input::Wakeup);
             sought.extend(std::iter::from_fn(|| self.swarm.poll()).filter_map(|effect| match effect {
-                Effect::Seek { peers } => Some(peers.iter().map(|(peer, at)| number(peer, at)).collect()),
+                Effect::Seek { peers, .. } => Some(peers.iter().map(|(peer, at)| number(peer, at)).collect()),
                 _ => None,
             }));
         }
@@ -101,4 +101,28 @@ fn who_needs_nothing_more_seeks_nobody() {
     one.tell(Input::Want { manifest: manifest(), frames, need, have: Bitmap::new(PIECES) });
     one.hears_of(12, true, false);
     assert_eq!(one.seeks(), None);
+}
+
+#[test]
+fn where_a_peer_is_its_neighbours_say_whatever_others_do() {
+    let status = |peer: usize, at: usize| {
+        let (need, none) = (Bitmap::full(PIECES), Bitmap::new(PIECES));
+        let (have, claims, address) = (none.clone(), none, Some(address(at)));
+        let (peer, origin, weight, lease_ms, stuck) = (device(peer), false, 0, 0, false);
+        PeerStatus { peer, seq: 1, origin, weight, have, need, claims, lease_ms, stuck, address }
+    };
+    let mut swarm = Swarm::new(device(1), false, 0, 7);
+    (2..5).for_each(|n| swarm.handle(connected(n), Timestamp::ZERO));
+    let statuses = vec![status(2, 19), status(3, 19), status(5, 15)];
+    let update = SwarmUpdate { manifest: manifest(), pieces: PIECES, statuses };
+    swarm.handle(Input::Update { from: device(2), update }, Timestamp::ZERO);
+    let told: BTreeSet<(DeviceId, Option<SocketAddr>)> = std::iter::from_fn(|| swarm.poll())
+        .filter_map(|effect| match effect {
+            Effect::Send { peer, update } if peer == device(4) => Some(update.statuses),
+            _ => None,
+        })
+        .flatten()
+        .map(|status| (status.peer, status.address))
+        .collect();
+    assert_eq!(told, [2, 3, 5].map(|n| (device(n), Some(if n == 5 { address(15) } else { address(n) }))).into());
 }

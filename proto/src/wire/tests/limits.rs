@@ -242,6 +242,33 @@ fn update(statuses: usize, pieces: u32) -> Vec<u8> {
 }
 
 #[test]
+fn a_status_takes_no_more_than_is_reckoned_and_its_address_is_text() {
+    for (address, text) in [
+        ("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"),
+        ("192.0.2.7:4000", "192.0.2.7:4000"),
+    ] {
+        let mut map = Bitmap::new(8);
+        (0..8).step_by(2).for_each(|piece| _ = map.set(piece));
+        let status = PeerStatus {
+            peer: "p".repeat(64).parse().unwrap(),
+            seq: u64::MAX,
+            origin: true,
+            weight: u16::MAX,
+            have: map.clone(),
+            need: map.clone(),
+            claims: map,
+            lease_ms: u32::MAX,
+            stuck: true,
+            address: Some(address.parse().unwrap()),
+        };
+        let bytes = cbor::to_vec(&status);
+        assert!(bytes.len() <= crate::swarm::limits::STATUS_BYTES + 3, "{} bytes", bytes.len());
+        assert!(bytes.windows(text.len()).any(|part| part == text.as_bytes()));
+        assert_eq!(cbor::from_slice::<PeerStatus>(&bytes, CONTROL_LEN_MAX).unwrap(), status);
+    }
+}
+
+#[test]
 fn a_short_update_that_unfolds_to_much_is_refused_before_it_does() {
     let decode = |bytes: &[u8]| cbor::from_slice::<Control>(bytes, CONTROL_LEN_MAX);
     assert!(decode(&update(2, Bitmap::LEN_MAX)).is_ok());

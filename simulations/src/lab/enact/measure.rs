@@ -92,6 +92,7 @@ impl Measured {
         let carried = stage.net.carried_by(&host.at)?;
         Ok(LabDevice {
             id: host.id.clone(),
+            told: counted.told,
             on: host.node.is_on(),
             pieces_at: counted.watched.complete_at(self.pieces()),
             in_force_at: counted.watched.in_force_at,
@@ -109,8 +110,7 @@ impl Measured {
         let (scenario, seed) = run;
         let hosts = stage.hosts.iter().zip(&self.hosts).map(|(host, counted)| self.device(stage, host, counted));
         let hosts: Vec<LabDevice> = hosts.collect::<Result<_, _>>()?;
-        let told = hosts.iter().zip(&self.hosts).filter(|(device, counted)| counted.told && device.on);
-        let counted: Vec<&LabDevice> = told.map(|(device, _)| device).collect();
+        let counted: Vec<&LabDevice> = hosts.iter().filter(|device| device.told && device.on).collect();
         let times = Times::of(counted.iter().map(|device| device.pieces_at));
         let uplink = stage.sent_by_central()? - self.from_central_before;
         let trunks = stage.net.carried_between(stage.trunks)? - self.trunks_before;

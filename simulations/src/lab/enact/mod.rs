@@ -37,7 +37,7 @@ const PAUSE_MS: u64 = 10;
 pub enum Progress {
     /// This is being done before the clock starts.
     Preparing(&'static str),
-    /// All have so many millionths of what they need, so many microseconds after the start.
+    /// All that are told have so many millionths of what they need, so many microseconds after the start.
     Running(u64, u64),
 }
 

@@ -24,7 +24,9 @@ const PROBING_US: u64 = 90_000_000;
 /// A lease surely lives if it is so new, or if bytes moved within this time.
 const LIVE_US: u64 = 1_000_000;
 /// After so long without a byte a lease may have lapsed; when bytes come again, that is news.
-const PAUSE_US: u64 = 2_500_000;
+const PAUSE_US: u64 = 2_900_000;
+/// Two of which both got bytes within this time both go on.
+const GOES_ON_US: u64 = 4_000_000;
 /// How long the news of a lease may take through the fleet.
 const NEWS_US: u64 = 2_000_000;
 
@@ -33,13 +35,23 @@ const NEWS_US: u64 = 2_000_000;
 pub struct Leases {
     /// By release and piece: who asked, and when.
     held: BTreeMap<(usize, u32), Vec<(NodeId, Moment)>>,
-    /// When bytes last arrived, and since when without a pause, by node.
-    moved: BTreeMap<NodeId, (Moment, Moment)>,
+    moved: BTreeMap<NodeId, Bytes>,
     /// When something last started or the network changed, and when something last ended.
     disturbed_at: Moment,
     ended_at: Moment,
     /// Until when the third that asks may be one that probes central.
     probing_until: Moment,
+}
+
+/// How bytes from central come to a node.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bytes {
+    /// When the last came.
+    last: Option<Moment>,
+    /// Since then none came, or it had asked for none.
+    waits_since: Moment,
+    /// Since when they come without a pause.
+    since: Moment,
 }
 
 impl Checker for Leases {
@@ -76,11 +88,11 @@ impl Checker for Leases {
 
 impl Leases {
     fn moves(&mut self, node: NodeId, now: Moment) {
-        let (last, since) = self.moved.entry(node).or_insert((now, Moment(0)));
-        if now.since(*last) > PAUSE_US {
-            *since = now;
+        let bytes = self.moved.entry(node).or_default();
+        if now.since(bytes.waits_since) > PAUSE_US {
+            bytes.since = now;
         }
-        *last = now;
+        (bytes.last, bytes.waits_since) = (Some(now), now);
     }
 
     fn let_go(&mut self, node: NodeId, piece: (usize, u32)) {
@@ -96,11 +108,16 @@ impl Leases {
         node: NodeId,
         (release, pieces): (usize, &[u32]),
     ) -> Result<(), String> {
+        if !self.held.values().flatten().any(|(holder, _)| *holder == node) {
+            // Before it asked, nothing had to come.
+            self.moved.insert(node, Bytes { waits_since: now, ..Bytes::default() });
+        }
         let mut result = Ok(());
         let settled = now.since(self.disturbed_at) > CALM_US && is_honest(world, node);
         let calm = now.since(self.ended_at) > FORGOTTEN_US;
         for piece in pieces {
-            let others = if settled { self.others(now, world, node, (release, *piece)) } else { Vec::new() };
+            let lives = |holder, since| now.since(since) <= LIVE_US || self.is_known_to_move(holder, now);
+            let others = if settled { self.others((now, world), node, (release, *piece), lives) } else { Vec::new() };
             let third = others.get(1).filter(|_| now > self.probing_until && world.is_central_well());
             let known = others.iter().find(|(_, since)| calm && now.since(*since) > NEWS_US);
             if let Some((other, since)) = known.or(third) {
@@ -111,17 +128,20 @@ impl Leases {
             }
             self.held.entry((release, *piece)).or_default().push((node, now));
         }
-        // Before it asked, nothing had to come.
-        self.moved.insert(node, (now, Moment(0)));
         result
     }
 
-    /// Who else has a live lease that a node knows of, or will.
-    fn others(&self, now: Moment, world: &World, node: NodeId, piece: (usize, u32)) -> Vec<(NodeId, Moment)> {
+    /// Who else has a lease of which a node knows, or will, and is `live`.
+    fn others(
+        &self,
+        (now, world): (Moment, &World),
+        node: NodeId,
+        piece: (usize, u32),
+        live: impl Fn(NodeId, Moment) -> bool,
+    ) -> Vec<(NodeId, Moment)> {
         let holders = self.held.get(&piece).into_iter().flatten().copied();
-        let lives = |holder: NodeId, since| now.since(since) <= LIVE_US || self.is_known_to_move(holder, now);
         let others =
-            holders.filter(|(holder, since)| *holder != node && lives(*holder, *since) && world.reaches(*holder, node));
+            holders.filter(|(holder, since)| *holder != node && live(*holder, *since) && world.reaches(*holder, node));
         others.filter(|(holder, _)| joined(world, node, *holder, now)).collect()
     }
 
@@ -130,11 +150,13 @@ impl Leases {
         if now.since(self.disturbed_at) <= CALM_US || now.since(self.ended_at) <= FORGOTTEN_US {
             return Ok(());
         }
-        let old = |(holder, since): &&(NodeId, Moment)| now.since(*since) > NEWS_US && is_honest(world, *holder);
+        let goes_on = |holder: NodeId, since: Moment| {
+            let old = now.since(since) > NEWS_US && is_honest(world, holder);
+            old && self.moved_at(holder).is_some_and(|at| now.since(at) <= GOES_ON_US)
+        };
         for (piece, holders) in self.held.iter().filter(|(_, holders)| holders.len() > 1) {
-            for (node, _) in holders.iter().filter(old).filter(|(node, _)| self.is_moving(*node, now)) {
-                let others = self.others(now, world, *node, *piece);
-                if let Some((other, _)) = others.iter().find(|other| old(other)) {
+            for (node, _) in holders.iter().filter(|(holder, since)| goes_on(*holder, *since)) {
+                if let Some((other, _)) = self.others((now, world), *node, *piece, goes_on).first() {
                     let (node, other, piece) = (&world.node(*node).id, &world.node(*other).id, piece.1);
                     return Err(format!("{node} and {other} both go on getting piece {piece} from central"));
                 }
@@ -143,13 +165,14 @@ impl Leases {
         Ok(())
     }
 
-    fn is_moving(&self, node: NodeId, now: Moment) -> bool {
-        self.moved.get(&node).is_some_and(|(last, _)| now.since(*last) <= LIVE_US)
+    fn moved_at(&self, node: NodeId) -> Option<Moment> {
+        self.moved.get(&node)?.last
     }
 
     /// Whether it gets bytes and did so all the while in which others may have heard of it.
     fn is_known_to_move(&self, node: NodeId, now: Moment) -> bool {
-        self.is_moving(node, now) && self.moved.get(&node).is_some_and(|(_, since)| now.since(*since) > NEWS_US)
+        let come = |bytes: &Bytes| bytes.last.is_some_and(|last| now.since(last) <= LIVE_US);
+        self.moved.get(&node).is_some_and(|bytes| come(bytes) && now.since(bytes.since) > NEWS_US)
     }
 }
 

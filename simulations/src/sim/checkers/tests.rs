@@ -113,6 +113,9 @@ fn two_may_begin_at_once_but_not_three_and_not_both_go_on() {
     assert!(shown(&[moves(1), moves(2), asks(3)]).is_err(), "a third");
     let both: Vec<Observation> = (0..12).map(|i| moves(1 + i % 2)).chain([Observation::Second]).collect();
     assert!(shown(&both).is_err(), "both go on");
+    let slow: Vec<Observation> =
+        (0..30).map(|i| if i % 10 < 2 { moves(1 + i % 2) } else { Observation::Second }).collect();
+    assert!(shown(&slow).is_err(), "both go on, a byte each three seconds");
     let left = Observation::LeftToCentral { node: 2, release: 0, pieces: vec![0] };
     assert!(shown(&[&[left], both.as_slice()].concat()).is_ok(), "one gave way");
 }

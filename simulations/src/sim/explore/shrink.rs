@@ -165,6 +165,9 @@ impl<P: FnMut(u32)> Shrinker<'_, P> {
         };
         self.tries(|scenario| {
             let before = scenario.until;
+            // What is announced must be within the run.
+            let announced = scenario.decisions().map(|decision| decision.announced).max().unwrap_or(0);
+            let until = until.max(Moment((announced / SECOND + 1) * SECOND));
             scenario.until = before.min(until);
             scenario.happenings.retain(|happening| !matches!(happening.when, When::At(at) if at >= scenario.until));
             before > until

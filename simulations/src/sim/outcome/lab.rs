@@ -19,6 +19,8 @@ pub struct LabFigures {
 pub struct LabDevice {
     /// Its id.
     pub id: String,
+    /// Whether the release was for it.
+    pub told: bool,
     /// Whether it was on at the end.
     pub on: bool,
     /// When it had every piece.
@@ -45,7 +47,7 @@ impl LabFigures {
         let ms = |us: Option<u64>| us.map(|us| us / 1_000);
         let host = |d: &LabDevice| {
             json!({
-                "id": d.id, "on": d.on, "pieces_ms": ms(d.pieces_at), "in_force_ms": ms(d.in_force_at),
+                "id": d.id, "told": d.told, "on": d.on, "pieces_ms": ms(d.pieces_at), "in_force_ms": ms(d.in_force_at),
                 "reported_ms": ms(d.reported_at), "end": d.end, "cpu_ms": d.cpu_us / 1_000, "memory": d.memory,
                 "received": d.received, "sent": d.sent,
             })

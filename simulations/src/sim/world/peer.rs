@@ -148,7 +148,9 @@ impl World {
                     self.tell_membership(node, ban);
                 }
             }
-            Effect::Seek { peers } => self.tell_membership(node, membership::Input::Seek { peers }),
+            Effect::Seek { peers, company } => {
+                self.tell_membership(node, membership::Input::Seek { peers, company });
+            }
             Effect::Have { .. } => {}
             Effect::Complete { manifest } => {
                 if let Some(release) = self.releases.with_manifest(&manifest) {

@@ -6,7 +6,7 @@ use super::endpoint::Endpoint;
 use super::handshake::{self, HandshakeError, Proven};
 use super::{
     CLOSE_DUPLICATE, CLOSE_FULL, CLOSE_LEAVING, CLOSE_NOT_MEMBER, Credentials, MembershipEvent, MembershipSettings,
-    Shared, lock, remembered,
+    Shared, Wanted, lock, remembered,
 };
 use crate::identity::member_of;
 use crate::peer::discovery::Discovery;
@@ -184,8 +184,11 @@ impl Hub {
 
     /// What the handles ask for.
     async fn asked(&mut self) {
-        let peers = std::mem::take(&mut *lock(&self.shared.sought));
-        self.tell(Told::Seek { peers }).await;
+        self.ban().await;
+        let sought = std::mem::take(&mut *lock(&self.shared.sought));
+        for Wanted { peers, company } in sought {
+            self.tell(Told::Seek { peers, company }).await;
+        }
     }
 
     fn now(&self) -> Timestamp {

@@ -229,6 +229,9 @@ async fn a_peer_that_the_swarm_seeks_becomes_a_neighbour() {
     let (ca, dir) = (Ca::new(), tempfile::tempdir().unwrap());
     let one = Peer::start(settings(dir.path(), vec![]), ca.member(1)).await;
     let two = Peer::start(settings(dir.path(), vec![]), ca.member(2)).await;
-    one.membership.seek(vec![(id(1), one.address()), (id(2), two.address())]);
+    // Of two searches at once, one for each manifest, none is lost.
+    for peers in [vec![(id(2), two.address())], vec![(id(1), one.address())]] {
+        one.membership.seek(Wanted { peers, company: vec![] });
+    }
     eventually("both connected", || one.has(2) && two.has(1)).await;
 }
