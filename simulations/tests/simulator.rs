@@ -65,6 +65,15 @@ fn a_fleet_converges_although_gossip_drops_everything() {
 }
 
 #[test]
+fn what_is_lost_on_the_way_comes_later() {
+    let far =
+        |more: &str| site("deployment", "").replace("[network]", &format!("[network]\nlatency = \"50 ms\"\n{more}"));
+    let (whole, lossy) = (converges(&far("")), converges(&far("loss = \"20 %\"")));
+    assert!(lossy.times[2] > whole.times[2], "{} with loss:\n{}", whole.summary(), lossy.summary());
+    assert!(lossy.reported(), "not all ends are at the gateway");
+}
+
+#[test]
 fn radio_cells_share_their_air_and_weak_links_their_rate() {
     let calm = converges(&site("swarm", ""));
     let radio = site("swarm", "").replace("devices = 12", "devices = 12\nwifi = \"40 Mbit/s\"");

@@ -10,6 +10,12 @@ use std::collections::{BTreeMap, VecDeque};
 /// Bytes a second that central itself can send: never what is scarce.
 pub(super) const CENTRAL_RATE: u64 = 125_000_000_000;
 
+/// What a sender waits besides a round trip before it takes a lone packet for lost: QUIC's probe timeout (RFC 9002,
+/// section 6.2.1) with the longest delay of an acknowledgement, in microseconds.
+const PROBE_US: u64 = 25_000;
+/// How often one packet is lost in a row at most.
+const LOST_MAX: u64 = 10;
+
 /// The links that are no device's own.
 #[derive(Debug)]
 pub struct Site {
@@ -25,6 +31,7 @@ pub struct Site {
     routes: BTreeMap<(usize, usize), Vec<(usize, usize)>>,
     network: Network,
     jitter: Random,
+    lost: Random,
 }
 
 impl Site {
@@ -46,7 +53,8 @@ impl Site {
             }
         }
         let routes = routes(halls.len(), &trunks.keys().copied().collect::<Vec<_>>());
-        Site { halls, central, uplink, trunks, routes, network, jitter: Random::new(seed, "jitter") }
+        let [jitter, lost] = ["jitter", "lost"].map(|purpose| Random::new(seed, purpose));
+        Site { halls, central, uplink, trunks, routes, network, jitter, lost }
     }
 
     fn route(&self, from: usize, to: usize) -> impl Iterator<Item = &(LinkId, u64)> {
@@ -127,13 +135,14 @@ impl World {
         path
     }
 
-    /// Microseconds one way between two nodes, with this time's jitter.
+    /// Microseconds one way between two nodes, with this time's jitter. What is lost is sent again.
     pub(super) fn latency(&mut self, from: NodeId, to: NodeId) -> u64 {
         let halls = (self.node(from).hall, self.node(to).hall);
         let trunks: u64 = self.site.route(halls.0, halls.1).map(|(_, latency)| latency).sum();
         let network = &self.site.network;
-        let (latency, jitter) = (network.latency, network.jitter);
-        latency + trunks + self.site.jitter.below(jitter + 1)
+        let (latency, jitter, loss) = (network.latency + trunks, network.jitter, network.loss);
+        let lost = (0..LOST_MAX).take_while(|_| self.site.lost.chance(loss)).count() as u64;
+        latency + self.site.jitter.below(jitter + 1) + lost * (2 * latency + PROBE_US)
     }
 
     /// Microseconds to central and back.
