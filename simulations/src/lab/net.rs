@@ -2,9 +2,8 @@
 //!
 //! What crosses the site's uplink is counted at the interface of the central host, and what a host gets at its own.
 
-use super::cable::{Cable, End, Impairment, Lane, Tally};
+use super::cable::{Cables, Impairment, Tally};
 use super::{Cgroup, NodeOptions, output_of};
-use crate::sim::engine::Random;
 use anyhow::{Context as _, bail};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::net::Ipv4Addr;
@@ -36,13 +35,11 @@ pub struct Carried {
 pub struct Net {
     prefix: String,
     hosts: Vec<String>,
-    cables: Vec<Cable>,
-    seed: u64,
-    spared: Option<Ipv4Addr>,
+    cables: Cables,
 }
 
 /// Runs `ip` with the words of `line`.
-fn ip(line: &str) -> anyhow::Result<String> {
+pub(super) fn ip(line: &str) -> anyhow::Result<String> {
     output_of(Command::new("ip").args(line.split_whitespace()))
 }
 
@@ -57,7 +54,7 @@ impl Net {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let prefix = format!("{PREFIX}{}-{count}", std::process::id());
-        let mut net = Net { prefix, hosts: Vec::new(), cables: Vec::new(), seed: 1, spared: None };
+        let mut net = Net { prefix, hosts: Vec::new(), cables: Cables::default() };
         net.namespace("sw")?;
         switches.iter().try_for_each(|switch| net.switch(switch))?;
         Ok(net)
@@ -65,7 +62,7 @@ impl Net {
 
     /// From now on impaired links draw from this seed, and spare what comes from the host with this number or is for it.
     pub fn impair(&mut self, seed: u64, spared: u8) {
-        (self.seed, self.spared) = (seed, Some(lan(spared)));
+        self.cables.draw(seed, lan(spared));
     }
 
     /// Makes one more switch; its name has at most 12 letters.
@@ -85,28 +82,11 @@ impl Net {
     ) -> anyhow::Result<()> {
         let name = self.netns("sw");
         let ends = ["a", "b"].map(|end| format!("t-{number}{end}"));
-        self.wire(ends.clone().map(|end| (name.clone(), end)), [impairment; 2])?;
+        self.cables.lay(ends.clone().map(|end| (name.clone(), end)), [impairment; 2])?;
         for (end, switch) in ends.iter().zip(between) {
             ip(&format!("-n {name} link set {end} master br-{switch} up"))?;
             shape(&name, end, rate)?;
         }
-        Ok(())
-    }
-
-    /// Makes an interface at both ends: a veth pair, or what delays and loses frames where that would be felt.
-    /// Impairments are those from the first end to the second, and back.
-    fn wire(&mut self, ends: [End; 2], impairments: [Impairment; 2]) -> anyhow::Result<()> {
-        let [(netns, name), (other_netns, other)] = &ends;
-        if !impairments.iter().any(Impairment::is_felt) {
-            let line = format!("link add {name} netns {netns} type veth peer name {other} netns {other_netns}");
-            return ip(&line).map(|_| ());
-        }
-        let lane = |way: usize| {
-            let chance = Random::new(self.seed, &format!("cable {} {way}", self.cables.len()));
-            Lane::new(impairments[way], self.spared, chance)
-        };
-        let lanes = [lane(0), lane(1)];
-        self.cables.push(Cable::lay(ends, lanes)?);
         Ok(())
     }
 
@@ -166,7 +146,7 @@ impl Net {
         let (name, switch) = (self.netns(host), self.netns("sw"));
         let port = format!("{kind}-{host}");
         let ends = [(name.clone(), interface.to_owned()), (switch.clone(), port.clone())];
-        self.wire(ends, [impairment, Impairment::default()])?;
+        self.cables.lay(ends, [impairment, Impairment::default()])?;
         ip(&format!("-n {switch} link set {port} master {bridge} up"))?;
         ip(&format!("-n {name} addr add {address}/16 dev {interface}"))?;
         ip(&format!("-n {name} link set {interface} up"))?;
@@ -214,9 +194,7 @@ impl Net {
 
     /// What became of frames on impaired links so far.
     pub fn tally(&self) -> Tally {
-        let mut all = Tally::default();
-        self.cables.iter().for_each(|cable| all += cable.tally());
-        all
+        self.cables.tally()
     }
 
     fn carried(&self, namespace: &str, device: &str) -> anyhow::Result<Carried> {
@@ -262,7 +240,7 @@ pub(super) fn sweep(is_gone: impl Fn(u32) -> bool) {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        self.cables.clear();
+        self.cables = Cables::default();
         for host in &self.hosts {
             let _ = ip(&format!("netns del {}", self.netns(host)));
         }
