@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "lab/links.rs"]
+mod links;
+
 use fullmetal_sim::lab::wait_for;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -79,6 +82,21 @@ fn events_bite() {
 }
 
 #[test]
+fn hosts_are_as_far_from_each_other_as_the_scenario_says() {
+    let far = "[network]\nlatency = \"20 ms\"\njitter = \"5 ms\"\nloss = \"1 %\"";
+    let text = site("").replace("[network]", far).replace("seconds = 90", "seconds = 300");
+    let [simulated, real] = ["run", "lab"].map(|world| result(world, "far", &text));
+    let keys = |result: &Value| result.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!((&simulated["schema"], keys(&simulated)), (&real["schema"], keys(&real)));
+    assert_eq!((&simulated["devices"]["converged"], &real["devices"]["converged"]), (&3.into(), &3.into()));
+    let [delayed, lost, dropped] =
+        ["delayed", "lost", "dropped"].map(|key| real["lab"]["frames"][key].as_u64().unwrap());
+    let thousandths = lost * 1_000 / (delayed + lost);
+    assert!(delayed > 4_000 && (4..=20).contains(&thousandths), "{lost} of {delayed} frames were lost at 1 %");
+    assert_eq!(dropped, 0);
+}
+
+#[test]
 fn wrong_bytes_are_paid_for_and_nobody_keeps_them() {
     let found = result("lab", "wrong", &site("[[event]]\nat = \"3 s\"\norigin = \"corrupt\"\nfor = \"8 s\"\n"));
     assert_eq!(found["devices"]["converged"], 3);
@@ -141,7 +159,8 @@ fn apps_that_run_end_with_an_interrupted_lab_and_are_swept_after_a_killed_one() 
 #[test]
 fn an_interrupted_lab_leaves_nothing_and_a_killed_one_is_swept_by_the_next() {
     let dir = tempfile::tempdir().unwrap();
-    let file = scenario(dir.path(), "long", &site("").replace("20 Mbit/s", "1 Mbit/s"));
+    let long = site("").replace("20 Mbit/s\"", "1 Mbit/s\"\nlatency = \"20 ms\"");
+    let file = scenario(dir.path(), "long", &long);
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let mut lab = started("lab", &file);
         running(&mut lab);

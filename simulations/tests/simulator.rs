@@ -65,6 +65,18 @@ fn a_fleet_converges_although_gossip_drops_everything() {
 }
 
 #[test]
+fn the_more_packets_are_lost_the_later_all_have_everything() {
+    let far = |loss: &str| {
+        let network = format!("[network]\nlatency = \"50 ms\"\nloss = \"{loss}\"");
+        let outcome = converges(&site("deployment", "").replace("[network]", &network));
+        assert!(outcome.reported(), "not all ends are at the gateway at a loss of {loss}");
+        outcome.times[2].unwrap()
+    };
+    let times = ["0 %", "0.1 %", "1 %", "10 %"].map(far);
+    assert!(times.is_sorted() && times[2] > 2 * times[0], "{times:?} microseconds");
+}
+
+#[test]
 fn radio_cells_share_their_air_and_weak_links_their_rate() {
     let calm = converges(&site("swarm", ""));
     let radio = site("swarm", "").replace("devices = 12", "devices = 12\nwifi = \"40 Mbit/s\"");

@@ -2,6 +2,7 @@
 //! where asked, network namespace. Whatever was started is ended and removed when its value is dropped.
 
 mod app;
+mod cable;
 mod central;
 mod cgroup;
 mod corrupt;
@@ -18,6 +19,7 @@ mod small;
 mod usage;
 
 pub use app::{DemoApp, Release};
+pub use cable::{Impairment, Tally};
 pub use central::{Answers, Central};
 pub use cgroup::Cgroup;
 pub use fleet::Fleet;

@@ -2,6 +2,7 @@
 //!
 //! What crosses the site's uplink is counted at the interface of the central host, and what a host gets at its own.
 
+use super::cable::{Cables, Impairment, Tally};
 use super::{Cgroup, NodeOptions, output_of};
 use anyhow::{Context as _, bail};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -34,10 +35,11 @@ pub struct Carried {
 pub struct Net {
     prefix: String,
     hosts: Vec<String>,
+    cables: Cables,
 }
 
 /// Runs `ip` with the words of `line`.
-fn ip(line: &str) -> anyhow::Result<String> {
+pub(super) fn ip(line: &str) -> anyhow::Result<String> {
     output_of(Command::new("ip").args(line.split_whitespace()))
 }
 
@@ -51,10 +53,16 @@ impl Net {
     pub fn of(switches: &[&str]) -> anyhow::Result<Self> {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let mut net = Net { prefix: format!("{PREFIX}{}-{count}", std::process::id()), hosts: Vec::new() };
+        let prefix = format!("{PREFIX}{}-{count}", std::process::id());
+        let mut net = Net { prefix, hosts: Vec::new(), cables: Cables::default() };
         net.namespace("sw")?;
         switches.iter().try_for_each(|switch| net.switch(switch))?;
         Ok(net)
+    }
+
+    /// From now on impaired links draw from this seed, and spare what comes from the host with this number or is for it.
+    pub fn impair(&mut self, seed: u64, spared: u8) {
+        self.cables.draw(seed, lan(spared));
     }
 
     /// Makes one more switch; its name has at most 12 letters.
@@ -64,14 +72,20 @@ impl Net {
         ip(&format!("-n {name} link set br-{switch} up")).map(|_| ())
     }
 
-    /// Joins two switches by a link that carries `rate` bytes a second each way.
-    pub fn trunk(&self, number: usize, between: [&str; 2], rate: u64) -> anyhow::Result<()> {
+    /// Joins two switches by a link that carries `rate` bytes a second each way, and impairs it each way.
+    pub fn trunk(
+        &mut self,
+        number: usize,
+        between: [&str; 2],
+        rate: u64,
+        impairment: Impairment,
+    ) -> anyhow::Result<()> {
         let name = self.netns("sw");
-        let [a, b] = ["a", "b"].map(|end| format!("t-{number}{end}"));
-        ip(&format!("-n {name} link add {a} type veth peer name {b}"))?;
-        for (end, switch) in [(a, between[0]), (b, between[1])] {
+        let ends = ["a", "b"].map(|end| format!("t-{number}{end}"));
+        self.cables.lay(ends.clone().map(|end| (name.clone(), end)), [impairment; 2])?;
+        for (end, switch) in ends.iter().zip(between) {
             ip(&format!("-n {name} link set {end} master br-{switch} up"))?;
-            shape(&name, &end, rate)?;
+            shape(&name, end, rate)?;
         }
         Ok(())
     }
@@ -93,24 +107,25 @@ impl Net {
     pub fn host(&mut self, host: &str, number: u8, lan: bool, wan: bool) -> anyhow::Result<()> {
         self.namespace(host)?;
         if lan {
-            self.plug_in(host, number, "lan")?;
+            self.plug_in(host, number, "lan", Impairment::default())?;
         }
         if wan {
-            self.plug(host, WAN, "w", "br-wan", Ipv4Addr::new(10, 98, 0, number))?;
+            self.plug(host, (WAN, "w"), "br-wan", Ipv4Addr::new(10, 98, 0, number), Impairment::default())?;
         }
         Ok(())
     }
 
-    /// Adds a host with the address `10.99.0.<number>` on one switch; its name has at most 13 letters.
-    pub fn host_at(&mut self, host: &str, number: u8, switch: &str) -> anyhow::Result<()> {
+    /// Adds a host with the address `10.99.0.<number>` on one switch; its name has at most 13 letters. What it sends is
+    /// impaired on its way there.
+    pub fn host_at(&mut self, host: &str, number: u8, switch: &str, impairment: Impairment) -> anyhow::Result<()> {
         self.namespace(host)?;
-        self.plug_in(host, number, switch)?;
+        self.plug_in(host, number, switch, impairment)?;
         // Packets as a wire has them: otherwise the kernel hands over 64 KiB at once and counts one header.
         ip(&format!("-n {} link set {LAN} gso_max_segs 1", self.netns(host))).map(|_| ())
     }
 
-    fn plug_in(&self, host: &str, number: u8, switch: &str) -> anyhow::Result<()> {
-        self.plug(host, LAN, "l", &format!("br-{switch}"), Ipv4Addr::new(10, 99, 0, number))?;
+    fn plug_in(&mut self, host: &str, number: u8, switch: &str, impairment: Impairment) -> anyhow::Result<()> {
+        self.plug(host, (LAN, "l"), &format!("br-{switch}"), lan(number), impairment)?;
         // Discovery is by multicast.
         ip(&format!("-n {} route add 224.0.0.0/4 dev {LAN}", self.netns(host))).map(|_| ())
     }
@@ -120,10 +135,18 @@ impl Net {
         ip(&format!("-n {} link set l-{host} master br-{switch}", self.netns("sw"))).map(|_| ())
     }
 
-    fn plug(&self, host: &str, interface: &str, kind: &str, bridge: &str, address: Ipv4Addr) -> anyhow::Result<()> {
+    fn plug(
+        &mut self,
+        host: &str,
+        (interface, kind): (&str, &str),
+        bridge: &str,
+        address: Ipv4Addr,
+        impairment: Impairment,
+    ) -> anyhow::Result<()> {
         let (name, switch) = (self.netns(host), self.netns("sw"));
         let port = format!("{kind}-{host}");
-        ip(&format!("link add {interface} netns {name} type veth peer name {port} netns {switch}"))?;
+        let ends = [(name.clone(), interface.to_owned()), (switch.clone(), port.clone())];
+        self.cables.lay(ends, [impairment, Impairment::default()])?;
         ip(&format!("-n {switch} link set {port} master {bridge} up"))?;
         ip(&format!("-n {name} addr add {address}/16 dev {interface}"))?;
         ip(&format!("-n {name} link set {interface} up"))?;
@@ -169,6 +192,11 @@ impl Net {
         (0..trunks).map(both).sum()
     }
 
+    /// What became of frames on impaired links so far.
+    pub fn tally(&self) -> Tally {
+        self.cables.tally()
+    }
+
     fn carried(&self, namespace: &str, device: &str) -> anyhow::Result<Carried> {
         let text = ip(&format!("-n {namespace} -s -j link show dev {device}"))?;
         let value: serde_json::Value = serde_json::from_str(&text)?;
@@ -184,6 +212,11 @@ fn shape(namespace: &str, device: &str, rate: u64) -> anyhow::Result<()> {
     let bits = rate * 8;
     let line = format!("-n {namespace} qdisc replace dev {device} root tbf rate {bits}bit burst 128kb latency 50ms");
     output_of(Command::new("tc").args(line.split_whitespace())).map(|_| ())
+}
+
+/// The address of a host on the LAN.
+fn lan(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 99, 0, number)
 }
 
 /// Lets this thread, and threads and programs that it starts from now on, live in a namespace.
@@ -207,6 +240,7 @@ pub(super) fn sweep(is_gone: impl Fn(u32) -> bool) {
 
 impl Drop for Net {
     fn drop(&mut self) {
+        self.cables = Cables::default();
         for host in &self.hosts {
             let _ = ip(&format!("netns del {}", self.netns(host)));
         }

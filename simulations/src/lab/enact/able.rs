@@ -1,6 +1,9 @@
 //! What of a scenario a lab can do. What it cannot is refused by name; what it does otherwise is told with the result.
 
-use crate::sim::scenario::{Action, Group, Kind, Layers, Manner, Measure, Scenario, ScenarioError, Sizes, Targets};
+use crate::lab::Impairment;
+use crate::sim::scenario::{
+    Action, Group, Kind, Layers, Manner, Measure, Network, Scenario, ScenarioError, Sizes, Targets, Trunk,
+};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -10,8 +13,6 @@ pub const DEVICES_MAX: usize = 64;
 pub const SIZE_MIN: u64 = 3 << 20;
 /// Frames as `fullmetal publish` cuts them.
 const FRAME: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 20;
-/// What a link between two namespaces may be short of in microseconds without being refused.
-const LATENCY_MAX: u64 = 2_000;
 /// After which an idle connection is given up in production, in microseconds (`IDLE_MS_MAX` of a peer's endpoint).
 const IDLE: u64 = 120_000_000;
 
@@ -49,6 +50,16 @@ pub fn check(scenario: &Scenario, file: &Path) -> Result<Vec<String>, ScenarioEr
     Ok(notes(scenario))
 }
 
+/// What frames suffer between two devices of one hall.
+pub fn impairment(network: &Network) -> Impairment {
+    Impairment { latency: network.latency, jitter: network.jitter, loss: network.loss }
+}
+
+/// What they suffer on a trunk besides.
+pub fn weak(trunk: &Trunk) -> Impairment {
+    Impairment { latency: trunk.latency, ..Impairment::default() }
+}
+
 fn unable(group: &Group) -> Option<(&'static str, &'static str)> {
     if group.manner != Manner::Honest {
         return Some(("lies", "the real programs do not lie"));
@@ -66,13 +77,10 @@ fn unable(group: &Group) -> Option<(&'static str, &'static str)> {
 fn network(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
     let network = &scenario.network;
     if network.gossip_loss > 0 {
-        return Some(("gossip_loss", "nothing here loses packets"));
+        return Some(("gossip_loss", "gossip is on streams here, which lose nothing; `loss` loses packets"));
     }
     if !is_tree(scenario) {
         return Some(("between", "switches must form a tree: trunks join all halls, and no two ways lead between two"));
-    }
-    if network.latency > LATENCY_MAX || network.trunks.iter().any(|trunk| trunk.latency > LATENCY_MAX) {
-        return Some(("latency", "this kernel delays no packets between devices"));
     }
     (network.idle != IDLE).then_some(("idle", "real peers give connections up after 120 s"))
 }
@@ -145,12 +153,17 @@ fn expectations(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
 
 fn notes(scenario: &Scenario) -> Vec<String> {
     let network = &scenario.network;
-    let mut notes = vec![
-        "latency and jitter between devices: not applied, links are as fast as the kernel".to_owned(),
-        "overhead, disk, sync: those of this machine".to_owned(),
-    ];
+    let mut notes = vec!["overhead, disk, sync: those of this machine".to_owned()];
+    let trunks = network.trunks.iter().map(weak);
+    let links: Vec<Impairment> = trunks.chain([impairment(network)]).collect();
+    if links.iter().any(Impairment::is_felt) {
+        notes.push("latency, jitter, loss: of each Ethernet frame between two hosts, central excepted".to_owned());
+    }
+    if links.iter().any(|link| !link.is_felt() && *link != Impairment::default()) {
+        notes.push("latency and jitter of at most 2 ms: not applied, such links are as fast as the kernel".to_owned());
+    }
     if network.central_latency > 0 {
-        notes.push("central_latency: applied to TCP connections by a relay".to_owned());
+        notes.push("central_latency: applied to TCP connections by a relay, without jitter".to_owned());
     }
     if scenario.release.manifest.is_some() {
         notes.push("manifest: as long as it comes".to_owned());
@@ -197,7 +210,6 @@ mod tests {
             ("GROUP", "[[group]]\nname = \"more\"\ndevices = 100", "`devices`"),
             ("GATEWAY", "origin = false", "`origin` in [gateway]"),
             ("NETWORK", "gossip_loss = \"1 %\"", "`gossip_loss`"),
-            ("NETWORK", "latency = \"50 ms\"", "`latency`"),
             ("NETWORK", "idle = \"10 s\"", "`idle`"),
             ("GROUP", TRUNK_TO_ONE_OF_TWO, "`between`"),
             ("RELEASE", "frame = \"8 MiB\"", "`frame`"),
@@ -212,9 +224,23 @@ mod tests {
     }
 
     #[test]
+    fn latency_is_noted_whether_it_is_felt_or_not() {
+        let felt = |place, line| {
+            let notes = checked(place, line).unwrap().join("\n");
+            ["of each Ethernet frame", "not applied"].map(|text| notes.contains(text))
+        };
+        assert_eq!(felt("NETWORK", "latency = \"1.8 ms\""), [false, true]);
+        for line in ["latency = \"50 ms\"", "jitter = \"5 ms\"", "loss = \"1 %\""] {
+            assert_eq!(felt("NETWORK", line), [true, false], "{line}");
+        }
+        let trunk = TRUNK_TO_ONE_OF_TWO.replace("hall = \"c\"", "hall = \"b\"") + "\nlatency = \"50 ms\"";
+        assert_eq!(felt("GROUP", &trunk), [true, true]);
+    }
+
+    #[test]
     fn what_a_lab_does_otherwise_is_noted() {
         let notes = checked("EXPECT", "[[event]]\nat = \"1 s\"\npower_cut = \"hall\"").unwrap();
-        for word in ["latency and jitter", "central_latency", "power_cut"] {
+        for word in ["latency and jitter of at most 2 ms", "central_latency", "power_cut"] {
             assert!(notes.iter().any(|note| note.starts_with(word)), "no {word} in {notes:?}");
         }
     }

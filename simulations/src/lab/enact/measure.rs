@@ -3,9 +3,10 @@
 use super::stage::{Host, Stage};
 use super::timeline::HostId;
 use super::watch::{Watched, pieces};
+use crate::lab::Tally;
 use crate::lab::net::Carried;
 use crate::sim::engine::Moment;
-use crate::sim::outcome::{LACKING_MAX, LabDevice, LabFigures, Outcome, Times, copies};
+use crate::sim::outcome::{Frames, LACKING_MAX, LabDevice, LabFigures, Outcome, Times, copies};
 use crate::sim::scenario::Scenario;
 use std::collections::BTreeMap;
 
@@ -142,8 +143,14 @@ impl Measured {
             violation: None,
             lab: None,
         };
-        outcome.lab = Some(LabFigures { notes: Vec::new(), one_copy: self.one_copy, hosts });
+        let frames = frames(stage.net.tally());
+        outcome.lab = Some(LabFigures { notes: Vec::new(), one_copy: self.one_copy, frames, hosts });
         outcome.judge(scenario);
         Ok(outcome)
     }
+}
+
+fn frames(tally: Tally) -> Frames {
+    let Tally { delayed, lost, dropped, late } = tally;
+    Frames { delayed, lost, dropped, late: late / delayed.max(1) }
 }

@@ -58,7 +58,7 @@ impl Play<'_> {
     fn enact(&self, tell: Tell<'_>) -> anyhow::Result<Outcome> {
         let scenario = self.scenario;
         tell(Progress::Preparing("setting up hosts"));
-        let mut stage = Stage::new(scenario, self.programs, self.dir)?;
+        let mut stage = Stage::new(scenario, self.seed, self.programs, self.dir)?;
         tell(Progress::Preparing("publishing"));
         let published = stage.publish(scenario, self.sizes, self.seed)?;
         tell(Progress::Preparing("pulling one copy"));

@@ -1,10 +1,13 @@
 //! The site of a scenario in namespaces, before anything is switched on.
 
+use super::able;
 use super::release::{self, Published};
 use super::timeline::HostId;
 use crate::lab::net::{LAN, Net};
 use crate::lab::relay::Relay;
-use crate::lab::{Central, Cgroup, Fleet, Node, NodeOptions, Operator, Programs, cgroup, net, pull_with_ostree};
+use crate::lab::{
+    Central, Cgroup, Fleet, Impairment, Node, NodeOptions, Operator, Programs, cgroup, net, pull_with_ostree,
+};
 use crate::sim::release::Release;
 use crate::sim::scenario::{Group, Scenario};
 use anyhow::Context as _;
@@ -13,8 +16,10 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Central's address, and where its web server listens behind the relay.
-pub const CENTRAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 99, 0, 2)), 80);
+pub const CENTRAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 99, 0, CENTRAL_NUMBER)), 80);
 const BEHIND_RELAY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// The last byte of central's address.
+const CENTRAL_NUMBER: u8 = 2;
 /// The last byte of the gateway's address; the devices follow.
 const GATEWAY_NUMBER: u8 = 10;
 
@@ -67,12 +72,12 @@ impl Drop for Stage {
 
 impl Stage {
     /// Sets all up below `dir`; this thread lives in the gateway's namespace afterwards.
-    pub fn new(scenario: &Scenario, programs: &Programs, dir: &Path) -> anyhow::Result<Self> {
+    pub fn new(scenario: &Scenario, seed: u64, programs: &Programs, dir: &Path) -> anyhow::Result<Self> {
         let unsigned: Vec<&str> = release::unsigned(&scenario.release).into_iter().collect();
         let fleet = Fleet::that_allows(programs, dir, "lab", &unsigned)?;
         std::fs::create_dir_all(fleet.repo())?;
         fleet.make_plain_repo()?;
-        let (net, switches) = network(scenario)?;
+        let (net, switches) = network(scenario, seed)?;
         let netns = net.netns("central");
         let delayed = scenario.network.central_latency > 0;
         let plain = scenario.release.kind != crate::sim::scenario::Kind::Frames;
@@ -160,27 +165,30 @@ impl Stage {
 type Planned<'a> = (String, &'a Group, String, String);
 
 /// A switch for each hall that trunks join, else one, and a namespace for each host.
-fn network(scenario: &Scenario) -> anyhow::Result<(Net, Vec<Planned<'_>>)> {
+fn network(scenario: &Scenario, seed: u64) -> anyhow::Result<(Net, Vec<Planned<'_>>)> {
     let mut halls: Vec<&str> = scenario.network.trunks.iter().flat_map(|t| &t.between).map(String::as_str).collect();
     halls.sort_unstable();
     halls.dedup();
     let switch =
         |hall: &str| halls.iter().position(|h| *h == hall).map_or_else(|| "lan".to_owned(), |i| format!("h{i}"));
+    let impairment = able::impairment(&scenario.network);
     let mut net = Net::of(&["lan"])?;
+    // The way to central has a latency of its own.
+    net.impair(seed, CENTRAL_NUMBER);
     halls.iter().try_for_each(|hall| net.switch(&switch(hall)))?;
     for (i, trunk) in scenario.network.trunks.iter().enumerate() {
         let [a, b] = [0, 1].map(|end| switch(&trunk.between[end]));
-        net.trunk(i, [&a, &b], trunk.rate)?;
+        net.trunk(i, [&a, &b], trunk.rate, able::weak(trunk))?;
     }
     let gateway = switch(&scenario.gateway.hall);
-    net.host_at("central", 2, &gateway)?;
-    net.host_at("probe", 3, &gateway)?;
-    net.host_at("gateway", GATEWAY_NUMBER, &gateway)?;
+    net.host_at("central", CENTRAL_NUMBER, &gateway, Impairment::default())?;
+    net.host_at("probe", 3, &gateway, Impairment::default())?;
+    net.host_at("gateway", GATEWAY_NUMBER, &gateway, impairment)?;
     let mut hosts = vec![("gateway".to_owned(), &scenario.gateway, "gateway".to_owned(), gateway)];
     for group in &scenario.groups {
         for n in 0..group.devices {
             let (at, number) = (format!("d{}", hosts.len()), GATEWAY_NUMBER + hosts.len() as u8);
-            net.host_at(&at, number, &switch(&group.hall))?;
+            net.host_at(&at, number, &switch(&group.hall), impairment)?;
             hosts.push((format!("{}-{n}", group.name), group, at, switch(&group.hall)));
         }
     }

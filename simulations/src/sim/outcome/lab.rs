@@ -10,8 +10,23 @@ pub struct LabFigures {
     pub notes: Vec<String>,
     /// Bytes over the uplink of one cold pull.
     pub one_copy: u64,
+    /// What became of frames on links with latency, jitter or loss.
+    pub frames: Frames,
     /// The gateway, then the devices in the order of the scenario.
     pub hosts: Vec<LabDevice>,
+}
+
+/// Ethernet frames on links with latency, jitter or loss; a frame that crosses a trunk is counted there, too.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Frames {
+    /// Held for as long as the scenario says.
+    pub delayed: u64,
+    /// Lost by chance, as the scenario says.
+    pub lost: u64,
+    /// Dropped since too much was on its way.
+    pub dropped: u64,
+    /// Microseconds by which delayed frames were late on average, besides what the scenario says.
+    pub late: u64,
 }
 
 /// One host of a lab. Times in microseconds since the start, sizes in bytes.
@@ -53,7 +68,9 @@ impl LabFigures {
             })
         };
         let hosts: Vec<Value> = self.hosts.iter().map(host).collect();
-        json!({ "notes": self.notes, "one_copy": self.one_copy, "hosts": hosts })
+        let Frames { delayed, lost, dropped, late } = self.frames;
+        let frames = json!({ "delayed": delayed, "lost": lost, "dropped": dropped, "late_us": late });
+        json!({ "notes": self.notes, "one_copy": self.one_copy, "frames": frames, "hosts": hosts })
     }
 
     /// For a person: labels and texts.
@@ -74,6 +91,11 @@ impl LabFigures {
                 bytes(host.sent),
             );
             lines.push((label, text));
+        }
+        let Frames { delayed, lost, dropped, late } = self.frames;
+        if delayed + lost > 0 {
+            let text = format!("delayed {delayed} (late by {late} us)   lost {lost}   dropped {dropped}");
+            lines.push(("frames", text));
         }
         lines.extend(self.notes.iter().map(|note| ("note", note.clone())));
         lines

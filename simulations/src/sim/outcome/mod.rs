@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 mod lab;
 
-pub use lab::{LabDevice, LabFigures};
+pub use lab::{Frames, LabDevice, LabFigures};
 
 /// The version of the JSON: it rises when a field goes or changes its meaning.
 pub const SCHEMA: u32 = 1;

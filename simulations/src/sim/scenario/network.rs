@@ -18,6 +18,8 @@ pub struct Network {
     pub latency: u64,
     /// What is added to it at most, by chance.
     pub jitter: u64,
+    /// Packets between two devices that are lost, each by itself.
+    pub loss: u32,
     /// Gossip messages that are lost; control streams lose nothing.
     pub gossip_loss: u32,
     /// One way between the site and central.
@@ -47,6 +49,7 @@ pub(super) fn read(mut section: Section<'_>, trunks: Vec<Section<'_>>) -> Result
         port: section.text("port", units::rate)?.unwrap_or(GIGABIT),
         latency: section.text("latency", units::time)?.unwrap_or(500),
         jitter: section.text("jitter", units::time)?.unwrap_or(200),
+        loss: section.text("loss", units::share)?.unwrap_or(0),
         gossip_loss: section.text("gossip_loss", units::share)?.unwrap_or(0),
         central_latency: section.text("central_latency", units::time)?.unwrap_or(20_000),
         overhead: section.text("overhead", units::share)?.unwrap_or(40_000),

@@ -70,6 +70,7 @@ impl Text {
         self.key("port", &quoted(&units::show_rate(network.port)));
         self.key("latency", &quoted(&units::show_time(network.latency)));
         self.key("jitter", &quoted(&units::show_time(network.jitter)));
+        self.unless("loss", network.loss, 0, units::show_share);
         self.unless("gossip_loss", network.gossip_loss, 0, units::show_share);
         self.key("central_latency", &quoted(&units::show_time(network.central_latency)));
         self.key("overhead", &quoted(&units::show_share(network.overhead)));

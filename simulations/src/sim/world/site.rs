@@ -10,6 +10,14 @@ use std::collections::{BTreeMap, VecDeque};
 /// Bytes a second that central itself can send: never what is scarce.
 pub(super) const CENTRAL_RATE: u64 = 125_000_000_000;
 
+/// What a sender waits besides a round trip before it takes a lone packet for lost: QUIC's probe timeout (RFC 9002,
+/// section 6.2.1) with the longest delay of an acknowledgement, in microseconds.
+const PROBE_US: u64 = 25_000;
+/// Bytes of a full packet on the wire, as the links count them.
+const PACKET_LEN: u64 = 1_490;
+/// How often one packet is lost in a row at most.
+const LOST_MAX: u64 = 10;
+
 /// The links that are no device's own.
 #[derive(Debug)]
 pub struct Site {
@@ -25,6 +33,9 @@ pub struct Site {
     routes: BTreeMap<(usize, usize), Vec<(usize, usize)>>,
     network: Network,
     jitter: Random,
+    lost: Random,
+    /// What loss leaves of connections from one node to another, as links that only they cross.
+    lossy: BTreeMap<(NodeId, NodeId), LinkId>,
 }
 
 impl Site {
@@ -46,7 +57,8 @@ impl Site {
             }
         }
         let routes = routes(halls.len(), &trunks.keys().copied().collect::<Vec<_>>());
-        Site { halls, central, uplink, trunks, routes, network, jitter: Random::new(seed, "jitter") }
+        let [jitter, lost] = ["jitter", "lost"].map(|purpose| Random::new(seed, purpose));
+        Site { halls, central, uplink, trunks, routes, network, jitter, lost, lossy: BTreeMap::new() }
     }
 
     fn route(&self, from: usize, to: usize) -> impl Iterator<Item = &(LinkId, u64)> {
@@ -104,7 +116,8 @@ impl World {
     }
 
     /// The links from one node to another.
-    pub(super) fn way(&self, from: NodeId, to: NodeId) -> Path {
+    pub(super) fn way(&mut self, from: NodeId, to: NodeId) -> Path {
+        let lossy = self.lossy(from, to);
         let (a, b) = (self.node(from), self.node(to));
         let mut path = Path::default();
         path.push(a.up);
@@ -112,7 +125,28 @@ impl World {
         self.site.route(a.hall, b.hall).for_each(|(link, _)| path.push(*link));
         b.cell.into_iter().for_each(|cell| path.push(cell));
         path.push(b.down);
+        lossy.into_iter().for_each(|connection| path.push(connection));
         path
+    }
+
+    /// A connection as a link that carries what congestion control finds where packets are lost (Mathis, Semke, Mahdavi,
+    /// Ott: "The Macroscopic Behavior of the TCP Congestion Avoidance Algorithm", 1997): packets of a round trip, by the
+    /// square root of one and a half by the share that is lost. CUBIC, which QUIC has here, is as fast when it is slow.
+    fn lossy(&mut self, from: NodeId, to: NodeId) -> Option<LinkId> {
+        let loss = u64::from(self.site.network.loss);
+        if loss == 0 {
+            return None;
+        }
+        let round_trip = 2 * (self.site.network.latency + self.trunks(from, to)) + self.site.network.jitter;
+        let thousandths = (1_500_000 * 1_000_000 / loss).isqrt();
+        let rate = PACKET_LEN * thousandths * 1_000 / round_trip.max(1);
+        let flows = &mut self.flows;
+        Some(*self.site.lossy.entry((from, to)).or_insert_with(|| flows.link(rate)))
+    }
+
+    /// Microseconds one way that trunks between two nodes add.
+    fn trunks(&self, from: NodeId, to: NodeId) -> u64 {
+        self.site.route(self.node(from).hall, self.node(to).hall).map(|(_, latency)| latency).sum()
     }
 
     /// The links from central to a node.
@@ -127,13 +161,12 @@ impl World {
         path
     }
 
-    /// Microseconds one way between two nodes, with this time's jitter.
+    /// Microseconds one way between two nodes, with this time's jitter. What is lost is sent again.
     pub(super) fn latency(&mut self, from: NodeId, to: NodeId) -> u64 {
-        let halls = (self.node(from).hall, self.node(to).hall);
-        let trunks: u64 = self.site.route(halls.0, halls.1).map(|(_, latency)| latency).sum();
         let network = &self.site.network;
-        let (latency, jitter) = (network.latency, network.jitter);
-        latency + trunks + self.site.jitter.below(jitter + 1)
+        let (latency, jitter, loss) = (network.latency + self.trunks(from, to), network.jitter, network.loss);
+        let lost = (0..LOST_MAX).take_while(|_| self.site.lost.chance(loss)).count() as u64;
+        latency + self.site.jitter.below(jitter + 1) + lost * (2 * latency + PROBE_US)
     }
 
     /// Microseconds to central and back.
