@@ -97,6 +97,7 @@ impl World {
         }
         self.advertised.remove(&node);
         for (other, neighbour) in neighbours {
+            self.connections.set_open(neighbour.serial, node, false);
             if end != End::Stop {
                 self.plan_keep_alive(other, node, neighbour.serial);
             }
