@@ -56,12 +56,6 @@ impl News {
         }
     }
 
-    fn unqueue(&mut self, peer: Slot) {
-        if let Ok(place) = self.due.binary_search_by_key(&peer, |(slot, _)| *slot) {
-            self.due.remove(place);
-        }
-    }
-
     /// When the first status is due.
     fn first(&self) -> Option<Timestamp> {
         self.due.iter().map(|(_, at)| *at).min()
@@ -81,12 +75,12 @@ impl Neighbour {
 
     /// It is known to have this status, whoever sent it.
     pub(super) fn knows(&mut self, key: TableKey, peer: Slot, seq: u64, now: Timestamp) {
-        self.news_or_new(key).tell(peer, Told { below: seq + 1, at: now });
+        self.news_of(key).tell(peer, Told { below: seq + 1, at: now });
     }
 
     /// Queues a status unless it has it; `pause` is kept since the last one of that peer.
     pub(super) fn tell(&mut self, key: TableKey, peer: Slot, seq: u64, pause: std::time::Duration, now: Timestamp) {
-        let news = self.news_or_new(key);
+        let news = self.news_of(key);
         let told = news.told(peer);
         if told.below > seq {
             return;
@@ -98,14 +92,15 @@ impl Neighbour {
 
     /// Whether a queued status is still news for it.
     pub(super) fn is_news(&self, key: TableKey, peer: Slot, seq: u64) -> bool {
-        self.news(key).is_none_or(|news| news.told(peer).below <= seq)
+        self.place(key).map_or(true, |place| self.news[place].1.told(peer).below <= seq)
     }
 
     /// What it was told or shall be told of a peer is void: the peer is forgotten.
     pub(super) fn forget(&mut self, key: TableKey, peer: Slot) {
-        if let Some(news) = self.news_mut(key) {
+        if let Ok(place) = self.place(key) {
+            let news = &mut self.news[place].1;
             news.tell(peer, Told::default());
-            news.unqueue(peer);
+            news.due.retain(|(queued, _)| *queued != peer);
         }
     }
 
@@ -121,21 +116,24 @@ impl Neighbour {
         self.due_first.map(|due| self.update_after.max(due))
     }
 
-    /// The table with the longest waiting status, and its peers whose statuses are due.
-    pub(super) fn due(&self, now: Timestamp) -> Option<(TableKey, Vec<Slot>)> {
+    /// Takes off the queue what is due of the table with the longest waiting status: as many as `most` says for it.
+    pub(super) fn take_due(
+        &mut self,
+        now: Timestamp,
+        most: impl Fn(TableKey) -> usize,
+    ) -> Option<(TableKey, Vec<Slot>)> {
         if self.due_first.is_none_or(|first| first > now) {
             return None;
         }
-        let firsts = self.news.iter().filter_map(|(key, news)| Some((news.first()?, *key, news)));
+        let firsts = self.news.iter_mut().filter_map(|(key, news)| Some((news.first()?, *key, news)));
         let (_, key, news) = firsts.filter(|(at, ..)| *at <= now).min_by_key(|(at, ..)| *at)?;
-        Some((key, news.due.iter().filter(|(_, at)| *at <= now).map(|(peer, _)| *peer).collect()))
-    }
-
-    /// Takes a status off the queue.
-    pub(super) fn unqueue(&mut self, key: TableKey, peer: Slot) {
-        if let Some(news) = self.news_mut(key) {
-            news.unqueue(peer);
-        }
+        let (most, mut taken) = (most(key), Vec::new());
+        news.due.retain(|(peer, at)| {
+            let is_taken = *at <= now && taken.len() < most;
+            taken.extend(is_taken.then_some(*peer));
+            !is_taken
+        });
+        Some((key, taken))
     }
 
     /// Finds out when the next status is due, after some were sent.
@@ -143,15 +141,7 @@ impl Neighbour {
         self.due_first = self.news.iter().filter_map(|(_, news)| news.first()).min();
     }
 
-    fn news(&self, key: TableKey) -> Option<&News> {
-        self.place(key).ok().map(|place| &self.news[place].1)
-    }
-
-    fn news_mut(&mut self, key: TableKey) -> Option<&mut News> {
-        self.place(key).ok().map(|place| &mut self.news[place].1)
-    }
-
-    fn news_or_new(&mut self, key: TableKey) -> &mut News {
+    fn news_of(&mut self, key: TableKey) -> &mut News {
         let place = self.place(key).unwrap_or_else(|place| {
             self.news.insert(place, (key, News::default()));
             place

@@ -254,13 +254,12 @@ fn compose(
     (me, weight): (&DeviceId, u16),
     now: Timestamp,
 ) -> Option<SwarmUpdate> {
+    let most = |key: TableKey| STATUSES_MAX.min(1 + UPDATE_BYTES_MAX / (STATUS_BYTES + key.status_bytes()));
     // Our own number is the lowest: our status goes first.
-    while let Some((key, mut due)) = neighbour.due(now) {
-        due.truncate(STATUSES_MAX.min(1 + UPDATE_BYTES_MAX / (STATUS_BYTES + key.status_bytes())));
+    while let Some((key, due)) = neighbour.take_due(now, most) {
         let table = tables.get(&key);
         let mut statuses = Vec::with_capacity(due.len());
         for peer in due {
-            neighbour.unqueue(key, peer);
             let status = table.and_then(|t| t.status(me, peer, weight, now));
             if let Some(status) = status.filter(|s| neighbour.is_news(key, peer, s.seq)) {
                 neighbour.knows(key, peer, status.seq, now);

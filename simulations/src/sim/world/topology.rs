@@ -44,6 +44,7 @@ impl World {
         let now = self.now.timestamp();
         let Some(peer) = &mut self.nodes[node as usize].peer else { return };
         peer.membership.handle(input, now);
+        peer.wakeups.membership = Some(peer.membership.next_wakeup());
         let life = self.life(node);
         while let Some(effect) = self.peer_of(life).and_then(|p| p.membership.poll()) {
             match effect {
