@@ -99,6 +99,9 @@ impl Bitmap {
 
     /// Adds every index of `other` that fits.
     pub fn union_with(&mut self, other: &Bitmap) {
+        if other.bits.is_empty() {
+            return;
+        }
         let fits = other.bits.len().min(self.len.div_ceil(8) as usize);
         let bits = Arc::make_mut(&mut self.bits);
         if bits.len() < fits {

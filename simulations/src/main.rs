@@ -6,6 +6,7 @@ use fullmetal_sim::lab::enact::command::{self as laboratory, LabArgs};
 use fullmetal_sim::sim::command::{self, RunArgs};
 use fullmetal_sim::sim::compare::{self, CompareArgs};
 use fullmetal_sim::sim::explore::command::{self as exploring, ExploreArgs};
+use fullmetal_sim::sim::pages;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -91,10 +92,13 @@ fn main() -> ExitCode {
         Command::Demo { keep, programs, hawkbit, plain } => {
             fullmetal_sim::demo::run(&fullmetal_sim::demo::Options { keep, programs, hawkbit, plain })
         }
-        Command::Run(args) => match command::run(&args) {
-            Ok(status) => return status,
-            Err(error) => Err(error),
-        },
+        Command::Run(args) => {
+            pages::enlarge();
+            match command::run(&args) {
+                Ok(status) => return status,
+                Err(error) => Err(error),
+            }
+        }
         Command::Lab(args) => match laboratory::run(&args) {
             Ok(status) => return status,
             Err(error) => Err(error),

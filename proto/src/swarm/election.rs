@@ -82,18 +82,19 @@ impl Ranking {
         before != self.elected
     }
 
-    /// Whether a known peer is among the first, whose statuses reach everybody.
-    pub(super) fn is_witness(&self, peer: &DeviceId) -> bool {
-        self.standings.get(peer).is_some_and(|standing| self.is_among_the_first(standing.score, peer))
+    /// The score of a known peer.
+    pub(super) fn score(&self, peer: &DeviceId) -> Option<u128> {
+        self.standings.get(peer).map(|standing| standing.score)
+    }
+
+    /// Whether a known peer, by its score, is among the first, whose statuses reach everybody.
+    pub(super) fn is_witness(&self, peer: &DeviceId, score: u128) -> bool {
+        self.last_witness.as_ref().is_none_or(|(last, name)| (Reverse(score), peer) <= (*last, name))
     }
 
     /// Whether a peer that is not known yet would be one.
     pub(super) fn would_be_witness(&self, manifest: &Digest, peer: &DeviceId, weight: u16) -> bool {
-        self.order.len() < WITNESSES || self.is_among_the_first(score(hash(manifest, peer), weight), peer)
-    }
-
-    fn is_among_the_first(&self, score: u128, peer: &DeviceId) -> bool {
-        self.last_witness.as_ref().is_none_or(|(last, name)| (Reverse(score), peer) <= (*last, name))
+        self.order.len() < WITNESSES || self.is_witness(peer, score(hash(manifest, peer), weight))
     }
 
     /// How many candidates there are.

@@ -68,6 +68,8 @@ pub struct Swarm {
     /// Pause after central could not be reached.
     unreachable: Backoff,
     tick_at: Option<Timestamp>,
+    /// When the next input by time is due; asked for more often than it changes.
+    wakeup: Option<Timestamp>,
     /// Something happened that may allow new transfers.
     changed: bool,
     /// A tick is being handled.
@@ -94,6 +96,7 @@ impl Swarm {
             transfers: Transfers::default(),
             unreachable: Backoff::default(),
             tick_at: None,
+            wakeup: None,
             changed: false,
             ticked: false,
             effects: VecDeque::new(),
@@ -125,6 +128,7 @@ impl Swarm {
         }
         self.ticked = false;
         self.flush(now);
+        self.plan_wakeup();
     }
 
     /// A neighbour that goes as soon as it came does not keep us waiting for others for ever.

@@ -4,7 +4,6 @@ use super::backoff::Backoff;
 use super::peers::Slot;
 use super::table::TableKey;
 use crate::Timestamp;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 #[derive(Debug)]
@@ -17,8 +16,8 @@ pub(super) struct Neighbour {
     pub(super) busy: Backoff,
     /// Pause after it failed us.
     pub(super) failing: Backoff,
-    /// What it knows and shall know of each manifest.
-    news: BTreeMap<TableKey, News>,
+    /// What it knows and shall know of each manifest, in their order.
+    news: Vec<(TableKey, News)>,
     /// No status is due before this; none at all if none is queued.
     due_first: Option<Timestamp>,
     /// When the next update may be sent.
@@ -29,8 +28,8 @@ pub(super) struct Neighbour {
 struct News {
     /// By number, the newest status of each peer that it has from us, or we from it.
     told: Vec<Told>,
-    /// Statuses to send, and when each is due.
-    due: BTreeMap<Slot, Timestamp>,
+    /// Statuses to send, by number, and when each is due.
+    due: Vec<(Slot, Timestamp)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,6 +49,19 @@ impl News {
             self.told.resize(peer.index() + 1, Told::default());
         }
         self.told[peer.index()] = told;
+    }
+
+    /// Queues a status for then, if it is not queued for earlier.
+    fn queue(&mut self, peer: Slot, at: Timestamp) {
+        match self.due.binary_search_by_key(&peer, |(slot, _)| *slot) {
+            Ok(place) => self.due[place].1 = self.due[place].1.min(at),
+            Err(place) => self.due.insert(place, (peer, at)),
+        }
+    }
+
+    /// When the first status is due.
+    fn first(&self) -> Option<Timestamp> {
+        self.due.iter().map(|(_, at)| *at).min()
     }
 }
 
@@ -72,37 +84,40 @@ impl Neighbour {
 
     /// It is known to have this status, whoever sent it.
     pub(super) fn knows(&mut self, key: TableKey, peer: Slot, seq: u64, now: Timestamp) {
-        self.news.entry(key).or_default().tell(peer, Told { below: seq + 1, at: now });
+        self.news_of(key).tell(peer, Told { below: seq + 1, at: now });
     }
 
     /// Queues a status unless it has it; `pause` is kept since the last one of that peer.
     pub(super) fn tell(&mut self, key: TableKey, peer: Slot, seq: u64, pause: std::time::Duration, now: Timestamp) {
-        let news = self.news.entry(key).or_default();
+        let news = self.news_of(key);
         let told = news.told(peer);
         if told.below > seq {
             return;
         }
         let at = if told.below == 0 { now } else { told.at.after(pause).max(now) };
-        news.due.entry(peer).and_modify(|due| *due = at.min(*due)).or_insert(at);
+        news.queue(peer, at);
         self.due_first = Some(self.due_first.map_or(at, |first| first.min(at)));
     }
 
     /// Whether a queued status is still news for it.
     pub(super) fn is_news(&self, key: TableKey, peer: Slot, seq: u64) -> bool {
-        self.news.get(&key).is_none_or(|news| news.told(peer).below <= seq)
+        self.place(key).map_or(true, |place| self.news[place].1.told(peer).below <= seq)
     }
 
     /// What it was told or shall be told of a peer is void: the peer is forgotten.
     pub(super) fn forget(&mut self, key: TableKey, peer: Slot) {
-        if let Some(news) = self.news.get_mut(&key) {
+        if let Ok(place) = self.place(key) {
+            let news = &mut self.news[place].1;
             news.tell(peer, Told::default());
-            news.due.remove(&peer);
+            news.due.retain(|(queued, _)| *queued != peer);
         }
     }
 
     /// Drops everything about a table.
     pub(super) fn forget_table(&mut self, key: TableKey) {
-        self.news.remove(&key);
+        if let Ok(place) = self.place(key) {
+            self.news.remove(place);
+        }
     }
 
     /// When the next update is to be sent, if anything is queued.
@@ -110,26 +125,41 @@ impl Neighbour {
         self.due_first.map(|due| self.update_after.max(due))
     }
 
-    /// The table with the longest waiting status, and its peers whose statuses are due.
-    pub(super) fn due(&self, now: Timestamp) -> Option<(TableKey, Vec<Slot>)> {
+    /// Takes off the queue what is due of the table with the longest waiting status: as many as `most` says for it.
+    pub(super) fn take_due(
+        &mut self,
+        now: Timestamp,
+        most: impl Fn(TableKey) -> usize,
+    ) -> Option<(TableKey, Vec<Slot>)> {
         if self.due_first.is_none_or(|first| first > now) {
             return None;
         }
-        let first = |news: &News| news.due.values().min().copied();
-        let firsts = self.news.iter().filter_map(|(key, news)| Some((first(news)?, *key, news)));
+        let firsts = self.news.iter_mut().filter_map(|(key, news)| Some((news.first()?, *key, news)));
         let (_, key, news) = firsts.filter(|(at, ..)| *at <= now).min_by_key(|(at, ..)| *at)?;
-        Some((key, news.due.iter().filter(|(_, at)| **at <= now).map(|(peer, _)| *peer).collect()))
-    }
-
-    /// Takes a status off the queue.
-    pub(super) fn unqueue(&mut self, key: TableKey, peer: Slot) {
-        if let Some(news) = self.news.get_mut(&key) {
-            news.due.remove(&peer);
-        }
+        let (most, mut taken) = (most(key), Vec::new());
+        news.due.retain(|(peer, at)| {
+            let is_taken = *at <= now && taken.len() < most;
+            taken.extend(is_taken.then_some(*peer));
+            !is_taken
+        });
+        Some((key, taken))
     }
 
     /// Finds out when the next status is due, after some were sent.
     pub(super) fn look_ahead(&mut self) {
-        self.due_first = self.news.values().flat_map(|news| news.due.values()).min().copied();
+        self.due_first = self.news.iter().filter_map(|(_, news)| news.first()).min();
+    }
+
+    fn news_of(&mut self, key: TableKey) -> &mut News {
+        let place = self.place(key).unwrap_or_else(|place| {
+            self.news.insert(place, (key, News::default()));
+            place
+        });
+        &mut self.news[place].1
+    }
+
+    /// Where a table's news are, or would be.
+    fn place(&self, key: TableKey) -> Result<usize, usize> {
+        self.news.binary_search_by_key(&key, |(key, _)| *key)
     }
 }

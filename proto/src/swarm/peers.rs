@@ -53,12 +53,9 @@ impl Peers {
         self.known.get_mut(slot.index().checked_sub(1)?)?.take()
     }
 
-    /// Puts a peer's status in, under its number or a new one.
-    pub(super) fn put(&mut self, known: Known) -> Slot {
-        let slot = match self.slots.get(&known.status.peer) {
-            Some(slot) => *slot,
-            None => self.number(known.status.peer.clone()),
-        };
+    /// Puts a peer's status in, under its number or, if it has none, a new one.
+    pub(super) fn put(&mut self, slot: Option<Slot>, known: Known) -> Slot {
+        let slot = slot.unwrap_or_else(|| self.number(known.status.peer.clone()));
         if let Some(place) = slot.index().checked_sub(1).and_then(|i| self.known.get_mut(i)) {
             *place = Some(known);
         }

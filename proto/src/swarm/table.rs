@@ -79,6 +79,8 @@ pub(super) struct Known {
     pub(super) incomplete: bool,
     /// How long its claims are believed although it finishes no piece.
     patience: Duration,
+    /// Its score in the ranking.
+    score: u128,
 }
 
 /// Our own status.
@@ -114,9 +116,10 @@ impl Table {
         let urgent = old.as_ref().is_none_or(|old| old.differs_in_more_than_pieces(&known));
         if old.as_ref().map(Known::candidacy) != Some(known.candidacy()) {
             self.rank(manifest, &known.status.peer, known.candidacy(), now);
+            known.score = self.ranking.score(&known.status.peer).unwrap_or_default();
         }
         self.recount(old.as_ref(), Some(&known));
-        (self.peers.put(known), urgent)
+        (self.peers.put(slot, known), urgent)
     }
 
     /// The longest piece that is being fetched may take its time.
@@ -151,12 +154,13 @@ impl Table {
 
     /// Notes whether a peer is a neighbour; one that no longer is was lost.
     pub(super) fn set_near(&mut self, peer: &DeviceId, near: bool) {
-        let Some(mut known) = self.peers.slot(peer).and_then(|slot| self.peers.take(slot)) else { return };
+        let Some(slot) = self.peers.slot(peer) else { return };
+        let Some(mut known) = self.peers.take(slot) else { return };
         self.recount(Some(&known), None);
         known.near = near;
         known.lost |= !near;
         self.recount(None, Some(&known));
-        self.peers.put(known);
+        self.peers.put(Some(slot), known);
     }
 
     /// Notes that a peer does not have a piece, whatever it says for the next while.
@@ -196,7 +200,11 @@ impl Table {
 
     /// Whether all are to hear what this peer says. Of others only their neighbours do.
     pub(super) fn is_for_all(&self, known: &Known) -> bool {
-        calls_for_all(&known.status) || self.ranking.is_witness(&known.status.peer)
+        calls_for_all(&known.status) || self.is_witness(known)
+    }
+
+    fn is_witness(&self, known: &Known) -> bool {
+        self.ranking.is_witness(&known.status.peer, known.score)
     }
 
     /// Whether one more status fits in, and who gives way to it: who is needed by nobody, and to a witness who is none.
@@ -205,13 +213,12 @@ impl Table {
         if welcome == Welcome::Neighbour || far().count() < WITNESSES + OTHERS_MAX {
             return Room::Free;
         }
-        let is_witness = |known: &Known| self.ranking.is_witness(&known.status.peer);
         let longest_unheard = |needed: &dyn Fn(&Known) -> bool| {
             let needless = far().filter(|known| !needed(known)).min_by_key(|known| known.heard_at);
             needless.map(|known| Room::InPlaceOf(known.status.peer.clone()))
         };
         let of_no_use = longest_unheard(&|known| self.is_for_all(known));
-        let caller = || longest_unheard(&is_witness).filter(|_| welcome == Welcome::Witness);
+        let caller = || longest_unheard(&|known| self.is_witness(known)).filter(|_| welcome == Welcome::Witness);
         of_no_use.or_else(caller).unwrap_or(Room::None)
     }
 
@@ -266,6 +273,7 @@ impl Known {
         }
         let incomplete = lacks(&status.need, &status.have);
         let patience = LEASE_WITHOUT_PIECE_MAX;
+        let score = old.map_or(0, |old| old.score);
         Known {
             status,
             near,
@@ -277,6 +285,7 @@ impl Known {
             refused_at,
             incomplete,
             patience,
+            score,
         }
     }
 

@@ -26,7 +26,11 @@ impl Timer {
 impl Swarm {
     /// When [`Input::Wakeup`](super::Input::Wakeup) is due; none while all that is needed is here and nothing changes.
     pub fn next_wakeup(&self) -> Option<Timestamp> {
-        Timer::ALL.into_iter().filter_map(|timer| self.due_at(timer)).min()
+        self.wakeup
+    }
+
+    pub(super) fn plan_wakeup(&mut self) {
+        self.wakeup = Timer::ALL.into_iter().filter_map(|timer| self.due_at(timer)).min();
     }
 
     fn due_at(&self, timer: Timer) -> Option<Timestamp> {

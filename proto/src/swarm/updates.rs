@@ -7,12 +7,14 @@ use super::limits::{
     BANS_MAX, BITMAP_BYTES_MAX, SEQ_AHEAD_MAX, SEQ_MAX, STATUS_BYTES, TABLES_MAX, TABLES_PER_NEIGHBOUR_MAX, UPDATE,
     UPDATE_BYTES_MAX,
 };
+use super::neighbours::Neighbour;
 use super::peers::Slot;
 use super::table::{Known, Own, Room, Table, TableKey};
 use super::{Effect, Swarm};
 use crate::wire::transfer::{PeerStatus, STATUSES_MAX, SwarmUpdate};
 use crate::{Bitmap, DeviceId, Timestamp};
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 impl Swarm {
@@ -97,11 +99,11 @@ impl Swarm {
 
     /// A status that is newer than what we know of that peer.
     fn on_news(&mut self, key: TableKey, from: &DeviceId, slot: Option<Slot>, mut status: PeerStatus, now: Timestamp) {
-        let neighbour = self.neighbours.get(&status.peer);
-        let near = neighbour.is_some();
-        if let Some(neighbour) = neighbour {
+        let old = slot.and_then(|slot| self.tables.get(&key)?.peers.at(slot));
+        let near = old.map_or_else(|| self.neighbours.contains_key(&status.peer), |old| old.near);
+        if near {
             // Whatever others say of it: here it is reached.
-            status.address = Some(neighbour.address);
+            status.address = self.neighbours.get(&status.peer).map(|neighbour| neighbour.address);
         }
         if slot.is_none() && !self.make_room_for_status(key, &status, near, now) {
             return;
@@ -210,40 +212,16 @@ impl Swarm {
 
     /// Sends each neighbour what is due, one update at a time.
     pub(super) fn flush(&mut self, now: Timestamp) {
-        let ready = self.neighbours.iter().filter(|(_, n)| n.update_at().is_some_and(|at| at <= now));
-        let ready: Vec<DeviceId> = ready.map(|(peer, _)| peer.clone()).collect();
-        for peer in ready {
-            let update = self.compose(&peer, now);
-            if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-                neighbour.look_ahead();
+        for (peer, neighbour) in &mut self.neighbours {
+            if neighbour.update_at().is_none_or(|at| at > now) {
+                continue;
             }
+            let update = compose(neighbour, &self.tables, (&self.me, self.weight), now);
+            neighbour.look_ahead();
             if let Some(update) = update {
-                self.effects.push_back(Effect::Send { peer, update });
+                self.effects.push_back(Effect::Send { peer: peer.clone(), update });
             }
         }
-    }
-
-    /// The next update for a neighbour: statuses of one manifest, our own first, as many as are due and fit.
-    fn compose(&mut self, to: &DeviceId, now: Timestamp) -> Option<SwarmUpdate> {
-        let neighbour = self.neighbours.get_mut(to)?;
-        // Our own number is the lowest: our status goes first.
-        while let Some((key, mut due)) = neighbour.due(now) {
-            due.truncate(STATUSES_MAX.min(1 + UPDATE_BYTES_MAX / (STATUS_BYTES + key.status_bytes())));
-            let mut statuses = Vec::new();
-            for peer in due {
-                neighbour.unqueue(key, peer);
-                let status = self.tables.get(&key).and_then(|t| t.status(&self.me, peer, self.weight, now));
-                if let Some(status) = status.filter(|s| neighbour.is_news(key, peer, s.seq)) {
-                    neighbour.knows(key, peer, status.seq, now);
-                    statuses.push(status);
-                }
-            }
-            if !statuses.is_empty() {
-                neighbour.update_after = now.after(UPDATE);
-                return Some(SwarmUpdate { manifest: key.manifest, pieces: key.pieces, statuses });
-            }
-        }
-        None
     }
 
     /// Forgets a peer's statuses and takes none for a while.
@@ -271,6 +249,33 @@ impl Swarm {
         table.remove(peer, now);
         self.neighbours.values_mut().for_each(|n| n.forget(key, slot));
     }
+}
+
+/// The next update for a neighbour: statuses of one manifest, our own first, as many as are due and fit.
+fn compose(
+    neighbour: &mut Neighbour,
+    tables: &BTreeMap<TableKey, Table>,
+    (me, weight): (&DeviceId, u16),
+    now: Timestamp,
+) -> Option<SwarmUpdate> {
+    let most = |key: TableKey| STATUSES_MAX.min(1 + UPDATE_BYTES_MAX / (STATUS_BYTES + key.status_bytes()));
+    // Our own number is the lowest: our status goes first.
+    while let Some((key, due)) = neighbour.take_due(now, most) {
+        let table = tables.get(&key);
+        let mut statuses = Vec::with_capacity(due.len());
+        for peer in due {
+            let status = table.and_then(|t| t.status(me, peer, weight, now));
+            if let Some(status) = status.filter(|s| neighbour.is_news(key, peer, s.seq)) {
+                neighbour.knows(key, peer, status.seq, now);
+                statuses.push(status);
+            }
+        }
+        if !statuses.is_empty() {
+            neighbour.update_after = now.after(UPDATE);
+            return Some(SwarmUpdate { manifest: key.manifest, pieces: key.pieces, statuses });
+        }
+    }
+    None
 }
 
 impl Table {

@@ -12,6 +12,7 @@ pub mod explore;
 pub mod flows;
 pub mod observe;
 pub mod outcome;
+pub mod pages;
 pub mod release;
 pub mod scenario;
 pub mod world;

@@ -13,6 +13,11 @@ fn table(net: &Net, node: usize) -> &Table {
     net.nodes[node].swarm.as_ref().unwrap().tables.values().next().unwrap()
 }
 
+fn is_witness(net: &Net, node: usize, other: usize) -> bool {
+    let (ranking, other) = (&table(net, node).ranking, device(other));
+    ranking.score(&other).is_some_and(|score| ranking.is_witness(&other, score))
+}
+
 /// Devices without a way to central behind a gateway that has one.
 fn behind_a_gateway() -> Net {
     let mut net = Net::new(40, MIB, 5);
@@ -40,9 +45,8 @@ fn all_agree_on_the_witnesses_and_hear_the_newest_of_them() {
     net.ring();
     net.converge(60_000);
     net.run_for(10_000);
-    let witnesses = |node: usize| -> Vec<usize> {
-        (0..DEVICES).filter(|other| table(&net, node).ranking.is_witness(&device(*other))).collect()
-    };
+    let witnesses =
+        |node: usize| -> Vec<usize> { (0..DEVICES).filter(|other| is_witness(&net, node, *other)).collect() };
     // Who cannot ask central is in nobody's order before it is known there: at home it has no place.
     let first: Vec<usize> = witnesses(0);
     assert_eq!(first.len(), WITNESSES);
@@ -65,7 +69,7 @@ fn what_only_one_far_device_lacks_is_fetched_for_it() {
     }
     net.ring();
     net.converge(60_000);
-    let far = |node: &usize| !table(&net, 0).ranking.is_witness(&device(*node)) && (50..70).contains(node);
+    let far = |node: &usize| !is_witness(&net, 0, *node) && (50..70).contains(node);
     let far = (1..DEVICES).find(far).unwrap();
     net.kill(far, false);
     net.nodes[far].need = Bitmap::full(40);
@@ -81,7 +85,7 @@ fn a_large_fleet_whose_first_all_die_goes_on_with_the_next() {
     (0..DEVICES).for_each(|_| _ = net.add(true));
     net.ring();
     net.run_until(60_000, |net| net.origin.sent >= 20 << 20);
-    let witness = |node: &usize| table(&net, 0).ranking.is_witness(&device(*node));
+    let witness = |node: &usize| is_witness(&net, 0, *node);
     let dead: Vec<usize> = (0..DEVICES).filter(witness).take(WITNESSES - 4).collect();
     dead.iter().for_each(|node| net.kill(*node, false));
     net.converge(180_000);

@@ -149,12 +149,13 @@ impl World {
         let Some(server) = self.index(from) else { return };
         let answers = self.reach(client.node, server) && self.node(server).is_on();
         let trip = 2 * self.latency(client.node, server);
+        let pulled = || Event::Pulled { client, from: Some(server), body: Box::new((digest, what)) };
         if !answers {
-            return self.queue.put(self.now.after(ANSWER), Event::Pulled { client, from: Some(server), digest, what });
+            return self.queue.put(self.now.after(ANSWER), pulled());
         }
         if length <= SMALL {
             let at = self.now.after(trip + length / 100);
-            return self.queue.put(at, Event::Pulled { client, from: Some(server), digest, what });
+            return self.queue.put(at, pulled());
         }
         let (way, on_wire) = (self.way(server, client.node), self.site.on_wire(length));
         self.flows.start(way, on_wire, self.moving.next(), self.now);

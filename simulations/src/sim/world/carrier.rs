@@ -30,6 +30,7 @@ impl World {
         let now = self.now.timestamp();
         let Some(peer) = &mut self.nodes[node as usize].peer else { return };
         peer.carried.handle(input, now);
+        peer.wakeups.carried = peer.carried.next_wakeup();
         let life = self.life(node);
         while let Some(effect) = self.peer_of(life).and_then(|p| p.carried.poll()) {
             self.carry(life, effect);

@@ -57,7 +57,7 @@ impl World {
             self.figures.control_messages += 1;
             if !lost && self.reach(from, to) {
                 let at = self.now.after(self.latency(from, to));
-                self.queue.put(at, Event::Gossip { from, to, hint });
+                self.queue.put(at, Event::Gossip { from, to, hint: Box::new(hint) });
             }
         }
     }

@@ -29,7 +29,7 @@ pub struct Fetching {
     pub transfer: TransferId,
 }
 
-/// What can happen.
+/// What can happen. Many are under way at a time, so what is long and rare is boxed.
 #[derive(Debug)]
 pub enum Event {
     /// A device is switched on.
@@ -41,7 +41,7 @@ pub enum Event {
     /// Something of a scenario's list happens, to its how manieth target.
     Happens(usize, usize),
     /// Something that lasts for a time ends.
-    Undone(Box<Action>, Vec<NodeId>),
+    Undone(Box<(Action, Vec<NodeId>)>),
     /// A core wants to be woken.
     Wake(Life),
     /// A dialer has proved itself.
@@ -49,7 +49,7 @@ pub enum Event {
     /// The listener's Hello is there, on a connection by its number.
     Welcomed(u64),
     /// A dial has come to nothing.
-    DialFailed(Life, SocketAddr, Box<Refusal>),
+    DialFailed(Life, Box<(SocketAddr, Refusal)>),
     /// `.0` looks whether a neighbour, by the connection's number, has answered.
     Unanswered(Life, NodeId, u64),
     /// A silent connection is kept alive by its dialer.
@@ -63,7 +63,7 @@ pub enum Event {
     /// A message on a control stream, of a connection by its number.
     Arrives { from: NodeId, to: NodeId, serial: u64, message: Box<Message> },
     /// A gossip message.
-    Gossip { from: NodeId, to: NodeId, hint: Hint },
+    Gossip { from: NodeId, to: NodeId, hint: Box<Hint> },
     /// A request for a piece is there.
     Asked { fetching: Fetching, server: NodeId, piece: u32 },
     /// A request has waited for its turn for too long.
@@ -79,7 +79,7 @@ pub enum Event {
     /// Looks how a transfer gets on.
     Look(Fetching),
     /// A small body was pulled from a neighbour, or from central.
-    Pulled { client: Life, from: Option<NodeId>, digest: Digest, what: Body },
+    Pulled { client: Life, from: Option<NodeId>, body: Box<(Digest, Body)> },
     /// A wakeup of an agent's core; its work is done.
     AgentWake(Life),
     /// See [`Event::AgentWake`].
@@ -91,6 +91,8 @@ pub enum Event {
     /// A release's manifest is looked for once more.
     Round(Life, usize),
 }
+
+const _: () = assert!(size_of::<Event>() <= 32);
 
 /// Which core a pulled body is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

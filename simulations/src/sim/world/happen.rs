@@ -74,7 +74,7 @@ impl World {
         }
         if let Some(us) = lasting {
             self.pending += 1;
-            self.queue.put(self.now.after(us), Event::Undone(Box::new(action.clone()), targets));
+            self.queue.put(self.now.after(us), Event::Undone(Box::new((action.clone(), targets))));
         }
     }
 

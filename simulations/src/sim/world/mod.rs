@@ -4,6 +4,7 @@ mod agent;
 mod bodies;
 mod carrier;
 mod central;
+mod connections;
 mod control;
 mod decisions;
 mod event;
@@ -31,6 +32,7 @@ use super::flows::Flows;
 use super::observe::Observation;
 use super::release::Releases;
 use super::scenario::{Calibration, Group, Happening, Layers, OriginMood, Scenario};
+use connections::Connections;
 use event::{Body, Event, Fetching, Life};
 use fullmetal_proto::wire::Announcement;
 use fullmetal_proto::wire::gossip::Hint;
@@ -120,7 +122,7 @@ pub struct World {
     advertised: Advertised,
     /// Connections that the dialer has not decided on, by their numbers.
     handshakes: BTreeMap<u64, Handshake>,
-    serial: u64,
+    connections: Connections,
     origin_mood: OriginMood,
     happenings: Vec<Happening>,
     /// Events that wait for progress, and events of the scenario that are still to come.
@@ -168,7 +170,7 @@ impl World {
             moving: Movings::default(),
             advertised: Advertised::default(),
             handshakes: BTreeMap::new(),
-            serial: 0,
+            connections: Connections::default(),
             origin_mood: OriginMood::Well,
             happenings: scenario.happenings.clone(),
             waiting: Vec::new(),
@@ -232,18 +234,18 @@ impl World {
             }
             Event::Decided(release) => self.decided(release),
             Event::Happens(index, step) => self.happens(index, step),
-            Event::Undone(action, targets) => self.undone(&action, &targets),
+            Event::Undone(what) => self.undone(&what.0, &what.1),
             Event::Wake(life) => self.wake(life),
             Event::Knocks(dialer, listener) => self.knocks(dialer, listener),
             Event::Welcomed(serial) => self.welcomed(serial),
-            Event::DialFailed(life, address, why) => self.dial_failed(life, address, *why),
+            Event::DialFailed(life, what) => self.dial_failed(life, what.0, what.1),
             Event::Unanswered(life, other, serial) => self.unanswered(life, other, serial),
             Event::KeepsAlive(life, other, serial) => self.keeps_alive(life, other, serial),
             Event::Looks(life, after) => self.looks(life, after),
             Event::Idle(life, other, serial) => self.idle(life, other, serial),
             Event::Left(node, other, serial) => self.lose_serial(node, other, serial),
             Event::Arrives { from, to, serial, message } => self.arrives(from, to, serial, *message),
-            Event::Gossip { from, to, hint } => self.gossip(from, to, hint),
+            Event::Gossip { from, to, hint } => self.gossip(from, to, *hint),
             Event::Asked { fetching, server, piece } => self.asked(fetching, server, piece),
             Event::Waited { server, fetching } => self.waited(server, fetching),
             Event::Freed(life) => self.freed(life),
@@ -251,7 +253,7 @@ impl World {
             Event::CentralAnswers { fetching, unit } => self.central_answers(fetching, unit),
             Event::Stored { fetching, piece, good } => self.stored(fetching, piece, good),
             Event::Look(fetching) => self.look(fetching),
-            Event::Pulled { client, from, digest, what } => self.pulled(client, from, digest, what),
+            Event::Pulled { client, from, body } => self.pulled(client, from, body.0, body.1),
             Event::AgentWake(life) => self.agent_wake(life),
             Event::AgentDone(life, done) => self.agent_done(life, *done),
             Event::GatewayWake(life) => self.gateway_wake(life),
@@ -268,7 +270,7 @@ impl World {
             Moving::FromCentral { fetching, unit } => self.central_sent(fetching, unit),
             Moving::Body { client, from, what, later } => {
                 let digest = self.bodies_moving.remove(&owner).unwrap_or_default();
-                self.queue.put(self.now.after(later), Event::Pulled { client, from, digest, what });
+                self.queue.put(self.now.after(later), Event::Pulled { client, from, body: Box::new((digest, what)) });
             }
         }
     }

@@ -12,7 +12,7 @@ use fullmetal_proto::announce::newest::Newest;
 use fullmetal_proto::membership::Membership;
 use fullmetal_proto::swarm::{Swarm, TransferId};
 use fullmetal_proto::wire::transfer::{KnownPeer, StockItem};
-use fullmetal_proto::{Bitmap, DeviceId, Digest};
+use fullmetal_proto::{Bitmap, DeviceId, Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A device or the gateway's machine.
@@ -81,6 +81,8 @@ pub struct Peer {
     pub liveness: Liveness,
     /// Who is a neighbour.
     pub membership: Membership,
+    /// When its cores want to be woken.
+    pub wakeups: Wakeups,
     /// When a wakeup is on its way.
     pub wake: Option<Moment>,
     /// Open connections.
@@ -97,6 +99,29 @@ pub struct Peer {
     pub knows_central: bool,
     /// Manifests that are looked for, by release.
     pub manifests: BTreeMap<usize, super::bodies::Wanted>,
+}
+
+/// When each core of a peer wants to be woken. They lie far apart, and with each input of one the first of all is looked
+/// for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wakeups {
+    /// That of [`Peer::swarm`], and so on.
+    pub swarm: Option<Timestamp>,
+    /// See [`Wakeups::swarm`].
+    pub newest: Option<Timestamp>,
+    /// See [`Wakeups::swarm`].
+    pub carried: Option<Timestamp>,
+    /// See [`Wakeups::swarm`].
+    pub liveness: Option<Timestamp>,
+    /// See [`Wakeups::swarm`].
+    pub membership: Option<Timestamp>,
+}
+
+impl Wakeups {
+    /// The first of all.
+    pub fn first(&self) -> Option<Timestamp> {
+        [self.swarm, self.newest, self.carried, self.liveness, self.membership].into_iter().flatten().min()
+    }
 }
 
 /// An open connection, as one side sees it.

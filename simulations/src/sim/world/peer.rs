@@ -29,6 +29,7 @@ impl World {
         let now = self.now.timestamp();
         let Some(peer) = &mut self.nodes[node as usize].peer else { return };
         peer.swarm.handle(input, now);
+        peer.wakeups.swarm = peer.swarm.next_wakeup();
         let life = self.life(node);
         while let Some(effect) = self.peer_of(life).and_then(|p| p.swarm.poll()) {
             self.act(life, effect);
@@ -41,6 +42,7 @@ impl World {
         let now = self.now.timestamp();
         let Some(peer) = &mut self.nodes[node as usize].peer else { return };
         peer.newest.handle(input, now);
+        peer.wakeups.newest = peer.newest.next_wakeup();
         let life = self.life(node);
         while let Some(effect) = self.peer_of(life).and_then(|p| p.newest.poll()) {
             match effect {
@@ -69,6 +71,7 @@ impl World {
         let now = self.now.timestamp();
         let Some(peer) = &mut self.nodes[node as usize].peer else { return };
         peer.liveness.handle(input, now);
+        peer.wakeups.liveness = peer.liveness.next_wakeup();
         let life = self.life(node);
         while let Some(liveness::Effect::Send { peer, devices }) = self.peer_of(life).and_then(|p| p.liveness.poll()) {
             if let Some(to) = self.index(&peer) {
@@ -84,21 +87,20 @@ impl World {
         let Some(peer) = self.peer_of(life).filter(|peer| peer.wake == Some(now)) else { return };
         peer.wake = None;
         let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now.timestamp());
-        let (swarm, newest) = (due(peer.swarm.next_wakeup()), due(peer.newest.next_wakeup()));
-        let (liveness, carried) = (due(peer.liveness.next_wakeup()), due(peer.carried.next_wakeup()));
-        if due(Some(peer.membership.next_wakeup())) {
+        let wakeups = peer.wakeups;
+        if due(wakeups.membership) {
             self.tell_membership(life.node, membership::Input::Wakeup);
         }
-        if swarm {
+        if due(wakeups.swarm) {
             self.tell_swarm(life.node, Input::Wakeup);
         }
-        if newest {
+        if due(wakeups.newest) {
             self.tell_newest(life.node, newest::Input::Wakeup);
         }
-        if carried {
+        if due(wakeups.carried) {
             self.tell_carried(life.node, carried::Input::Wakeup);
         }
-        if liveness {
+        if due(wakeups.liveness) {
             self.tell_liveness(life.node, liveness::Input::Wakeup);
         }
         self.plan_wake(life.node);
@@ -109,9 +111,7 @@ impl World {
         let life = self.life(node);
         let now = self.now;
         let Some(peer) = self.peer_of(life) else { return };
-        let rest = [peer.liveness.next_wakeup(), peer.carried.next_wakeup(), Some(peer.membership.next_wakeup())];
-        let cores = [peer.swarm.next_wakeup(), peer.newest.next_wakeup()].into_iter().chain(rest);
-        let Some(at) = cores.flatten().min() else { return };
+        let Some(at) = peer.wakeups.first() else { return };
         // A core that wants to be woken at once is woken in the next millisecond: time goes on.
         let next = Moment::of_timestamp(Timestamp::from_millis(now.timestamp().as_millis() + 1));
         let at = Moment::of_timestamp(at).max(next);

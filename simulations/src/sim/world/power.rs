@@ -41,11 +41,12 @@ impl World {
             discovery: true,
         };
         let mut random = Random::new(seed, &format!("peer {node} {}", of.life));
-        let peer = Peer {
+        let mut peer = Peer {
             swarm: Swarm::new(of.id.clone(), of.origin, of.weight, random.any()),
             newest: Newest::new(random.any()),
             carried: Carried::new(of.id.clone(), random.any()),
             liveness: Liveness::new(of.id.clone()),
+            wakeups: super::node::Wakeups::default(),
             wake: None,
             neighbours: BTreeMap::new(),
             membership: Membership::new(start, random.any(), self.now.timestamp()),
@@ -56,6 +57,8 @@ impl World {
             knows_central: false,
             manifests: BTreeMap::new(),
         };
+        // The other cores wait until they are told something.
+        peer.wakeups.membership = Some(peer.membership.next_wakeup());
         of.peer = Some(Box::new(peer));
         let known = of.announcement.and_then(|digest| self.announcements.get(&digest)).map(|a| a.hint);
         self.trace.note(self.now, "on", &[u64::from(node), u64::from(self.node(node).life)]);
@@ -97,6 +100,7 @@ impl World {
         }
         self.advertised.remove(&node);
         for (other, neighbour) in neighbours {
+            self.connections.set_open(neighbour.serial, node, false);
             if end != End::Stop {
                 self.plan_keep_alive(other, node, neighbour.serial);
             }

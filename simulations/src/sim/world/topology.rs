@@ -44,6 +44,7 @@ impl World {
         let now = self.now.timestamp();
         let Some(peer) = &mut self.nodes[node as usize].peer else { return };
         peer.membership.handle(input, now);
+        peer.wakeups.membership = Some(peer.membership.next_wakeup());
         let life = self.life(node);
         while let Some(effect) = self.peer_of(life).and_then(|p| p.membership.poll()) {
             match effect {
@@ -66,7 +67,7 @@ impl World {
     }
 
     fn dial_fails(&mut self, life: Life, to: SocketAddr, why: Refusal, us: u64) {
-        self.queue.put(self.now.after(us), Event::DialFailed(life, to, Box::new(why)));
+        self.queue.put(self.now.after(us), Event::DialFailed(life, Box::new((to, why))));
     }
 
     fn answers(&self, node: NodeId, other: NodeId) -> bool {
@@ -88,9 +89,9 @@ impl World {
         if !self.answers(dialer.node, listener) {
             return self.dial_fails(dialer, address(listener), Refusal::Failed, DIAL);
         }
-        self.serial += 1;
-        self.handshakes.insert(self.serial, (dialer, listener));
-        self.tell_proven(listener, dialer.node, self.serial, false);
+        let serial = self.connections.begin(dialer.node, listener);
+        self.handshakes.insert(serial, (dialer, listener));
+        self.tell_proven(listener, dialer.node, serial, false);
     }
 
     fn tell_proven(&mut self, node: NodeId, other: NodeId, serial: u64, dialed: bool) {
@@ -115,7 +116,7 @@ impl World {
 
     /// Whether a node has this connection to another.
     pub(super) fn has(&self, node: NodeId, other: NodeId, serial: u64) -> bool {
-        self.node(node).neighbour(other).is_some_and(|n| n.serial == serial)
+        self.connections.is_open(serial, node, other)
     }
 
     fn join(&mut self, life: Life, serial: u64, others: Vec<KnownPeer>) {
@@ -131,18 +132,13 @@ impl World {
             self.queue.put(arrives_after, Event::Welcomed(serial));
         }
         if let Some(peer) = self.peer_of(life) {
-            peer.neighbours.insert(
-                other,
-                Neighbour {
-                    serial,
-                    since: now,
-                    dialed,
-                    unanswered: (0, 0),
-                    answers: 0,
-                    arrives_after,
-                    held: Vec::new(),
-                },
-            );
+            let unanswered = (0, 0);
+            let neighbour =
+                Neighbour { serial, since: now, dialed, unanswered, answers: 0, arrives_after, held: Vec::new() };
+            if let Some(old) = peer.neighbours.insert(other, neighbour) {
+                self.connections.set_open(old.serial, node, false);
+            }
+            self.connections.set_open(serial, node, true);
         }
         if !others.is_empty() {
             self.send(node, other, Message::Peers(others));
@@ -191,6 +187,7 @@ impl World {
     pub(super) fn lose(&mut self, node: NodeId, other: NodeId) {
         let Some(peer) = &mut self.nodes[node as usize].peer else { return };
         let Some(neighbour) = peer.neighbours.remove(&other) else { return };
+        self.connections.set_open(neighbour.serial, node, false);
         self.trace.note(self.now, "lost", &[u64::from(node), u64::from(other)]);
         let peer = self.node(other).id.clone();
         self.tell_newest(node, newest::Input::Disconnected { peer: peer.clone() });
