@@ -82,3 +82,4 @@ bench: build
 	@.ci/install-tools run
 	$(REAL) -p fullmetal-sim --test fleet a_release_crosses -- --nocapture
 	cargo bench --locked -p fullmetal-gateway --bench thousand
+	cargo bench --locked -p fullmetal-sim --bench scale
