@@ -1,5 +1,5 @@
 //! Large pages of memory for runs: one of thousands of devices jumps about in hundreds of megabytes, and finding each page
-//! of 4 KiB takes it a quarter of its time.
+//! of 4 KiB takes it a fifth of its time.
 
 use std::env;
 use std::os::unix::process::CommandExt as _;
