@@ -227,7 +227,7 @@ impl Swarm {
         let was_alone = self.neighbours.is_empty();
         self.neighbours.insert(peer.clone(), Neighbour::at(address));
         for table in self.tables.values_mut() {
-            table.set_near(&peer, true);
+            table.set_near(&peer, Some(address));
             if was_alone {
                 table.settle.meet(now);
             } else {
@@ -241,7 +241,7 @@ impl Swarm {
         self.end_requests_to(peer, now);
         self.neighbours.remove(peer);
         for table in self.tables.values_mut() {
-            table.set_near(peer, false);
+            table.set_near(peer, None);
         }
     }
 

@@ -10,6 +10,7 @@ use super::local::Local;
 use super::peers::{Peers, Slot};
 use crate::wire::transfer::PeerStatus;
 use crate::{Bitmap, DeviceId, Digest, Timestamp};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A manifest and how many pieces it is said to have: a lie about the number is about another table.
@@ -152,13 +153,14 @@ impl Table {
         self.recount(old.as_ref(), None);
     }
 
-    /// Notes whether a peer is a neighbour; one that no longer is was lost.
-    pub(super) fn set_near(&mut self, peer: &DeviceId, near: bool) {
+    /// Notes whether a peer is a neighbour, and where it is reached; one that no longer is was lost.
+    pub(super) fn set_near(&mut self, peer: &DeviceId, address: Option<SocketAddr>) {
         let Some(slot) = self.peers.slot(peer) else { return };
         let Some(mut known) = self.peers.take(slot) else { return };
         self.recount(Some(&known), None);
-        known.near = near;
-        known.lost |= !near;
+        known.near = address.is_some();
+        known.lost |= !known.near;
+        known.status.address = address.or(known.status.address);
         self.recount(None, Some(&known));
         self.peers.put(Some(slot), known);
     }

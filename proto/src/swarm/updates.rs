@@ -103,7 +103,8 @@ impl Swarm {
         let near = old.map_or_else(|| self.neighbours.contains_key(&status.peer), |old| old.near);
         if near {
             // Whatever others say of it: here it is reached.
-            status.address = self.neighbours.get(&status.peer).map(|neighbour| neighbour.address);
+            let address = || self.neighbours.get(&status.peer).map(|neighbour| neighbour.address);
+            status.address = old.map_or_else(address, |old| old.status.address);
         }
         if slot.is_none() && !self.make_room_for_status(key, &status, near, now) {
             return;
