@@ -2,7 +2,7 @@
 
 use crate::wire::transfer::StockItem;
 use crate::{DeviceId, Digest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most reports of one device; the one in the middle gives way. The highest say how the device is; the lowest are
 /// what a receipt waits for, and without one the device sends what gave way for ever.
@@ -16,6 +16,8 @@ pub const RECEIPTS_MAX: usize = 10_000;
 pub(super) struct Stock {
     reports: BTreeMap<DeviceId, BTreeMap<u64, StockItem>>,
     receipts: BTreeMap<DeviceId, StockItem>,
+    /// Of all of them.
+    digests: BTreeSet<Digest>,
     /// How many reports there are.
     len: usize,
 }
@@ -28,7 +30,7 @@ impl Stock {
 
     /// Whether a body of this digest is carried.
     pub(super) fn holds(&self, digest: &Digest) -> bool {
-        self.items().any(|item| item.digest == *digest)
+        self.digests.contains(digest)
     }
 
     /// The receipt that makes `item` useless.
@@ -59,22 +61,28 @@ impl Stock {
         if !self.wants(&item) {
             return None;
         }
-        if item.receipt {
-            return Some(self.insert_receipt(item));
+        self.digests.insert(item.digest);
+        let dropped = if item.receipt { self.insert_receipt(item) } else { self.insert_report(item) };
+        for digest in &dropped {
+            self.digests.remove(digest);
         }
+        Some(dropped)
+    }
+
+    fn insert_report(&mut self, item: StockItem) -> Vec<Digest> {
         let of_device = self.reports.entry(item.device.clone()).or_default();
         of_device.insert(item.counter, item.clone());
         self.len += 1;
         let over = of_device.len() > REPORTS_PER_DEVICE_MAX;
         if over {
-            return Some(self.remove_middle(&item.device).into_iter().collect());
+            return self.remove_middle(&item.device).into_iter().collect();
         }
         if self.len > REPORTS_MAX {
             let fullest =
                 self.reports.iter().max_by_key(|(_, reports)| reports.len()).map(|(device, _)| device.clone());
-            return Some(fullest.and_then(|device| self.remove_middle(&device)).into_iter().collect());
+            return fullest.and_then(|device| self.remove_middle(&device)).into_iter().collect();
         }
-        Some(Vec::new())
+        Vec::new()
     }
 
     fn insert_receipt(&mut self, item: StockItem) -> Vec<Digest> {

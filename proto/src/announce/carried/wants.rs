@@ -3,7 +3,7 @@
 use crate::draw::Draw;
 use crate::wire::transfer::StockItem;
 use crate::{DeviceId, Digest, Timestamp};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// The most pulls at a time.
@@ -36,6 +36,8 @@ pub(super) struct Wants {
     /// Source and deadline.
     pulling: BTreeMap<Digest, (DeviceId, Timestamp)>,
     refused: VecDeque<(DeviceId, Digest)>,
+    /// What is wanted of each device, by counter.
+    of_devices: BTreeMap<DeviceId, BTreeSet<(u64, Digest)>>,
 }
 
 impl Wants {
@@ -46,7 +48,11 @@ impl Wants {
         if refused || *offers >= OFFERS_PER_PEER_MAX {
             return;
         }
-        let want = self.wants.entry(item.digest).or_insert(Want { item, sources: BTreeMap::new() });
+        let of_devices = &mut self.of_devices;
+        let want = self.wants.entry(item.digest).or_insert_with(|| {
+            of_devices.entry(item.device.clone()).or_default().insert((item.counter, item.digest));
+            Want { item, sources: BTreeMap::new() }
+        });
         if !want.sources.contains_key(from) {
             want.sources.insert(from.clone(), (0, now));
             *offers += 1;
@@ -73,8 +79,8 @@ impl Wants {
 
     /// A receipt came: reports up to it are not wanted any more.
     pub(super) fn settle(&mut self, device: &DeviceId, counter: u64) {
-        let settled = |w: &Want| w.item.device == *device && w.item.counter <= counter;
-        let digests: Vec<Digest> = self.wants.iter().filter(|(_, w)| settled(w)).map(|(d, _)| *d).collect();
+        let wanted = self.of_devices.get(device).into_iter().flatten();
+        let digests: Vec<Digest> = wanted.take_while(|(at, _)| *at <= counter).map(|(_, digest)| *digest).collect();
         digests.iter().for_each(|digest| self.remove_want(digest));
     }
 
@@ -149,7 +155,13 @@ impl Wants {
     }
 
     fn remove_want(&mut self, digest: &Digest) {
-        let sources = self.wants.remove(digest).map(|w| w.sources).unwrap_or_default();
+        let Some(Want { item, sources }) = self.wants.remove(digest) else { return };
+        if let Some(wanted) = self.of_devices.get_mut(&item.device) {
+            wanted.remove(&(item.counter, *digest));
+            if wanted.is_empty() {
+                self.of_devices.remove(&item.device);
+            }
+        }
         for peer in sources.keys() {
             if let Some(offers) = self.offers.get_mut(peer) {
                 *offers -= 1;
@@ -165,7 +177,7 @@ impl Wants {
             *offers -= 1;
         }
         if want.sources.is_empty() {
-            self.wants.remove(digest);
+            self.remove_want(digest);
         }
     }
 }
