@@ -80,7 +80,10 @@ impl Membership {
             return;
         }
         let of_kind = self.neighbours.values().filter(|n| n.dialed == dialed).count();
-        if of_kind >= if dialed { DIALED_MAX } else { ACCEPTED_MAX } {
+        let is_full = of_kind >= if dialed { DIALED_MAX } else { ACCEPTED_MAX };
+        // Now that it is proven to be there, who is sought is worth a neighbour.
+        let is_sought = of_kind == DIALED_MAX && dialed && self.seeking.is_for(&address);
+        if is_full && !(is_sought && self.leave_one(now)) {
             let others = self.book.share(device, &mut self.draw);
             return self.effects.push_back(refuse(Close::Full(others)));
         }
@@ -118,15 +121,22 @@ impl Membership {
     /// left, so that the next shuffle has room. One that told of few others stays: we may be all that it has. Returns whether
     /// one was left.
     pub(super) fn leave_one(&mut self, now: Timestamp) -> bool {
+        let spare = self.spare(now).cloned();
+        let neighbour = spare.and_then(|device| self.neighbours.get_mut(&device));
+        neighbour.map(|spare| spare.close(Close::Spare, &mut self.effects)).is_some()
+    }
+
+    /// Whom [`Membership::leave_one`] would leave.
+    pub(super) fn spare(&self, now: Timestamp) -> Option<&DeviceId> {
         let open = self.neighbours.values().filter(|n| !n.is_closing);
         let dialed = open.clone().filter(|n| n.dialed).count();
         if open.count() <= NEIGHBOURS_ENOUGH && dialed < DIALED_MAX {
-            return false;
+            return None;
         }
-        let spare =
-            |n: &&mut Neighbour| n.dialed && !n.is_closing && now >= n.stays_until && n.others >= NEIGHBOURS_WANTED;
-        let oldest = self.neighbours.values_mut().filter(spare).min_by_key(|n| n.since);
-        oldest.map(|oldest| oldest.close(Close::Spare, &mut self.effects)).is_some()
+        let spare = |(_, n): &(&DeviceId, &Neighbour)| {
+            n.dialed && !n.is_closing && now >= n.stays_until && n.others >= NEIGHBOURS_WANTED
+        };
+        self.neighbours.iter().filter(spare).min_by_key(|(_, n)| n.since).map(|(device, _)| device)
     }
 
     pub(super) fn ended(&mut self, connection: ConnectionId, now: Timestamp) {

@@ -29,6 +29,13 @@ pub(super) enum Source {
     Refuser(IpAddr),
 }
 
+impl Source {
+    /// Others say so, and may be wrong or lie.
+    fn is_others(&self) -> bool {
+        matches!(self, Source::Sought | Source::Neighbour(_) | Source::Refuser(_))
+    }
+}
+
 /// Which addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -44,6 +51,8 @@ pub(super) enum Kind {
 struct Entry {
     /// Who was proven there, or is said to be there.
     device: Option<DeviceId>,
+    /// Others said so.
+    told: bool,
     source: Source,
     proven: bool,
     tries: u32,
@@ -86,8 +95,11 @@ impl Book {
     pub(super) fn find(&mut self, address: SocketAddr, now: Timestamp) -> bool {
         self.hear(address, None, Source::Found, now);
         let Some(entry) = self.entries.get_mut(&address) else { return false };
-        if matches!(entry.source, Source::Sought | Source::Neighbour(_) | Source::Refuser(_)) && !entry.proven {
-            (entry.source, entry.device) = (Source::Found, None);
+        if !entry.proven && entry.source.is_others() {
+            entry.source = Source::Found;
+        }
+        if std::mem::take(&mut entry.told) {
+            entry.device = None;
         }
         entry.seen = now;
         // It is there again, whatever was tried while it was not.
@@ -101,13 +113,16 @@ impl Book {
             return;
         }
         if let Some(entry) = self.entries.get_mut(&address) {
+            if entry.device.is_none() {
+                (entry.told, entry.device) = (source.is_others(), device);
+            }
             if source == Source::Configured {
                 entry.source = source;
             }
-            entry.device = entry.device.take().or(device);
             return;
         }
-        let entry = Entry { device, source, proven: false, tries: 0, not_before: now, seen: now };
+        let told = source.is_others();
+        let entry = Entry { device, told, source, proven: false, tries: 0, not_before: now, seen: now };
         if entry.is_hearsay() {
             self.make_room(&entry.source);
         }
@@ -153,7 +168,8 @@ impl Book {
         let source = if before.as_ref().is_some_and(configured) { Source::Configured } else { Source::Proven };
         self.changed |= before.is_none_or(|b| !b.proven || b.device.as_ref() != Some(device));
         let device = Some(device.clone());
-        self.entries.insert(address, Entry { device, source, proven: true, tries: 0, not_before: now, seen: now });
+        let entry = Entry { device, told: false, source, proven: true, tries: 0, not_before: now, seen: now };
+        self.entries.insert(address, entry);
     }
 
     /// Nobody was proven there, this time.
@@ -181,7 +197,7 @@ impl Book {
 
     /// `device` is there, but is no neighbour to have: it is banned, or ourselves.
     pub(super) fn is_at(&mut self, address: SocketAddr, device: &DeviceId) {
-        self.entries.entry(address).and_modify(|e| e.device = Some(device.clone()));
+        self.entries.entry(address).and_modify(|e| (e.told, e.device) = (false, Some(device.clone())));
     }
 
     /// Who was proven at an address or is said to be there.

@@ -9,8 +9,8 @@ pub const NEIGHBOURS_WANTED: usize = 4;
 pub const DIALED_MAX: usize = 6;
 /// The most neighbours that dialed us.
 pub const ACCEPTED_MAX: usize = 10;
-/// The most neighbours.
-pub const NEIGHBOURS_MAX: usize = DIALED_MAX + ACCEPTED_MAX;
+/// The most neighbours: one that is being left may have its successor already.
+pub const NEIGHBOURS_MAX: usize = DIALED_MAX + 1 + ACCEPTED_MAX;
 
 /// Dials at a time that are not slow, and dials in one [`ROUND`].
 pub const DIALS_MAX: usize = 3;

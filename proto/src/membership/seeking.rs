@@ -58,7 +58,8 @@ impl Membership {
             self.book.is_due(address, now) && free(Some(device)) && free(known)
         };
         let Some((device, address)) = peers.into_iter().find(may_be_dialed) else { return };
-        if self.dialed() >= DIALED_MAX && !self.leave_one(now) {
+        // It takes somebody's place once it is proven, not before: the address may be made up.
+        if self.dialed() >= DIALED_MAX && self.spare(now).is_none() {
             return;
         }
         self.book.hear(address, Some(device), Source::Sought, now);

@@ -214,10 +214,14 @@ fn who_told_of_a_wrong_device_does_not_keep_a_beacon_from_a_stranger() {
     let mut beacon = Alone::new(Start { discovery: true, ..start(1) });
     beacon.join_all(11..=20, false);
     beacon.pass(YOUNG);
-    let lie = KnownPeer { device: id(11), address: address(50).to_string() };
-    beacon.tell(Input::Told { from: id(12), peers: vec![lie] });
+    let lie = |n| Input::Told { from: id(12), peers: vec![KnownPeer { device: id(11), address: address(n).to_string() }] };
+    beacon.tell(lie(50));
     beacon.tell(Input::Found { address: address(50) });
     assert_eq!(dials(&beacon.pass(STRANGER * 2)), [address(50)]);
+    beacon.tell(Input::Found { address: address(51) });
+    beacon.tell(lie(51));
+    beacon.tell(Input::Found { address: address(51) });
+    assert_eq!(dials(&beacon.pass(STRANGER * 2)), [address(51)], "told of before it was found again");
 }
 
 #[test]
@@ -350,6 +354,11 @@ fn for_whom_the_swarm_seeks_an_old_neighbour_is_left_but_none_that_it_values() {
     one.pass(SOUGHT_STAYS);
     let effects = one.tell(valued(&all[1..]));
     let left = |effect: &Effect| matches!(effect, Effect::Close { connection: ConnectionId(1), why: Close::Spare });
-    assert!(effects.iter().any(left), "{effects:?}");
     assert_eq!(dials(&effects), [address(9)]);
+    assert!(!effects.iter().any(left), "nobody is proven to be there yet: {effects:?}");
+    let arrived = Input::Proven { connection: ConnectionId(9), device: id(9), address: address(9), dialed: true };
+    let effects = one.tell(arrived);
+    assert!(effects.iter().any(left), "{effects:?}");
+    let joined = |effect: &Effect| matches!(effect, Effect::Join { connection: ConnectionId(9), .. });
+    assert!(effects.iter().any(joined), "{effects:?}");
 }
