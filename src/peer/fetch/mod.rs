@@ -4,6 +4,7 @@ mod listing;
 mod neighbour;
 mod objects;
 mod origin;
+mod unsaid;
 
 pub use listing::{Listed, Listing, ListingError};
 

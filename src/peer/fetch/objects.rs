@@ -3,8 +3,9 @@
 //! A `.filez` is one deflate stream that other repos may have packed otherwise; what is kept and sent on is the object's
 //! own stream, which its checksum names.
 
+use super::What;
 use super::origin::{Ended, Fetching, Run};
-use super::{MOVED_BYTES, What};
+use super::unsaid::Unsaid;
 use crate::peer::cache::{Cache, CacheError, Key};
 use crate::peer::central::{Body, Central};
 use crate::peer::transfer::{Worked, off_reactor};
@@ -13,7 +14,6 @@ use fullmetal_proto::wire::{ObjectKind, PlainManifest, PlainObject};
 use futures::stream::{self, StreamExt as _};
 use packing::Packing;
 use std::io::Read as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 use unpacking::{UnpackError, Unpacking};
 
 mod packing;
@@ -51,7 +51,7 @@ pub(super) async fn fetch(
             wanted.extend(manifest.batch(piece).iter().map(|object| (piece, *object)));
         }
     }
-    let getting = &Getting { fetching, central, unsaid: AtomicU64::new(0) };
+    let getting = &Getting { fetching, central, unsaid: Unsaid::new() };
     let get = |(piece, object): (u32, PlainObject)| async move { (piece, object, getting.begin(&object).await) };
     let coming = stream::iter(wanted.iter().copied()).map(get).buffered(OBJECTS_AT_ONCE);
     let mut coming = std::pin::pin!(coming);
@@ -106,7 +106,7 @@ impl From<UnpackError> for Stop {
 struct Getting<'a> {
     fetching: &'a Fetching,
     central: &'a Central,
-    unsaid: AtomicU64,
+    unsaid: Unsaid,
 }
 
 impl Getting<'_> {
@@ -123,7 +123,7 @@ impl Getting<'_> {
         while coming.body.is_some() && !coming.unpacking.is_longer_than(WHOLE_LEN_MAX) {
             coming = self.next(coming).await?;
         }
-        self.moved(0, 1).await;
+        self.moved(self.unsaid.take()).await;
         Ok(coming)
     }
 
@@ -138,7 +138,7 @@ impl Getting<'_> {
             };
             coming.came += block.len() as u64;
             gathered.extend_from_slice(&block);
-            self.moved(block.len() as u64, MOVED_BYTES).await;
+            self.moved(self.unsaid.add(block.len() as u64)).await;
         }
         coming.unpacking = unpack(coming.unpacking, gathered).await?;
         coming.body = Some(body);
@@ -162,11 +162,9 @@ impl Getting<'_> {
         }
     }
 
-    /// Bytes came; they are said when there are as many as `least`.
-    async fn moved(&self, bytes: u64, least: u64) {
-        let unsaid = self.unsaid.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if unsaid >= least {
-            self.fetching.say(What::Moved(self.unsaid.swap(0, Ordering::Relaxed))).await;
+    async fn moved(&self, unsaid: Option<u64>) {
+        if let Some(bytes) = unsaid {
+            self.fetching.say(What::Moved(bytes)).await;
         }
     }
 

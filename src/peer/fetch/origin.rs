@@ -2,7 +2,8 @@
 //! object by object.
 
 use super::listing::Listed;
-use super::{Listing, MOVED_BYTES, Report, What, objects};
+use super::unsaid::Unsaid;
+use super::{Listing, Report, What, objects};
 use crate::peer::cache::{CacheError, Draft, Key};
 use crate::peer::central::{Central, CentralError};
 use crate::peer::transfer::{Data, Inflow};
@@ -104,17 +105,16 @@ impl Fetching {
     async fn group(&mut self, central: &Central, pack: &Digest, group: &[Numbered]) -> Result<(), Ended> {
         let length = group.iter().map(|(_, frame)| u64::from(frame.length)).sum();
         let mut body = central.pack(pack, group[0].1.offset, length).await.map_err(Ended::Central)?;
+        let unsaid = Unsaid::new();
         for (piece, frame) in group {
             let key = Key::frame(frame.sha256);
             let draft = self.data.draft(key, u64::from(frame.length)).await.map_err(Ended::Cache)?;
             let mut inflow = Inflow::new(draft);
-            let mut unsaid = 0;
             while inflow.missing() > 0 {
                 let Some(block) = body.next(inflow.missing()).await.map_err(Ended::Central)? else { break };
                 inflow.write(&block).await.map_err(Ended::Cache)?;
-                unsaid += block.len() as u64;
-                if unsaid >= MOVED_BYTES {
-                    self.say(What::Moved(std::mem::take(&mut unsaid))).await;
+                if let Some(bytes) = unsaid.add(block.len() as u64) {
+                    self.say(What::Moved(bytes)).await;
                 }
             }
             self.named().await?;

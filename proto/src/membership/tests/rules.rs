@@ -214,7 +214,8 @@ fn who_told_of_a_wrong_device_does_not_keep_a_beacon_from_a_stranger() {
     let mut beacon = Alone::new(Start { discovery: true, ..start(1) });
     beacon.join_all(11..=20, false);
     beacon.pass(YOUNG);
-    let lie = |n| Input::Told { from: id(12), peers: vec![KnownPeer { device: id(11), address: address(n).to_string() }] };
+    let lie =
+        |n| Input::Told { from: id(12), peers: vec![KnownPeer { device: id(11), address: address(n).to_string() }] };
     beacon.tell(lie(50));
     beacon.tell(Input::Found { address: address(50) });
     assert_eq!(dials(&beacon.pass(STRANGER * 2)), [address(50)]);

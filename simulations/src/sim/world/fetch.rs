@@ -10,8 +10,9 @@ use fullmetal_proto::swarm::{Failure, Input, TransferId};
 
 /// Between two looks at a transfer in microseconds: often enough for a lease that bytes renew each second.
 const LOOK: u64 = 500_000;
-/// Bytes that move before a core is told (`fetch::MOVED_BYTES`).
+/// Bytes that move before a core is told (`fetch::MOVED_BYTES`), and how long fewer of central's wait (`fetch::unsaid`).
 const TOLD_MIN: u64 = 64 << 10;
+const TOLD_WAIT: u64 = 1_000_000;
 /// How long a transfer may take for [`PACE_BYTES_MIN`] (`transfer::pace`), also for the answer to its request.
 const PACE: u64 = 10_000_000;
 const PACE_BYTES_MIN: u64 = 64 << 10;
@@ -28,7 +29,7 @@ impl World {
     pub(super) fn begin_fetch(&mut self, fetching: Fetching, release: usize, from: From) {
         let now = self.now;
         let Some(peer) = self.peer_of(fetching.client) else { return };
-        let fetch = Fetch { release, from, pace_at: now, pace_moved: 0, told: 0, moved_before: 0 };
+        let fetch = Fetch { release, from, pace_at: now, pace_moved: 0, told: 0, told_at: now, moved_before: 0 };
         peer.fetches.insert(fetching.transfer, fetch);
         self.queue.put(now.after(LOOK), Event::Look(fetching));
     }
@@ -165,18 +166,22 @@ impl World {
         let Some(fetch) = self.fetch(fetching) else { return };
         let from_central = matches!(fetch.from, From::Central(_));
         let is_storing = matches!(fetch.from, From::Neighbour { stage: Stage::Arrived, .. });
-        if moved.saturating_sub(fetch.pace_moved) >= PACE_BYTES_MIN || is_storing {
+        // Of central any byte is enough (`central::Body`).
+        let pace_min = if from_central { 1 } else { PACE_BYTES_MIN };
+        if moved.saturating_sub(fetch.pace_moved) >= pace_min || is_storing {
             (fetch.pace_at, fetch.pace_moved) = (now, moved);
         } else if now.since(fetch.pace_at) >= PACE {
             let why = if from_central { Failure::OriginUnreachable } else { Failure::Stalled };
             return self.ended(fetching, why);
         }
         let news = moved.saturating_sub(fetch.told);
-        if news >= TOLD_MIN {
-            fetch.told = moved;
+        let waits = from_central && news > 0 && now.since(fetch.told_at) >= TOLD_WAIT;
+        let is_told = news >= TOLD_MIN || waits;
+        if is_told {
+            (fetch.told, fetch.told_at) = (moved, now);
         }
         self.queue.put(now.after(LOOK), Event::Look(fetching));
-        if news >= TOLD_MIN {
+        if is_told {
             let (transfer, bytes) = (fetching.transfer, news);
             if from_central {
                 self.observe(Observation::CentralMoves { node });

@@ -156,6 +156,8 @@ pub struct Fetch {
     pub pace_moved: u64,
     /// Bytes that were told to the core.
     pub told: u64,
+    /// When.
+    pub told_at: Moment,
     /// Bytes of flows that are over.
     pub moved_before: u64,
 }
