@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod expect;
 mod fleet;
+mod lines;
 mod nearest;
 mod network;
 mod release;
@@ -22,6 +23,7 @@ pub use error::{Place, ScenarioError};
 pub use event::{Action, Happening, OriginMood, Targets, When};
 pub use expect::{Expectation, Measure, Relation};
 pub use fleet::{Group, Manner, PowerOn};
+pub use lines::Lines;
 pub use network::{Network, Trunk};
 pub use release::{Decision, Kind, Later, ReleaseSpec, Sizes};
 
@@ -70,6 +72,8 @@ pub struct Scenario {
     pub happenings: Vec<Happening>,
     /// What is expected.
     pub expectations: Vec<Expectation>,
+    /// Where in the file all that stands.
+    pub lines: Lines,
     /// What the models take from real machines; not in the file.
     pub calibration: Calibration,
 }
@@ -84,6 +88,10 @@ impl Scenario {
     pub fn parse(text: &str, file: &Path) -> Result<Self, ScenarioError> {
         let source = Source { file, text };
         let table = source.table()?;
+        if table.get_ref().is_empty() {
+            return Err(ScenarioError::Empty { path: file.to_owned() });
+        }
+        let lines = Lines::of(source, table.get_ref());
         let mut root = Section::root(source, table.get_ref());
         let name = root.required("name", |text| Ok(text.to_owned()))?;
         let seconds = root.number("seconds", 1, SECONDS_MAX)?.unwrap_or(3600);
@@ -93,7 +101,8 @@ impl Scenario {
             [("swarm", Layers::Swarm), ("announcement", Layers::Announcement), ("deployment", Layers::Deployment)];
         let layers = root.word("layers", &words)?.unwrap_or(Layers::Deployment);
         let network = network::read(root.table("network")?, root.tables("trunk")?)?;
-        let (groups, gateway) = fleet::read(root.tables("group")?, root.table("gateway")?, &root, &network)?;
+        let sections = (root.tables("group")?, root.table("gateway")?);
+        let (groups, gateway) = fleet::read(sections, (&root, &lines), &network, until)?;
         let releases = release::read_all(root.one_or_more("release")?, file, &groups, (layers, until))?;
         let (release, later) = releases.ok_or_else(|| root.bad("release", "at least one [[release]]"))?;
         let sections = root.tables("event")?;
@@ -114,6 +123,7 @@ impl Scenario {
             later,
             happenings,
             expectations,
+            lines,
             calibration,
         })
     }

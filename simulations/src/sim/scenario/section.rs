@@ -39,6 +39,13 @@ impl<'a> Source<'a> {
     }
 }
 
+/// An error about a name that the scenario does not have.
+pub(super) fn unknown_name(place: Place, key: &str, name: &str, names: &[String]) -> ScenarioError {
+    let meant = nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
+    let (key, name) = (key.to_owned(), name.to_owned());
+    ScenarioError::UnknownName { place, key, name, meant, known: names.into() }
+}
+
 /// What a table that is there twice is told besides.
 const SEVERAL: &str = "; tables of which there may be several have double brackets, as [[event]] has";
 
@@ -204,14 +211,18 @@ impl<'a> Section<'a> {
 
     /// An error about a time at or after the end of the run, where nothing happens any more.
     pub fn too_late(&self, key: &str, until: Moment) -> ScenarioError {
-        self.bad(key, &format!("a time before the run ends at {} s; `seconds` says when that is", until.0 / 1_000_000))
+        self.not_within(key, "a time", until)
+    }
+
+    /// An error about something that does not come within the run.
+    pub fn not_within(&self, key: &str, what: &str, until: Moment) -> ScenarioError {
+        let end = until.0 / 1_000_000;
+        self.bad(key, &format!("{what} before the run ends at {end} s; `seconds` says when that is"))
     }
 
     /// An error about a name that the scenario does not have.
     pub fn unknown_name(&self, key: &str, name: &str, names: &[String]) -> ScenarioError {
-        let meant = nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
-        let (place, key, name) = (self.place_of(key), key.to_owned(), name.to_owned());
-        ScenarioError::UnknownName { place, key, name, meant, known: names.into() }
+        unknown_name(self.place_of(key), key, name, names)
     }
 
     /// Errs when there is a key that was not asked for.

@@ -74,9 +74,13 @@ fn errors_name_line_key_what_was_expected_and_the_nearest_name() {
     refused("\"swarm\"", "\"swam\"", "x.toml:3: `layers` is \"swam\": expected `swarm`?");
     refused("devices = 5", "devices = 0", "x.toml:21: `devices` is 0: expected a whole number from 1");
     refused("ovens 1-3", "ovens 1-5", "devices of ovens from 0 to 4");
-    refused("\"south\"]", "\"souht\"]", "`hall` names `souht`, which is not there, did you mean `south`?");
+    refused("\"south\"]", "\"souht\"]", "x.toml:9: `between` names `souht`, which is not there, did you mean `south`?");
     refused("[release]\nsize = \"10 MB\"", "", "[release] lacks `size`");
-    refused("crash = \"fetcher\"", "", "[[event]] lacks `what happens`: expected one of stop, crash");
+    refused(
+        "crash = \"fetcher\"",
+        "",
+        "x.toml:27: this [[event]] does not say what happens: expected one of stop, crash",
+    );
     refused("copies = \"<= 1.05\"", "copies = \"1.05\"", "expected \"<= \" or \">= \" and a number such as 1.05");
     refused("layers =", "layers", "x.toml:3: ");
     refused("[expect]", "[release]\nsize = \"5 MB\"\n[expect]", "duplicate key; tables of which there may be several");
@@ -86,6 +90,43 @@ fn errors_name_line_key_what_was_expected_and_the_nearest_name() {
         "size = \"1 MB\"\nannounced = \"2 h\"",
         "`announced` is \"2 h\": expected a time before",
     );
+}
+
+#[test]
+fn errors_stand_where_the_mistake_is() {
+    refused("[release]", "[gateway]\nhall = \"nroth\"\n[release]", "x.toml:25: `hall` names `nroth`");
+    refused("devices = 5", "devices = 19_990", "x.toml:21: `devices` is 19_990: expected at most 20000 devices in all");
+    refused(
+        "crash = \"fetcher\"",
+        "stop = \"all\"\ncrash = \"fetcher\"",
+        "x.toml:30: `crash` is \"fetcher\": expected an [[event]] of its own: this one has `stop`",
+    );
+    for empty in ["", "# nothing yet\n"] {
+        assert!(parse(empty).unwrap_err().contains("x.toml: this file says nothing"), "{empty:?}");
+    }
+}
+
+#[test]
+fn words_of_events_are_no_names() {
+    for word in ["all", "gateway", "fetcher"] {
+        refused("\"presses\"", &format!("\"{word}\""), "x.toml:13: `name` is");
+    }
+}
+
+#[test]
+fn what_is_not_over_within_the_run_is_refused() {
+    let at_most = "before the run ends at 3600 s; `seconds` says when that is";
+    for on in ["at 1000 h over 1000 h", "at 1 h", "over 2 h", "at 59 min over 2 min"] {
+        refused("at 1 s over 10 s", on, &format!("`on` is \"{on}\": expected a time, for all of them, {at_most}"));
+    }
+    refused("[release]", "[gateway]\non = \"at 2 h\"\n[release]", "`on` is \"at 2 h\"");
+    refused("\"20 s\"", "\"1 h\"", &format!("expected to be left out, or so much time that it is over {at_most}"));
+    refused("crash = \"fetcher\"", "crash = \"fetcher\"\nfor = \"1 h\"", "x.toml:30: `for` is \"1 h\"");
+    let each = |ms| format!("crash = \"presses 0-10\"\neach = \"{ms} ms\"");
+    let toml = GOOD.replace("50 %", "3500 s");
+    assert!(parse(&toml.replace("crash = \"fetcher\"", &each(9_999))).is_ok());
+    let error = parse(&toml.replace("crash = \"fetcher\"", &each(10_000))).unwrap_err();
+    assert!(error.contains("`each` is \"10000 ms\"") && error.contains(at_most), "{error}");
 }
 
 #[test]
@@ -124,7 +165,9 @@ cancel = "presses 4"
     for text in [format!("{GOOD}{more}"), GOOD.replace("size = \"10 MB\"", plain), several] {
         let scenario = parse(&text).unwrap();
         let written = scenario.to_toml();
-        assert_eq!(format!("{:?}", parse(&written).unwrap()), format!("{scenario:?}"), "{written}");
+        // It stands on other lines then.
+        let again = Scenario { lines: scenario.lines.clone(), ..parse(&written).unwrap() };
+        assert_eq!(format!("{again:?}"), format!("{scenario:?}"), "{written}");
     }
 }
 
