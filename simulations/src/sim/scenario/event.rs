@@ -202,7 +202,7 @@ pub(super) fn read(
     let when = section.required("at", when)?;
     let lasting = section.text("for", units::time)?;
     let each = section.text("each", units::time)?.unwrap_or(0);
-    let port = section.text("port", units::rate)?;
+    let port = section.text("port", units::rate_or_none)?;
     let how = section.word("how", &MANNERS)?;
     let mut actions = ACTIONS.iter().filter(|key| section.has(key));
     if let (Some(one), Some(other)) = (actions.next(), actions.next()) {
@@ -227,7 +227,7 @@ pub(super) fn read(
         }
     }
     let mood = section.word("origin", &MOODS)?.map(Action::Origin);
-    let uplink = section.text("uplink", units::rate)?.map(Action::Uplink);
+    let uplink = section.text("uplink", units::rate_or_none)?.map(Action::Uplink);
     if matches!(action, Some(Action::Cancel(_))) && (lasting.is_some() || layers != Layers::Deployment) {
         return Err(section.bad("cancel", "layers = \"deployment\" with it, and no `for`: what is cancelled stays so"));
     }
@@ -289,7 +289,7 @@ fn when(text: &str) -> Result<When, String> {
         return units::share(text).map(When::Progress);
     }
     let at = units::time(text).map(|us| When::At(Moment(us)));
-    at.map_err(|_| "a time such as \"30 s\", or a share such as \"50 %\" of what all need".to_owned())
+    at.map_err(|expected| format!("{expected}; or a share such as \"50 %\" of what all need"))
 }
 
 pub(super) fn targets(
@@ -310,7 +310,7 @@ pub(super) fn targets(
         index.ok_or_else(|| section.unknown_name(key, name, &names().collect::<Vec<_>>()))
     };
     if let Some((share, name)) = text.split_once(" of ") {
-        let ppm = units::share(share).map_err(|_| section.bad(key, WHO))?;
+        let ppm = units::share(share).map_err(|expected| section.bad(key, &format!("{WHO}: {expected}")))?;
         let group = if name == "all" { None } else { Some(find(name)?) };
         return Ok(Targets::Share { ppm, group });
     }

@@ -179,15 +179,16 @@ fn name(text: &str) -> Result<String, String> {
 /// "at 5 s", "over 10 s" or "at 5 s over 10 s".
 fn power_on(text: &str) -> Result<PowerOn, String> {
     let expected = || "\"at 5 s\", \"over 10 s\" or \"at 5 s over 10 s\"".to_owned();
+    let time = |text: &str| units::time(text).map_err(|time| format!("{}: {time}", expected()));
     let (at, over) = match text.split_once("over ") {
         Some((at, over)) => (at.trim(), Some(over)),
         None => (text, None),
     };
     let from = match at.strip_prefix("at ") {
-        Some(at) => units::time(at).map_err(|_| expected())?,
+        Some(at) => time(at)?,
         None if at.is_empty() && over.is_some() => 0,
         None => return Err(expected()),
     };
-    let over = over.map_or(Ok(0), units::time).map_err(|_| expected())?;
+    let over = over.map_or(Ok(0), time)?;
     Ok(PowerOn { from, over })
 }

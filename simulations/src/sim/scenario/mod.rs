@@ -28,6 +28,7 @@ pub use network::{Network, Trunk};
 pub use release::{Decision, Kind, Later, ReleaseSpec, Sizes};
 
 use crate::sim::engine::Moment;
+pub(in crate::sim) use section::read_bounded;
 use section::{Section, Source};
 use std::path::Path;
 
@@ -131,6 +132,11 @@ impl Scenario {
     /// When each release is decided, and for whom.
     pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
         std::iter::once(&self.release.decision).chain(self.later.iter().map(|later| &later.decision))
+    }
+
+    /// The lines of these events, without those that are not in the file.
+    pub fn event_lines(&self, events: impl Iterator<Item = usize>) -> Vec<usize> {
+        events.filter_map(|event| self.lines.line("event", event, "")).collect()
     }
 
     /// How many devices there are.

@@ -3,18 +3,25 @@
 use super::error::{Place, ScenarioError};
 use super::nearest::nearest;
 use crate::sim::engine::Moment;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Reads a file of at most so many bytes.
 pub(super) fn read(path: &Path, len_max: u64) -> Result<String, ScenarioError> {
-    let failed = |source| ScenarioError::Read { path: path.to_owned(), source };
-    let length = std::fs::metadata(path).map_err(failed)?.len();
-    if length > len_max {
-        return Err(failed(std::io::Error::other(format!("{length} bytes are over the limit of {len_max}"))));
+    read_bounded(path, len_max).map_err(|source| ScenarioError::Read { path: path.to_owned(), source })
+}
+
+/// The text of a file of at most so many bytes. Devices and pipes have no length that could be looked at before.
+pub(in crate::sim) fn read_bounded(path: &Path, len_max: u64) -> std::io::Result<String> {
+    let mut text = Vec::new();
+    File::open(path)?.take(len_max + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > len_max {
+        return Err(std::io::Error::other(format!("it has more bytes than the limit of {len_max}")));
     }
-    std::fs::read_to_string(path).map_err(failed)
+    String::from_utf8(text).map_err(std::io::Error::other)
 }
 
 /// A scenario file's text, to tell lines.

@@ -82,7 +82,7 @@ impl Site {
 
     /// Bytes on the wire for so many bytes of content.
     pub fn on_wire(&self, bytes: u64) -> u64 {
-        bytes + bytes * u64::from(self.network.overhead) / 1_000_000
+        bytes + (u128::from(bytes) * u128::from(self.network.overhead) / 1_000_000) as u64
     }
 }
 
