@@ -57,6 +57,16 @@ impl World {
         self.origin_mood == OriginMood::Well
     }
 
+    /// Events of the scenario that wait for progress.
+    pub fn not_begun(&self) -> impl Iterator<Item = usize> {
+        self.waiting.iter().copied()
+    }
+
+    /// Events of the scenario that are to be undone.
+    pub fn not_over(&self) -> impl Iterator<Item = usize> {
+        self.lasting.keys().copied()
+    }
+
     /// The node of a device.
     pub fn find(&self, device: &DeviceId) -> Option<NodeId> {
         self.index(device)
