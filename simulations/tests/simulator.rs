@@ -268,3 +268,15 @@ fn a_figure_equals_what_it_is_shown_as() {
         assert_eq!(run(&site("swarm", &expect), 1).is_good(), holds, "{time}");
     }
 }
+
+/// The bytes of a piece come more slowly than others wait for them, which no core can help.
+#[test]
+fn links_and_disks_that_are_slow_by_themselves_break_no_rule() {
+    let south = "[[group]]\nname = \"south\"\nhall = \"south\"\ndevices = 6\n[[trunk]]\nbetween = [\"site\", \"south\"]\nrate = \"50 kbit/s\"\n";
+    let text = |seconds: u32| include_str!("small.toml").replace("= 900", &format!("= {seconds}"));
+    for (seconds, key) in [(60, "port = \"50 kbit/s\""), (400, "disk = \"500 kbit/s\"")] {
+        let text = text(seconds).replace("devices = 12", &format!("devices = 12\n{key}"));
+        assert_eq!(run(&text, 1).violation, None, "{key}");
+    }
+    assert_eq!(run(&format!("{}{south}", text(1_900)), 2).violation, None, "trunk");
+}

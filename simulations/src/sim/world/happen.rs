@@ -162,7 +162,8 @@ impl World {
         let (up, down) = (self.node(node).up, self.node(node).down);
         self.flows.set_capacity(up, rate, self.now);
         self.flows.set_capacity(down, rate, self.now);
-        self.nodes[node as usize].is_slow = rate < self.port_of(node);
+        let is_slow = rate < self.port_of(node) || self.is_slow_by_itself(node);
+        self.nodes[node as usize].is_slow = is_slow;
     }
 
     fn set_uplink(&mut self, rate: u64) {

@@ -70,6 +70,11 @@ impl Site {
         self.network.uplink
     }
 
+    /// Whether a trunk is slow.
+    pub fn is_slow(&self) -> bool {
+        self.network.trunks.iter().any(|trunk| trunk.rate < super::node::SLOW)
+    }
+
     /// Gossip messages that are lost, in millionths.
     pub fn gossip_loss(&self) -> u32 {
         self.network.gossip_loss
