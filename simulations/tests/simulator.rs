@@ -88,6 +88,16 @@ fn radio_cells_share_their_air_and_weak_links_their_rate() {
 }
 
 #[test]
+fn what_is_as_large_as_can_be_runs_to_its_end() {
+    let whole = "size = \"1000 GB\"\nframe = \"4 GB\"\nmanifest = \"1 GB\"\none_copy = \"1000 GB\"";
+    let text = site("deployment", "").replace("size = \"20 MB\"\nframe = \"1 MiB\"", whole);
+    let text = text.replace("20 Mbit/s", "1000 Gbit/s").replace("devices = 12", "devices = 12\ndisk = \"1000 Gbit/s\"");
+    let text = text.replace("[network]", "[network]\nport = \"1000 Gbit/s\"\noverhead = \"100 %\"");
+    let outcome = converges(&text);
+    assert!(outcome.bytes[0] >= 2_000_000_000_000, "{}", outcome.summary());
+}
+
+#[test]
 fn plain_objects_cost_a_request_each() {
     let text = site("swarm", "")
         .replace("size = \"20 MB\"\nframe = \"1 MiB\"", "kind = \"plain\"\nsize = \"20 MB\"\nobjects = 500");
@@ -231,4 +241,42 @@ fn all_shipped_scenarios_are_read() {
         count += 1;
     }
     assert!(count >= 7, "{count}");
+}
+
+#[test]
+fn events_that_did_not_happen_or_were_not_over_are_named_by_their_lines() {
+    let events =
+        "[[event]]\nat = \"100 %\"\nstop = \"hall 1\"\n[[event]]\nat = \"20 %\"\nstop = \"hall 0\"\nfor = \"14 s\"\n";
+    let outcome = run(&site("swarm", events).replace("= 900", "= 15"), 1);
+    let lines = (outcome.json()["events_not_begun"].clone(), outcome.json()["events_not_over"].clone());
+    assert_eq!(lines, (serde_json::json!([14]), serde_json::json!([17])), "{}", outcome.summary());
+    for text in ["did not happen: event at line 14", "was not over: event at line 17"] {
+        assert!(outcome.summary().contains(text), "{}", outcome.summary());
+    }
+    let calm = converges(&site("swarm", &events.replace("100 %", "30 %")));
+    assert!(calm.not_begun.is_empty() && calm.not_over.is_empty(), "{}", calm.summary());
+}
+
+#[test]
+fn a_figure_equals_what_it_is_shown_as() {
+    let calm = run(&site("swarm", ""), 1);
+    let us = calm.times[2].unwrap();
+    assert_ne!(us % 1_000, 0, "nothing is rounded");
+    let shown = format!("{}.{:03} s", us / 1_000_000, us / 1_000 % 1_000);
+    for (time, holds) in [(shown.as_str(), true), ("1.5 s", false)] {
+        let expect = format!("[expect]\ntime_100 = \"= {time}\"\n");
+        assert_eq!(run(&site("swarm", &expect), 1).is_good(), holds, "{time}");
+    }
+}
+
+/// The bytes of a piece come more slowly than others wait for them, which no core can help.
+#[test]
+fn links_and_disks_that_are_slow_by_themselves_break_no_rule() {
+    let south = "[[group]]\nname = \"south\"\nhall = \"south\"\ndevices = 6\n[[trunk]]\nbetween = [\"site\", \"south\"]\nrate = \"50 kbit/s\"\n";
+    let text = |seconds: u32| include_str!("small.toml").replace("= 900", &format!("= {seconds}"));
+    for (seconds, key) in [(60, "port = \"50 kbit/s\""), (400, "disk = \"500 kbit/s\"")] {
+        let text = text(seconds).replace("devices = 12", &format!("devices = 12\n{key}"));
+        assert_eq!(run(&text, 1).violation, None, "{key}");
+    }
+    assert_eq!(run(&format!("{}{south}", text(1_900)), 2).violation, None, "trunk");
 }

@@ -209,9 +209,13 @@ impl Net {
 }
 
 fn shape(namespace: &str, device: &str, rate: u64) -> anyhow::Result<()> {
-    let bits = rate * 8;
-    let line = format!("-n {namespace} qdisc replace dev {device} root tbf rate {bits}bit burst 128kb latency 50ms");
-    output_of(Command::new("tc").args(line.split_whitespace())).map(|_| ())
+    output_of(Command::new("tc").args(shaping(namespace, device, rate).split_whitespace())).map(|_| ())
+}
+
+/// What `tc` is told; it takes no rate of nothing, which the least that it takes comes near.
+fn shaping(namespace: &str, device: &str, rate: u64) -> String {
+    let bits = rate.max(1).saturating_mul(8);
+    format!("-n {namespace} qdisc replace dev {device} root tbf rate {bits}bit burst 128kb latency 50ms")
 }
 
 /// The address of a host on the LAN.
@@ -244,5 +248,17 @@ impl Drop for Net {
         for host in &self.hosts {
             let _ = ip(&format!("netns del {}", self.netns(host)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_off_gets_the_least_rate_that_tc_takes() {
+        let told = |rate| shaping("n", "d", rate).split_whitespace().nth(9).map(str::to_owned);
+        assert_eq!([0, 1, 2_500_000].map(told), ["8bit", "8bit", "20000000bit"].map(|text| Some(text.to_owned())));
+        assert_eq!(told(u64::MAX), Some(format!("{}bit", u64::MAX)));
     }
 }

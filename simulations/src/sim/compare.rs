@@ -1,6 +1,7 @@
 //! `fullmetal-sim compare`: two results side by side, from a simulation, a lab, or one of each.
 
 use super::outcome::{SCHEMA, bytes, seconds, thousandths};
+use super::scenario::read_bounded;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -72,11 +73,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
 
 fn read(path: &Path) -> anyhow::Result<Value> {
     let name = || path.display().to_string();
-    let length = std::fs::metadata(path).with_context(|| format!("reading {}", name()))?.len();
-    if length > FILE_LEN_MAX {
-        bail!("{} has {length} bytes, over the limit of {FILE_LEN_MAX}", name());
-    }
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", name()))?;
+    let text = read_bounded(path, FILE_LEN_MAX).with_context(|| format!("reading {}", name()))?;
     let result: Value = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", name()))?;
     match result["schema"].as_u64() {
         Some(schema) if schema == u64::from(SCHEMA) && result["time_ms"].is_object() => Ok(result),
@@ -197,6 +194,12 @@ mod tests {
         assert_eq!(figure("time, 100 %").unwrap()["difference"], Value::Null);
         assert_eq!(figure("wasted").unwrap()["ratio"], Value::Null);
         assert_eq!((&found["a"]["world"], &found["b"]["world"]), (&json!("simulation"), &json!("lab")));
+    }
+
+    #[test]
+    fn a_file_without_end_is_refused() {
+        let error = format!("{:#}", read(Path::new("/dev/zero")).unwrap_err());
+        assert!(error.contains("/dev/zero") && error.contains("limit of 67108864"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,6 @@ use crate::sim::scenario::{
     Action, Group, Kind, Layers, Manner, Measure, Network, Scenario, ScenarioError, Sizes, Targets, Trunk,
 };
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// The most devices of a lab: each is two programs, and all share one machine.
 pub const DEVICES_MAX: usize = 64;
@@ -17,37 +16,52 @@ const FRAME: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 20;
 const IDLE: u64 = 120_000_000;
 
 /// Refuses what a lab cannot do; gives notes on what it does otherwise.
-pub fn check(scenario: &Scenario, file: &Path) -> Result<Vec<String>, ScenarioError> {
-    let refuse = |section: &str, key: &'static str, reason: &str| {
-        Err(ScenarioError::Lab { file: file.to_owned(), section: section.to_owned(), key, reason: reason.to_owned() })
+pub fn check(scenario: &Scenario) -> Result<Vec<String>, ScenarioError> {
+    let refuse = |section: String, (table, index): (&str, usize), (key, reason): Unable<'_>| {
+        let place = scenario.lines.place(table, index, key);
+        Err(ScenarioError::Lab { place, section, key, reason: reason.to_owned() })
     };
     if scenario.layers != Layers::Deployment {
-        return refuse("the file", "layers", "real programs do the whole way, which is \"deployment\"");
+        let unable = ("layers", "real programs do the whole way, which is \"deployment\"");
+        return refuse("the file".to_owned(), ("", 0), unable);
     }
     if scenario.devices() > DEVICES_MAX {
         let reason = format!("{} devices, and one machine holds {DEVICES_MAX} at most", scenario.devices());
-        return refuse("[[group]]", "devices", &reason);
+        return refuse("[[group]]".to_owned(), ("group", most(&scenario.groups)), ("devices", &reason));
     }
-    for group in scenario.groups.iter().chain([&scenario.gateway]) {
-        if let Some((key, reason)) = unable(group) {
-            return refuse(&format!("group {}", group.name), key, reason);
+    let groups = scenario.groups.iter().enumerate().map(|(index, group)| (group, ("group", index)));
+    for (group, table) in groups.chain([(&scenario.gateway, ("gateway", 0))]) {
+        if let Some(unable) = unable(group) {
+            return refuse(format!("group {}", group.name), table, unable);
         }
     }
     if !scenario.gateway.origin {
-        return refuse("[gateway]", "origin", "a gateway reads at central what it decides on");
+        let unable = ("origin", "a gateway reads at central what it decides on");
+        return refuse("[gateway]".to_owned(), ("gateway", 0), unable);
     }
     let found = [
-        ("[network]", network(scenario)),
-        ("[release]", release(scenario)),
-        ("[[event]]", events(scenario)),
-        ("[expect]", expectations(scenario)),
+        network(scenario).map(|unable| ("[network]", ("network", 0), unable)),
+        (!is_tree(scenario)).then_some(("[[trunk]]", ("trunk", 0), NO_TREE)),
+        release(scenario).map(|(index, unable)| ("[release]", ("release", index), unable)),
+        events(scenario).map(|(index, unable)| ("[[event]]", ("event", index), unable)),
+        expectations(scenario).map(|unable| ("[expect]", ("expect", 0), unable)),
     ];
-    for (section, unable) in found {
-        if let Some((key, reason)) = unable {
-            return refuse(section, key, reason);
-        }
+    match found.into_iter().flatten().next() {
+        Some((section, table, unable)) => refuse(section.to_owned(), table, unable),
+        None => Ok(notes(scenario)),
     }
-    Ok(notes(scenario))
+}
+
+/// The key of what cannot be done, and why not.
+type Unable<'a> = (&'static str, &'a str);
+
+const NO_TREE: Unable<'_> =
+    ("between", "switches must form a tree: trunks join all halls, and no two ways lead between two");
+
+/// The first of the largest groups.
+fn most(groups: &[Group]) -> usize {
+    let largest = groups.iter().map(|group| group.devices).max();
+    groups.iter().position(|group| Some(group.devices) == largest).unwrap_or(0)
 }
 
 /// What frames suffer between two devices of one hall.
@@ -60,7 +74,7 @@ pub fn weak(trunk: &Trunk) -> Impairment {
     Impairment { latency: trunk.latency, ..Impairment::default() }
 }
 
-fn unable(group: &Group) -> Option<(&'static str, &'static str)> {
+fn unable(group: &Group) -> Option<Unable<'static>> {
     if group.manner != Manner::Honest {
         return Some(("lies", "the real programs do not lie"));
     }
@@ -74,13 +88,10 @@ fn unable(group: &Group) -> Option<(&'static str, &'static str)> {
     (group.has > 0).then_some(("has", "all devices start with nothing"))
 }
 
-fn network(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
+fn network(scenario: &Scenario) -> Option<Unable<'static>> {
     let network = &scenario.network;
     if network.gossip_loss > 0 {
         return Some(("gossip_loss", "gossip is on streams here, which lose nothing; `loss` loses packets"));
-    }
-    if !is_tree(scenario) {
-        return Some(("between", "switches must form a tree: trunks join all halls, and no two ways lead between two"));
     }
     (network.idle != IDLE).then_some(("idle", "real peers give connections up after 120 s"))
 }
@@ -107,10 +118,15 @@ fn is_tree(scenario: &Scenario) -> bool {
     trunks.is_empty() || parts.len() == 1
 }
 
-fn release(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
+/// Which release, and what of it.
+fn release(scenario: &Scenario) -> Option<(usize, Unable<'static>)> {
     if !scenario.later.is_empty() {
-        return Some(("changed", "one release can be had"));
+        return Some((1, ("changed", "one release can be had")));
     }
+    first_release(scenario).map(|unable| (0, unable))
+}
+
+fn first_release(scenario: &Scenario) -> Option<Unable<'static>> {
     if scenario.release.decision.fails {
         return Some(("app", "the app works"));
     }
@@ -128,25 +144,24 @@ fn release(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
     (size < SIZE_MIN).then_some(("size", "at least 3 MiB, since a program is in it that runs"))
 }
 
-fn events(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
+/// Which event, and what of it.
+fn events(scenario: &Scenario) -> Option<(usize, Unable<'static>)> {
     let halls: BTreeSet<&str> = scenario.groups.iter().map(|group| group.hall.as_str()).collect();
-    for happening in &scenario.happenings {
-        match &happening.action {
-            Action::Lie(..) => return Some(("lie", "the real programs do not lie")),
-            Action::Cancel(_) => return Some(("cancel", "nothing is taken back")),
-            Action::Partition(targets) if !scenario.network.trunks.is_empty() => {
-                let of_one_hall = halls.len() == 1 || matches!(targets, Targets::Group { .. });
-                if !of_one_hall {
-                    return Some(("partition", "over weak links only devices of one group are divided from others"));
-                }
-            }
-            _ => {}
+    let unable = |action: &Action| match action {
+        Action::Lie(..) => Some(("lie", "the real programs do not lie")),
+        Action::Cancel(_) => Some(("cancel", "nothing is taken back")),
+        Action::Partition(targets) if !scenario.network.trunks.is_empty() => {
+            let of_one_hall = halls.len() == 1 || matches!(targets, Targets::Group { .. });
+            let why = "over weak links only devices of one group are divided from others";
+            (!of_one_hall).then_some(("partition", why))
         }
-    }
-    None
+        _ => None,
+    };
+    let mut all = scenario.happenings.iter().enumerate();
+    all.find_map(|(index, happening)| Some((index, unable(&happening.action)?)))
 }
 
-fn expectations(scenario: &Scenario) -> Option<(&'static str, &'static str)> {
+fn expectations(scenario: &Scenario) -> Option<Unable<'static>> {
     let wasted = scenario.expectations.iter().any(|e| e.measure == Measure::Wasted);
     wasted.then_some(("wasted", "real peers do not count it"))
 }
@@ -180,6 +195,7 @@ fn notes(scenario: &Scenario) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     const SITE: &str = "name = \"t\"\n[network]\nuplink = \"20 Mbit/s\"\nNETWORK\n[[group]]\nname = \"hall\"\n\
                         devices = 4\nGROUP\n[release]\nsize = \"4 MB\"\nRELEASE\n[gateway]\nGATEWAY\n[expect]\nEXPECT\n";
@@ -193,10 +209,27 @@ mod tests {
         for other in ["NETWORK", "GROUP", "RELEASE", "GATEWAY", "EXPECT"] {
             text = text.replace(other, "");
         }
-        let file = Path::new("t.toml");
         let text = if place == "ROOT" { format!("{line}\n{text}") } else { text };
-        let scenario = Scenario::parse(&text, file).unwrap_or_else(|error| panic!("{error}"));
-        check(&scenario, file).map_err(|error| error.to_string())
+        let scenario = Scenario::parse(&text, Path::new("t.toml")).unwrap_or_else(|error| panic!("{error}"));
+        check(&scenario).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_a_lab_cannot_do_is_refused_with_its_line() {
+        for (place, line, number) in [
+            ("ROOT", "layers = \"swarm\"", 1),
+            ("NETWORK", "gossip_loss = \"1 %\"", 4),
+            ("GROUP", "wifi = \"40 Mbit/s\"", 8),
+            ("GROUP", "[[group]]\nname = \"more\"\ndevices = 100", 10),
+            ("GROUP", TRUNK_TO_ONE_OF_TWO, 15),
+            ("RELEASE", "frame = \"8 MiB\"", 11),
+            ("GATEWAY", "origin = false", 13),
+            ("EXPECT", "wasted = \"<= 1 MB\"", 15),
+            ("EXPECT", "[[event]]\nat = \"1 s\"\nstop = \"hall\"\n[[event]]\nat = \"1 s\"\nlie = \"hall\"", 20),
+        ] {
+            let error = checked(place, line).expect_err(line);
+            assert!(error.starts_with(&format!("t.toml:{number}: ")), "{line}: {error}");
+        }
     }
 
     #[test]

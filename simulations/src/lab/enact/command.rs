@@ -38,7 +38,7 @@ pub fn run(args: &LabArgs) -> anyhow::Result<ExitCode> {
 fn measure(args: &LabArgs) -> anyhow::Result<Outcome> {
     let scenario = Scenario::read(&args.scenario)?;
     let seed = args.seed.or(scenario.seed).unwrap_or(1);
-    let notes = able::check(&scenario, &args.scenario)?;
+    let notes = able::check(&scenario)?;
     let releases = releases(&scenario, seed, &args.scenario)?;
     ensure!(rustix::process::geteuid().is_root(), "a lab makes network namespaces and runs containers: it needs root");
     let programs = Programs::find(args.programs.clone())?;

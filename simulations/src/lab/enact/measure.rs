@@ -140,6 +140,8 @@ impl Measured {
             expectations: Vec::new(),
             unreported: unreported.take(LACKING_MAX).collect(),
             ends: ["finished", "error", "canceled"].map(ended),
+            not_begun: Vec::new(),
+            not_over: Vec::new(),
             violation: None,
             lab: None,
         };

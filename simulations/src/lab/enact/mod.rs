@@ -63,21 +63,23 @@ impl Play<'_> {
         let published = stage.publish(scenario, self.sizes, self.seed)?;
         tell(Progress::Preparing("pulling one copy"));
         let one_copy = match scenario.release.one_copy {
-            Some(bytes) => bytes + bytes * u64::from(scenario.network.overhead) / 1_000_000,
+            Some(bytes) => bytes + (u128::from(bytes) * u128::from(scenario.network.overhead) / 1_000_000) as u64,
             None => stage.one_copy(&published.ref_name).context("pulling one copy with `ostree pull`")?,
         };
         stage.limit(scenario.network.uplink)?;
-        let timeline = Timeline::new(scenario, self.seed);
+        let mut timeline = Timeline::new(scenario, self.seed);
         let mut measured = Measured::new(&stage, &timeline.told, published.bytes, one_copy)?;
-        let ended_at = self.run(&mut stage, (timeline, &mut measured), published.set, tell)?;
-        measured.outcome((scenario, self.seed), &stage, ended_at)
+        let ended_at = self.run(&mut stage, (&mut timeline, &mut measured), published.set, tell)?;
+        let mut outcome = measured.outcome((scenario, self.seed), &stage, ended_at)?;
+        outcome.not_begun = scenario.event_lines(timeline.not_begun());
+        Ok(outcome)
     }
 
     /// From the moment at which the first are switched on to the end; gives when that was.
     fn run(
         &self,
         stage: &mut Stage,
-        (mut timeline, measured): (Timeline, &mut Measured),
+        (timeline, measured): (&mut Timeline, &mut Measured),
         set: u64,
         tell: Tell<'_>,
     ) -> anyhow::Result<u64> {

@@ -81,6 +81,11 @@ impl Timeline {
         self.serial += 1;
     }
 
+    /// Events of the scenario that wait for progress.
+    pub fn not_begun(&self) -> impl Iterator<Item = usize> {
+        self.waiting.iter().copied()
+    }
+
     /// Whether nothing is to come.
     pub fn is_over(&self) -> bool {
         self.queue.is_empty() && self.waiting.is_empty()
@@ -157,6 +162,15 @@ mod tests {
         assert!(matches!(&due(9, 600_000)[0], Step::Undo(_, who) if *who == [2]));
         assert!(matches!(&due(11, 600_000)[0], Step::Undo(_, who) if *who == [3]));
         assert!(timeline.is_over());
+    }
+
+    #[test]
+    fn an_event_that_waits_for_its_share_has_not_begun() {
+        let mut timeline = timeline("at = \"50 %\"\ncrash = \"hall 1-2\"");
+        timeline.due(9_000_000, 499_999, &mut || None);
+        assert_eq!(timeline.not_begun().collect::<Vec<_>>(), [0]);
+        timeline.due(9_000_001, 500_000, &mut || None);
+        assert_eq!(timeline.not_begun().count(), 0);
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Leases {
             self.moved.insert(node, Bytes { waits_since: now, ..Bytes::default() });
         }
         let mut result = Ok(());
-        let settled = now.since(self.disturbed_at) > CALM_US && is_honest(world, node);
+        let settled = now.since(self.disturbed_at) > CALM_US && is_judged(world, node);
         let calm = now.since(self.ended_at) > FORGOTTEN_US;
         for piece in pieces {
             let lives = |holder, since| now.since(since) <= LIVE_US || self.is_known_to_move(holder, now);
@@ -151,7 +151,7 @@ impl Leases {
             return Ok(());
         }
         let goes_on = |holder: NodeId, since: Moment| {
-            let old = now.since(since) > NEWS_US && is_honest(world, holder);
+            let old = now.since(since) > NEWS_US && is_judged(world, holder);
             old && self.moved_at(holder).is_some_and(|at| now.since(at) <= GOES_ON_US)
         };
         for (piece, holders) in self.held.iter().filter(|(_, holders)| holders.len() > 1) {
@@ -176,8 +176,9 @@ impl Leases {
     }
 }
 
-fn is_honest(world: &World, node: NodeId) -> bool {
-    world.node(node).manner == Manner::Honest
+/// Nobody can know in time what moves over links that are slow by themselves.
+fn is_judged(world: &World, node: NodeId) -> bool {
+    world.node(node).manner == Manner::Honest && !world.is_slow_by_itself(node)
 }
 
 /// Whether open connections of honest devices lead from one to the other, over which views had time to agree.
@@ -188,7 +189,7 @@ pub(super) fn joined(world: &World, from: NodeId, to: NodeId, now: Moment) -> bo
         let neighbours = world.node(node).peer.iter().flat_map(|peer| &peer.neighbours);
         let settled = neighbours.filter(|(other, open)| {
             let both = world.node(**other).neighbours().any(|back| back == node);
-            both && now.since(open.since) > CALM_US && world.reaches(node, **other) && is_honest(world, **other)
+            both && now.since(open.since) > CALM_US && world.reaches(node, **other) && is_judged(world, **other)
         });
         queue.extend(settled.map(|(other, _)| *other).filter(|other| known.insert(*other)));
     }

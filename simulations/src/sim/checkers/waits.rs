@@ -75,6 +75,10 @@ fn waits(world: &World, given: &Bitmap, now: Moment) -> Option<(NodeId, u32)> {
     if !world.is_central_well() || all().any(|(_, node)| node.is_on() && node.manner != Manner::Honest) {
         return None;
     }
+    // Who leases over a slow link holds up all others.
+    if all().any(|(index, node)| node.is_on() && world.is_slow_by_itself(index)) {
+        return None;
+    }
     for (index, node) in all() {
         let Some(release) = node.needs else { continue };
         let pieces = world.releases().get(release).pieces();

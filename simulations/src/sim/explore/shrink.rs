@@ -4,7 +4,7 @@ use super::{Failure, Finding, attempt, faults};
 use crate::sim::checkers::Checkers;
 use crate::sim::command::releases;
 use crate::sim::engine::Moment;
-use crate::sim::scenario::{Happening, Scenario, ScenarioError, Sizes, Targets, When};
+use crate::sim::scenario::{Happening, Scenario, ScenarioError, Sizes, Targets};
 use std::path::Path;
 
 /// The most runs that making one smaller takes.
@@ -165,13 +165,30 @@ impl<P: FnMut(u32)> Shrinker<'_, P> {
         };
         self.tries(|scenario| {
             let before = scenario.until;
-            // What is announced must be within the run.
-            let announced = scenario.decisions().map(|decision| decision.announced).max().unwrap_or(0);
-            let until = until.max(Moment((announced / SECOND + 1) * SECOND));
+            let until = until.max(Moment((needed(scenario, until) / SECOND + 1) * SECOND));
             scenario.until = before.min(until);
-            scenario.happenings.retain(|happening| !matches!(happening.when, When::At(at) if at >= scenario.until));
+            end_with_the_run(scenario);
             before > until
         })
+    }
+}
+
+/// What must be within a run that ends at about `until`: releases, starts, and events that begin before.
+fn needed(scenario: &Scenario, until: Moment) -> u64 {
+    let announced = scenario.decisions().map(|decision| decision.announced);
+    let on = scenario.groups.iter().map(|group| group.on.end());
+    let begun = scenario.happenings.iter().filter(|happening| happening.at().is_none_or(|at| at < until));
+    let last = begun.map(|happening| happening.last_at(&scenario.groups));
+    announced.chain(on).chain(last).max().unwrap_or(0)
+}
+
+/// Leaves out what would happen after the end: events, and that they are undone.
+fn end_with_the_run(scenario: &mut Scenario) {
+    let Scenario { happenings, groups, until, .. } = scenario;
+    happenings.retain(|happening| happening.at().is_none_or(|at| at < *until));
+    for happening in happenings {
+        let last = happening.last_at(groups);
+        happening.lasting = happening.lasting.filter(|us| last.saturating_add(*us) < until.0);
     }
 }
 

@@ -58,6 +58,10 @@ pub struct Outcome {
     pub unreported: Vec<String>,
     /// How many actions of devices ended in success, failed, were withdrawn, as the gateway was told.
     pub ends: [usize; 3],
+    /// Lines of events that waited for a share which never was reached.
+    pub not_begun: Vec<usize>,
+    /// Lines of events that were still to be undone at the end; a lab does not tell.
+    pub not_over: Vec<usize>,
     /// The rule that was broken, if one was.
     pub violation: Option<Violation>,
     /// What only a lab tells; figures that a lab does not see are 0 then, and null in JSON.
@@ -126,6 +130,8 @@ impl Outcome {
             expectations: Vec::new(),
             unreported: world.unreported().take(LACKING_MAX).map(|n| n.id.to_string()).collect(),
             ends: [ReportState::Succeeded, ReportState::Failed, ReportState::Withdrawn].map(|state| world.ends(state)),
+            not_begun: scenario.event_lines(world.not_begun()),
+            not_over: scenario.event_lines(world.not_over()),
             violation,
             lab: None,
         };
@@ -214,6 +220,8 @@ impl Outcome {
             "bans": simulated(self.bans),
             "events": simulated(self.events),
             "expectations": self.expectations.iter().map(expectation).collect::<Vec<_>>(),
+            "events_not_begun": self.not_begun,
+            "events_not_over": self.lab.is_none().then_some(&self.not_over),
             "violation": self.violation.as_ref().map(|v| {
                 json!({ "checker": v.checker, "at_ms": v.at.0 / 1_000, "what": v.what })
             }),
@@ -258,6 +266,9 @@ impl Outcome {
             line("bytes", format!("ports {ports}   trunks {trunks}   air {air}   control {control}   wasted {wasted}"));
             line("requests", format!("central {central}   neighbours {neighbours} ({busy} busy)   bans {}", self.bans));
         }
+        for (what, lines) in [("did not happen", &self.not_begun), ("was not over", &self.not_over)] {
+            lines.iter().for_each(|at| line("events", format!("{what}: event at line {at}")));
+        }
         for (expectation, measured, held) in &self.expectations {
             let measured = measured.map_or_else(|| "nothing".to_owned(), |m| shown(expectation.measure, m));
             let verdict = if *held { "held" } else { "FAILED" };
@@ -279,7 +290,8 @@ fn holds(expectation: &Expectation, measured: u64) -> bool {
     match expectation.relation {
         Relation::AtMost => measured <= expectation.limit,
         Relation::AtLeast => measured >= expectation.limit,
-        Relation::Equal => measured == expectation.limit,
+        // What people see decides: a time is measured more exactly than it can be told.
+        Relation::Equal => shown(expectation.measure, measured) == shown(expectation.measure, expectation.limit),
     }
 }
 

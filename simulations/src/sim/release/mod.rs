@@ -18,7 +18,7 @@ pub const PARALLEL_MAX: usize = 8;
 const MANIFEST_HEAD_LEN: u64 = 1_024;
 const MANIFEST_ENTRY_LEN: u64 = 48;
 /// The most small objects in size by which a drawn size may differ: the Pareto tail is cut there.
-const TAIL: u64 = 4_096;
+pub const TAIL: u64 = 4_096;
 
 /// A release. Its pieces are counted from 0 as the swarm does; see [`Releases`] for their numbers among all pieces.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ impl Release {
                 (batches.iter().map(|b| b.iter().sum()).collect(), batches)
             }
         };
+        let spans: Vec<u32> = lengths.iter().map(|length| span(*length)).collect::<Result<_, _>>()?;
+        let spans = PieceSpan::in_a_row(spans);
         let bytes: u64 = sizes.iter().sum();
         let requests = match spec.kind {
             Kind::Frames => sizes.len().div_ceil(fullmetal_proto::swarm::limits::RUN_FRAMES_MAX as usize),
@@ -58,7 +60,6 @@ impl Release {
         let lengths_text: Vec<u8> = lengths.iter().flat_map(|l: &u64| l.to_be_bytes()).collect();
         let manifest = Digest::of_parts(&[b"simulated manifest\0", &lengths_text]);
         let manifest_len = spec.manifest.unwrap_or(MANIFEST_HEAD_LEN + MANIFEST_ENTRY_LEN * sizes.len() as u64);
-        let spans = PieceSpan::in_a_row(lengths.iter().map(|l| u32::try_from(*l).unwrap_or(u32::MAX)));
         Ok(Release { manifest, spans, objects, bytes, manifest_len, one_copy })
     }
 
@@ -91,6 +92,11 @@ impl Release {
             }
         }
     }
+}
+
+/// The length of a piece as the swarm has it.
+fn span(length: u64) -> Result<u32, RepoError> {
+    u32::try_from(length).map_err(|_| RepoError::Piece { length })
 }
 
 fn sizes(sizes: &Sizes, seed: u64) -> Result<Vec<u64>, RepoError> {
@@ -150,6 +156,19 @@ mod tests {
         let release = Release::new(&spec, 1).unwrap();
         assert_eq!(release.spans.iter().map(|s| s.length).collect::<Vec<_>>(), [10, 10, 5]);
         assert_eq!((release.bytes, release.one_copy), (25, 25 + REQUEST_LEN));
+    }
+
+    #[test]
+    fn a_piece_that_is_too_long_is_refused_and_not_cut() {
+        let spec = ReleaseSpec {
+            kind: Kind::Plain { batch: 1 << 20, batch_objects: 64 },
+            sizes: Sizes::Given(vec![7, 1 << 32]),
+            manifest: None,
+            decision: Decision::default(),
+            one_copy: None,
+        };
+        let error = Release::new(&spec, 1).unwrap_err().to_string();
+        assert_eq!(error, "a piece of 4294967296 bytes; 4294967295 are the most");
     }
 
     #[test]

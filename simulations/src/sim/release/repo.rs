@@ -1,9 +1,9 @@
 //! A release from a real archive-mode OSTree repository, read without libostree: ref, commit, dirtrees, and the
 //! lengths of the object files.
 
-use fullmetal_proto::Digest;
 use fullmetal_proto::ostree::{self, Commit, OstreeError, WalkError};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
+use fullmetal_proto::{Bitmap, Digest};
 use std::path::{Path, PathBuf};
 
 /// The longest commit object or dirtree that is read.
@@ -37,6 +37,18 @@ pub enum RepoError {
         /// What is wrong with it.
         #[source]
         source: OstreeError,
+    },
+    /// One of its pieces.
+    #[error("a piece of {length} bytes; {} are the most", u32::MAX)]
+    Piece {
+        /// Its bytes.
+        length: u64,
+    },
+    /// All pieces of all releases.
+    #[error("{count} pieces in all; {} are the most", Bitmap::LEN_MAX)]
+    Pieces {
+        /// How many.
+        count: u64,
     },
     /// Its tree.
     #[error("the tree of commit {commit}: {reason}")]

@@ -26,6 +26,11 @@ impl Releases {
     /// Builds the releases of a scenario; what is left to chance is drawn from `seed`.
     pub fn new(scenario: &Scenario, seed: u64) -> Result<Self, RepoError> {
         let first = Release::new(&scenario.release, seed)?;
+        let new = scenario.later.iter().map(|later| new_pieces(first.pieces(), later.changed) as u64);
+        let count = u64::from(first.pieces()) + new.sum::<u64>();
+        if count > u64::from(Bitmap::LEN_MAX) {
+            return Err(RepoError::Pieces { count });
+        }
         let numbers: Vec<u32> = (0..first.pieces()).collect();
         let lengths = (0..first.pieces()).map(|piece| first.length(piece)).collect();
         let objects = first.objects.clone();
@@ -49,7 +54,7 @@ impl Releases {
         let at = self.all.len();
         let mut release = self.all[at - 1].clone();
         let mut numbers = self.numbers[at - 1].clone();
-        let count = (numbers.len() as u64 * u64::from(changed)).div_ceil(1_000_000) as usize;
+        let count = new_pieces(release.pieces(), changed);
         let mut places: Vec<usize> = (0..numbers.len()).collect();
         let mut new: Vec<usize> = (0..count).map(|_| places.swap_remove(random.index(places.len()))).collect();
         new.sort_unstable();
@@ -163,6 +168,11 @@ impl Releases {
         cache.union_with(&self.get(0).share(ppm, random));
         cache
     }
+}
+
+/// How many pieces are new where so many millionths are.
+fn new_pieces(pieces: u32, changed: u32) -> usize {
+    (u64::from(pieces) * u64::from(changed)).div_ceil(1_000_000) as usize
 }
 
 /// Requests that these places take when neighbours are asked for together.

@@ -24,6 +24,12 @@ pub enum ScenarioError {
         /// What the parser says.
         message: String,
     },
+    /// It says nothing at all.
+    #[error("{path}: this file says nothing: it is empty, or all of it is comments")]
+    Empty {
+        /// Which.
+        path: PathBuf,
+    },
     /// A key that means nothing.
     #[error("{place}: unknown key `{key}` in {section}{}", hint(.meant, .known))]
     UnknownKey {
@@ -62,6 +68,14 @@ pub enum ScenarioError {
         /// What should be.
         expected: String,
     },
+    /// An event in which nothing happens.
+    #[error("{place}: this [[event]] does not say what happens: expected one of {actions}")]
+    NoAction {
+        /// Where it is.
+        place: Place,
+        /// What can happen.
+        actions: String,
+    },
     /// A name of something that the scenario does not have.
     #[error("{place}: `{key}` names `{name}`, which is not there{}", hint(.meant, .known))]
     UnknownName {
@@ -77,10 +91,10 @@ pub enum ScenarioError {
         known: Box<[String]>,
     },
     /// Something that a simulation has and a lab cannot have.
-    #[error("{file}: `{key}` in {section}: a lab cannot do that: {reason}")]
+    #[error("{place}: `{key}` in {section}: a lab cannot do that: {reason}")]
     Lab {
-        /// The scenario.
-        file: PathBuf,
+        /// Where.
+        place: Place,
         /// The table.
         section: String,
         /// The key.

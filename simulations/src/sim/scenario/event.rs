@@ -19,6 +19,23 @@ pub struct Happening {
     pub each: u64,
 }
 
+impl Happening {
+    /// When it begins, if that is a moment.
+    pub fn at(&self) -> Option<Moment> {
+        match self.when {
+            When::At(at) => Some(at),
+            When::Progress(_) => None,
+        }
+    }
+
+    /// When it begins for the last of its targets, in microseconds; if it waits for a share, so long after that.
+    pub fn last_at(&self, groups: &[Group]) -> u64 {
+        let targets = self.action.targets().map_or(0, |targets| targets.count(groups));
+        let spread = self.each.saturating_mul(targets.saturating_sub(1) as u64);
+        self.at().map_or(0, |at| at.0).saturating_add(spread)
+    }
+}
+
 /// When something begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
@@ -120,6 +137,17 @@ pub enum Targets {
 }
 
 impl Targets {
+    /// How many these are.
+    pub fn count(&self, groups: &[Group]) -> usize {
+        let all = || groups.iter().map(|group| group.devices).sum();
+        match self {
+            Targets::All => all(),
+            Targets::Gateway | Targets::Fetcher => 1,
+            Targets::Group { first, last, .. } => last - first + 1,
+            Targets::Share { ppm, group } => share_of(group.map_or_else(all, |group| groups[group].devices), *ppm),
+        }
+    }
+
     /// Which nodes these are: 0 is the gateway, `groups` are where the devices of each group stand, one after another from
     /// 1. Shares are drawn; `fetcher` names one that is fetching from central.
     pub fn resolve(
@@ -139,13 +167,18 @@ impl Targets {
             }
             Targets::Share { ppm, group } => {
                 let mut all: Vec<usize> = group.map_or(devices, |group| groups[group].clone()).collect();
-                let count = (all.len() as u64 * u64::from(*ppm)).div_ceil(1_000_000) as usize;
+                let count = share_of(all.len(), *ppm);
                 let mut drawn: Vec<usize> = (0..count).map(|_| all.swap_remove(draw.index(all.len()))).collect();
                 drawn.sort_unstable();
                 drawn
             }
         }
     }
+}
+
+/// So many millionths of some devices, and one if it is not none.
+fn share_of(devices: usize, ppm: u32) -> usize {
+    (devices as u64 * u64::from(ppm)).div_ceil(1_000_000) as usize
 }
 
 /// The words for [`OriginMood`].
@@ -167,15 +200,13 @@ pub(super) fn read(
     (layers, until): (Layers, Moment),
 ) -> Result<Happening, ScenarioError> {
     let when = section.required("at", when)?;
-    if matches!(when, When::At(at) if at >= until) {
-        return Err(section.too_late("at", until));
-    }
     let lasting = section.text("for", units::time)?;
     let each = section.text("each", units::time)?.unwrap_or(0);
-    let port = section.text("port", units::rate)?;
+    let port = section.text("port", units::rate_or_none)?;
     let how = section.word("how", &MANNERS)?;
-    if ACTIONS.iter().filter(|key| section.has(key)).count() > 1 {
-        return Err(section.bad("at", &format!("one event with only one of {}", ACTIONS.join(", "))));
+    let mut actions = ACTIONS.iter().filter(|key| section.has(key));
+    if let (Some(one), Some(other)) = (actions.next(), actions.next()) {
+        return Err(section.bad(other, &format!("an [[event]] of its own: this one has `{one}`, too")));
     }
     let mut action = None;
     for key in &ACTIONS[..8] {
@@ -196,7 +227,7 @@ pub(super) fn read(
         }
     }
     let mood = section.word("origin", &MOODS)?.map(Action::Origin);
-    let uplink = section.text("uplink", units::rate)?.map(Action::Uplink);
+    let uplink = section.text("uplink", units::rate_or_none)?.map(Action::Uplink);
     if matches!(action, Some(Action::Cancel(_))) && (lasting.is_some() || layers != Layers::Deployment) {
         return Err(section.bad("cancel", "layers = \"deployment\" with it, and no `for`: what is cancelled stays so"));
     }
@@ -213,12 +244,42 @@ pub(super) fn read(
     if is(|action| matches!(action, Action::Cancel(Targets::Gateway))) {
         return Err(section.bad("cancel", "devices: the gateway has no release of its own"));
     }
-    let expected = format!("one of {}", ACTIONS.join(", "));
-    let action = action.or(mood).or(uplink).ok_or_else(|| section.bad("what happens", &expected));
-    // An unknown key is the likelier mistake.
+    let Some(action) = action.or(mood).or(uplink) else {
+        let place = section.place();
+        // An unknown key is the likelier mistake.
+        section.finish()?;
+        return Err(ScenarioError::NoAction { place, actions: ACTIONS.join(", ") });
+    };
+    let happening = Happening { when, action, lasting, each };
+    check_times(&section, &happening, groups, until)?;
     section.finish()?;
-    Ok(Happening { when, action: action?, lasting, each })
+    Ok(happening)
 }
+
+/// An event is to come and to be over within the run: who never comes back would not be missed at its end.
+fn check_times(
+    section: &Section<'_>,
+    happening: &Happening,
+    groups: &[Group],
+    until: Moment,
+) -> Result<(), ScenarioError> {
+    let last = happening.last_at(groups);
+    if happening.at().is_some_and(|at| at >= until) {
+        return Err(section.too_late("at", until));
+    }
+    if last >= until.0 {
+        return Err(section.not_within("each", "so much time that the last of them comes", until));
+    }
+    match happening.lasting {
+        Some(us) if last.saturating_add(us) >= until.0 => {
+            Err(section.not_within("for", "to be left out, or so much time that it is over", until))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Words by which events mean somebody; no group has such a name.
+pub(super) const RESERVED: [&str; 3] = ["all", "gateway", "fetcher"];
 
 const WHO: &str =
     "devices: \"all\", \"gateway\", \"fetcher\", \"hall-a\", \"hall-a 3\", \"hall-a 3-7\" or \"5 % of hall-a\"";
@@ -228,7 +289,7 @@ fn when(text: &str) -> Result<When, String> {
         return units::share(text).map(When::Progress);
     }
     let at = units::time(text).map(|us| When::At(Moment(us)));
-    at.map_err(|_| "a time such as \"30 s\", or a share such as \"50 %\" of what all need".to_owned())
+    at.map_err(|expected| format!("{expected}; or a share such as \"50 %\" of what all need"))
 }
 
 pub(super) fn targets(
@@ -245,11 +306,11 @@ pub(super) fn targets(
     }
     let find = |name: &str| {
         let index = groups.iter().position(|group| group.name == name);
-        let names = || groups.iter().map(|g| g.name.clone()).chain(["all", "gateway", "fetcher"].map(str::to_owned));
+        let names = || groups.iter().map(|g| g.name.clone()).chain(RESERVED.map(str::to_owned));
         index.ok_or_else(|| section.unknown_name(key, name, &names().collect::<Vec<_>>()))
     };
     if let Some((share, name)) = text.split_once(" of ") {
-        let ppm = units::share(share).map_err(|_| section.bad(key, WHO))?;
+        let ppm = units::share(share).map_err(|expected| section.bad(key, &format!("{WHO}: {expected}")))?;
         let group = if name == "all" { None } else { Some(find(name)?) };
         return Ok(Targets::Share { ppm, group });
     }

@@ -77,10 +77,10 @@ const COMPARED: [(&str, Measure, Unit); 9] = [
     ("time_50", Measure::Time50, units::time),
     ("time_99", Measure::Time99, units::time),
     ("time_100", Measure::Time100, units::time),
-    ("uplink", Measure::Uplink, units::size),
-    ("trunks", Measure::Trunks, units::size),
-    ("ports", Measure::Ports, units::size),
-    ("wasted", Measure::Wasted, units::size),
+    ("uplink", Measure::Uplink, units::bytes),
+    ("trunks", Measure::Trunks, units::bytes),
+    ("ports", Measure::Ports, units::bytes),
+    ("wasted", Measure::Wasted, units::bytes),
     ("requests", Measure::Requests, count),
 ];
 
@@ -89,11 +89,12 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Vec<Expectation>, Scenari
     for (key, measure, unit) in COMPARED {
         let comparison = section.text(key, |text| {
             let (relation, rest) = relation(text).unwrap_or((Relation::Equal, ""));
-            let limit = unit(rest).map_err(|expected| format!("\"<= \" or \">= \" and {expected}"))?;
+            let limit = unit(rest).map_err(|expected| format!("\"<= \", \">= \" or \"= \" and {expected}"))?;
             Ok(Expectation { key, text: text.to_owned(), measure, relation, limit })
         })?;
         all.extend(comparison);
     }
+    check_times(&section, &all)?;
     for (key, measure) in TRUTHS {
         if let Some(truth) = section.truth(key)? {
             let (relation, limit) = (Relation::Equal, u64::from(truth));
@@ -104,13 +105,29 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Vec<Expectation>, Scenari
     Ok(all)
 }
 
+/// Half of the devices never have everything later than nearly all, nor these later than all.
+fn check_times(section: &Section<'_>, all: &[Expectation]) -> Result<(), ScenarioError> {
+    let of = |measure: Measure| all.iter().find(move |expectation| expectation.measure == measure);
+    for (sooner, later) in
+        [(Measure::Time50, Measure::Time99), (Measure::Time50, Measure::Time100), (Measure::Time99, Measure::Time100)]
+    {
+        let (Some(sooner), Some(later)) = (of(sooner), of(later)) else { continue };
+        let bounds = sooner.relation != Relation::AtMost && later.relation != Relation::AtLeast;
+        if bounds && sooner.limit > later.limit {
+            let expected = format!("no less than `{}` is expected to be, which is \"{}\"", sooner.key, sooner.text);
+            return Err(section.bad(later.key, &expected));
+        }
+    }
+    Ok(())
+}
+
 fn relation(text: &str) -> Option<(Relation, &str)> {
     let signs = [("<=", Relation::AtMost), (">=", Relation::AtLeast), ("=", Relation::Equal)];
     signs.into_iter().find_map(|(sign, relation)| Some((relation, text.strip_prefix(sign)?.trim())))
 }
 
 fn thousandths(text: &str) -> Result<u64, String> {
-    units::fixed(text, 3).ok_or_else(|| "a number such as 1.05".to_owned())
+    units::fixed(text, 3).and_then(|n| u64::try_from(n).ok()).ok_or_else(|| "a number such as 1.05".to_owned())
 }
 
 fn count(text: &str) -> Result<u64, String> {

@@ -1,7 +1,8 @@
 //! `[[group]]` and `[gateway]`: the devices.
 
-use super::section::Section;
-use super::{Network, ScenarioError, units};
+use super::section::{Section, unknown_name};
+use super::{Lines, Network, ScenarioError, event, units};
+use crate::sim::engine::Moment;
 use fullmetal_proto::DeviceId;
 
 /// The most devices of a scenario.
@@ -51,6 +52,13 @@ pub struct PowerOn {
     pub over: u64,
 }
 
+impl PowerOn {
+    /// When all are on.
+    pub fn end(&self) -> u64 {
+        self.from + self.over
+    }
+}
+
 /// How a device behaves towards its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Manner {
@@ -68,43 +76,76 @@ pub enum Manner {
 pub(super) const MANNERS: [(&str, Manner); 4] =
     [("honest", Manner::Honest), ("bytes", Manner::Bytes), ("nothing", Manner::Nothing), ("silence", Manner::Silence)];
 
+/// Reads all groups and the gateway; `root` is what they are in.
 pub(super) fn read(
-    groups: Vec<Section<'_>>,
-    gateway: Section<'_>,
-    root: &Section<'_>,
+    (groups, gateway): (Vec<Section<'_>>, Section<'_>),
+    (root, lines): (&Section<'_>, &Lines),
     network: &Network,
+    until: Moment,
 ) -> Result<(Vec<Group>, Group), ScenarioError> {
     let mut read: Vec<Group> = Vec::new();
+    let mut total = 0;
     for mut section in groups {
         let name = section.required("name", name)?;
         let devices = section.number("devices", 1, DEVICES_MAX)?.unwrap_or(1);
-        if read.iter().any(|group| group.name == name) || name == "gateway" {
-            return Err(section.bad("name", "a name that no other group has, and not `gateway`"));
+        if event::RESERVED.contains(&name.as_str()) {
+            return Err(section.bad("name", &format!("another name: events mean something else by {}", reserved())));
         }
-        read.push(group(section, name, devices as usize, network)?);
+        if read.iter().any(|group| group.name == name) {
+            return Err(section.bad("name", "a name that no other group has"));
+        }
+        total += devices;
+        if total > DEVICES_MAX {
+            let expected = format!("at most {DEVICES_MAX} devices in all, and with these it is {total}");
+            return Err(section.bad("devices", &expected));
+        }
+        read.push(group(section, name, devices as usize, (network, until))?);
     }
-    if read.is_empty() || read.iter().map(|g| g.devices as u64).sum::<u64>() > DEVICES_MAX {
-        return Err(root.bad("group", &format!("at least one [[group]], and at most {DEVICES_MAX} devices in all")));
+    if read.is_empty() {
+        return Err(root.bad("group", "at least one [[group]]"));
     }
-    let mut gateway = group(gateway, "gateway".to_owned(), 1, network)?;
+    let mut gateway = group(gateway, "gateway".to_owned(), 1, (network, until))?;
     if gateway.hall == HALL {
         gateway.hall.clone_from(&read[0].hall);
     }
-    let mut halls: Vec<String> = read.iter().map(|group| group.hall.clone()).collect();
+    check_halls(&read, &gateway, network, (root, lines))?;
+    Ok((read, gateway))
+}
+
+/// Halls that trunks and the gateway name must be some group's.
+fn check_halls(
+    groups: &[Group],
+    gateway: &Group,
+    network: &Network,
+    (root, lines): (&Section<'_>, &Lines),
+) -> Result<(), ScenarioError> {
+    let mut halls: Vec<String> = groups.iter().map(|group| group.hall.clone()).collect();
     halls.sort();
     halls.dedup();
-    for hall in network.trunks.iter().flat_map(|trunk| &trunk.between).chain([&gateway.hall]) {
+    let between = network.trunks.iter().enumerate();
+    let between = between.flat_map(|(i, trunk)| trunk.between.each_ref().map(|hall| (hall, ("trunk", i, "between"))));
+    for (hall, (table, index, key)) in between.chain([(&gateway.hall, ("gateway", 0, "hall"))]) {
         if !halls.contains(hall) {
-            return Err(root.unknown_name("hall", hall, &halls));
+            return Err(unknown_name(lines.place(table, index, key), key, hall, &halls));
         }
     }
     if halls.len() > HALLS_MAX {
         return Err(root.bad("group", &format!("at most {HALLS_MAX} halls")));
     }
-    Ok((read, gateway))
+    Ok(())
 }
 
-fn group(mut section: Section<'_>, name: String, devices: usize, network: &Network) -> Result<Group, ScenarioError> {
+/// "`all`, `gateway`" of the words that are no names.
+fn reserved() -> String {
+    event::RESERVED.map(|word| format!("`{word}`")).join(", ")
+}
+
+fn group(
+    mut section: Section<'_>,
+    name: String,
+    devices: usize,
+    (network, until): (&Network, Moment),
+) -> Result<Group, ScenarioError> {
     let clock_ahead = section.text("clock_ahead", units::time)?.map_or(0, |us| (us / 1_000) as i64);
     let clock_behind = section.text("clock_behind", units::time)?.map_or(0, |us| (us / 1_000) as i64);
     let group = Group {
@@ -122,6 +163,9 @@ fn group(mut section: Section<'_>, name: String, devices: usize, network: &Netwo
         disk: section.text("disk", units::rate)?.unwrap_or(200_000_000),
         sync: section.text("sync", units::time)?.unwrap_or(5_000),
     };
+    if group.on.from >= until.0 || group.on.end() > until.0 {
+        return Err(section.not_within("on", "a time, for all of them,", until));
+    }
     section.finish()?;
     Ok(group)
 }
@@ -135,15 +179,16 @@ fn name(text: &str) -> Result<String, String> {
 /// "at 5 s", "over 10 s" or "at 5 s over 10 s".
 fn power_on(text: &str) -> Result<PowerOn, String> {
     let expected = || "\"at 5 s\", \"over 10 s\" or \"at 5 s over 10 s\"".to_owned();
+    let time = |text: &str| units::time(text).map_err(|time| format!("{}: {time}", expected()));
     let (at, over) = match text.split_once("over ") {
         Some((at, over)) => (at.trim(), Some(over)),
         None => (text, None),
     };
     let from = match at.strip_prefix("at ") {
-        Some(at) => units::time(at).map_err(|_| expected())?,
+        Some(at) => time(at)?,
         None if at.is_empty() && over.is_some() => 0,
         None => return Err(expected()),
     };
-    let over = over.map_or(Ok(0), units::time).map_err(|_| expected())?;
+    let over = over.map_or(Ok(0), time)?;
     Ok(PowerOn { from, over })
 }

@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod expect;
 mod fleet;
+mod lines;
 mod nearest;
 mod network;
 mod release;
@@ -22,10 +23,12 @@ pub use error::{Place, ScenarioError};
 pub use event::{Action, Happening, OriginMood, Targets, When};
 pub use expect::{Expectation, Measure, Relation};
 pub use fleet::{Group, Manner, PowerOn};
+pub use lines::Lines;
 pub use network::{Network, Trunk};
 pub use release::{Decision, Kind, Later, ReleaseSpec, Sizes};
 
 use crate::sim::engine::Moment;
+pub(in crate::sim) use section::read_bounded;
 use section::{Section, Source};
 use std::path::Path;
 
@@ -70,6 +73,8 @@ pub struct Scenario {
     pub happenings: Vec<Happening>,
     /// What is expected.
     pub expectations: Vec<Expectation>,
+    /// Where in the file all that stands.
+    pub lines: Lines,
     /// What the models take from real machines; not in the file.
     pub calibration: Calibration,
 }
@@ -84,6 +89,10 @@ impl Scenario {
     pub fn parse(text: &str, file: &Path) -> Result<Self, ScenarioError> {
         let source = Source { file, text };
         let table = source.table()?;
+        if table.get_ref().is_empty() {
+            return Err(ScenarioError::Empty { path: file.to_owned() });
+        }
+        let lines = Lines::of(source, table.get_ref());
         let mut root = Section::root(source, table.get_ref());
         let name = root.required("name", |text| Ok(text.to_owned()))?;
         let seconds = root.number("seconds", 1, SECONDS_MAX)?.unwrap_or(3600);
@@ -93,7 +102,8 @@ impl Scenario {
             [("swarm", Layers::Swarm), ("announcement", Layers::Announcement), ("deployment", Layers::Deployment)];
         let layers = root.word("layers", &words)?.unwrap_or(Layers::Deployment);
         let network = network::read(root.table("network")?, root.tables("trunk")?)?;
-        let (groups, gateway) = fleet::read(root.tables("group")?, root.table("gateway")?, &root, &network)?;
+        let sections = (root.tables("group")?, root.table("gateway")?);
+        let (groups, gateway) = fleet::read(sections, (&root, &lines), &network, until)?;
         let releases = release::read_all(root.one_or_more("release")?, file, &groups, (layers, until))?;
         let (release, later) = releases.ok_or_else(|| root.bad("release", "at least one [[release]]"))?;
         let sections = root.tables("event")?;
@@ -114,6 +124,7 @@ impl Scenario {
             later,
             happenings,
             expectations,
+            lines,
             calibration,
         })
     }
@@ -121,6 +132,11 @@ impl Scenario {
     /// When each release is decided, and for whom.
     pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
         std::iter::once(&self.release.decision).chain(self.later.iter().map(|later| &later.decision))
+    }
+
+    /// The lines of these events, without those that are not in the file.
+    pub fn event_lines(&self, events: impl Iterator<Item = usize>) -> Vec<usize> {
+        events.filter_map(|event| self.lines.line("event", event, "")).collect()
     }
 
     /// How many devices there are.

@@ -7,6 +7,9 @@ use super::units;
 /// 1 Gbit/s in bytes a second.
 const GIGABIT: u64 = 125_000_000;
 
+/// The most packets that are lost, in millionths: what congestion control makes of it is modelled for small losses.
+const LOSS_MAX: u32 = 100_000;
+
 /// The site's network. Rates in bytes a second, times in microseconds, shares in millionths.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -49,7 +52,7 @@ pub(super) fn read(mut section: Section<'_>, trunks: Vec<Section<'_>>) -> Result
         port: section.text("port", units::rate)?.unwrap_or(GIGABIT),
         latency: section.text("latency", units::time)?.unwrap_or(500),
         jitter: section.text("jitter", units::time)?.unwrap_or(200),
-        loss: section.text("loss", units::share)?.unwrap_or(0),
+        loss: section.text("loss", loss)?.unwrap_or(0),
         gossip_loss: section.text("gossip_loss", units::share)?.unwrap_or(0),
         central_latency: section.text("central_latency", units::time)?.unwrap_or(20_000),
         overhead: section.text("overhead", units::share)?.unwrap_or(40_000),
@@ -62,6 +65,12 @@ pub(super) fn read(mut section: Section<'_>, trunks: Vec<Section<'_>>) -> Result
         network.trunks.push(next);
     }
     Ok(network)
+}
+
+fn loss(text: &str) -> Result<u32, String> {
+    let formula = "the model of transfers (Mathis' formula) holds for small losses";
+    let most = || format!("a share of at most {}: {formula}", units::show_share(LOSS_MAX));
+    units::share(text).and_then(|loss| if loss <= LOSS_MAX { Ok(loss) } else { Err(most()) })
 }
 
 fn trunk(mut section: Section<'_>, others: &[Trunk]) -> Result<Trunk, ScenarioError> {

@@ -4,9 +4,15 @@
 use super::section::Section;
 use super::{Group, Layers, Place, ScenarioError, Targets, event, units};
 use crate::sim::engine::Moment;
+use crate::sim::release::TAIL;
+use fullmetal_proto::Bitmap;
 use fullmetal_proto::wire::plain::{BATCH_BYTES, BATCH_OBJECTS_MAX};
 use std::path::{Path, PathBuf};
 
+/// The largest piece in bytes.
+const PIECE_MAX: u64 = u32::MAX as u64;
+/// The largest manifest in bytes.
+const MANIFEST_MAX: u64 = 1_000_000_000;
 /// The most objects of a release.
 const OBJECTS_MAX: u64 = 1_000_000;
 /// The most releases.
@@ -91,6 +97,54 @@ pub enum Sizes {
     },
 }
 
+impl Sizes {
+    /// Bytes in all, as far as the scenario says.
+    fn total(&self) -> u64 {
+        match self {
+            Sizes::Even { total, .. } | Sizes::Drawn { total, .. } => *total,
+            Sizes::Given(sizes) => sizes.iter().sum(),
+            Sizes::FromRepo { .. } => 0,
+        }
+    }
+
+    /// How many frames or objects, as far as the scenario says.
+    fn count(&self) -> u64 {
+        match self {
+            Sizes::Even { total, each } => total.div_ceil(*each),
+            Sizes::Drawn { count, .. } => *count,
+            Sizes::Given(sizes) => sizes.len() as u64,
+            Sizes::FromRepo { .. } => 0,
+        }
+    }
+
+    /// How large the largest may be: a drawn one, when all others are as small as can be.
+    fn largest(&self) -> u64 {
+        match self {
+            Sizes::Even { total, each } => *total.min(each),
+            Sizes::Drawn { total, count } => {
+                let (total, tail) = (u128::from(*total), u128::from(TAIL));
+                (total * tail / (tail + u128::from(*count) - 1)) as u64
+            }
+            Sizes::Given(sizes) => sizes.iter().copied().max().unwrap_or(0),
+            Sizes::FromRepo { .. } => 0,
+        }
+    }
+}
+
+impl ReleaseSpec {
+    /// How many pieces there may be at most. A batch is full of objects, or together with the next over its bytes.
+    fn pieces_max(&self) -> u64 {
+        let count = self.sizes.count();
+        match self.kind {
+            Kind::Frames => count,
+            Kind::Plain { batch, batch_objects } => {
+                let full = count / batch_objects + 2 * self.sizes.total() / batch.max(1) + 1;
+                count.min(full)
+            }
+        }
+    }
+}
+
 /// The first release, and those after it; none if the list is empty.
 pub(super) fn read_all(
     sections: Vec<Section<'_>>,
@@ -100,13 +154,16 @@ pub(super) fn read_all(
 ) -> Result<Option<(ReleaseSpec, Vec<Later>)>, ScenarioError> {
     let mut first: Option<ReleaseSpec> = None;
     let mut later: Vec<Later> = Vec::new();
+    let (mut bytes, mut pieces) = (0, 0);
     for mut section in sections {
         let decision = decision(&mut section, groups, layers)?;
         if decision.announced >= until.0 {
             return Err(section.too_late("announced", until));
         }
         let Some(release) = &first else {
-            first = Some(read(section, decision, file)?);
+            let release = read(section, decision, file)?;
+            (bytes, pieces) = (release.sizes.total(), release.pieces_max());
+            first = Some(release);
             continue;
         };
         let before = later.last().map_or(&release.decision, |later| &later.decision).announced;
@@ -117,6 +174,9 @@ pub(super) fn read_all(
             return Err(section.bad("announced", "a time after that of the release before"));
         }
         let changed = section.required("changed", units::share)?;
+        let new = |of: u64| (u128::from(of) * u128::from(changed)).div_ceil(1_000_000) as u64;
+        (bytes, pieces) = (bytes + new(release.sizes.total()), pieces + new(release.pieces_max()));
+        check_all(&section, "changed", bytes, pieces)?;
         section.finish()?;
         later.push(Later { decision, changed });
     }
@@ -139,27 +199,25 @@ fn decision(section: &mut Section<'_>, groups: &[Group], layers: Layers) -> Resu
 
 fn read(mut section: Section<'_>, decision: Decision, file: &Path) -> Result<ReleaseSpec, ScenarioError> {
     let frames = section.word("kind", &[("frames", true), ("plain", false)])?.unwrap_or(true);
-    let frame = section.text("frame", units::size)?;
-    let batch = section.text("batch", units::size)?;
+    let frame = section.text("frame", piece)?;
+    let batch = section.text("batch", piece)?;
     let batch_objects = section.number("batch_objects", 1, OBJECTS_MAX)?;
-    let given = section.texts("sizes", units::size)?;
+    let given = section.texts("sizes", piece)?;
     let total = section.text("size", units::size)?;
     let count = section.number("objects", 1, OBJECTS_MAX)?;
     let repo = section.text("from_repo", |path| Ok(PathBuf::from(path)))?;
     let rev = section.text("ref", |rev| Ok(rev.to_owned()))?;
-    let manifest = section.text("manifest", units::size)?;
-    let one_copy = section.text("one_copy", units::size)?;
+    let manifest = section.text("manifest", |text| size_within(text, 0, MANIFEST_MAX))?;
+    let one_copy = section.text("one_copy", |text| size_within(text, 1, units::SIZE_MAX))?;
     let sizes = match (given, repo, total, count) {
-        (Some(sizes), None, None, None) if !sizes.is_empty() && !sizes.contains(&0) => Sizes::Given(sizes),
+        (Some(sizes), None, None, None) if !sizes.is_empty() => Sizes::Given(sizes),
         (None, Some(path), None, None) => {
             let rev = rev.clone().ok_or_else(|| section.bad("ref", "the ref or commit to take"))?;
             let path = file.parent().map_or_else(|| path.clone(), |dir| dir.join(&path));
             Sizes::FromRepo { path, rev, place: section.place_of("from_repo") }
         }
         (None, None, Some(total), Some(count)) if !frames && total >= count => Sizes::Drawn { total, count },
-        (None, None, Some(total), None) if frames && total > 0 => {
-            Sizes::Even { total, each: frame.unwrap_or(2 << 20).max(1) }
-        }
+        (None, None, Some(total), None) if frames && total > 0 => Sizes::Even { total, each: frame.unwrap_or(2 << 20) },
         _ if frames => return Err(section.bad("size", "for frames: `size`, or `sizes` of the frames")),
         _ => {
             return Err(section.bad("objects", "for plain: `size` and `objects`, or `sizes`, or `from_repo` and `ref`"));
@@ -181,6 +239,36 @@ fn read(mut section: Section<'_>, decision: Decision, file: &Path) -> Result<Rel
         batch: batch.unwrap_or(BATCH_BYTES),
         batch_objects: batch_objects.unwrap_or(BATCH_OBJECTS_MAX as u64),
     };
+    let kind = if frames { Kind::Frames } else { plain };
+    let release = ReleaseSpec { kind, sizes, manifest, decision, one_copy };
+    let key = if section.has("sizes") { "sizes" } else { "size" };
+    check_all(&section, key, release.sizes.total(), release.pieces_max())?;
+    if release.sizes.largest() > PIECE_MAX {
+        let expected = format!("more `objects`, or less: the largest may be over {}", units::show_size(PIECE_MAX));
+        return Err(section.bad("size", &expected));
+    }
     section.finish()?;
-    Ok(ReleaseSpec { kind: if frames { Kind::Frames } else { plain }, sizes, manifest, decision, one_copy })
+    Ok(release)
+}
+
+/// What all releases up to one make together is bounded; `key` is what makes it more.
+fn check_all(section: &Section<'_>, key: &str, bytes: u64, pieces: u64) -> Result<(), ScenarioError> {
+    let (bytes_max, pieces_max) = (units::SIZE_MAX, u64::from(Bitmap::LEN_MAX));
+    if bytes > bytes_max {
+        return Err(section.bad(key, &format!("at most {} in all", units::show_size(bytes_max))));
+    }
+    if pieces > pieces_max {
+        return Err(section.bad(key, &format!("at most {pieces_max} pieces in all, and there may be {pieces}")));
+    }
+    Ok(())
+}
+
+/// A size of a piece, or of an object in one.
+fn piece(text: &str) -> Result<u64, String> {
+    size_within(text, 1, PIECE_MAX)
+}
+
+fn size_within(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let expected = || format!("a size from {} to {}", units::show_size(least), units::show_size(most));
+    units::size(text).and_then(|size| if (least..=most).contains(&size) { Ok(size) } else { Err(expected()) })
 }

@@ -3,18 +3,25 @@
 use super::error::{Place, ScenarioError};
 use super::nearest::nearest;
 use crate::sim::engine::Moment;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Reads a file of at most so many bytes.
 pub(super) fn read(path: &Path, len_max: u64) -> Result<String, ScenarioError> {
-    let failed = |source| ScenarioError::Read { path: path.to_owned(), source };
-    let length = std::fs::metadata(path).map_err(failed)?.len();
-    if length > len_max {
-        return Err(failed(std::io::Error::other(format!("{length} bytes are over the limit of {len_max}"))));
+    read_bounded(path, len_max).map_err(|source| ScenarioError::Read { path: path.to_owned(), source })
+}
+
+/// The text of a file of at most so many bytes. Devices and pipes have no length that could be looked at before.
+pub(in crate::sim) fn read_bounded(path: &Path, len_max: u64) -> std::io::Result<String> {
+    let mut text = Vec::new();
+    File::open(path)?.take(len_max + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > len_max {
+        return Err(std::io::Error::other(format!("it has more bytes than the limit of {len_max}")));
     }
-    std::fs::read_to_string(path).map_err(failed)
+    String::from_utf8(text).map_err(std::io::Error::other)
 }
 
 /// A scenario file's text, to tell lines.
@@ -37,6 +44,13 @@ impl<'a> Source<'a> {
         let before = self.text.get(..at).unwrap_or(self.text);
         Place { file: self.file.into(), line: before.matches('\n').count() + 1 }
     }
+}
+
+/// An error about a name that the scenario does not have.
+pub(super) fn unknown_name(place: Place, key: &str, name: &str, names: &[String]) -> ScenarioError {
+    let meant = nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
+    let (key, name) = (key.to_owned(), name.to_owned());
+    ScenarioError::UnknownName { place, key, name, meant, known: names.into() }
 }
 
 /// What a table that is there twice is told besides.
@@ -204,14 +218,18 @@ impl<'a> Section<'a> {
 
     /// An error about a time at or after the end of the run, where nothing happens any more.
     pub fn too_late(&self, key: &str, until: Moment) -> ScenarioError {
-        self.bad(key, &format!("a time before the run ends at {} s; `seconds` says when that is", until.0 / 1_000_000))
+        self.not_within(key, "a time", until)
+    }
+
+    /// An error about something that does not come within the run.
+    pub fn not_within(&self, key: &str, what: &str, until: Moment) -> ScenarioError {
+        let end = until.0 / 1_000_000;
+        self.bad(key, &format!("{what} before the run ends at {end} s; `seconds` says when that is"))
     }
 
     /// An error about a name that the scenario does not have.
     pub fn unknown_name(&self, key: &str, name: &str, names: &[String]) -> ScenarioError {
-        let meant = nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
-        let (place, key, name) = (self.place_of(key), key.to_owned(), name.to_owned());
-        ScenarioError::UnknownName { place, key, name, meant, known: names.into() }
+        unknown_name(self.place_of(key), key, name, names)
     }
 
     /// Errs when there is a key that was not asked for.

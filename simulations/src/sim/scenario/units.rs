@@ -21,32 +21,50 @@ const SIZES: [(&str, u64, u64); 7] = [
 /// In microseconds.
 const TIMES: [(&str, u64, u64); 5] =
     [("us", 1, 1), ("ms", 1_000, 1), ("s", 1_000_000, 1), ("min", 60_000_000, 1), ("h", 3_600_000_000, 1)];
+/// The highest rate in bytes a second.
+pub const RATE_MAX: u64 = 125_000_000_000;
+/// The largest size of what is to be had in bytes.
+pub const SIZE_MAX: u64 = 1_000_000_000_000;
 /// The longest time in microseconds.
 const TIME_MAX: u64 = 1_000 * 3_600_000_000;
 /// In millionths.
 const SHARES: [(&str, u64, u64); 1] = [("%", 10_000, 1)];
 
-/// Bytes a second of "20 Mbit/s".
+/// Bytes a second of "20 Mbit/s", at least one.
 pub(super) fn rate(text: &str) -> Result<u64, String> {
-    quantity(text, &RATES, "a rate such as \"20 Mbit/s\"")
+    let rate = rate_or_none(text)?;
+    if rate > 0 { Ok(rate) } else { Err(format!("{RATE}, at least {}", show_rate(1))) }
 }
 
-/// Bytes of "350 MB".
-pub(super) fn size(text: &str) -> Result<u64, String> {
-    quantity(text, &SIZES, "a size such as \"350 MB\" or \"2 MiB\"")
+/// The same, or none: 0 cuts off.
+pub(super) fn rate_or_none(text: &str) -> Result<u64, String> {
+    quantity(text, &RATES, RATE, RATE_MAX)
 }
+
+const RATE: &str = "a rate such as \"20 Mbit/s\"";
+
+/// Bytes of "350 MB" that are to be had.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    quantity(text, &SIZES, SIZE, SIZE_MAX)
+}
+
+/// Bytes that all links together may carry.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    quantity(text, &SIZES, SIZE, u64::MAX)
+}
+
+const SIZE: &str = "a size such as \"350 MB\" or \"2 MiB\"";
 
 /// Microseconds of "0.2 ms".
 pub(super) fn time(text: &str) -> Result<u64, String> {
-    let expected = "a time such as \"0.2 ms\", \"30 s\" or \"5 min\", at most 1000 h";
-    quantity(text, &TIMES, expected).and_then(|us| if us <= TIME_MAX { Ok(us) } else { Err(expected.to_owned()) })
+    quantity(text, &TIMES, "a time such as \"0.2 ms\", \"30 s\" or \"5 min\"", TIME_MAX)
 }
 
 /// Millionths of "1 %", at most a million.
 pub(super) fn share(text: &str) -> Result<u32, String> {
-    let expected = "a share such as \"1 %\", at most 100 %";
-    let ppm = quantity(text, &SHARES, expected)?;
-    u32::try_from(ppm).ok().filter(|ppm| *ppm <= 1_000_000).ok_or_else(|| expected.to_owned())
+    let ppm = quantity(text, &SHARES, "a share such as \"1 %\"", 1_000_000)?;
+    // At most a million, see above.
+    Ok(ppm as u32)
 }
 
 /// "20 Mbit/s" of bytes a second; like its siblings what is read as the same number again.
@@ -79,32 +97,44 @@ fn show(value: u64, units: &[(&'static str, u64, u64)]) -> String {
     least.map_or_else(String::new, |(number, name)| format!("{number} {name}"))
 }
 
-/// `text` times 10 to the power of `places`, rounded down: "1.05" with three places is 1050.
-pub(super) fn fixed(text: &str, places: u32) -> Option<u64> {
+/// `text` times 10 to the power of `places`, rounded down: "1.05" with three places is 1050. None if it is no such number,
+/// or too large for one.
+pub(super) fn fixed(text: &str, places: u32) -> Option<u128> {
+    let (whole, fraction) = digits(text)?;
+    let fraction: String = fraction.chars().chain(std::iter::repeat('0')).take(places as usize).collect();
+    let fraction = if places == 0 { 0 } else { fraction.parse().ok()? };
+    whole.parse::<u128>().ok()?.checked_mul(10u128.checked_pow(places)?)?.checked_add(fraction)
+}
+
+/// The digits before and after the point.
+fn digits(text: &str) -> Option<(&str, &str)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) || (text.contains('.') && fraction.is_empty()) {
-        return None;
-    }
-    let fraction: String = fraction.chars().chain(std::iter::repeat('0')).take(places as usize).collect();
-    let fraction = if places == 0 { 0 } else { fraction.parse::<u64>().ok()? };
-    whole.parse::<u64>().ok()?.checked_mul(10u64.checked_pow(places)?)?.checked_add(fraction)
+    let is_number = !whole.is_empty() && digits(whole) && digits(fraction) && !text.ends_with('.');
+    is_number.then_some((whole, fraction))
 }
 
 /// Six places are enough for every unit.
 const PLACES: u32 = 6;
 
-fn quantity(text: &str, units: &[(&str, u64, u64)], expected: &str) -> Result<u64, String> {
-    let text = text.trim();
+/// Reads a quantity of at most `most`; an error says `expected`, and what is wrong.
+fn quantity(text: &str, units: &[(&'static str, u64, u64)], expected: &str, most: u64) -> Result<u64, String> {
+    let negative = text.trim().strip_prefix('-');
+    let text = negative.unwrap_or(text).trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = (&text[..end], text[end..].trim_start());
-    let value = fixed(number, PLACES).zip(units.iter().find(|(name, ..)| *name == unit));
-    let Some((value, (_, times, per))) = value else {
+    let unit = digits(number).and(units.iter().find(|(name, ..)| *name == unit));
+    let Some((_, times, per)) = unit else {
         let names: Vec<&str> = units.iter().map(|(name, ..)| *name).collect();
         return Err(format!("{expected}; units are {}", names.join(", ")));
     };
-    let value = u128::from(value) * u128::from(*times) / (10u128.pow(PLACES) * u128::from(*per));
-    u64::try_from(value).map_err(|_| expected.to_owned())
+    if negative.is_some() {
+        return Err(format!("{expected}, and nothing negative"));
+    }
+    let value = fixed(number, PLACES).and_then(|value| value.checked_mul(u128::from(*times)));
+    let value = value.map(|value| value / (10u128.pow(PLACES) * u128::from(*per)));
+    let value = value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value <= most);
+    value.ok_or_else(|| format!("{expected}, at most {}", show(most, units)))
 }
 
 #[cfg(test)]
@@ -128,7 +158,7 @@ mod tests {
         assert_eq!((show_rate(2_500_000), show_size(2 << 20)), ("20 Mbit/s".to_owned(), "2 MiB".to_owned()));
         assert_eq!((show_time(90_000_000), show_share(15_000)), ("90 s".to_owned(), "1.5000 %".to_owned()));
         for n in [0, 1, 7, 999, 1_000, 125_000, 1_048_577, 3_600_000_000] {
-            assert_eq!((rate(&show_rate(n)), size(&show_size(n)), time(&show_time(n))), (Ok(n), Ok(n), Ok(n)));
+            assert_eq!((rate_or_none(&show_rate(n)), size(&show_size(n)), time(&show_time(n))), (Ok(n), Ok(n), Ok(n)));
         }
         assert!([0, 1, 1_234, 40_000, 1_000_000].iter().all(|n| share(&show_share(*n)) == Ok(*n)));
     }
@@ -138,6 +168,19 @@ mod tests {
         for wrong in ["20", "20 Mb/s", "fast", "-1 Mbit/s", "1. Mbit/s", "1.2.3 Mbit/s"] {
             assert!(rate(wrong).unwrap_err().contains("20 Mbit/s"), "{wrong}");
         }
-        assert!(share("101 %").is_err() && size("99999999999 GB").is_err());
+        let told = |read: Result<u64, String>, what: &str| {
+            let error = read.unwrap_err();
+            assert!(error.ends_with(what) && !error.contains("units are"), "{error}");
+        };
+        told(share("101 %").map(u64::from), "at most 100 %");
+        let long = format!("{} GB", "9".repeat(60));
+        for size in [size("1000.001 GB"), size("18446744073 GB"), size(&long), size("99999999999999999999 B")] {
+            told(size, "at most 1000 GB");
+        }
+        told(rate("2000 Gbit/s"), "at most 1000 Gbit/s");
+        told(rate("0 Mbit/s"), "at least 8 bit/s");
+        told(rate("7 bit/s"), "at least 8 bit/s");
+        told(time("1001 h"), "at most 1000 h");
+        told(time("-5 s"), "and nothing negative");
     }
 }

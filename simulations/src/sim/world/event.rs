@@ -1,6 +1,5 @@
 //! What can happen in a world, and what peers say to each other.
 
-use crate::sim::scenario::Action;
 use fullmetal_proto::membership::Refusal;
 use fullmetal_proto::swarm::{Failure, TransferId};
 use fullmetal_proto::wire::gossip::Hint;
@@ -41,7 +40,7 @@ pub enum Event {
     /// Something of a scenario's list happens, to its how manieth target.
     Happens(usize, usize),
     /// Something that lasts for a time ends.
-    Undone(Box<(Action, Vec<NodeId>)>),
+    Undone(Box<(usize, Vec<NodeId>)>),
     /// A core wants to be woken.
     Wake(Life),
     /// A dialer has proved itself.

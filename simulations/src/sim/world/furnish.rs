@@ -54,5 +54,7 @@ impl World {
         }
         self.ids.insert(id, self.nodes.len() as NodeId);
         self.nodes.push(node);
+        let node = self.len() - 1;
+        self.nodes[node as usize].is_slow = self.is_slow_by_itself(node);
     }
 }

@@ -5,7 +5,7 @@ use super::event::{Event, NodeId};
 use super::node::From;
 use super::power::End;
 use crate::sim::observe::Observation;
-use crate::sim::scenario::{Action, OriginMood, Targets, When};
+use crate::sim::scenario::{Action, Happening, OriginMood, Targets, When};
 
 impl World {
     /// Puts the events of the scenario into the queue; those that wait for progress wait.
@@ -48,7 +48,7 @@ impl World {
         };
         self.trace.note(self.now, "happens", &[index as u64, step as u64]);
         if happening.each == 0 || targets.is_empty() {
-            return self.begin(&happening.action, targets, happening.lasting);
+            return self.begin(index, &happening, targets);
         }
         let now = targets.get(step).copied();
         if step + 1 < targets.len() {
@@ -56,11 +56,11 @@ impl World {
             self.queue.put(self.now.after(happening.each), Event::Happens(index, step + 1));
         }
         self.targets.insert(index, targets);
-        self.begin(&happening.action, now.into_iter().collect(), happening.lasting);
+        self.begin(index, &happening, now.into_iter().collect());
     }
 
-    fn begin(&mut self, action: &Action, targets: Vec<NodeId>, lasting: Option<u64>) {
-        match action {
+    fn begin(&mut self, index: usize, happening: &Happening, targets: Vec<NodeId>) {
+        match &happening.action {
             Action::Stop(_) => targets.iter().for_each(|node| self.power_off(*node, End::Stop)),
             Action::Crash(_) => targets.iter().for_each(|node| self.power_off(*node, End::Crash)),
             Action::PowerCut(_) => targets.iter().for_each(|node| self.power_off(*node, End::PowerCut)),
@@ -72,15 +72,19 @@ impl World {
             Action::Origin(mood) => self.set_mood(*mood),
             Action::Uplink(rate) => self.set_uplink(*rate),
         }
-        if let Some(us) = lasting {
+        if let Some(us) = happening.lasting {
             self.pending += 1;
-            self.queue.put(self.now.after(us), Event::Undone(Box::new((action.clone(), targets))));
+            *self.lasting.entry(index).or_default() += 1;
+            self.queue.put(self.now.after(us), Event::Undone(Box::new((index, targets))));
         }
     }
 
     /// What lasted for a time is over.
-    pub(super) fn undone(&mut self, action: &Action, targets: &[NodeId]) {
+    pub(super) fn undone(&mut self, index: usize, targets: &[NodeId]) {
+        let Some(action) = self.happenings.get(index).map(|happening| happening.action.clone()) else { return };
         self.pending -= 1;
+        self.lasting.entry(index).and_modify(|times| *times -= 1);
+        self.lasting.retain(|_, times| *times > 0);
         self.trace.note(self.now, "undone", &[targets.len() as u64]);
         match action {
             Action::Stop(_) | Action::Crash(_) | Action::PowerCut(_) => self.power_on_soon(targets),
@@ -158,7 +162,8 @@ impl World {
         let (up, down) = (self.node(node).up, self.node(node).down);
         self.flows.set_capacity(up, rate, self.now);
         self.flows.set_capacity(down, rate, self.now);
-        self.nodes[node as usize].is_slow = rate < self.port_of(node);
+        let is_slow = rate < self.port_of(node) || self.is_slow_by_itself(node);
+        self.nodes[node as usize].is_slow = is_slow;
     }
 
     fn set_uplink(&mut self, rate: u64) {

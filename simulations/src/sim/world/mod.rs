@@ -128,6 +128,8 @@ pub struct World {
     /// Events that wait for progress, and events of the scenario that are still to come.
     waiting: Vec<usize>,
     pending: usize,
+    /// How often events are to be undone.
+    lasting: BTreeMap<usize, usize>,
     targets: BTreeMap<usize, Vec<NodeId>>,
     parts: u32,
     /// Bytes that all honest devices need together, of all releases that are for them.
@@ -175,6 +177,7 @@ impl World {
             happenings: scenario.happenings.clone(),
             waiting: Vec::new(),
             pending: 0,
+            lasting: BTreeMap::new(),
             targets: BTreeMap::new(),
             parts: 0,
             needed: 0,
@@ -234,7 +237,7 @@ impl World {
             }
             Event::Decided(release) => self.decided(release),
             Event::Happens(index, step) => self.happens(index, step),
-            Event::Undone(what) => self.undone(&what.0, &what.1),
+            Event::Undone(what) => self.undone(what.0, &what.1),
             Event::Wake(life) => self.wake(life),
             Event::Knocks(dialer, listener) => self.knocks(dialer, listener),
             Event::Welcomed(serial) => self.welcomed(serial),

@@ -32,7 +32,7 @@ pub struct Node {
     pub manner: Manner,
     /// Who is in the same part of a divided network.
     pub part: u32,
-    /// Its port is slower than the scenario has it.
+    /// Its port is slower than the scenario has it, or what the scenario has is slower than [`SLOW`].
     pub is_slow: bool,
     /// Its port toward the switch, from the switch, and its radio cell.
     pub up: LinkId,
@@ -217,6 +217,9 @@ pub struct Uploads {
     /// Requests that wait for their turn, with their pieces.
     pub queue: VecDeque<(Fetching, u32)>,
 }
+
+/// Below this many bytes a second (1 Mbit/s) a port, a disk or a trunk is slow: a piece takes longer than others wait.
+pub const SLOW: u64 = 125_000;
 
 impl Node {
     /// A device of `group` that was never on.

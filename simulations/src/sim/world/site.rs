@@ -70,6 +70,11 @@ impl Site {
         self.network.uplink
     }
 
+    /// Whether a trunk is slow.
+    pub fn is_slow(&self) -> bool {
+        self.network.trunks.iter().any(|trunk| trunk.rate < super::node::SLOW)
+    }
+
     /// Gossip messages that are lost, in millionths.
     pub fn gossip_loss(&self) -> u32 {
         self.network.gossip_loss
@@ -82,7 +87,7 @@ impl Site {
 
     /// Bytes on the wire for so many bytes of content.
     pub fn on_wire(&self, bytes: u64) -> u64 {
-        bytes + bytes * u64::from(self.network.overhead) / 1_000_000
+        bytes + (u128::from(bytes) * u128::from(self.network.overhead) / 1_000_000) as u64
     }
 }
 

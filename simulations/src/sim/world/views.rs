@@ -1,5 +1,6 @@
 //! What can be asked of a world: by checkers, by who measures it, and by its own parts.
 
+use super::node::SLOW;
 use super::{Figures, Node, NodeId, World};
 use crate::sim::engine::{Moment, Trace};
 use crate::sim::release::Releases;
@@ -55,6 +56,22 @@ impl World {
     /// Whether central answers as it should.
     pub fn is_central_well(&self) -> bool {
         self.origin_mood == OriginMood::Well
+    }
+
+    /// Whether the port or the disk that the scenario gives a node is slow, or any trunk: what crosses that is late for all.
+    pub fn is_slow_by_itself(&self, node: NodeId) -> bool {
+        let group = self.group_of(node);
+        group.port.min(group.disk) < SLOW || self.site.is_slow()
+    }
+
+    /// Events of the scenario that wait for progress.
+    pub fn not_begun(&self) -> impl Iterator<Item = usize> {
+        self.waiting.iter().copied()
+    }
+
+    /// Events of the scenario that are to be undone.
+    pub fn not_over(&self) -> impl Iterator<Item = usize> {
+        self.lasting.keys().copied()
     }
 
     /// The node of a device.
