@@ -192,6 +192,11 @@ impl Net {
         (0..trunks).map(both).sum()
     }
 
+    /// Fails when an impaired link passes nothing on any more.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.cables.check()
+    }
+
     /// What became of frames on impaired links so far.
     pub fn tally(&self) -> Tally {
         self.cables.tally()
@@ -246,7 +251,10 @@ impl Drop for Net {
     fn drop(&mut self) {
         self.cables = Cables::default();
         for host in &self.hosts {
-            let _ = ip(&format!("netns del {}", self.netns(host)));
+            let line = format!("netns del {}", self.netns(host));
+            if ip(&line).is_err() {
+                let _ = ip(&line);
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Where the programs under test lie, and how they are called.
 
 use anyhow::{Context as _, bail};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -46,7 +47,8 @@ impl Programs {
 /// Runs a command to its end and gives its standard output; fails with its standard error.
 pub fn output_of(command: &mut Command) -> anyhow::Result<String> {
     let shown = format!("{command:?}");
-    let output = command.output().with_context(|| format!("running {shown}"))?;
+    // Of their own group: a second Ctrl-C must not end those that clean up.
+    let output = command.process_group(0).output().with_context(|| format!("running {shown}"))?;
     if !output.status.success() {
         bail!("{shown} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -4,13 +4,13 @@ use super::bar::{Bar, bar};
 use super::checkers::Checkers;
 use super::engine::Trace;
 use super::explore;
+use super::log;
 use super::outcome::Outcome;
 use super::release::Releases;
 use super::scenario::{Calibration, Place, Scenario, ScenarioError, Sizes};
 use super::world::World;
 use anyhow::Context as _;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -68,10 +68,11 @@ pub fn tell(json: bool, outcome: &Outcome) -> anyhow::Result<ExitCode> {
 
 fn simulate(args: &RunArgs) -> anyhow::Result<Outcome> {
     let (scenario, seed) = read(args)?;
-    let log = args.trace.as_deref().map(create).transpose()?;
+    let (log, whole) = args.trace.as_deref().map(log::create).transpose()?.unzip();
     let mut bar = Bar::new();
     let outcome = outcome(&scenario, seed, log, &args.scenario, |world| bar.draw(|| progress(world)))?;
     bar.clear();
+    whole.map_or(Ok(()), |whole| whole.check())?;
     Ok(outcome)
 }
 
@@ -126,9 +127,4 @@ pub fn releases(scenario: &Scenario, seed: u64, file: &Path) -> Result<Releases,
         let reason = reason.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         ScenarioError::Repo { place, key: "from_repo".to_owned(), reason }
     })
-}
-
-fn create(path: &Path) -> anyhow::Result<Box<dyn Write>> {
-    let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
-    Ok(Box::new(BufWriter::new(file)))
 }

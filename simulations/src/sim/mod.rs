@@ -10,6 +10,7 @@ pub mod compare;
 pub mod engine;
 pub mod explore;
 pub mod flows;
+mod log;
 pub mod observe;
 pub mod outcome;
 pub mod pages;

@@ -2,8 +2,7 @@
 
 use super::MOVED_BYTES;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Fewer than [`MOVED_BYTES`] wait no longer: over a thin uplink they take longer than a lease lasts, and what moves
 /// must not be overtaken.
@@ -21,10 +20,14 @@ impl Unsaid {
 
     /// Some more came. Gives all of them when they are to be reported now.
     pub fn add(&self, bytes: u64) -> Option<u64> {
+        self.add_at(bytes, Instant::now())
+    }
+
+    fn add_at(&self, bytes: u64, now: Instant) -> Option<u64> {
         let mut unsaid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         unsaid.0 += bytes;
-        let due = unsaid.0 >= MOVED_BYTES || unsaid.0 > 0 && unsaid.1.elapsed() >= WAIT;
-        due.then(|| std::mem::replace(&mut *unsaid, (0, Instant::now())).0)
+        let due = unsaid.0 >= MOVED_BYTES || unsaid.0 > 0 && now.saturating_duration_since(unsaid.1) >= WAIT;
+        due.then(|| std::mem::replace(&mut *unsaid, (0, now)).0)
     }
 
     /// All of them, if there are any.
@@ -38,16 +41,14 @@ impl Unsaid {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn many_bytes_are_reported_at_once_and_few_after_a_second() {
-        let unsaid = Unsaid::new();
-        assert_eq!(unsaid.add(MOVED_BYTES - 1), None);
-        assert_eq!(unsaid.add(1), Some(MOVED_BYTES));
-        assert_eq!(unsaid.add(8_000), None);
-        tokio::time::advance(WAIT).await;
-        assert_eq!(unsaid.add(0), Some(8_000));
-        tokio::time::advance(WAIT).await;
-        assert_eq!(unsaid.add(0), None, "nothing moved");
+    #[test]
+    fn many_bytes_are_reported_at_once_and_few_after_a_second() {
+        let (unsaid, begun) = (Unsaid::new(), Instant::now());
+        assert_eq!(unsaid.add_at(MOVED_BYTES - 1, begun), None);
+        assert_eq!(unsaid.add_at(1, begun), Some(MOVED_BYTES));
+        assert_eq!(unsaid.add_at(8_000, begun), None);
+        assert_eq!(unsaid.add_at(100, begun + WAIT), Some(8_100));
+        assert_eq!(unsaid.add_at(0, begun + 3 * WAIT), None, "nothing moved");
         assert_eq!(unsaid.take(), None);
     }
 }

@@ -46,6 +46,11 @@ impl Cables {
         Ok(())
     }
 
+    /// Fails when one has ended by itself.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.impaired.iter().try_for_each(Cable::check)
+    }
+
     /// What became of frames on impaired ones so far.
     pub fn tally(&self) -> Tally {
         let mut all = Tally::default();

@@ -49,6 +49,13 @@ impl Cable {
         Ok(Cable { tally, stop: Some(stop), thread: Some(thread) })
     }
 
+    /// Fails when it has ended by itself: what is measured since then is none of the scenario's.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let ended = self.thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished);
+        ensure!(!ended, "a cable between hosts has ended by itself");
+        Ok(())
+    }
+
     /// What has become of frames so far, both ways.
     pub fn tally(&self) -> Tally {
         *self.tally.lock().unwrap_or_else(PoisonError::into_inner)

@@ -106,6 +106,7 @@ impl Play<'_> {
             if now() >= asked + ASK_MS * 1_000 {
                 asked = now();
                 stage.hosts.iter_mut().try_for_each(|host| host.node.check())?;
+                stage.net.check()?;
                 measured.ask(stage, asked)?;
                 if timeline.is_over() && measured.is_over(stage) {
                     break;

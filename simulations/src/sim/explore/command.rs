@@ -48,8 +48,11 @@ pub fn run(args: &ExploreArgs) -> anyhow::Result<ExitCode> {
         let text = if args.json { format!("{}\n", result.json(args)) } else { result.text(args) };
         std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
         let Some((_, shrunk)) = &result.found else { return Ok(ExitCode::SUCCESS) };
-        if let Some(path) = &args.out {
-            std::fs::write(path, shrunk.toml()).with_context(|| format!("writing {}", path.display()))?;
+        if let Some(path) = &args.out
+            && let Err(error) = std::fs::write(path, shrunk.toml())
+        {
+            // What a long search has found is not to be lost.
+            anyhow::bail!("writing {}: {error}; the scenario is\n\n{}", path.display(), shrunk.toml());
         }
         Ok(ExitCode::FAILURE)
     })
@@ -80,7 +83,7 @@ fn find(args: &ExploreArgs) -> anyhow::Result<Found> {
 }
 
 fn search(args: &ExploreArgs, scenario: &Scenario, seeds: Seeds, bar: &mut Bar) -> Result<Found, ScenarioError> {
-    let (all, started_at, mut runs) = (seeds.iter().count() as u64, Instant::now(), 0);
+    let (all, started_at, mut runs) = (seeds.runs(), Instant::now(), 0);
     let finding = explore(scenario, &args.scenario, seeds, &Checkers::all, |done| {
         runs = done;
         bar.draw(|| {

@@ -87,9 +87,13 @@ pub struct Seeds {
 impl Seeds {
     /// Those of the shard.
     pub fn iter(self) -> impl Iterator<Item = u64> {
-        (0..self.count)
-            .filter(move |n| n % self.shard.count == self.shard.index - 1)
-            .map(move |n| self.first.saturating_add(n))
+        let step = usize::try_from(self.shard.count).unwrap_or(usize::MAX);
+        (self.shard.index - 1..self.count).step_by(step).map(move |n| self.first.saturating_add(n))
+    }
+
+    /// How many these are.
+    pub fn runs(self) -> u64 {
+        self.count.saturating_sub(self.shard.index - 1).div_ceil(self.shard.count)
     }
 }
 

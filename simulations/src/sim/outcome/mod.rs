@@ -180,10 +180,10 @@ impl Outcome {
         }
     }
 
-    /// As JSON: times in milliseconds, sizes in bytes.
+    /// As JSON: times in milliseconds, sizes in bytes; what was measured for an expectation in its `unit`.
     pub fn json(&self) -> Value {
         let ms = |us: Option<u64>| us.map(|us| us / 1_000);
-        let expectation = |(e, measured, held): &(Expectation, Option<u64>, bool)| json!({ "key": e.key, "expected": e.text, "measured": measured, "held": held });
+        let expectation = |(e, measured, held): &(Expectation, Option<u64>, bool)| json!({ "key": e.key, "expected": e.text, "measured": measured, "unit": unit(e.measure), "held": held });
         let simulated = |n: u64| self.lab.is_none().then_some(n);
         json!({
             "schema": SCHEMA,
@@ -292,6 +292,17 @@ fn holds(expectation: &Expectation, measured: u64) -> bool {
         Relation::AtLeast => measured >= expectation.limit,
         // What people see decides: a time is measured more exactly than it can be told.
         Relation::Equal => shown(expectation.measure, measured) == shown(expectation.measure, expectation.limit),
+    }
+}
+
+/// In what JSON has what was measured for an expectation.
+fn unit(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Copies => "thousandths",
+        Measure::Time50 | Measure::Time99 | Measure::Time100 => "microseconds",
+        Measure::Uplink | Measure::Trunks | Measure::Ports | Measure::Wasted => "bytes",
+        Measure::Requests => "requests",
+        Measure::Converged | Measure::Reported => "1: true, 0: false",
     }
 }
 
