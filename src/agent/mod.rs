@@ -14,6 +14,7 @@ mod containers;
 mod current;
 mod effects;
 mod fetch;
+mod foreign;
 mod hearing;
 mod judge;
 mod keeping;

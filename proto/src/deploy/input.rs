@@ -82,6 +82,8 @@ pub enum Input {
     CheckedOut {
         /// The effect's ticket.
         ticket: Ticket,
+        /// Parts that say in their own files that exit 0 is their success, and not that they stay.
+        jobs: Vec<AppName>,
     },
     /// Answers [`Effect::Switch`](super::Effect::Switch): `current` of every part is the new version,
     /// durably, and what is to be started was started.

@@ -114,6 +114,7 @@ impl Watch {
         match &seen.exit {
             Some((ExitStatus::Code(0), _)) if start.job => Judgement::Settled,
             Some((status, log)) => Judgement::Broken(ended(part, *status, log)),
+            None if start.job && part.may_stay => judge_service(part, seen, over, now),
             None if start.job && over.is_some() => broken(part, "is a job and had not ended when its time was over"),
             None if start.job => Judgement::Open,
             None => judge_service(part, seen, over, now),

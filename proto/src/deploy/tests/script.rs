@@ -27,6 +27,9 @@ pub enum Behaviour {
     JobDone,
     JobFails,
     NotStarted,
+    /// By its own unit it need not stay, and ends with this, or stays.
+    UnitEnds(i32),
+    UnitStays,
 }
 
 /// A bundle and everything that will happen to it.
@@ -55,6 +58,12 @@ impl Script {
             switch: Luck::Good,
             revert: Luck::Good,
         }
+    }
+
+    /// What the checkouts tell.
+    pub fn jobs(&self) -> Vec<AppName> {
+        let by_unit = |b: &Behaviour| matches!(b, Behaviour::UnitEnds(_) | Behaviour::UnitStays);
+        self.parts.iter().zip(&self.behaviours).filter(|(_, b)| by_unit(b)).map(|(p, _)| p.name.clone()).collect()
     }
 
     pub fn digest(&self) -> Digest {
@@ -92,11 +101,11 @@ impl Behaviour {
         let healthy = AppEvent::Healthy { began: Timestamp::ZERO };
         let unhealthy = AppEvent::Unhealthy { reason: "no answer".into() };
         match self {
-            Behaviour::Runs => vec![AppEvent::Running],
+            Behaviour::Runs | Behaviour::UnitStays => vec![AppEvent::Running],
             Behaviour::Healthy => vec![AppEvent::Running, unhealthy, healthy],
             Behaviour::NeverHealthy => vec![AppEvent::Running, unhealthy],
             Behaviour::LosesHealth => vec![AppEvent::Running, healthy, unhealthy],
-            Behaviour::Exits(code) => vec![AppEvent::Running, exited(code)],
+            Behaviour::Exits(code) | Behaviour::UnitEnds(code) => vec![AppEvent::Running, exited(code)],
             Behaviour::JobDone => vec![AppEvent::Running, exited(0)],
             Behaviour::JobFails => vec![AppEvent::Running, exited(3)],
             Behaviour::NotStarted => vec![],
