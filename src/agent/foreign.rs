@@ -16,6 +16,12 @@ pub fn ends_by_itself(checkout: &Path) -> bool {
     unit(checkout).is_some_and(|text| !asks_for_restart(&text))
 }
 
+/// Whether the checkout's unit has a command for when its app has started. FullMetalUpdate's say `success` on the notify
+/// socket with it. No command of a unit is run here, so the agent stands in for it.
+pub fn tells_its_start(checkout: &Path) -> bool {
+    unit(checkout).is_some_and(|text| setting(&text, "ExecStartPost").is_some())
+}
+
 /// A commit may hold anything under that name.
 fn unit(checkout: &Path) -> Option<String> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -28,25 +34,38 @@ fn unit(checkout: &Path) -> Option<String> {
     Some(text)
 }
 
-/// `Restart=` of the section `Service`, the last one if there are several; source: systemd.service(5).
 fn asks_for_restart(unit: &str) -> bool {
-    let (mut service, mut asks) = (false, false);
+    setting(unit, "Restart").is_some_and(|value| value != "no")
+}
+
+/// What the section `Service` says last of that; an empty value takes it back. Source: systemd.service(5).
+fn setting<'u>(unit: &'u str, name: &str) -> Option<&'u str> {
+    let (mut service, mut found) = (false, None);
     for line in unit.lines().map(str::trim) {
         if line.starts_with('[') {
             service = line == "[Service]";
         } else if let Some((key, value)) = line.split_once('=').filter(|_| service)
-            && key.trim_end() == "Restart"
+            && key.trim_end() == name
         {
-            asks = !matches!(value.trim(), "" | "no");
+            found = Some(value.trim()).filter(|value| !value.is_empty());
         }
     }
-    asks
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_unit_with_a_command_after_the_start_tells_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for (line, tells) in [("ExecStartPost=/bin/sh /x", true), ("ExecStopPost=/bin/sh /x", false), ("", false)] {
+            fs::write(dir.path().join(UNIT), format!("[Service]\n{line}\n")).unwrap();
+            assert_eq!(tells_its_start(dir.path()), tells, "{line}");
+        }
+    }
 
     #[test]
     fn a_unit_that_asks_for_no_restart_may_end() {

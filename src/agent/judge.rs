@@ -155,8 +155,9 @@ fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> 
         start,
         release: metadata.release,
         floor: metadata.floor,
-        probation: metadata.probation.map(|s| Duration::from_secs(s.into())),
+        probation: metadata.probation.or(part.proof.seconds).map(|s| Duration::from_secs(s.into())),
         health: !metadata.health.is_empty(),
+        notify: part.proof.notify,
         unsigned: !rule.is_signed(object, meta),
     };
     Ok((candidate, pieces))

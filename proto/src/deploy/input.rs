@@ -177,6 +177,8 @@ pub struct Candidate {
     pub probation: Option<Duration>,
     /// It has a health check.
     pub health: bool,
+    /// It must say that it is well.
+    pub notify: bool,
     /// It is installed although no build key signed it.
     pub unsigned: bool,
 }
@@ -204,6 +206,13 @@ pub enum AppEvent {
     /// probation; after it, this is a failure.
     Unhealthy {
         /// What the check says.
+        reason: String,
+    },
+    /// It says by its notify socket that it is well.
+    SaysWell,
+    /// It says there that it is not; the first word counts.
+    SaysFailed {
+        /// In its words.
         reason: String,
     },
     /// Its main process ended.

@@ -156,9 +156,9 @@ impl Deploy {
 
 impl From<Candidate> for NewPart {
     fn from(c: Candidate) -> Self {
-        let Candidate { name, version, commit, manifest, start, health, unsigned, .. } = c;
+        let Candidate { name, version, commit, manifest, start, health, notify, unsigned, .. } = c;
         let installed = Installed { commit, version, manifest, start, unsigned };
-        NewPart { name, installed, floor: c.floor.unwrap_or(0), health, may_stay: false }
+        NewPart { name, installed, floor: c.floor.unwrap_or(0), health, notify, may_stay: false }
     }
 }
 

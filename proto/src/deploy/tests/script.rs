@@ -30,6 +30,8 @@ pub enum Behaviour {
     /// By its own unit it need not stay, and ends with this, or stays.
     UnitEnds(i32),
     UnitStays,
+    /// Says that it is well.
+    Says,
 }
 
 /// A bundle and everything that will happen to it.
@@ -89,6 +91,7 @@ pub fn candidate(app: &str, version: &str, behaviour: Behaviour) -> Candidate {
         release: None,
         floor: None,
         probation: None,
+        notify: behaviour == Behaviour::Says,
         unsigned: false,
         health: matches!(behaviour, Behaviour::Healthy | Behaviour::NeverHealthy | Behaviour::LosesHealth),
     }
@@ -102,6 +105,7 @@ impl Behaviour {
         let unhealthy = AppEvent::Unhealthy { reason: "no answer".into() };
         match self {
             Behaviour::Runs | Behaviour::UnitStays => vec![AppEvent::Running],
+            Behaviour::Says => vec![AppEvent::SaysWell, AppEvent::Running],
             Behaviour::Healthy => vec![AppEvent::Running, unhealthy, healthy],
             Behaviour::NeverHealthy => vec![AppEvent::Running, unhealthy],
             Behaviour::LosesHealth => vec![AppEvent::Running, healthy, unhealthy],

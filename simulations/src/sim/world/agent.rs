@@ -265,6 +265,7 @@ impl World {
                 release: Some(number),
                 floor: None,
                 probation: None,
+                notify: false,
                 unsigned: false,
                 health: self.decisions.fails[release],
             };
