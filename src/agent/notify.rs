@@ -177,7 +177,7 @@ fn read(mut stream: UnixStream) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use fullmetal_proto::Timestamp;
     use fullmetal_proto::deploy::{Installed, Phase, Wish};
@@ -185,7 +185,8 @@ mod tests {
     use std::io::Write;
     use std::sync::mpsc::{Receiver, channel};
 
-    fn deployment(action: u64, notify: bool) -> Deployment {
+    /// One of the app `hello`.
+    pub fn deployment(action: u64, notify: bool) -> Deployment {
         let [bundle, commit, manifest] = [b"b", b"c", b"m"].map(|b| Digest::of(b));
         let (seen, expires) = (Timestamp::ZERO, Timestamp::MAX);
         let wish = Wish { action, bundle, mode: Mode::Now, valid_until: None, expires, seen };
