@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "fleet/hello_world.rs"]
+mod hello_world;
+
 use fullmetal_sim::lab::net::WAN;
 use fullmetal_sim::lab::{Release, Site, SiteOptions, Usage, wait_for};
 use std::os::unix::fs::PermissionsExt as _;

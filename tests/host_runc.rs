@@ -4,6 +4,8 @@
 
 #[path = "host/conformance.rs"]
 mod conformance;
+#[path = "host/image.rs"]
+mod image;
 #[path = "host/site.rs"]
 mod site;
 

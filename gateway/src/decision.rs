@@ -14,7 +14,7 @@
 
 use fullmetal_proto::dispatch::{PartWish, Targets, Wish};
 use fullmetal_proto::wire::bundle::PARTS_MAX;
-use fullmetal_proto::wire::{Mode, StartOptions};
+use fullmetal_proto::wire::{Mode, Proof, StartOptions};
 use fullmetal_proto::{DeviceId, RefName};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -167,6 +167,7 @@ fn part(number: usize, table: PartTable) -> Result<PartWish, Problem> {
         name: table.name.map(|n| field(key("name"), &n)).transpose()?,
         version: table.version,
         start,
+        proof: Proof::default(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! What the machine asks for.
 
-use super::{Agent, bundles, judge, watch, worker};
+use super::{Agent, bundles, judge, notify, watch, worker};
 use crate::host::SupervisorHost;
 use fullmetal_proto::deploy::{Effect, Input, State, Ticket};
 use fullmetal_proto::wire::local::ToPeer;
@@ -36,9 +36,13 @@ impl Agent {
                 self.fetch = Some(self.worker.fetch(ticket, &moves, &self.judged));
             }
             Effect::Checkout { ticket, moves } => self.worker.checkout(ticket, moves),
-            Effect::Switch { ticket, moves } => self.containers.switch(ticket, moves),
+            Effect::Switch { ticket, moves } => {
+                self.listen();
+                self.containers.switch(ticket, moves);
+            }
             Effect::Revert { ticket, moves } => {
                 self.watch = None;
+                self.notify = None;
                 self.containers.revert(ticket, moves);
             }
             Effect::Cancel { ticket } => self.cancel(ticket),
@@ -67,6 +71,9 @@ impl Agent {
     pub(super) fn watch_if_needed(&mut self) {
         match self.machine.state() {
             State::Proving if self.watch.is_none() => {
+                if self.notify.is_none() {
+                    self.listen();
+                }
                 let deployment = self.machine.record().deployment.as_ref();
                 let apps = watch::watched(&self.settings.paths, deployment.iter().flat_map(|d| d.parts.iter()));
                 let note = watch::Note::leave(&self.settings.paths, deployment.map_or(0, |d| d.wish.action));
@@ -74,7 +81,16 @@ impl Agent {
                 self.watch = Some(watch::Watch::start(host, apps, self.started, &self.events, note));
             }
             State::Proving => {}
-            _ => self.watch = None,
+            State::Switching => self.watch = None,
+            _ => (self.watch, self.notify) = (None, None),
         }
+    }
+
+    /// Before the apps start, so that no word is lost.
+    fn listen(&mut self) {
+        // The old sockets go first: they have the same names.
+        self.notify = None;
+        let deployment = self.machine.record().deployment.as_ref();
+        self.notify = deployment.map(|d| notify::Sockets::open(&self.settings.paths, d, &self.events));
     }
 }

@@ -1,6 +1,7 @@
 //! Pulls a bundle's blobs through the peer and proves what signatures and hashes can prove.
 
 use super::Agent;
+use super::foreign;
 use super::link::Link;
 use crate::identity::Usage;
 use crate::local::read_descriptor;
@@ -8,7 +9,7 @@ use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::{Candidate, Ticket};
 use fullmetal_proto::ostree::{Commit, CommitRefusal, Deployable};
 use fullmetal_proto::wire::local::{CentralObject, ToPeer};
-use fullmetal_proto::wire::{BlobRef, Bundle, Opened, Part, Pieces, open};
+use fullmetal_proto::wire::{BlobRef, Bundle, Opened, Part, Pieces, StartOptions, open};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -142,17 +143,21 @@ fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> 
         return Err(format!("its manifest is for commit {}", pieces.commit()));
     }
     let metadata = commit.metadata;
+    // What is in force was found to be one when it was checked out: the same again is no other version.
+    let ends = foreign::ends_by_itself(&agent.settings.paths.checkout(&part.name, &part.commit));
+    let start = StartOptions { job: part.start.job || ends, ..part.start.clone() };
     let candidate = Candidate {
         kind: part.kind,
         name: part.name.clone(),
         version: part.version.clone(),
         commit: part.commit,
         manifest: part.manifest.sha256,
-        start: part.start.clone(),
+        start,
         release: metadata.release,
         floor: metadata.floor,
-        probation: metadata.probation.map(|s| Duration::from_secs(s.into())),
+        probation: metadata.probation.or(part.proof.seconds).map(|s| Duration::from_secs(s.into())),
         health: !metadata.health.is_empty(),
+        notify: part.proof.notify,
         unsigned: !rule.is_signed(object, meta),
     };
     Ok((candidate, pieces))

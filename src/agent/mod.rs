@@ -14,10 +14,12 @@ mod containers;
 mod current;
 mod effects;
 mod fetch;
+mod foreign;
 mod hearing;
 mod judge;
 mod keeping;
 mod link;
+mod notify;
 mod pace;
 mod space;
 mod spool;
@@ -89,6 +91,8 @@ struct Agent {
     containers: containers::Containers,
     look_after_at: Timestamp,
     watch: Option<watch::Watch>,
+    /// From the switch to the end of the probation.
+    notify: Option<notify::Sockets>,
     host: SupervisorOptions,
     events: Sender<Event>,
 }
@@ -187,6 +191,7 @@ impl Agent {
             containers,
             look_after_at: Timestamp::ZERO.after(LOOK_AFTER),
             watch: None,
+            notify: None,
             host,
             events,
         })

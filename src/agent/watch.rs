@@ -1,7 +1,7 @@
 //! Watches apps while a new version proves itself, each on a thread of its own: a health check that hangs holds up
 //! nobody else.
 
-use super::Event;
+use super::{Event, foreign};
 use crate::config::Paths;
 use crate::host::{AppHost, AppStatus, Health, Phase};
 use fullmetal_proto::deploy::{AppEvent, Input, NewPart};
@@ -31,6 +31,8 @@ pub struct Watched {
     commit: Digest,
     /// The health check's argv; empty without one.
     health: Vec<String>,
+    /// That it runs is what it would say on its notify socket.
+    says_well: bool,
 }
 
 /// The parts of a deployment that run, with the health checks that their commits name.
@@ -41,6 +43,7 @@ pub fn watched<'a>(paths: &Paths, parts: impl Iterator<Item = &'a NewPart>) -> V
             name: p.name.clone(),
             commit: p.installed.commit,
             health: if p.health { health_of(paths, &p.installed.commit) } else { Vec::new() },
+            says_well: p.notify && foreign::tells_its_start(&paths.checkout(&p.name, &p.installed.commit)),
         })
         .collect()
 }
@@ -166,6 +169,9 @@ impl Seen {
         }
         if status.phase == Phase::Running && !self.running {
             self.tell(AppEvent::Running);
+            if self.app.says_well {
+                self.tell(AppEvent::SaysWell);
+            }
         }
         self.running = status.phase == Phase::Running;
         if self.running && !self.app.health.is_empty() && self.next_check <= Instant::now() {
@@ -270,12 +276,18 @@ mod tests {
             host.start(&App { name: name.clone(), commit, job: false }).unwrap();
         }
         let closed = gate.lock().unwrap();
-        let watched = |name: &AppName| Watched { name: name.clone(), commit, health: vec!["check".into()] };
+        let watched = |name: &AppName| Watched {
+            name: name.clone(),
+            commit,
+            health: vec!["check".into()],
+            says_well: *name == well,
+        };
         let (sender, events) = channel();
         let started = Instant::now();
         let dir = tempfile::tempdir().unwrap();
         let note = Note::leave(&Paths::new(dir.path()), 7);
         let watch = Watch::start(|| host.clone(), vec![watched(&hung), watched(&well)], started, &sender, note);
+        app_events(&events, &well, |event| *event == AppEvent::SaysWell);
         let is_healthy = |event: &AppEvent| matches!(event, AppEvent::Healthy { .. });
         let first = app_events(&events, &well, is_healthy);
         let second = app_events(&events, &well, is_healthy);

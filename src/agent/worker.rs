@@ -4,7 +4,7 @@ use super::cached::Unknown;
 use super::checkouts::Checkouts;
 use super::judge::JudgedParts;
 use super::link::Link;
-use super::{Event, cached, fetch, space};
+use super::{Event, cached, fetch, foreign, space};
 use crate::config::Paths;
 use crate::local::Packet;
 use crate::repo::ObjectStore;
@@ -141,7 +141,12 @@ impl Thread {
                     Err(reason) => Input::Failed { ticket, retry: false, reason },
                 }
             }
-            Job::Checkout(ticket, moves) => answer(ticket, Input::CheckedOut { ticket }, self.check_out(&moves)),
+            Job::Checkout(ticket, moves) => {
+                let made = self.check_out(&moves);
+                let is_job = |m: &&Move| foreign::ends_by_itself(&self.paths.checkout(&m.name, &m.new.commit));
+                let jobs = moves.iter().filter(is_job).map(|m| m.name.clone()).collect();
+                answer(ticket, Input::CheckedOut { ticket, jobs }, made)
+            }
             Job::Prune(ticket, commits) => {
                 let pruned = self.checkouts.prune(&mut *self.store, &commits);
                 if let Err(error) = &pruned {

@@ -1,4 +1,4 @@
-//! `fullmetal publish`: a directory, tarball or commit into a signed, framed release of a central repo.
+//! `fullmetal publish`: a directory, tarball, OCI image or commit into a signed, framed release of a central repo.
 
 mod hawkbit;
 
@@ -7,8 +7,8 @@ use fullmetal::console::{self, UsageError};
 use fullmetal::hawkbit::Offered;
 use fullmetal::identity::FleetTrust;
 use fullmetal::publish::{
-    FRAME_LEN_DEFAULT, Judge, LEVEL_DEFAULT, Options, PublishError, Published, ReleaseInfo, Source, Stage, parse_argv,
-    parse_size, read_key, run as publish,
+    Arch, FRAME_LEN_DEFAULT, ImageSource, Judge, LEVEL_DEFAULT, Options, PublishError, Published, ReleaseInfo, Source,
+    Stage, image_layout, parse_argv, parse_size, read_key, run as publish,
 };
 use fullmetal_proto::{AppName, HardwareId, RefName};
 use serde::Serialize;
@@ -20,7 +20,8 @@ use std::path::PathBuf;
 #[command(group = ArgGroup::new("signing").required(true).args(["key", "unsigned"]))]
 pub struct PublishArgs {
     /// Directory or tarball (plain, gzip, zstd): an app bundle (config.json and rootfs/), or with --cmd a root file
-    /// system. Owners, modes and extended attributes are published as they are found.
+    /// system. Owners, modes and extended attributes are published as they are found. Or an OCI image: the directory
+    /// of its layout, with the image's tag where there are several (DIR:TAG).
     source: Option<PathBuf>,
     /// The central repo (OSTree, archive mode); made when missing.
     #[arg(long, value_name = "DIR")]
@@ -38,9 +39,14 @@ pub struct PublishArgs {
     /// Leave the commit unsigned; devices take it only where their trust file allows that.
     #[arg(long)]
     unsigned: bool,
-    /// What the app runs: words, or a JSON array. Makes the config.json of a root file system.
+    /// What the app runs: words, or a JSON array. Makes the config.json of a root file system; with an OCI image,
+    /// instead of what that runs.
     #[arg(long, value_name = "COMMAND", requires = "source")]
     cmd: Option<String>,
+    /// The architecture that an OCI image must be for, such as amd64, arm64 or arm/v7. Can be left out where the ref
+    /// ends with it.
+    #[arg(long, value_name = "ARCH", requires = "source")]
+    arch: Option<Arch>,
     /// Sign and frame a commit that is in the repo already, by checksum or ref, as it is.
     #[arg(long, value_name = "REV")]
     commit: Option<String>,
@@ -124,7 +130,7 @@ fn options(args: PublishArgs) -> Result<Options, PublishError> {
     let source = match (args.source, args.commit, args.recommit) {
         (_, Some(rev), _) => Source::Commit(rev),
         (_, _, Some(rev)) => Source::Recommit(rev),
-        (path, ..) => Source::Tree { path: path.unwrap_or_default(), cmd: argv("--cmd", args.cmd)? },
+        (path, ..) => tree_source(path.unwrap_or_default(), argv("--cmd", args.cmd)?, args.arch)?,
     };
     let mut options = Options::new(args.repo, source);
     options.ref_name = args.ref_name;
@@ -143,6 +149,17 @@ fn options(args: PublishArgs) -> Result<Options, PublishError> {
         probation: args.probation,
     };
     Ok(options)
+}
+
+fn tree_source(path: PathBuf, cmd: Vec<String>, arch: Option<Arch>) -> Result<Source, PublishError> {
+    match (image_layout(&path), arch) {
+        (Some((layout, tag)), arch) => Ok(Source::Image(ImageSource { layout, tag, arch, cmd })),
+        (None, None) => Ok(Source::Tree { path, cmd }),
+        (None, Some(_)) => {
+            let problem = format!("{} is no OCI image layout, whose architecture could be checked", path.display());
+            Err(PublishError::Option { option: "--arch", problem })
+        }
+    }
 }
 
 /// <https://reproducible-builds.org/specs/source-date-epoch/>
@@ -168,11 +185,12 @@ fn signature(published: &Published, judge: Option<&Judge>) -> String {
 }
 
 fn describe(published: &Published, judge: Option<&Judge>) -> String {
+    let notes: String = published.notes.iter().map(|note| format!("note: {note}\n")).collect();
     let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     let place = published.ref_name.as_ref().map_or_else(String::new, |name| format!(" at {name}"));
     let state = if published.unchanged { "unchanged" } else { "published" };
     format!(
-        "{}\n{state}{place}, {}\n{} objects, {} raw, {} in {} frames of {} packs ({} new); a plain pull costs {}\n",
+        "{}\n{state}{place}, {}\n{} objects, {} raw, {} in {} frames of {} packs ({} new); a plain pull costs {}\n{notes}",
         published.commit,
         signature(published, judge),
         published.objects,

@@ -139,6 +139,16 @@ impl Paths {
         self.run_dir().join("probation")
     }
 
+    /// What an app said on its notify socket.
+    pub fn notified(&self, app: &AppName) -> PathBuf {
+        self.run_dir().join("notified").join(app.as_str())
+    }
+
+    /// Where an app of FullMetalUpdate says whether it is well; the place is that of FullMetalUpdate's client.
+    pub fn notify_socket(&self, app: &AppName) -> PathBuf {
+        self.root.join("tmp/fullmetalupdate").join(format!("fullmetalupdate_notify_{app}.sock"))
+    }
+
     /// The peer's directory for its socket.
     pub fn peer_run_dir(&self) -> PathBuf {
         self.run_dir().join("peer")

@@ -1,10 +1,11 @@
 //! Makes an app bundle of what is published: `config.json` (OCI runtime specification) and `rootfs/`.
 
 use super::error::PublishError;
-use super::program;
+use super::program::{self, Search};
 use super::source::{Dir, Leaf, Meta, Node, S_IFDIR, S_IFMT, S_IFREG};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
@@ -25,6 +26,57 @@ pub(super) struct Commands<'a> {
     pub health: &'a [String],
 }
 
+/// What an app runs, and as whom.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub args: Vec<String>,
+    /// `NAME=VALUE`, `PATH` among them.
+    pub env: Vec<String>,
+    /// Absolute.
+    pub cwd: String,
+    pub uid: u32,
+    pub gid: u32,
+    /// Further groups.
+    pub groups: Vec<u32>,
+    /// Of `config.json`; for people, devices leave them out.
+    pub annotations: BTreeMap<String, String>,
+    pub volumes: Vec<Volume>,
+}
+
+/// A place outside of the app's data that it writes to: scratch space.
+#[derive(Debug)]
+pub(super) struct Volume {
+    /// Absolute.
+    pub at: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+    /// Whether the root file system has something there, with which it begins.
+    pub filled: bool,
+}
+
+impl Process {
+    /// Root's, in `/`, with nothing but a `PATH`.
+    fn of_command(cmd: &[String]) -> Self {
+        Process {
+            args: cmd.to_vec(),
+            env: vec![format!("PATH={PATH_DIRS}")],
+            cwd: "/".to_owned(),
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            annotations: BTreeMap::new(),
+            volumes: Vec::new(),
+        }
+    }
+
+    /// Where its program is looked for.
+    pub fn search(&self) -> Search<'_> {
+        let path = self.env.iter().rev().find_map(|e| e.strip_prefix("PATH="));
+        Search { path: path.unwrap_or(PATH_DIRS), cwd: &self.cwd }
+    }
+}
+
 /// The bundle in `tree`, or `tree` wrapped as the root of one that runs `cmd`. `path` is for messages.
 pub(super) fn bundle(tree: Dir, Commands { cmd, health }: Commands<'_>, path: &Path) -> Result<Dir, PublishError> {
     match (tree.children.contains_key(CONFIG), cmd.is_empty()) {
@@ -35,9 +87,10 @@ pub(super) fn bundle(tree: Dir, Commands { cmd, health }: Commands<'_>, path: &P
         (true, false) => Err(PublishError::CmdForBundle(path.to_owned())),
         (false, true) => Err(PublishError::NoConfig(path.to_owned())),
         (false, false) => {
-            program::check(&tree, "--cmd", cmd)?;
-            program::check(&tree, "--health", health)?;
-            Ok(wrap(tree, cmd))
+            let process = Process::of_command(cmd);
+            program::check(&tree, "--cmd", cmd, process.search())?;
+            program::check(&tree, "--health", health, process.search())?;
+            Ok(wrap(tree, &process))
         }
     }
 }
@@ -72,12 +125,13 @@ fn check_bundle(tree: &Dir, path: &Path) -> Result<(), PublishError> {
 const MOUNT_POINTS: [(&str, u32); 6] =
     [("data", 0o755), ("dev", 0o755), ("proc", 0o555), ("run", 0o755), ("sys", 0o555), ("tmp", 0o1777)];
 
-fn wrap(mut rootfs: Dir, cmd: &[String]) -> Dir {
+/// The bundle of `rootfs`, which runs `process`.
+pub(super) fn wrap(mut rootfs: Dir, process: &Process) -> Dir {
     for (name, mode) in MOUNT_POINTS {
         let new = || Node::Dir(Dir::new(Meta::root(S_IFDIR | mode)));
         rootfs.children.entry(name.into()).or_insert_with(new);
     }
-    let text = format!("{:#}\n", config(cmd));
+    let text = format!("{:#}\n", config(process));
     let mut bundle = Dir::new(Meta::root(S_IFDIR | 0o755));
     bundle.children.insert(CONFIG.into(), Node::Leaf(Leaf::generated(text.into_bytes())));
     bundle.children.insert("rootfs".into(), Node::Dir(rootfs));
@@ -86,20 +140,20 @@ fn wrap(mut rootfs: Dir, cmd: &[String]) -> Dir {
 
 /// The default bundle: no capabilities, no new privileges, the host's network, everything else its own, a
 /// read-only root. No host path appears in it: the device binds the app's data to `/data` when it starts it.
-fn config(cmd: &[String]) -> Value {
-    json!({
+fn config(process: &Process) -> Value {
+    let mut config = json!({
         "ociVersion": "1.0.2",
         "process": {
             "terminal": false,
-            "user": { "uid": 0, "gid": 0 },
-            "args": cmd,
-            "env": [format!("PATH={PATH_DIRS}")],
-            "cwd": "/",
+            "user": { "uid": process.uid, "gid": process.gid },
+            "args": process.args,
+            "env": process.env,
+            "cwd": process.cwd,
             "capabilities": { "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [] },
             "noNewPrivileges": true
         },
         "root": { "path": "rootfs", "readonly": true },
-        "mounts": mounts(),
+        "mounts": mounts(&process.volumes),
         "linux": {
             "namespaces": [{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }],
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
@@ -109,13 +163,21 @@ fn config(cmd: &[String]) -> Value {
             ],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
         }
-    })
+    });
+    // Left out where they are empty, so that what was published before them stays what it is.
+    if !process.groups.is_empty() {
+        config["process"]["user"]["additionalGids"] = json!(process.groups);
+    }
+    if !process.annotations.is_empty() {
+        config["annotations"] = json!(process.annotations);
+    }
+    config
 }
 
-fn mounts() -> Value {
+fn mounts(volumes: &[Volume]) -> Value {
     let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
     let scratch = ["nosuid", "noexec", "nodev", "mode=1777", "size=32m"];
-    json!([
+    let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=64k"]),
         mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
@@ -123,8 +185,17 @@ fn mounts() -> Value {
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
         mount("/run", "tmpfs", "tmpfs", &["nosuid", "noexec", "nodev", "mode=755", "size=32m"]),
-        mount("/tmp", "tmpfs", "tmpfs", &scratch)
-    ])
+        mount("/tmp", "tmpfs", "tmpfs", &scratch),
+    ];
+    for Volume { at, uid, gid, mode, filled } in volumes {
+        let (owner, mode) = ([format!("uid={uid}"), format!("gid={gid}")], format!("mode={mode:04o}"));
+        let mut options = vec!["nosuid", "nodev", &owner[0], &owner[1], &mode, "size=64m"];
+        if *filled {
+            options.push("tmpcopyup");
+        }
+        mounts.push(mount(at, "tmpfs", "tmpfs", &options));
+    }
+    mounts.into()
 }
 
 #[cfg(test)]
@@ -138,7 +209,7 @@ mod tests {
     #[test]
     fn the_generated_configuration_is_valid_and_gives_nothing_away() {
         let cmd = ["/bin/httpd".to_owned(), "-f".to_owned()];
-        let spec: Spec = serde_json::from_value(config(&cmd)).unwrap();
+        let spec: Spec = serde_json::from_value(config(&Process::of_command(&cmd))).unwrap();
         let process = spec.process().as_ref().unwrap();
         assert_eq!(process.args().as_ref().unwrap(), &cmd);
         assert_eq!(process.no_new_privileges(), Some(true));
@@ -169,12 +240,12 @@ mod tests {
         assert!(bundle(broken.clone(), run(&[]), Path::new("p")).unwrap_err().to_string().contains("rootfs/"));
         broken.children.insert("rootfs".into(), Node::Dir(Dir::new(Meta::root(S_IFDIR | 0o755))));
         let text = |config: &Value| Leaf::generated(config.to_string().into_bytes());
-        let mut other_root = config(&["x".into()]);
+        let mut other_root = config(&Process::of_command(&["x".into()]));
         other_root["root"]["path"] = "/".into();
         for (config, expected) in [
             (json!({ "ociVersion": 1 }), "no OCI runtime configuration"),
             (other_root, "root.path must be"),
-            (config(&[]), "names no program"),
+            (config(&Process::of_command(&[])), "names no program"),
         ] {
             broken.children.insert(CONFIG.into(), Node::Leaf(text(&config)));
             let error = bundle(broken.clone(), run(&[]), Path::new("p")).unwrap_err();

@@ -1,4 +1,4 @@
-//! Turns a directory, a tarball or an existing commit into a signed, framed release of a central repo.
+//! Turns a directory, a tarball, an OCI image or an existing commit into a signed, framed release of a central repo.
 //!
 //! The central repo is an ordinary OSTree repo in archive mode with a folder `fullmetal/` beside its
 //! objects, which ostree's own tools ignore: `packs/<sha256>.pack` holds frames one after another,
@@ -17,6 +17,7 @@ mod frames;
 mod framing;
 mod manifest;
 mod members;
+mod oci;
 mod options;
 mod pack;
 mod program;
@@ -32,6 +33,7 @@ mod tree;
 mod writer;
 
 pub use error::PublishError;
+pub use oci::{Arch, ImageSource, image_layout};
 pub use options::{FRAME_LEN_DEFAULT, LEVEL_DEFAULT, Options, ReleaseInfo, Source, parse_argv, parse_size};
 pub use run::{Published, Stage, run};
 pub use sign::read_key;

@@ -1,6 +1,7 @@
 //! What to publish, where, and as what.
 
 use super::error::PublishError;
+use super::oci::ImageSource;
 use super::signer::Judge;
 use fullmetal_proto::wire::SigningKey;
 use fullmetal_proto::{AppName, HardwareId, RefName};
@@ -31,6 +32,8 @@ pub enum Source {
         /// The command of a root file system without `config.json`; empty for a bundle.
         cmd: Vec<String>,
     },
+    /// An image of an OCI image layout.
+    Image(ImageSource),
     /// A commit that is there already, by checksum or ref: signed and framed as it is.
     Commit(String),
     /// The tree of a commit that is there already, in a new commit with our metadata.
@@ -114,7 +117,7 @@ impl Options {
         {
             return bad("--commit", format!("{rev} cannot gain metadata; use --recommit {rev} to make a new commit"));
         }
-        if matches!(self.source, Source::Tree { .. }) && self.ref_name.is_none() {
+        if matches!(self.source, Source::Tree { .. } | Source::Image(_)) && self.ref_name.is_none() {
             return bad("--ref", "say under which ref devices find it, such as apps/web/x86_64".into());
         }
         self.info.check()

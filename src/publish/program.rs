@@ -1,6 +1,5 @@
 //! Whether a command's program is in the root file system that it is to run in.
 
-use super::bundle_config::PATH_DIRS;
 use super::error::PublishError;
 use super::source::{Dir, Leaf, Node, S_IFLNK, S_IFMT};
 use std::collections::VecDeque;
@@ -19,21 +18,43 @@ enum Found<'d> {
     Nothing,
 }
 
-/// Refuses a command whose program is not there or cannot be executed.
-pub(super) fn check(rootfs: &Dir, option: &'static str, argv: &[String]) -> Result<(), PublishError> {
-    let Some(program) = argv.first() else { return Ok(()) };
+/// Where a program is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Search<'a> {
+    /// Directories for names without a slash, with colons between.
+    pub path: &'a str,
+    /// Where relative paths begin.
+    pub cwd: &'a str,
+}
+
+/// The program of a command, unless it cannot be known yet; refuses one that is not there or cannot be executed.
+pub(super) fn check<'d>(
+    rootfs: &'d Dir,
+    option: &'static str,
+    argv: &[String],
+    Search { path, cwd }: Search<'_>,
+) -> Result<Option<&'d Leaf>, PublishError> {
+    let Some(program) = argv.first() else { return Ok(None) };
     let problem = if program.contains('/') {
-        let Some(problem) = unfit(&find(rootfs, program)) else { return Ok(()) };
+        let found = find(rootfs, &if program.starts_with('/') { program.clone() } else { format!("{cwd}/{program}") });
+        let Some(problem) = unfit(&found) else { return Ok(file(found)) };
         format!("{program} {problem} in the published directory")
     } else {
-        let in_path = |dir: &str| find(rootfs, &format!("{dir}/{program}"));
-        if PATH_DIRS.split(':').any(|dir| unfit(&in_path(dir)).is_none()) {
-            return Ok(());
+        let mut found = path.split(':').map(|dir| find(rootfs, &format!("{dir}/{program}")));
+        if let Some(found) = found.find(|found| unfit(found).is_none()) {
+            return Ok(file(found));
         }
-        format!("no executable {program} in any of {PATH_DIRS} of the published directory")
+        format!("no executable {program} in any of {path} of the published directory")
     };
     let way_out = "name a program that is in it, or publish a bundle with a config.json of its own";
     Err(PublishError::option(option, format!("{problem}, so it could not run; {way_out}")))
+}
+
+fn file(found: Found<'_>) -> Option<&Leaf> {
+    match found {
+        Found::File(leaf) => Some(leaf),
+        _ => None,
+    }
 }
 
 fn unfit(found: &Found<'_>) -> Option<String> {
@@ -89,6 +110,7 @@ fn find<'d>(rootfs: &'d Dir, path: &str) -> Found<'d> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publish::bundle_config::PATH_DIRS;
     use crate::publish::source::{Content, Meta, S_IFDIR, S_IFREG};
 
     fn dir(children: Vec<(&str, Node)>) -> Node {
@@ -122,7 +144,8 @@ mod tests {
     }
 
     fn says(program: &str) -> Option<String> {
-        check(&rootfs(), "--cmd", &[program.to_owned()]).err().map(|e| {
+        let search = Search { path: PATH_DIRS, cwd: "/" };
+        check(&rootfs(), "--cmd", &[program.to_owned()], search).err().map(|e| {
             assert!(e.is_usage());
             e.to_string()
         })

@@ -5,9 +5,10 @@ use super::central::Central;
 use super::commit::{self, Commit};
 use super::error::{Asked, Doing, PublishError, on};
 use super::manifest;
+use super::oci::ImageSource;
 use super::options::{Options, Source};
 use super::tree::{self, Tree};
-use super::{framing, sign, signer, source, tarball, writer};
+use super::{framing, oci, sign, signer, source, tarball, writer};
 use fullmetal_proto::wire::{KeyId, Manifest, Opened, PublicKey};
 use fullmetal_proto::{AppName, Digest, RefName, Timestamp, ostree};
 use serde::Serialize;
@@ -66,6 +67,9 @@ pub struct Published {
     pub new_objects: usize,
     /// What a plain `ostree pull` by a device with an empty store transfers.
     pub plain_bytes: u64,
+    /// What devices do otherwise than the image asks for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Publishes; `progress` gets the stage, how much is done, and of how much (0 when not known).
@@ -80,6 +84,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(Stage, u64, u64)) -> Resu
             let release = publish_tree(&central, options, &tree, progress)?;
             (central, release)
         }
+        Source::Image(image) => return run_image(options, image, progress),
         Source::Commit(rev) => {
             let central = Central::open(&options.repo)?;
             let release = existing(&central, rev, options.ref_name.as_ref())?;
@@ -92,6 +97,23 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(Stage, u64, u64)) -> Resu
         }
     };
     finish(&central, options, release, progress)
+}
+
+fn run_image(
+    options: &Options,
+    source: &ImageSource,
+    progress: &mut dyn FnMut(Stage, u64, u64),
+) -> Result<Published, PublishError> {
+    progress(Stage::Reading, 0, 0);
+    let arch = source.arch(options.ref_name.as_ref())?;
+    let image = oci::read(source, &arch, &options.info.health)?;
+    let tree = tree::hash(&image.bundle)?;
+    let mut options = options.clone();
+    options.info.health = image.health;
+    let central = Central::open_or_create(&options.repo)?;
+    let release = publish_tree(&central, &options, &tree, progress)?;
+    let published = finish(&central, &options, release, progress)?;
+    Ok(Published { notes: image.notes, ..published })
 }
 
 /// A commit that is in the repo and what is left to be done about it.
@@ -167,6 +189,7 @@ fn describe(central: &Central, opened: &Opened<Manifest>, manifest_bytes: u64) -
         new_packed_bytes: 0,
         new_objects: 0,
         plain_bytes,
+        notes: Vec::new(),
     })
 }
 

@@ -49,14 +49,31 @@ fn open_plain(path: &Path) -> Result<File, PublishError> {
 }
 
 /// Why a member cannot be part of a commit.
-struct Refused(String);
+pub(super) struct Refused(pub String);
 
-fn refuse<T>(problem: impl Into<String>) -> Result<T, Refused> {
+pub(super) fn refuse<T>(problem: impl Into<String>) -> Result<T, Refused> {
     Err(Refused(problem.into()))
 }
 
 fn add(tree: &mut Dir, member: Member, file: &Arc<File>) -> Result<(), Refused> {
     let path = split(&member.path)?;
+    let node = match make(member, file)? {
+        Made::Node(node) => node,
+        Made::Link(target) => Node::Leaf(find_leaf(tree, &target)?.clone()),
+    };
+    insert(tree, &path, node)
+}
+
+/// What a member stands for.
+pub(super) enum Made {
+    /// A file, symlink or directory without anything in it yet.
+    Node(Node),
+    /// A hard link to the file of this path.
+    Link(Vec<String>),
+}
+
+/// Makes what `member` of the uncompressed tarball `file` stands for.
+pub(super) fn make(member: Member, file: &Arc<File>) -> Result<Made, Refused> {
     if member.sparse {
         return refuse("a sparse file cannot be published; pack without --sparse");
     }
@@ -73,11 +90,11 @@ fn add(tree: &mut Dir, member: Member, file: &Arc<File>) -> Result<(), Refused> 
             let meta = Meta { mode: S_IFLNK | 0o777, ..meta(member, S_IFLNK)? };
             Node::Leaf(Leaf::symlink(meta, target))
         }
-        EntryType::Link => Node::Leaf(find_leaf(tree, &split(&member.link)?)?.clone()),
+        EntryType::Link => return Ok(Made::Link(split(&member.link)?)),
         EntryType::Char | EntryType::Block | EntryType::Fifo => return refuse(NOT_A_FILE),
         other => return refuse(format!("a member of type {other:?} cannot be published")),
     };
-    insert(tree, &path, node)
+    Ok(Made::Node(node))
 }
 
 fn meta(member: Member, kind: u32) -> Result<Meta, Refused> {
@@ -94,7 +111,7 @@ fn target(link: &[u8]) -> Result<String, Refused> {
 }
 
 /// The components of a path, none of which can leave the tree.
-fn split(path: &[u8]) -> Result<Vec<String>, Refused> {
+pub(super) fn split(path: &[u8]) -> Result<Vec<String>, Refused> {
     let Ok(text) = std::str::from_utf8(path) else { return refuse("the name is not UTF-8; rename it") };
     if text.starts_with('/') {
         return refuse("absolute paths are refused; pack with relative ones");

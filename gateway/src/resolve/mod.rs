@@ -172,6 +172,7 @@ fn part(
         manifest,
         hardware: metadata.hardware,
         start: wish.start.clone(),
+        proof: wish.proof.clone(),
     })
 }
 

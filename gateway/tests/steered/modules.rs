@@ -5,7 +5,7 @@ use super::super::site::operator::Module;
 use super::super::site::{REF, Site, commit};
 use super::{Device, site};
 use fullmetal_proto::Digest;
-use fullmetal_proto::wire::{Mode, ReportState, StartOptions, Trust};
+use fullmetal_proto::wire::{Mode, Proof, ReportState, StartOptions, Trust};
 
 const SHOP: &str = "apps/shop/x86_64";
 
@@ -79,8 +79,8 @@ fn modules_of_fullmetalupdate_work_as_they_are() {
     let part = device.told(&site, action, Mode::Now).what.parts.remove(0);
     assert_eq!((part.ref_name.as_str(), part.name.as_str(), part.commit), ("hello-world", "hello-world", rev));
     assert_eq!(part.start, StartOptions { autostart: false, job: false });
+    assert_eq!(part.proof, Proof { notify: true, seconds: Some(90) });
     device.report(&site, action, ReportState::Accepted);
-    hawkbit.wait(&device.name, action, "running", &["notify is passed over", "timeout is passed over"]);
     device.report(&site, action, ReportState::Succeeded);
     hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
 

@@ -82,6 +82,8 @@ pub enum Input {
     CheckedOut {
         /// The effect's ticket.
         ticket: Ticket,
+        /// Parts that say in their own files that exit 0 is their success, and not that they stay.
+        jobs: Vec<AppName>,
     },
     /// Answers [`Effect::Switch`](super::Effect::Switch): `current` of every part is the new version,
     /// durably, and what is to be started was started.
@@ -175,6 +177,8 @@ pub struct Candidate {
     pub probation: Option<Duration>,
     /// It has a health check.
     pub health: bool,
+    /// It must say that it is well.
+    pub notify: bool,
     /// It is installed although no build key signed it.
     pub unsigned: bool,
 }
@@ -202,6 +206,13 @@ pub enum AppEvent {
     /// probation; after it, this is a failure.
     Unhealthy {
         /// What the check says.
+        reason: String,
+    },
+    /// It says by its notify socket that it is well.
+    SaysWell,
+    /// It says there that it is not; the first word counts.
+    SaysFailed {
+        /// In its words.
         reason: String,
     },
     /// Its main process ended.

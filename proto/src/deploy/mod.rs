@@ -258,7 +258,7 @@ impl Deploy {
             | Input::Fits { ticket, .. }
             | Input::FetchProgress { ticket, .. }
             | Input::Imported { ticket }
-            | Input::CheckedOut { ticket }
+            | Input::CheckedOut { ticket, .. }
             | Input::Switched { ticket }
             | Input::Reverted { ticket }
             | Input::NotReverted { ticket, .. }
@@ -277,7 +277,7 @@ impl Deploy {
                 Ok(())
             }
             Input::Imported { .. } => self.go(Event::Imported),
-            Input::CheckedOut { .. } => self.checked_out(now),
+            Input::CheckedOut { jobs, .. } => self.checked_out(&jobs, now),
             Input::Switched { .. } => self.switched(now),
             Input::Reverted { .. } => self.reverted(now),
             Input::NotReverted { apps, reason, .. } => self.not_reverted(apps, &reason, now),

@@ -20,6 +20,8 @@ pub(super) struct Watch {
 struct Seen {
     running: bool,
     health: Health,
+    /// The first word on its notify socket.
+    said: Option<Result<(), String>>,
     exit: Option<(ExitStatus, Vec<String>)>,
 }
 
@@ -78,6 +80,12 @@ impl Watch {
                     Health::Good(_) | Health::Lost(_) => Health::Lost(reason),
                 }
             }
+            AppEvent::SaysWell => {
+                seen.said.get_or_insert(Ok(()));
+            }
+            AppEvent::SaysFailed { reason } => {
+                seen.said.get_or_insert(Err(reason));
+            }
             AppEvent::Exited { status, log } => {
                 seen.exit.get_or_insert((status, log));
             }
@@ -114,6 +122,11 @@ impl Watch {
         match &seen.exit {
             Some((ExitStatus::Code(0), _)) if start.job => Judgement::Settled,
             Some((status, log)) => Judgement::Broken(ended(part, *status, log)),
+            None if part.notify && matches!(seen.said, Some(Err(_))) => {
+                let words = seen.said.as_ref().and_then(|said| said.as_ref().err());
+                broken(part, &format!("says of itself: {}", words.map_or("", String::as_str)))
+            }
+            None if start.job && part.may_stay => judge_service(part, seen, over, now),
             None if start.job && over.is_some() => broken(part, "is a job and had not ended when its time was over"),
             None if start.job => Judgement::Open,
             None => judge_service(part, seen, over, now),
@@ -130,6 +143,10 @@ fn judge_service(part: &NewPart, seen: &Seen, over: Option<Timestamp>, now: Time
         Health::Lost(reason) => broken(part, &format!("became unhealthy: {reason}")),
         Health::Poor(reason) if over.is_some() => broken(part, &format!("was never healthy: {reason}")),
         _ if over.is_some() && !seen.running => broken(part, "did not start"),
+        _ if part.notify && seen.said.is_none() && over.is_some() => {
+            broken(part, "said nothing on its notify socket before its time was over")
+        }
+        _ if part.notify && seen.said.is_none() => Judgement::Open,
         _ if !part.health => Judgement::Well,
         Health::Good(began) if over.is_none() || is_last(began) => Judgement::Well,
         _ if too_late => broken(part, "has a health check that said nothing when its time was over"),

@@ -134,6 +134,12 @@ pub struct NewPart {
     /// It has a health check, without whose good word it is not proven.
     #[serde(rename = "h", default)]
     pub health: bool,
+    /// It must say that it is well.
+    #[serde(rename = "y", default, skip_serializing_if = "std::ops::Not::not")]
+    pub notify: bool,
+    /// A job by what its own unit leaves unsaid: that it still runs when its time is over proves it as exit 0 does.
+    #[serde(rename = "o", default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_stay: bool,
 }
 
 /// How far a deployment is, as far as a restart must know.

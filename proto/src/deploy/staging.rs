@@ -6,6 +6,7 @@ use super::record::{App, Cause, Installed, NewPart, RECORD_LEN_MAX, Record};
 use super::{
     Deploy, DeployError, Event, Move, Now, PROBATION_MAX, PROGRESS_INTERVAL, RETRY_MAX, RETRY_MIN, Retry, State,
 };
+use crate::AppName;
 use crate::wire::bundle::PartKind;
 use crate::wire::cbor;
 use crate::wire::report::ReportState;
@@ -114,7 +115,11 @@ impl Deploy {
     }
 
     /// All parts lie beside what runs.
-    pub(super) fn checked_out(&mut self, now: Now) -> Result<(), DeployError> {
+    pub(super) fn checked_out(&mut self, jobs: &[AppName], now: Now) -> Result<(), DeployError> {
+        for part in self.record.deployment.iter_mut().flat_map(|d| &mut d.parts).filter(|p| jobs.contains(&p.name)) {
+            part.installed.start.job = true;
+            part.may_stay = true;
+        }
         self.go(Event::CheckedOut)?;
         self.milestone(ReportState::Staged, now);
         Ok(())
@@ -151,9 +156,9 @@ impl Deploy {
 
 impl From<Candidate> for NewPart {
     fn from(c: Candidate) -> Self {
-        let Candidate { name, version, commit, manifest, start, health, unsigned, .. } = c;
+        let Candidate { name, version, commit, manifest, start, health, notify, unsigned, .. } = c;
         let installed = Installed { commit, version, manifest, start, unsigned };
-        NewPart { name, installed, floor: c.floor.unwrap_or(0), health }
+        NewPart { name, installed, floor: c.floor.unwrap_or(0), health, notify, may_stay: false }
     }
 }
 

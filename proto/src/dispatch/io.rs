@@ -2,7 +2,7 @@
 
 use super::alarm::Alarm;
 use super::state::{Entry, State};
-use crate::wire::{Announcement, Bundle, Mode, Part, Report, StartOptions};
+use crate::wire::{Announcement, Bundle, Mode, Part, Proof, Report, StartOptions};
 use crate::{AppName, DeviceId, Digest, FleetId, RefName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -60,6 +60,9 @@ pub struct PartWish {
     pub version: Option<String>,
     /// How it is started.
     pub start: StartOptions,
+    /// How it proves itself.
+    #[serde(default)]
+    pub proof: Proof,
 }
 
 /// A decision: what, where, how urgently.

@@ -10,6 +10,8 @@ pub const PARTS_MAX: usize = 32;
 pub const CHUNK_LEN: u64 = 1 << 20;
 /// The longest blob: a manifest.
 pub const BLOB_LEN_MAX: u64 = 32 << 20;
+/// The longest time to prove itself in, in seconds: a day.
+pub const PROOF_S_MAX: u32 = 86_400;
 /// The longest commit object, and the longest `.commitmeta`.
 pub const COMMIT_LEN_MAX: u64 = 4 << 20;
 
@@ -84,6 +86,23 @@ impl Default for StartOptions {
     }
 }
 
+/// How an application proves itself besides running, as far as its commit does not say it. Older agents pass it over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// It must say `success` on its notify socket.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub notify: bool,
+    /// Seconds that it has for that and is watched, at most [`PROOF_S_MAX`]; the commit's own probation goes before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u32>,
+}
+
+impl Proof {
+    fn is_nothing(&self) -> bool {
+        *self == Proof::default()
+    }
+}
+
 /// One part of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
@@ -111,6 +130,9 @@ pub struct Part {
     /// How it is started.
     #[serde(default)]
     pub start: StartOptions,
+    /// How it proves itself.
+    #[serde(default, skip_serializing_if = "Proof::is_nothing")]
+    pub proof: Proof,
 }
 
 /// Parts that are staged, switched and proven together. Parts that it does not name stay as they are.
@@ -144,6 +166,9 @@ impl Part {
         }
         if self.hardware.len() > 32 {
             return DocumentError::err("hardware", "more than 32 ids");
+        }
+        if self.proof.seconds.is_some_and(|s| s == 0 || s > PROOF_S_MAX) {
+            return DocumentError::err("proof", format!("must have 1 to {PROOF_S_MAX} seconds"));
         }
         self.commit_object.check("commit_object", COMMIT_LEN_MAX)?;
         if self.commit_object.sha256 != self.commit {

@@ -23,7 +23,7 @@ pub mod transfer;
 pub mod trust;
 
 pub use announcement::{Announcement, Mode, Row};
-pub use bundle::{BlobRef, Bundle, Part, PartKind, StartOptions};
+pub use bundle::{BlobRef, Bundle, Part, PartKind, Proof, StartOptions};
 pub use cbor::CborError;
 pub use enrolment::{EnrolmentAnswer, EnrolmentRequest};
 pub use envelope::{Document, DocumentError, Envelope, Kind, OpenError, Opened, open, seal};

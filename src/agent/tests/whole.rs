@@ -1,5 +1,6 @@
 //! A whole agent with its journal and spool on a disk that refuses, and with a trust file that changes.
 
+use crate::agent::notify::tests::deployment;
 use crate::agent::pace::Pace;
 use crate::agent::{Agent, Event, LOOK_AFTER, apps};
 use crate::config::{Paths, Settings};
@@ -8,7 +9,7 @@ use crate::identity::{Usage, issue_ca, issue_member, new_key, save_certificate, 
 use crate::journal::{Journal, NEXT_NAME, peek};
 use crate::local::Listener;
 use fullmetal_proto::Timestamp;
-use fullmetal_proto::deploy::{Cause, Input, Local, Outgoing, State};
+use fullmetal_proto::deploy::{Cause, Deployment, Input, Local, Outgoing, Phase, Record, State};
 use fullmetal_proto::wire::local::{FromPeer, ToPeer, VERSION};
 use fullmetal_proto::wire::trust::Role;
 use fullmetal_proto::wire::{BuildKey, PublicKey, ReportState, SigningKey, Trust, seal};
@@ -202,4 +203,18 @@ fn apps_are_looked_after_at_a_steady_pace() {
     bench.agent.wakeup();
     let next = bench.agent.look_after_at.since(bench.agent.now().steady);
     assert!(next <= LOOK_AFTER && next + Duration::from_secs(1) >= LOOK_AFTER, "{next:?}");
+}
+
+#[test]
+fn the_notify_socket_is_open_from_the_switch_to_the_end_of_the_deployment() {
+    let mut bench = Bench::new();
+    let socket = bench.paths.notify_socket(&"hello".parse().unwrap());
+    let mut record = Record::default();
+    record.deployment = Some(Deployment { phase: Phase::Switching { restarts: 0 }, ..deployment(7, true) });
+    bench.agent.input(Input::Start { record: Some(Box::new(record)), local: Local::default() });
+    bench.run_until("the switch", |agent| agent.notify.is_some());
+    assert!(socket.exists() && bench.agent.machine.state() == State::Switching);
+    // There is no commit to switch to.
+    bench.run_until("the roll back", |agent| agent.machine.state() == State::Idle);
+    assert!(bench.agent.notify.is_none() && !socket.exists());
 }

@@ -69,6 +69,10 @@ impl Describe for Bundle {
             line(text, "  manifest", &blob(&part.manifest));
             line(text, "  hardware", &if part.hardware.is_empty() { "any".into() } else { joined(&part.hardware) });
             line(text, "  start", &if part.start.autostart { "after the switch and at boot" } else { "not by itself" });
+            if part.proof.notify {
+                let seconds = part.proof.seconds.map_or_else(String::new, |s| format!(" within {s} s"));
+                line(text, "  proof", &format!("says success on its notify socket{seconds}"));
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 mod devices;
 mod frames;
 mod harness;
+mod images;
 mod refusals;
 mod repeats;
 mod signatures;

@@ -9,14 +9,17 @@
 //! | ends by itself | `fullmetal.job` | |
 //! | to be removed | | `autoremove`, `autoremoved` |
 //!
-//! Ours wins where both are there, except for the commit, on which both must agree. `notify`, `timeout` and `screenused` are
-//! passed over: a device judges an app's health by itself.
+//! | must say that it is well | | `notify` |
+//! | seconds for that | | `timeout`, together with `notify` |
+//!
+//! Ours wins where both are there, except for the commit, on which both must agree. `screenused` is passed over.
 
 use crate::ddi::answer::Chunk;
 use crate::ddi::error::shown;
 use fullmetal_proto::Digest;
 use fullmetal_proto::dispatch::PartWish;
-use fullmetal_proto::wire::StartOptions;
+use fullmetal_proto::wire::bundle::PROOF_S_MAX;
+use fullmetal_proto::wire::{Proof, StartOptions};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -26,8 +29,6 @@ const APPS: [&str; 2] = ["bApp", "application"];
 const OURS: &str = "fullmetal.";
 const KNOWN: [&str; 5] =
     ["fullmetal.ref", "fullmetal.commit", "fullmetal.name", "fullmetal.autostart", "fullmetal.job"];
-/// What FullMetalUpdate's client would do and we do not.
-const PASSED_OVER: [&str; 2] = ["notify", "timeout"];
 const VERSION_LEN_MAX: usize = 128;
 
 /// Why a module is no part.
@@ -101,8 +102,22 @@ pub(super) fn part(chunk: &Chunk, notes: &mut Vec<String>) -> Result<PartWish, M
     let job = metadata.flag("fullmetal.job")?;
     let default = StartOptions::default();
     let start = StartOptions { autostart: autostart.unwrap_or(default.autostart), job: job.unwrap_or(default.job) };
+    let proof = proof(metadata)?;
     metadata.note(&chunk.name, notes);
-    Ok(PartWish { ref_name, commit: Some(commit), name, version: version(&chunk.version), start })
+    Ok(PartWish { ref_name, commit: Some(commit), name, version: version(&chunk.version), start, proof })
+}
+
+/// Without `notify` FullMetalUpdate's client waits for nothing, whatever the timeout.
+fn proof(metadata: Metadata<'_>) -> Result<Proof, ModuleError> {
+    if metadata.flag("notify")? != Some(true) {
+        return Ok(Proof::default());
+    }
+    let seconds = metadata.parsed::<u32>("timeout")?.filter(|seconds| *seconds > 0);
+    if let Some(value) = seconds.filter(|seconds| *seconds > PROOF_S_MAX) {
+        let (value, problem) = (value.to_string(), format!("write at most {PROOF_S_MAX} seconds"));
+        return Err(ModuleError::Value { key: "timeout", value, problem });
+    }
+    Ok(Proof { notify: true, seconds })
 }
 
 fn commit(metadata: Metadata<'_>) -> Result<Digest, ModuleError> {
@@ -141,9 +156,6 @@ impl Metadata<'_> {
         let module = shown(module);
         for key in self.0.keys().filter(|key| key.starts_with(OURS) && !KNOWN.contains(&key.as_str())) {
             notes.push(format!("module {module}: {} is unknown and passed over", shown(key)));
-        }
-        for key in PASSED_OVER.iter().filter(|key| self.0.contains_key(**key)) {
-            notes.push(format!("module {module}: {key} is passed over, the device judges the app's health by itself"));
         }
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::ddi::answer::{ActionId, Chunk};
 use Handling::{Attempt, Forced, Skip};
 use fullmetal_proto::Digest;
-use fullmetal_proto::wire::StartOptions;
+use fullmetal_proto::wire::{Proof, StartOptions};
 
 const REV: &str = "0000000000000000000000000000000000000000000000000000000000001eef";
 const OTHER: &str = "00000000000000000000000000000000000000000000000000000000000026ac";
@@ -87,8 +87,8 @@ fn a_module_of_fullmetalupdate_is_its_ref_and_its_app() {
     assert_eq!((part.ref_name.as_str(), part.name.as_ref().unwrap().as_str()), ("hello-world", "hello-world"));
     assert_eq!((part.commit.unwrap().to_string().as_str(), part.version.as_deref()), (REV, Some("57660")));
     assert_eq!(part.start, StartOptions { autostart: true, job: false });
-    assert_eq!(order.notes.len(), 2, "{:?}", order.notes);
-    assert!(order.notes[0].starts_with("module hello-world: notify is passed over"), "{:?}", order.notes);
+    assert_eq!(part.proof, Proof { notify: true, seconds: Some(30) });
+    assert!(order.notes.is_empty(), "{:?}", order.notes);
 }
 
 #[test]
@@ -146,6 +146,7 @@ fn a_version_that_cannot_be_shown_leaves_the_commits_own() {
 #[test]
 fn what_cannot_be_installed_is_refused_with_a_reason_for_the_operator() {
     let of_type = |part: &str| Chunk { part: part.to_owned(), ..chunk("m", &[("rev", REV)]) };
+    let timed = |timeout| vec![chunk("m", &[("rev", REV), ("notify", "1"), ("timeout", timeout)])];
     let with = |key: &'static str, value: &'static str| vec![chunk("m", &[("rev", REV), (key, value)])];
     let many = (0..33).map(|i| chunk(&format!("m{i}"), &[("rev", REV)])).collect();
     let one_app = |name| chunk(name, &[("fullmetal.ref", name), ("fullmetal.commit", REV), ("fullmetal.name", "web")]);
@@ -162,6 +163,9 @@ fn what_cannot_be_installed_is_refused_with_a_reason_for_the_operator() {
         (with("autoremoved", "1"), "has autoremoved = 1"),
         (with("autoremove", "maybe"), "has autoremove = \"maybe\": write 1 or 0"),
         (with("autostart", "yes"), "has autostart = \"yes\": write 1 or 0"),
+        (with("notify", "perhaps"), "has notify = \"perhaps\": write 1 or 0"),
+        (timed("86401"), "has timeout = \"86401\": write at most 86400 seconds"),
+        (timed("soon"), "has timeout = \"soon\""),
         (with("fullmetal.job", ""), "has fullmetal.job = \"\": write 1 or 0"),
         (with("fullmetal.ref", "/x"), "has fullmetal.ref = \"/x\": ref"),
         (with("fullmetal.name", "a/b"), "has fullmetal.name = \"a/b\": app name"),

@@ -185,6 +185,9 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
         1 => Just(Behaviour::JobDone),
         1 => Just(Behaviour::JobFails),
         1 => Just(Behaviour::NotStarted),
+        1 => (0i32..2).prop_map(Behaviour::UnitEnds),
+        1 => Just(Behaviour::UnitStays),
+        1 => Just(Behaviour::Says),
     ]
 }
 

@@ -93,3 +93,18 @@ fn a_job_is_proven_by_exit_status_0_in_time() {
     let failed = exit(ExitStatus::Code(2));
     assert_eq!(judge(job, &[failed], 1), "web 1 ended with exit status 2 during its probation");
 }
+
+#[test]
+fn what_must_say_that_it_is_well_is_proven_by_its_first_word_and_by_staying() {
+    use AppEvent::{Running, SaysWell};
+    let failed = || AppEvent::SaysFailed { reason: "exit-code exited 3".into() };
+    let web = Behaviour::Says;
+    assert_eq!(judge(web, &[SaysWell, Running], 29), "Open");
+    assert_eq!(judge(web, &[SaysWell, Running, failed()], 30), "Settled", "the first word counts");
+    assert_eq!(judge(web, &[Running], 29), "Open");
+    assert_eq!(judge(web, &[Running], 30), "web 1 said nothing on its notify socket before its time was over");
+    assert_eq!(judge(web, &[Running, failed(), SaysWell], 1), "web 1 says of itself: exit-code exited 3");
+    let died = exit(ExitStatus::Code(3));
+    assert_eq!(judge(web, &[Running, SaysWell, died], 9), "web 1 ended with exit status 3 during its probation");
+    assert_eq!(judge(Behaviour::Runs, &[Running, failed()], 30), "Settled", "nobody asked it");
+}

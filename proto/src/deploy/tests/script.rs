@@ -27,6 +27,11 @@ pub enum Behaviour {
     JobDone,
     JobFails,
     NotStarted,
+    /// By its own unit it need not stay, and ends with this, or stays.
+    UnitEnds(i32),
+    UnitStays,
+    /// Says that it is well.
+    Says,
 }
 
 /// A bundle and everything that will happen to it.
@@ -57,6 +62,12 @@ impl Script {
         }
     }
 
+    /// What the checkouts tell.
+    pub fn jobs(&self) -> Vec<AppName> {
+        let by_unit = |b: &Behaviour| matches!(b, Behaviour::UnitEnds(_) | Behaviour::UnitStays);
+        self.parts.iter().zip(&self.behaviours).filter(|(_, b)| by_unit(b)).map(|(p, _)| p.name.clone()).collect()
+    }
+
     pub fn digest(&self) -> Digest {
         Digest::of(format!("{self:?}").as_bytes())
     }
@@ -80,6 +91,7 @@ pub fn candidate(app: &str, version: &str, behaviour: Behaviour) -> Candidate {
         release: None,
         floor: None,
         probation: None,
+        notify: behaviour == Behaviour::Says,
         unsigned: false,
         health: matches!(behaviour, Behaviour::Healthy | Behaviour::NeverHealthy | Behaviour::LosesHealth),
     }
@@ -92,11 +104,12 @@ impl Behaviour {
         let healthy = AppEvent::Healthy { began: Timestamp::ZERO };
         let unhealthy = AppEvent::Unhealthy { reason: "no answer".into() };
         match self {
-            Behaviour::Runs => vec![AppEvent::Running],
+            Behaviour::Runs | Behaviour::UnitStays => vec![AppEvent::Running],
+            Behaviour::Says => vec![AppEvent::SaysWell, AppEvent::Running],
             Behaviour::Healthy => vec![AppEvent::Running, unhealthy, healthy],
             Behaviour::NeverHealthy => vec![AppEvent::Running, unhealthy],
             Behaviour::LosesHealth => vec![AppEvent::Running, healthy, unhealthy],
-            Behaviour::Exits(code) => vec![AppEvent::Running, exited(code)],
+            Behaviour::Exits(code) | Behaviour::UnitEnds(code) => vec![AppEvent::Running, exited(code)],
             Behaviour::JobDone => vec![AppEvent::Running, exited(0)],
             Behaviour::JobFails => vec![AppEvent::Running, exited(3)],
             Behaviour::NotStarted => vec![],

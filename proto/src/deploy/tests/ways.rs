@@ -65,6 +65,29 @@ fn a_first_install_that_fails_leaves_no_app_behind() {
 }
 
 #[test]
+fn an_app_whose_own_unit_asks_for_no_restart_may_end_well_or_stay() {
+    for (behaviour, end) in [
+        (Behaviour::UnitEnds(0), ReportState::Succeeded),
+        (Behaviour::UnitStays, ReportState::Succeeded),
+        (Behaviour::UnitEnds(3), ReportState::Failed),
+    ] {
+        let script = Script::new("1", &[("hello", behaviour)]);
+        let mut world = deployed(&script);
+        assert_eq!(world.ends(), [(1, end)], "{behaviour:?}");
+        let jobs: Vec<bool> = world.durable().apps.values().map(|app| app.current.start.job).collect();
+        assert_eq!(jobs, vec![true; usize::from(end == ReportState::Succeeded)]);
+        // The same again, as the agent judges it once it is checked out, is in force.
+        let mut again = script.clone();
+        again.parts[0].start.job = true;
+        let row = world.row(2, &again, Mode::Now);
+        world.announce((1, 2), Some(row));
+        world.settle();
+        let switches = world.trace.iter().filter(|t| **t == "switch").count();
+        assert_eq!(switches, if end == ReportState::Succeeded { 1 } else { 2 }, "{behaviour:?}");
+    }
+}
+
+#[test]
 fn a_switch_that_fails_half_way_is_reverted() {
     let mut script = Script::new("1", &[("web", Behaviour::Runs), ("db", Behaviour::Runs)]);
     script.switch = Luck::Bad;

@@ -235,7 +235,8 @@ impl World {
             }
             Effect::Checkout { ticket, .. } => {
                 let bundle = self.bundle();
-                self.answer(ticket, bundle, "checkout", |s| s.checkout, Input::CheckedOut { ticket });
+                let jobs = self.scripts[&bundle].jobs();
+                self.answer(ticket, bundle, "checkout", |s| s.checkout, Input::CheckedOut { ticket, jobs });
             }
             Effect::Switch { ticket, moves } => self.switch(ticket, moves),
             Effect::Revert { ticket, moves } => self.revert(ticket, moves),

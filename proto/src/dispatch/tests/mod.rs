@@ -7,7 +7,7 @@ mod restored;
 mod rules;
 
 use super::*;
-use crate::wire::{BlobRef, Bundle, Mode, Part, PartKind, Report, ReportState, StartOptions};
+use crate::wire::{BlobRef, Bundle, Mode, Part, PartKind, Proof, Report, ReportState, StartOptions};
 use crate::{DeviceId, Digest, Timestamp};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,7 +20,7 @@ pub(crate) fn device(i: usize) -> DeviceId {
 pub(crate) fn part_wish(release: u8) -> PartWish {
     let commit = Some(Digest::of(&[release]));
     let ref_name = "apps/web/x86_64".parse().unwrap();
-    PartWish { ref_name, commit, name: None, version: None, start: StartOptions::default() }
+    PartWish { ref_name, commit, name: None, version: None, start: StartOptions::default(), proof: Proof::default() }
 }
 
 pub(super) fn wish(devices: &[usize], release: u8) -> Wish {
@@ -42,6 +42,7 @@ pub(crate) fn bundle(parts: &[PartWish]) -> Bundle {
             manifest: BlobRef::of(commit.as_bytes()),
             hardware: vec![],
             start: w.start.clone(),
+            proof: w.proof.clone(),
         }
     };
     Bundle { parts: parts.iter().enumerate().map(part).collect() }

@@ -70,6 +70,11 @@ fn bundles_and_reports_keep_their_limits() {
     assert!(problem(&bundle).contains("an app twice"));
     bundle.parts = vec![];
     assert!(problem(&bundle).contains("1 to 32"));
+    for seconds in [0, 86_401] {
+        let mut timed = samples::bundle();
+        timed.parts[0].proof = Proof { notify: true, seconds: Some(seconds) };
+        assert!(problem(&timed).contains("1 to 86400 seconds"));
+    }
     let mut other = samples::bundle();
     other.parts[0].commit = Digest::of(b"other");
     assert!(problem(&other).contains("its hash is not the commit"));

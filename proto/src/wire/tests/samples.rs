@@ -92,6 +92,7 @@ pub fn bundle() -> Bundle {
             manifest: BlobRef::of(b"manifest"),
             hardware: vec!["imx8".parse().unwrap()],
             start: StartOptions::default(),
+            proof: Proof::default(),
         }],
     }
 }

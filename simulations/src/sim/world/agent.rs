@@ -167,7 +167,7 @@ impl World {
                 self.want(node, release);
             }
             Effect::Checkout { ticket, .. } => {
-                self.after(life, machine.checkout, Done::Work(Input::CheckedOut { ticket }))
+                self.after(life, machine.checkout, Done::Work(Input::CheckedOut { ticket, jobs: Vec::new() }))
             }
             Effect::Switch { ticket, moves } => {
                 let commit = moves.first().map(|m| m.new.commit);
@@ -265,6 +265,7 @@ impl World {
                 release: Some(number),
                 floor: None,
                 probation: None,
+                notify: false,
                 unsigned: false,
                 health: self.decisions.fails[release],
             };

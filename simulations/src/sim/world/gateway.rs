@@ -10,7 +10,7 @@ use fullmetal_proto::announce::carried::{Client, Input as Carried};
 use fullmetal_proto::dispatch::{Config, Dispatch, Effect, Input, NOBODY, Newest, PartWish, State, Targets, Wish};
 use fullmetal_proto::wire::gossip::Hint;
 use fullmetal_proto::wire::{
-    Announcement, BlobRef, Bundle, Mode, Part, PartKind, Report, ReportState, StartOptions, cbor, open,
+    Announcement, BlobRef, Bundle, Mode, Part, PartKind, Proof, Report, ReportState, StartOptions, cbor, open,
 };
 use fullmetal_proto::{DeviceId, Digest, FleetId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,7 +105,14 @@ impl World {
         let (Ok(ref_name), commit) = ("apps/app/x86_64".parse(), Some(self.releases.get(release).commit())) else {
             return;
         };
-        let part = PartWish { ref_name, commit, name: None, version: None, start: StartOptions::default() };
+        let part = PartWish {
+            ref_name,
+            commit,
+            name: None,
+            version: None,
+            start: StartOptions::default(),
+            proof: Proof::default(),
+        };
         let known = |action: &u64| self.dispatch.core.as_ref().is_some_and(|c| c.state().actions.contains_key(action));
         let new: Vec<(u64, Targets)> = wishes.into_iter().filter(|(action, _)| !known(action)).collect();
         for (action, targets) in new {
@@ -308,6 +315,7 @@ impl World {
                 },
                 hardware: Vec::new(),
                 start: wish.start.clone(),
+                proof: wish.proof.clone(),
             })
         };
         Bundle { parts: parts.iter().filter_map(part).collect() }

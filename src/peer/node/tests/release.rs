@@ -5,7 +5,7 @@ use crate::local::sealed_descriptor;
 use fullmetal_proto::wire::local::{CentralObject, FromPeer, ToPeer};
 use fullmetal_proto::wire::{
     Announcement, BlobRef, Bundle, Frame, Hint, Manifest, Mode, ObjectEntry, ObjectId, ObjectKind, Pack, Part,
-    PartKind, Row, StartOptions, seal,
+    PartKind, Proof, Row, StartOptions, seal,
 };
 use fullmetal_proto::{Bitmap, Digest, Timestamp};
 use serde_bytes::ByteBuf;
@@ -98,6 +98,7 @@ impl Release {
             manifest: self.manifest.clone(),
             hardware: Vec::new(),
             start: StartOptions::default(),
+            proof: Proof::default(),
         };
         let bundle = seal(&Bundle { parts: vec![part] }, &[]).unwrap();
         let announcement = Announcement {
