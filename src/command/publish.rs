@@ -1,5 +1,6 @@
 //! `fullmetal publish`: a directory, tarball or commit into a signed, framed release of a central repo.
 
+mod asks;
 mod hawkbit;
 
 use clap::{ArgGroup, Args};
@@ -71,6 +72,8 @@ pub struct PublishArgs {
     /// Seconds that the app must run and be healthy before the release counts as proven.
     #[arg(long, value_name = "SECONDS")]
     probation: Option<u32>,
+    #[command(flatten)]
+    asks: asks::AsksArgs,
     /// Raw bytes of a frame, 64K to 4M.
     #[arg(long, value_name = "SIZE")]
     frame_size: Option<String>,
@@ -130,7 +133,7 @@ fn options(args: PublishArgs) -> Result<Options, PublishError> {
     options.ref_name = args.ref_name;
     options.allow_lower_release = args.allow_lower_release;
     options.key = args.key.as_deref().map(read_key).transpose()?;
-    options.frame_len = args.frame_size.map_or(Ok(FRAME_LEN_DEFAULT), |text| parse_size("--frame-size", &text))?;
+    options.frame_len = args.frame_size.map_or(Ok(FRAME_LEN_DEFAULT), |text| frame_len(&text))?;
     options.level = args.level;
     options.timestamp = source_date_epoch()?;
     options.info = ReleaseInfo {
@@ -141,8 +144,14 @@ fn options(args: PublishArgs) -> Result<Options, PublishError> {
         name: args.name,
         health: argv("--health", args.health)?,
         probation: args.probation,
+        asks: args.asks.asks()?,
     };
     Ok(options)
+}
+
+fn frame_len(text: &str) -> Result<u32, PublishError> {
+    // One that is too long for its type is so for a frame, which the options say.
+    parse_size("--frame-size", text).map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX))
 }
 
 /// <https://reproducible-builds.org/specs/source-date-epoch/>
