@@ -213,28 +213,14 @@ pub fn parse_argv(option: &'static str, text: &str) -> Result<Vec<String>, Publi
 
 /// A number of bytes: `65536`, `512K`, `2M`, `2MiB`, `1G`.
 pub fn parse_size(option: &'static str, text: &str) -> Result<u64, PublishError> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "" => Some(1),
-        "K" | "k" | "KiB" => Some(1 << 10),
-        "M" | "MiB" => Some(1 << 20),
-        "G" | "GiB" => Some(1 << 30),
-        _ => None,
-    };
-    let bytes = digits.parse::<u64>().ok().zip(factor).and_then(|(n, f)| n.checked_mul(f));
-    bytes.ok_or_else(|| PublishError::option(option, format!("{text:?} is no size such as 2M or 512K")))
+    asks::parse_bytes(text)
+        .ok_or_else(|| PublishError::option(option, format!("{text:?} is no size such as 2M or 512K")))
 }
 
 /// CPUs, such as `0.5` or `2`, in thousandths of one.
 pub fn parse_cpu(option: &'static str, text: &str) -> Result<u32, PublishError> {
     let bad = || PublishError::option(option, format!("{text:?} is no number of CPUs such as 0.5 or 2"));
-    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(part) || part.len() > 3 {
-        return Err(bad());
-    }
-    let thousandths = |w: u32| Some(w.checked_mul(1000)? + format!("{part:0<3}").parse::<u32>().ok()?);
-    whole.parse().ok().and_then(thousandths).ok_or_else(bad)
+    asks::parse_cpu(text).ok_or_else(bad)
 }
 
 pub(super) fn check_argv(option: &'static str, argv: &[String]) -> Result<(), PublishError> {

@@ -110,6 +110,30 @@ impl fmt::Display for Grant {
     }
 }
 
+/// A number of bytes as people write it: `65536`, `512K`, `2M`, `2MiB`, `1G`. None for anything else.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "" => 1,
+        "K" | "k" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// CPUs as people write them, such as `0.5` or `2`, in thousandths of one. None for anything else.
+pub fn parse_cpu(text: &str) -> Option<u32> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 3 {
+        return None;
+    }
+    let part = format!("{part:0<3}").parse().ok()?;
+    whole.parse::<u32>().ok()?.checked_mul(1000)?.checked_add(part)
+}
+
 /// A serial port of any driver, but no console: `tty0`, `tty1`… are the screen's.
 fn is_serial(name: &str) -> bool {
     let kind = name.strip_prefix("tty").unwrap_or_default();
