@@ -61,6 +61,15 @@ pub enum HostNamespace {
     Ipc,
 }
 
+impl Display for HostNamespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HostNamespace::Pid => "pid",
+            HostNamespace::Ipc => "ipc",
+        })
+    }
+}
+
 /// A path of the host: `/run/x` read-only, `/run/x:rw` writable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
