@@ -72,14 +72,14 @@ pub struct PublishArgs {
     /// Seconds that the app must run and be healthy before the release counts as proven.
     #[arg(long, value_name = "SECONDS")]
     probation: Option<u32>,
-    #[command(flatten)]
-    asks: asks::AsksArgs,
     /// Raw bytes of a frame, 64K to 4M.
     #[arg(long, value_name = "SIZE")]
     frame_size: Option<String>,
     /// zstd level, 1 to 22.
     #[arg(long, value_name = "N", default_value_t = LEVEL_DEFAULT)]
     level: i32,
+    #[command(flatten)]
+    asks: asks::AsksArgs,
     #[command(flatten)]
     hawkbit: hawkbit::HawkbitArgs,
 }

@@ -99,3 +99,14 @@ fn a_policy_that_others_may_write_is_refused() {
         assert!(refused().contains("belongs to user 1234; run `chown root"), "{}", refused());
     }
 }
+
+#[test]
+fn the_example_of_the_docs_says_what_they_say() {
+    let docs = include_str!("../../../docs/apps.md");
+    let example = docs.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let policy = load(&[("fullmetal.toml", example)]).unwrap();
+    let (all, hmi) = (policy.of(&name("web")), policy.of(&name("hmi")));
+    assert_eq!((all.network, all.memory_max, all.cpu_max), (Network::None, Some(128 << 20), None));
+    assert_eq!((hmi.network, hmi.memory_max, hmi.cpu_max), (Network::Host, Some(512 << 20), Some(1500)));
+    assert_eq!((hmi.grants.len(), hmi.binds[1].writable, hmi.pids_max), (3, true, Some(300)));
+}
