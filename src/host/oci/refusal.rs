@@ -1,7 +1,7 @@
 //! Why an app is not run, and what the device's owner would write to have it run.
 
 use fullmetal_proto::AppName;
-use fullmetal_proto::ostree::Grant;
+use fullmetal_proto::ostree;
 use oci_spec::runtime::LinuxNamespaceType;
 use std::fmt;
 use std::path::PathBuf;
@@ -109,7 +109,7 @@ pub enum Refusal {
         /// Below /dev.
         name: String,
         /// The grant that asks for it.
-        grant: Grant,
+        grant: ostree::Grant,
     },
     /// More than the policy gives.
     #[error("it asks for {asked} of {what}, and the policy of this device gives at most {most}{allow}")]
@@ -132,6 +132,14 @@ pub enum Refusal {
     /// A seccomp filter that asks a process of the host.
     #[error("config.json gives seccomp a listener outside the container: remove listenerPath")]
     SeccompListener,
+}
+
+impl Refusal {
+    /// Whether a fresh checkout might be another; not so where the policy, or a device that is not there, is in the way.
+    pub fn may_be_damage(&self) -> bool {
+        use Refusal::{Bind, Grant, HostNamespace, Limit, NoDevice};
+        !matches!(self, Bind { .. } | Grant { .. } | HostNamespace { .. } | Limit { .. } | NoDevice { .. })
+    }
 }
 
 /// A kind of namespace as a configuration writes it.

@@ -86,6 +86,15 @@ fn no_policy_gives_the_memory_of_the_device_or_a_path_outside_dev() {
 }
 
 #[test]
+fn what_is_damaged_is_told_from_what_is_not_allowed() {
+    let refusal = |site: Site, config: &Value| site.adapted(config).unwrap_err();
+    assert!(!refusal(Site::new(), &qt()).may_be_damage());
+    let unplugged = Site::new().grants(&["serial:ttyUSB7"]).asks(&["serial:ttyUSB7"]);
+    assert!(!refusal(unplugged, &hello_world()).may_be_damage());
+    assert!(refusal(Site::new(), &json!({"ociVersion": "1.0.0"})).may_be_damage());
+}
+
+#[test]
 fn nodes_that_every_container_has_need_no_grant() {
     let null = json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 3}]);
     let (spec, _) = Site::new().adapted(&with("/linux/devices", null)).unwrap();
