@@ -275,8 +275,9 @@ fn a_configuration_that_breaks_the_policy_starts_nothing() {
         config["mounts"].as_array_mut().unwrap().push(bind);
     });
     let error = host.start(&app).unwrap_err();
-    assert!(matches!(error, HostError::Refused { source: Refusal::Bind(_), .. }));
-    let text = "evil is not started: config.json binds /etc of the host: only the app's own data may be bound, and is, at /data";
+    assert!(matches!(error, HostError::Refused { source: Refusal::Bind { .. }, .. }));
+    let text = "evil is not started: config.json binds /etc of the host: the app's own data is bound at /data by itself; \
+                to allow it, /etc/fullmetal/fullmetal.d/policy.toml must say: policy.app.evil.binds = [\"/etc\"]";
     assert_eq!(error.to_string(), text);
     assert_eq!(host.status(&app.name).unwrap(), None);
     let missing = App { commit: Digest::of(b"none"), ..app };

@@ -173,7 +173,7 @@ impl Apps {
                 self.host.start(&app)?;
             }
             // Its checkout may be damaged or gone; if it is as it was published, a fresh one is refused again.
-            Err(refused @ HostError::Refused { .. }) => {
+            Err(ref refused @ HostError::Refused { ref source, .. }) if source.may_be_damage() => {
                 let again = (self.store)().and_then(|store| self.checkouts.make_again(&*store, name, &app.commit));
                 again.with_context(|| refused.to_string())?;
                 self.host.start(&app)?;

@@ -8,6 +8,7 @@ use fullmetal_proto::AppName;
 use fullmetal_proto::deploy::{App, AppEvent, Input, Move, Ticket};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use tracing::warn;
 
 enum Job {
     Switch(Ticket, Vec<Move>),
@@ -82,7 +83,12 @@ impl Thread {
 
     /// Without the container runtime no app starts; those that run go on.
     fn check_runtime(&mut self) {
-        let trouble = self.options.check_runtime().err().map(|e| e.to_string());
+        let checked = self.options.check_runtime();
+        if let Ok(Some(warning)) = &checked {
+            // It keeps no app from running, and lasts as long as the package: no trouble that could be over.
+            warn!("{warning}");
+        }
+        let trouble = checked.err().map(|e| e.to_string());
         self.runtime_missing = trouble.is_some();
         let _ = self.events.send(Event::Trouble(Kind::Runtime, trouble));
     }

@@ -168,7 +168,8 @@ impl Agent {
         let spool = spool::Spool::open(&paths.reports_dir())?;
         let (socket, owner, device) = (paths.peer_socket(), settings.agent.peer_uid, settings.device.id.clone());
         let link = link::Link::start(link::Expected { socket, owner, device }, events.clone());
-        let worker = worker::Worker::start(paths, Box::new(store), checkouts, link.clone(), events.clone());
+        let worker =
+            worker::Worker::start(paths, Box::new(store), (checkouts, host.clone()), link.clone(), events.clone());
         let containers = containers::Containers::start(apps, host.clone(), events.clone());
         Ok(Agent {
             machine: Deploy::new(Policy { probation: settings.agent.probation }),

@@ -6,6 +6,7 @@ use super::judge::JudgedParts;
 use super::link::Link;
 use super::{Event, cached, fetch, foreign, space};
 use crate::config::Paths;
+use crate::host::{App, SupervisorOptions};
 use crate::local::Packet;
 use crate::repo::ObjectStore;
 use anyhow::Context as _;
@@ -67,12 +68,12 @@ impl Worker {
     pub fn start(
         paths: Paths,
         store: Box<dyn ObjectStore>,
-        checkouts: Checkouts,
+        (checkouts, host): (Checkouts, SupervisorOptions),
         link: Link,
         events: Sender<Event>,
     ) -> Self {
         let (jobs, receiver) = channel();
-        let mut thread = Thread { paths, store, checkouts, link, events };
+        let mut thread = Thread { paths, store, checkouts, host, link, events };
         std::thread::spawn(move || thread.run(&receiver));
         Worker { jobs }
     }
@@ -118,6 +119,7 @@ struct Thread {
     paths: Paths,
     store: Box<dyn ObjectStore>,
     checkouts: Checkouts,
+    host: SupervisorOptions,
     link: Link,
     events: Sender<Event>,
 }
@@ -157,11 +159,13 @@ impl Thread {
         })
     }
 
-    /// Checks every new version out beside what runs.
+    /// Checks every new version out beside what runs, and whether the policy lets it run, before anything is switched.
     fn check_out(&self, moves: &[Move]) -> anyhow::Result<()> {
         moves.iter().try_for_each(|m| {
             let made = self.checkouts.make(&*self.store, &m.name, &m.new.commit);
-            made.with_context(|| format!("checking out {} {}", m.name, m.new.version))
+            made.with_context(|| format!("checking out {} {}", m.name, m.new.version))?;
+            let app = App { name: m.name.clone(), commit: m.new.commit, job: m.new.start.job };
+            self.host.check_app(&app).with_context(|| format!("{} {} is not installed", m.name, m.new.version))
         })
     }
 

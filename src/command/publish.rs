@@ -1,5 +1,6 @@
 //! `fullmetal publish`: a directory, tarball, OCI image or commit into a signed, framed release of a central repo.
 
+mod asks;
 mod hawkbit;
 
 use clap::{ArgGroup, Args};
@@ -84,6 +85,8 @@ pub struct PublishArgs {
     #[arg(long, value_name = "N", default_value_t = LEVEL_DEFAULT)]
     level: i32,
     #[command(flatten)]
+    asks: asks::AsksArgs,
+    #[command(flatten)]
     hawkbit: hawkbit::HawkbitArgs,
 }
 
@@ -136,7 +139,7 @@ fn options(args: PublishArgs) -> Result<Options, PublishError> {
     options.ref_name = args.ref_name;
     options.allow_lower_release = args.allow_lower_release;
     options.key = args.key.as_deref().map(read_key).transpose()?;
-    options.frame_len = args.frame_size.map_or(Ok(FRAME_LEN_DEFAULT), |text| parse_size("--frame-size", &text))?;
+    options.frame_len = args.frame_size.map_or(Ok(FRAME_LEN_DEFAULT), |text| frame_len(&text))?;
     options.level = args.level;
     options.timestamp = source_date_epoch()?;
     options.info = ReleaseInfo {
@@ -147,6 +150,7 @@ fn options(args: PublishArgs) -> Result<Options, PublishError> {
         name: args.name,
         health: argv("--health", args.health)?,
         probation: args.probation,
+        asks: args.asks.asks()?,
     };
     Ok(options)
 }
@@ -160,6 +164,11 @@ fn tree_source(path: PathBuf, cmd: Vec<String>, arch: Option<Arch>) -> Result<So
             Err(PublishError::Option { option: "--arch", problem })
         }
     }
+}
+
+fn frame_len(text: &str) -> Result<u32, PublishError> {
+    // One that is too long for its type is so for a frame, which the options say.
+    parse_size("--frame-size", text).map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX))
 }
 
 /// <https://reproducible-builds.org/specs/source-date-epoch/>

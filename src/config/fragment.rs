@@ -1,8 +1,11 @@
 //! One configuration file as it is written; every key is optional here.
 
 use super::hawkbit::HawkbitFragment;
+use super::policy::{self, PolicyFragment};
 use super::{ConfigError, Paths};
 use serde::Deserialize;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 macro_rules! section {
@@ -46,6 +49,7 @@ pub(super) struct Fragment {
     pub(super) agent: AgentFragment,
     pub(super) gateway: GatewayFragment,
     pub(super) hawkbit: HawkbitFragment,
+    pub(super) policy: Option<PolicyFragment>,
 }
 
 impl Fragment {
@@ -67,16 +71,24 @@ impl Fragment {
             merged.agent.overlay(later.agent);
             merged.gateway.overlay(later.gateway);
             merged.hawkbit.overlay(later.hawkbit);
+            if let Some(later) = later.policy {
+                merged.policy.get_or_insert_default().overlay(later);
+            }
         }
         Ok(merged)
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let unread = |source| ConfigError::Read { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(unread)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(unread)?;
         let syntax = |e| ConfigError::Syntax { path: path.to_owned(), problem: one_line(&text, &e) };
         let mut fragment: Fragment = toml::from_str(&text).map_err(syntax)?;
         fragment.hawkbit.locate(path, &text);
+        if fragment.policy.is_some() {
+            policy::check_owner(path, &file)?;
+        }
         Ok(fragment)
     }
 }

@@ -7,10 +7,12 @@ mod fragment;
 mod hawkbit;
 mod interfaces;
 mod paths;
+mod policy;
 
 pub use hawkbit::{Confirm, DevicePattern, HawkbitSettings};
 pub use interfaces::unknown_interfaces;
 pub use paths::Paths;
+pub use policy::{AppPolicy, Bind, HostNamespace, Network, Policy};
 
 use fragment::{AgentFragment, DeviceFragment, Fragment, GatewayFragment, PeerFragment};
 use fullmetal_proto::{DeviceId, FleetId, HardwareId};
@@ -41,6 +43,14 @@ pub enum ConfigError {
         /// Which file.
         path: PathBuf,
         /// Line, column and what was expected.
+        problem: String,
+    },
+    /// A policy that somebody else may change.
+    #[error("{path}: has a [policy] and {problem}: only root may say what apps are allowed", path = .path.display())]
+    Owner {
+        /// The file, or its directory.
+        path: PathBuf,
+        /// Whose it is, or who may write it, and what to do.
         problem: String,
     },
     /// A value that is needed is given nowhere.

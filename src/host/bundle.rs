@@ -1,16 +1,22 @@
 //! The OCI bundle of a run: the checked `config.json`, and the app's data directory.
 
-use super::oci::{self, CONFIG_LEN_MAX, Place, Refusal};
+use super::oci::{self, Adapted, CONFIG_LEN_MAX, Controllers, Place, Refusal, Terms};
 use super::{App, HostError, Layout};
-use oci_spec::runtime::Spec;
+use fullmetal_proto::Digest;
+use fullmetal_proto::ostree::{Asks, Commit, Grant};
+use fullmetal_proto::wire::bundle::COMMIT_LEN_MAX;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
+use tracing::warn;
+
+/// In the tree of a FullMetalUpdate app that draws on the screen.
+const SCREEN_USED: &str = "screen.used";
 
 /// What would run, or why it will not; changes nothing.
-pub(super) fn check(layout: &Layout, app: &App) -> Result<Spec, HostError> {
+pub(super) fn check(layout: &Layout, app: &App) -> Result<Adapted, HostError> {
     let refused = |source| HostError::Refused { name: app.name.clone(), source };
     let checkout = layout.checkout(&app.commit);
     let place = Place {
@@ -25,19 +31,55 @@ pub(super) fn check(layout: &Layout, app: &App) -> Result<Spec, HostError> {
     let path = checkout.join("config.json");
     let json = read_config(&path);
     let json = json.map_err(|e| refused(Refusal::NoConfig { path, why: e.to_string() }))?;
-    oci::adapt(&json, &place).map_err(refused)
+    let policy = layout.policy().map_err(|source| HostError::Policy { name: app.name.clone(), source })?;
+    let terms = Terms {
+        name: &app.name,
+        asks: &asks(layout, &checkout, &app.commit),
+        policy: policy.of(&app.name),
+        nodes: &oci::scan(Path::new("/dev")),
+        controllers: Controllers::of_kernel(),
+    };
+    oci::adapt(&json, &place, &terms).map_err(refused)
 }
 
-/// Makes the bundle and the app's data directory, which belongs to the app's user.
-pub(super) fn prepare(layout: &Layout, app: &App) -> Result<(), HostError> {
-    let spec = check(layout, app)?;
+/// What the commit asks for, by its object in the store, and the marker of FullMetalUpdate in its tree.
+///
+/// Without the object it asks for nothing: it is given no devices, and the policy's bounds are its limits.
+fn asks(layout: &Layout, checkout: &Path, commit: &Digest) -> Asks {
+    let mut asks = match read_commit(&layout.commit_object(commit), commit) {
+        Ok(commit) => commit.metadata.asks,
+        Err(error) => {
+            warn!(app = %layout.name(), %error, "what the commit asks for is not known");
+            Asks::default()
+        }
+    };
+    if fs::symlink_metadata(checkout.join(SCREEN_USED)).is_ok() && !asks.grants.contains(&Grant::Screen) {
+        asks.grants.push(Grant::Screen);
+    }
+    asks
+}
+
+fn read_commit(path: &Path, commit: &Digest) -> io::Result<Commit> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(COMMIT_LEN_MAX + 1).read_to_end(&mut bytes)?;
+    if Digest::of(&bytes) != *commit {
+        return Err(io::Error::other(format!("{} is damaged", path.display())));
+    }
+    Commit::parse(&bytes).map_err(io::Error::other)
+}
+
+/// Makes the bundle and the app's data directory, which belongs to the app's user. Gives what the app asks for, is
+/// allowed and cannot have on this device, a line each.
+pub(super) fn prepare(layout: &Layout, app: &App) -> Result<Vec<String>, HostError> {
+    let Adapted { spec, lacks } = check(layout, app)?;
     let (uid, gid) = spec.process().as_ref().map_or((0, 0), |p| (p.user().uid(), p.user().gid()));
     make_data(&layout.data(), uid, gid)?;
     let bundle = layout.bundle();
     fs::create_dir_all(&bundle).map_err(HostError::io("making", &bundle))?;
     let path = bundle.join("config.json");
     let json = serde_json::to_vec_pretty(&spec).map_err(io::Error::from).map_err(HostError::io("encoding", &path))?;
-    fs::write(&path, json).map_err(HostError::io("writing", &path))
+    fs::write(&path, json).map_err(HostError::io("writing", &path))?;
+    Ok(lacks)
 }
 
 /// A commit may hold anything under that name, so links, devices and endless files are not followed.

@@ -1,6 +1,6 @@
 //! Where an app's files lie on a device, and what its container is called.
 
-use crate::config::Paths;
+use crate::config::{ConfigError, Paths, Policy};
 use fullmetal_proto::{AppName, DeviceId, Digest};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,20 @@ impl Layout {
     /// Where the agent checked the commit out: `config.json` and `rootfs/`.
     pub fn checkout(&self, commit: &Digest) -> PathBuf {
         self.paths.checkout(&self.name, commit)
+    }
+
+    /// The commit's own object in the store.
+    pub fn commit_object(&self, commit: &Digest) -> PathBuf {
+        let sum = commit.to_string();
+        self.paths.repo().join("objects").join(&sum[..2]).join(format!("{}.commit", &sum[2..]))
+    }
+
+    /// What apps are allowed, as it is written now: a change of it counts from an app's next start on.
+    ///
+    /// # Errors
+    /// See [`Policy::load`].
+    pub fn policy(&self) -> Result<Policy, ConfigError> {
+        Policy::load(&self.paths)
     }
 
     /// What the app sees as `/data`.

@@ -12,6 +12,7 @@ mod lock;
 mod memory;
 mod oci;
 mod runc;
+mod runc_version;
 mod state;
 pub mod supervise;
 mod supervisor;
@@ -19,10 +20,11 @@ mod tail;
 
 pub use layout::Layout;
 pub use memory::{Behaviour, MemoryHost};
-pub use oci::Refusal;
+pub use oci::{Allow, Refusal};
 pub use runc::RuncError;
 pub use supervisor::{SupervisorHost, SupervisorOptions};
 
+use crate::config::ConfigError;
 use fullmetal_proto::wire::report::ExitStatus;
 use fullmetal_proto::{AppName, Digest, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -171,6 +173,14 @@ pub enum HostError {
         name: AppName,
         /// What is wrong with it.
         source: Refusal,
+    },
+    /// What apps are allowed is not known.
+    #[error("{name} is not started: {source}")]
+    Policy {
+        /// The app.
+        name: AppName,
+        /// What is wrong with the configuration.
+        source: ConfigError,
     },
     /// A file or directory of the run could not be used.
     #[error("{act} {}: {source}", path.display())]

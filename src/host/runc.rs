@@ -1,7 +1,7 @@
 //! Commands to runc: <https://github.com/opencontainers/runc>, `man runc`.
 
 use super::Layout;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 pub(super) const COMMAND_MS_MAX: u64 = 30_000;
 /// How often a command is asked whether it has ended.
 pub(super) const POLL_MS: u64 = 5;
+/// The longest text about its version that is read.
+const VERSION_LEN_MAX: u64 = 4096;
 /// What runc and the programs that it calls are looked for in.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -44,13 +46,21 @@ pub enum RuncError {
     },
 }
 
-/// Whether `program` can be run and ends well when it is asked for its version.
-pub(super) fn check(program: &Path) -> Result<(), RuncError> {
+/// Whether `program` can be run and ends well when it is asked for its version, which is what comes out.
+pub(super) fn check(program: &Path) -> Result<String, RuncError> {
     let act = "--version";
     let mut command = clean(program);
-    command.arg(act).stdout(Stdio::null()).stderr(Stdio::null());
+    command.arg(act).stdout(Stdio::piped()).stderr(Stdio::null());
     let unspawned = |source| RuncError::Spawn { program: program.to_owned(), act, source };
-    finish(command.spawn().map_err(unspawned)?, act, &unspawned)
+    let mut child = command.spawn().map_err(unspawned)?;
+    let out = child.stdout.take();
+    finish(child, act, &unspawned)?;
+    // It has ended, and what it said fits into the pipe.
+    let mut said = Vec::new();
+    if let Some(out) = out {
+        out.take(VERSION_LEN_MAX).read_to_end(&mut said).map_err(unspawned)?;
+    }
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 /// The runc of one container.

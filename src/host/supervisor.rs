@@ -4,7 +4,7 @@ use super::lock::Lock;
 use super::runc::{POLL_MS, Runc};
 use super::state::State;
 use super::{App, AppHost, AppStatus, Health, HostError, Layout, Phase, RuncError, Started};
-use super::{bundle, generation, health, runc};
+use super::{bundle, generation, health, runc, runc_version};
 use fullmetal_proto::{AppName, DeviceId};
 use rustix::process::{Signal, kill_process};
 use std::fs::{self, File};
@@ -50,12 +50,20 @@ impl SupervisorOptions {
         })
     }
 
-    /// Whether the container runtime is there and can be run.
+    /// Whether the container runtime is there and can be run; a warning where its version has holes that are known.
     ///
     /// # Errors
     /// What is wrong with it, and what to install.
-    pub fn check_runtime(&self) -> Result<(), RuncError> {
-        runc::check(&self.runc)
+    pub fn check_runtime(&self) -> Result<Option<String>, RuncError> {
+        runc::check(&self.runc).map(|said| runc_version::warning(&said))
+    }
+
+    /// Whether `app`, which is checked out, may run on this device as things are now; starts nothing.
+    ///
+    /// # Errors
+    /// [`HostError::Refused`] with what would allow it.
+    pub fn check_app(&self, app: &App) -> Result<(), HostError> {
+        bundle::check(&Layout::new(&self.root, &self.device, &app.name), app).map(drop)
     }
 }
 

@@ -7,7 +7,7 @@ use super::options::ReleaseInfo;
 use super::tree::Pending;
 use super::writer;
 use ::ostree::glib::{Variant, VariantDict, VariantTy, prelude::*};
-use fullmetal_proto::ostree::{self, OstreeError};
+use fullmetal_proto::ostree::{self, Asks, OstreeError};
 use fullmetal_proto::wire::{ObjectId, ObjectKind, bundle};
 use fullmetal_proto::{Digest, RefName, Timestamp};
 use std::collections::BTreeMap;
@@ -75,7 +75,37 @@ pub(super) fn metadata(name: &RefName, info: &ReleaseInfo) -> Metadata {
         let ids: Vec<&str> = info.hardware.iter().map(|h| h.as_str()).collect();
         put("fullmetal.hardware", ids.to_variant());
     }
+    asked(&info.asks, &mut put);
     out
+}
+
+/// What nobody asked for has no key.
+fn asked(asks: &Asks, put: &mut impl FnMut(&str, Variant) -> Option<Variant>) {
+    fn texts<T: ToString>(list: &[T]) -> Vec<String> {
+        list.iter().map(T::to_string).collect()
+    }
+    let lists = [
+        ("fullmetal.after", texts(&asks.after)),
+        ("fullmetal.requires", texts(&asks.requires)),
+        ("fullmetal.wants", texts(&asks.wants)),
+        ("fullmetal.grants", texts(&asks.grants)),
+    ];
+    for (key, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+        put(key, list.to_variant());
+    }
+    let numbers = [
+        ("fullmetal.start-timeout", asks.start_timeout),
+        ("fullmetal.cpu", asks.limits.cpu),
+        ("fullmetal.pids", asks.limits.pids),
+        ("fullmetal.io", asks.limits.io),
+    ];
+    for (key, number) in numbers {
+        number.map(|n| put(key, n.to_le().to_variant()));
+    }
+    asks.limits.memory.map(|bytes| put("fullmetal.memory", bytes.to_le().to_variant()));
+    if asks.notify {
+        put("fullmetal.notify", true.to_variant());
+    }
 }
 
 /// Writes a commit of the tree, whose objects are in the repo already, and returns its checksum.

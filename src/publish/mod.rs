@@ -34,7 +34,7 @@ mod writer;
 
 pub use error::PublishError;
 pub use oci::{Arch, ImageSource, image_layout};
-pub use options::{FRAME_LEN_DEFAULT, LEVEL_DEFAULT, Options, ReleaseInfo, Source, parse_argv, parse_size};
+pub use options::{FRAME_LEN_DEFAULT, LEVEL_DEFAULT, Options, ReleaseInfo, Source, parse_argv, parse_cpu, parse_size};
 pub use run::{Published, Stage, run};
 pub use sign::read_key;
 pub use signer::Judge;

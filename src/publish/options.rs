@@ -3,8 +3,11 @@
 use super::error::PublishError;
 use super::oci::ImageSource;
 use super::signer::Judge;
+use fullmetal_proto::ostree::asks::{self, Asks};
 use fullmetal_proto::wire::SigningKey;
 use fullmetal_proto::{AppName, HardwareId, RefName};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// Raw bytes of a frame unless told otherwise.
@@ -57,6 +60,8 @@ pub struct ReleaseInfo {
     pub health: Vec<String>,
     /// `fullmetal.probation`: seconds until a start counts as proven.
     pub probation: Option<u32>,
+    /// What it asks of the device that runs it.
+    pub asks: Asks,
 }
 
 /// Everything `publish` needs.
@@ -128,7 +133,7 @@ impl ReleaseInfo {
     fn is_empty(&self) -> bool {
         let numbers = self.release.or(self.floor).is_none() && self.probation.is_none();
         let texts = self.version.is_none() && self.name.is_none();
-        numbers && texts && self.hardware.is_empty() && self.health.is_empty()
+        numbers && texts && self.hardware.is_empty() && self.health.is_empty() && self.asks == Asks::default()
     }
 
     fn check(&self) -> Result<(), PublishError> {
@@ -151,8 +156,43 @@ impl ReleaseInfo {
         if self.probation.is_some_and(|s| s == 0 || s > PROBATION_S_MAX) {
             return bad("--probation", format!("must be 1 to {PROBATION_S_MAX} seconds"));
         }
+        check_asks(&self.asks, self.name.as_ref())?;
         check_argv("--health", &self.health)
     }
+}
+
+/// Refuses what no device would take, by the bounds that it reads a commit with.
+fn check_asks(asks: &Asks, name: Option<&AppName>) -> Result<(), PublishError> {
+    fn within<T: PartialOrd + Display>(
+        option: &'static str,
+        unit: &str,
+        asked: Option<T>,
+        range: &RangeInclusive<T>,
+    ) -> Result<(), PublishError> {
+        match asked {
+            Some(n) if !range.contains(&n) => {
+                let problem = format!("{n} is not within {} and {}{unit}", range.start(), range.end());
+                Err(PublishError::option(option, problem))
+            }
+            _ => Ok(()),
+        }
+    }
+    for (option, names) in [("--after", &asks.after), ("--requires", &asks.requires), ("--wants", &asks.wants)] {
+        if names.len() > asks::NEIGHBOURS_MAX {
+            return Err(PublishError::option(option, format!("more than {} apps", asks::NEIGHBOURS_MAX)));
+        }
+        if name.is_some_and(|own| names.contains(own)) {
+            return Err(PublishError::option(option, "names the app itself"));
+        }
+    }
+    if asks.grants.len() > asks::GRANTS_MAX {
+        return Err(PublishError::option("--grant", format!("more than {} grants", asks::GRANTS_MAX)));
+    }
+    within("--start-timeout", " seconds", asks.start_timeout, &asks::START_TIMEOUT_S)?;
+    within("--memory", " bytes", asks.limits.memory, &asks::MEMORY)?;
+    within("--cpu", " thousandths", asks.limits.cpu, &asks::CPU)?;
+    within("--pids", "", asks.limits.pids, &asks::PIDS)?;
+    within("--io", "", asks.limits.io, &asks::IO)
 }
 
 /// A command: words separated by blanks, or a JSON array of strings where a word has blanks in it.
@@ -174,17 +214,16 @@ pub fn parse_argv(option: &'static str, text: &str) -> Result<Vec<String>, Publi
     Ok(argv)
 }
 
-/// A number of bytes: `65536`, `512K`, `2M`, `2MiB`.
-pub fn parse_size(option: &'static str, text: &str) -> Result<u32, PublishError> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "" => Some(1),
-        "K" | "k" | "KiB" => Some(1 << 10),
-        "M" | "MiB" => Some(1 << 20),
-        _ => None,
-    };
-    let bytes = digits.parse::<u32>().ok().zip(factor).and_then(|(n, f)| n.checked_mul(f));
-    bytes.ok_or_else(|| PublishError::option(option, format!("{text:?} is no size such as 2M or 512K")))
+/// A number of bytes: `65536`, `512K`, `2M`, `2MiB`, `1G`.
+pub fn parse_size(option: &'static str, text: &str) -> Result<u64, PublishError> {
+    asks::parse_bytes(text)
+        .ok_or_else(|| PublishError::option(option, format!("{text:?} is no size such as 2M or 512K")))
+}
+
+/// CPUs, such as `0.5` or `2`, in thousandths of one.
+pub fn parse_cpu(option: &'static str, text: &str) -> Result<u32, PublishError> {
+    let bad = || PublishError::option(option, format!("{text:?} is no number of CPUs such as 0.5 or 2"));
+    asks::parse_cpu(text).ok_or_else(bad)
 }
 
 pub(super) fn check_argv(option: &'static str, argv: &[String]) -> Result<(), PublishError> {
@@ -212,9 +251,38 @@ mod tests {
     fn sizes_have_binary_units() {
         assert_eq!(parse_size("--frame-size", "2MiB").unwrap(), 2 << 20);
         assert_eq!(parse_size("--frame-size", "65536").unwrap(), 65536);
-        for bad in ["", "M", "2G", "-1", "9999M", "1.5M"] {
+        assert_eq!(parse_size("--memory", "8G").unwrap(), 8 << 30);
+        for bad in ["", "M", "2T", "-1", "99999999999G", "1.5M"] {
             assert!(parse_size("--frame-size", bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn cpus_have_thousandths() {
+        for (text, thousandths) in [("0.5", 500), ("2", 2000), ("0.125", 125), ("1.05", 1050)] {
+            assert_eq!(parse_cpu("--cpu", text).unwrap(), thousandths);
+        }
+        for bad in ["", ".", "1.", ".5", "-1", "0.1234", "1e3", "99999999", "1,5", "0.+5"] {
+            assert!(parse_cpu("--cpu", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_no_device_would_take_is_not_published() {
+        let refused = |change: fn(&mut ReleaseInfo)| {
+            let mut options = Options::new("r", Source::Recommit("a".into()));
+            options.info.name = Some("web".parse().unwrap());
+            change(&mut options.info);
+            options.check().unwrap_err().to_string()
+        };
+        assert!(refused(|i| i.asks.limits.memory = Some(1 << 20)).starts_with("--memory: 1048576 is not within"));
+        assert!(refused(|i| i.asks.limits.cpu = Some(0)).starts_with("--cpu: 0 is not within"));
+        assert!(refused(|i| i.asks.limits.pids = Some(0)).starts_with("--pids: 0 is not within"));
+        assert!(refused(|i| i.asks.limits.io = Some(5)).starts_with("--io: 5 is not within"));
+        assert!(refused(|i| i.asks.start_timeout = Some(0)).starts_with("--start-timeout: 0 is not within"));
+        assert!(refused(|i| i.asks.after = vec!["web".parse().unwrap()]).contains("--after: names the app itself"));
+        assert!(refused(|i| i.asks.wants = vec!["db".parse().unwrap(); 17]).contains("--wants: more than 16"));
+        assert!(refused(|i| i.asks.grants = vec!["gpu".parse().unwrap(); 33]).contains("--grant: more than 32"));
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! The commit object.
 
+use super::asks::{self, Asks, Limits};
 use super::gvariant::{Member, array, dictionary, string, tuple};
 use super::{OstreeError, checksum, limit};
 use crate::wire::bundle::COMMIT_LEN_MAX;
 use crate::{AppName, Digest, HardwareId};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 /// The most keys of commit metadata; libostree's own tools write fewer than 20.
 pub(super) const KEYS_MAX: usize = 256;
@@ -57,6 +61,8 @@ pub struct CommitMetadata {
     pub health: Vec<String>,
     /// `fullmetal.probation` (u): seconds.
     pub probation: Option<u32>,
+    /// What it asks of the device that runs it.
+    pub asks: Asks,
 }
 
 impl Commit {
@@ -91,11 +97,25 @@ impl CommitMetadata {
             refs: find("ostree.ref-binding").strings()?,
             release: find("fullmetal.release").u64()?,
             floor: find("fullmetal.floor").u64()?,
-            hardware: find("fullmetal.hardware").names()?,
+            hardware: find("fullmetal.hardware").list(STRINGS_MAX)?,
             version: find("fullmetal.version").version()?,
             name: find("fullmetal.name").name()?,
             health: find("fullmetal.health").strings()?,
             probation: find("fullmetal.probation").u32()?,
+            asks: Asks {
+                after: find("fullmetal.after").list(asks::NEIGHBOURS_MAX)?,
+                requires: find("fullmetal.requires").list(asks::NEIGHBOURS_MAX)?,
+                wants: find("fullmetal.wants").list(asks::NEIGHBOURS_MAX)?,
+                notify: find("fullmetal.notify").flag()?,
+                start_timeout: find("fullmetal.start-timeout").u32_within(asks::START_TIMEOUT_S)?,
+                limits: Limits {
+                    memory: find("fullmetal.memory").u64_within(asks::MEMORY)?,
+                    cpu: find("fullmetal.cpu").u32_within(asks::CPU)?,
+                    pids: find("fullmetal.pids").u32_within(asks::PIDS)?,
+                    io: find("fullmetal.io").u32_within(asks::IO)?,
+                },
+                grants: find("fullmetal.grants").list(asks::GRANTS_MAX)?,
+            },
         })
     }
 }
@@ -159,8 +179,41 @@ impl<'a> Value<'a> {
         Ok(texts.into_iter().map(str::to_owned).collect())
     }
 
-    fn names(&self) -> Result<Vec<HardwareId>, OstreeError> {
-        let parse = |text: String| text.parse().map_err(|e: crate::NameError| self.error(e.to_string()));
-        self.strings()?.into_iter().map(parse).collect()
+    /// At most `max` names of one kind.
+    fn list<T: FromStr<Err: Display>>(&self, max: usize) -> Result<Vec<T>, OstreeError> {
+        let texts = self.strings()?;
+        if texts.len() > max {
+            return Err(self.error(format!("{} names are over the limit of {max}", texts.len())));
+        }
+        texts.iter().map(|text| text.parse().map_err(|e: T::Err| self.error(e.to_string()))).collect()
+    }
+
+    fn flag(&self) -> Result<bool, OstreeError> {
+        match self.bytes("b")? {
+            None | Some([0]) => Ok(false),
+            Some([1]) => Ok(true),
+            Some(_) => Err(OstreeError::NotNormal),
+        }
+    }
+
+    fn u64_within(&self, range: RangeInclusive<u64>) -> Result<Option<u64>, OstreeError> {
+        self.within(self.u64()?, &range)
+    }
+
+    fn u32_within(&self, range: RangeInclusive<u32>) -> Result<Option<u32>, OstreeError> {
+        self.within(self.u32()?, &range)
+    }
+
+    fn within<T: PartialOrd + Display>(
+        &self,
+        value: Option<T>,
+        range: &RangeInclusive<T>,
+    ) -> Result<Option<T>, OstreeError> {
+        match value {
+            Some(n) if !range.contains(&n) => {
+                Err(self.error(format!("{n} is not within {} and {}", range.start(), range.end())))
+            }
+            value => Ok(value),
+        }
     }
 }

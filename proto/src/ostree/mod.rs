@@ -5,6 +5,7 @@
 //! needs no further checks. Formats: libostree's `ostree-core.h`.
 
 mod archive;
+pub mod asks;
 mod commit;
 mod content;
 mod deployable;
@@ -18,6 +19,7 @@ mod tree;
 mod walk;
 
 pub use archive::ArchiveHeader;
+pub use asks::{Asks, Grant, Limits};
 pub use commit::{Commit, CommitMetadata};
 pub use content::{ContentHeader, Xattr, content_head_len};
 pub use deployable::{CommitRefusal, Deployable};

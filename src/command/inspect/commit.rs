@@ -2,7 +2,7 @@
 
 use super::{FILE_LEN_MAX, Judge, Shown, verdict};
 use anyhow::{Context as _, bail};
-use fullmetal_proto::ostree::{Commit, signatures};
+use fullmetal_proto::ostree::{Asks, Commit, signatures};
 use fullmetal_proto::{Digest, RefName, Timestamp};
 use std::io::Read as _;
 use std::path::Path;
@@ -72,11 +72,26 @@ fn facts(commit: &Commit, checksum: Digest) -> Vec<(&'static str, String)> {
     said.hardware.iter().for_each(|id| add("hardware", Some(id.to_string())));
     add("health", Some(said.health.join(" ")).filter(|argv| !argv.is_empty()));
     add("probation", said.probation.map(|s| format!("{s} s")));
+    asked(&said.asks, &mut add);
     add("subject", Some(commit.subject.clone()).filter(|s| !s.is_empty()));
     add("made", Some(Timestamp::from_secs(commit.timestamp).to_string()));
     add("parent", commit.parent.map(|p| p.to_string()));
     add("tree", Some(commit.root.to_string()));
     facts
+}
+
+fn asked(asks: &Asks, add: &mut impl FnMut(&'static str, Option<String>)) {
+    let lists = [("after", &asks.after), ("requires", &asks.requires), ("wants", &asks.wants)];
+    for (label, names) in lists {
+        names.iter().for_each(|name| add(label, Some(name.to_string())));
+    }
+    add("notify", asks.notify.then(|| "says itself when it is ready".to_owned()));
+    add("start timeout", asks.start_timeout.map(|s| format!("{s} s")));
+    add("memory", asks.limits.memory.map(|bytes| format!("{bytes} bytes")));
+    add("cpu", asks.limits.cpu.map(|n| format!("{}.{:03} CPUs", n / 1000, n % 1000)));
+    add("pids", asks.limits.pids.map(|n| n.to_string()));
+    add("io weight", asks.limits.io.map(|n| n.to_string()));
+    asks.grants.iter().for_each(|grant| add("grant", Some(grant.to_string())));
 }
 
 /// The checksum that a path in a repo's objects says: two digits, slash, the others.

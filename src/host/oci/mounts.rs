@@ -1,8 +1,8 @@
 //! The mounts of an app's configuration.
 
-use super::{Place, Refusal};
+use super::{Allow, Place, Refusal, Terms};
 use oci_spec::runtime::Mount;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 /// Where the app's data is, in the container.
 const DATA: &str = "/data";
@@ -28,17 +28,47 @@ const OPTIONS: [&str; 16] = [
 /// Options with a value, likewise.
 const OPTIONS_WITH_VALUE: [&str; 7] = ["mode", "size", "nr_inodes", "uid", "gid", "ptmxmode", "hidepid"];
 
-pub(super) fn adapt(asked: &[Mount], place: &Place) -> Result<Vec<Mount>, Refusal> {
+pub(super) fn adapt(asked: &[Mount], place: &Place, terms: &Terms<'_>) -> Result<Vec<Mount>, Refusal> {
     let mut mounts = Vec::with_capacity(asked.len() + 1);
     for mount in asked {
         if !is_bind(mount) {
             mounts.push(adapt_one(mount)?);
         } else if !is_own_data(mount, place) {
-            return Err(Refusal::Bind(mount.source().clone().unwrap_or_default()));
+            mounts.push(bind(mount, terms)?);
         }
     }
     mounts.push(own_data(place));
     Ok(mounts)
+}
+
+/// A path that the policy names, no more writable than it says there.
+fn bind(asked: &Mount, terms: &Terms<'_>) -> Result<Mount, Refusal> {
+    let at = asked.destination().clone();
+    let source = asked.source().clone().unwrap_or_default();
+    let option = |wanted: &str| asked.options().iter().flatten().any(|o| o == wanted);
+    let writes = option("rw");
+    let rule = terms.policy.binds.iter().find(|rule| rule.path == source && (rule.writable || !writes));
+    let Some(rule) = rule else {
+        let more = format!("{}{}", source.display(), if writes { ":rw" } else { "" });
+        let there: Vec<_> = terms.policy.binds.iter().filter(|rule| rule.path != source).collect();
+        return Err(Refusal::Bind { path: source, allow: Allow::one_more(terms.name, "binds", &there, &more) });
+    };
+    if !is_place_for("bind", &at) {
+        return Err(Refusal::MountPlace { kind: "bind".to_owned(), at });
+    }
+    let access = if rule.writable && !option("ro") { "rw" } else { "ro" };
+    Ok(bound(at, &rule.path, access))
+}
+
+fn bound(at: PathBuf, source: &Path, access: &str) -> Mount {
+    let mut mount = Mount::default();
+    let options = ["bind", access, "nosuid", "nodev", "private"].map(str::to_owned).to_vec();
+    mount
+        .set_destination(at)
+        .set_typ(Some("bind".to_owned()))
+        .set_source(Some(source.to_owned()))
+        .set_options(Some(options));
+    mount
 }
 
 fn is_bind(mount: &Mount) -> bool {
@@ -52,13 +82,7 @@ fn is_own_data(mount: &Mount, place: &Place) -> bool {
 }
 
 fn own_data(place: &Place) -> Mount {
-    let mut data = Mount::default();
-    let options = ["bind", "rw", "nosuid", "nodev", "private"].map(str::to_owned).to_vec();
-    data.set_destination(DATA.into())
-        .set_typ(Some("bind".to_owned()))
-        .set_source(Some(place.data.clone()))
-        .set_options(Some(options));
-    data
+    bound(DATA.into(), &place.data, "rw")
 }
 
 fn adapt_one(asked: &Mount) -> Result<Mount, Refusal> {

@@ -164,7 +164,10 @@ impl Supervisor {
     /// Makes the container anew, whatever was there before.
     async fn begin(&mut self) -> Result<Running, HostError> {
         self.runc.delete()?;
-        bundle::prepare(&self.layout, &self.app)?;
+        for lack in bundle::prepare(&self.layout, &self.app)? {
+            warn!(app = %self.app.name, "{lack}");
+            self.recorder.say(&lack);
+        }
         let pid_file = self.layout.pid_file();
         let piped = HostError::io("making a pipe for", &pid_file);
         let (reader, out) = io::pipe().map_err(piped)?;

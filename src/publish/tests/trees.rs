@@ -3,6 +3,7 @@
 use super::harness::{Bench, command, name, object_path, publish};
 use crate::publish::{ReleaseInfo, Source};
 use fullmetal_proto::Digest;
+use fullmetal_proto::ostree::{Asks, Grant, Limits};
 use fullmetal_proto::wire::ObjectKind;
 use std::fs;
 use std::path::Path;
@@ -86,6 +87,45 @@ fn capability_attributes_and_hard_links_of_a_tarball_arrive() {
     bench.ostree(&["fsck"]);
 }
 
+fn asks() -> Asks {
+    let names = |names: &[&str]| names.iter().map(|n| n.parse().unwrap()).collect();
+    Asks {
+        after: names(&["db", "mqtt"]),
+        requires: names(&["db"]),
+        wants: names(&["hmi"]),
+        notify: true,
+        start_timeout: Some(45),
+        limits: Limits { memory: Some(64 << 20), cpu: Some(500), pids: Some(100), io: Some(200) },
+        grants: vec![Grant::Screen, Grant::Serial("ttyUSB0".into())],
+    }
+}
+
+#[test]
+fn another_wish_of_the_same_tree_is_another_release() {
+    let bench = Bench::new();
+    let mut options = bench.options();
+    let mut commits = vec![publish(&options).unwrap().commit];
+    let changes: [fn(&mut Asks); 10] = [
+        |a| a.after = asks().after,
+        |a| a.requires = asks().requires,
+        |a| a.wants = asks().wants,
+        |a| a.notify = true,
+        |a| a.start_timeout = Some(45),
+        |a| a.limits.memory = Some(64 << 20),
+        |a| a.limits.cpu = Some(500),
+        |a| a.limits.pids = Some(100),
+        |a| a.limits.io = Some(200),
+        |a| a.grants = asks().grants,
+    ];
+    for change in changes {
+        change(&mut options.info.asks);
+        let published = publish(&options).unwrap();
+        assert!(!commits.contains(&published.commit) && !published.unchanged);
+        commits.push(published.commit);
+    }
+    assert_eq!(options.info.asks, asks());
+}
+
 #[test]
 fn the_commit_says_what_it_is() {
     let bench = Bench::new();
@@ -99,6 +139,7 @@ fn the_commit_says_what_it_is() {
         name: Some("web".parse().unwrap()),
         health: vec!["/data/check".into(), "a b".into()],
         probation: Some(20),
+        asks: asks(),
     };
     let first = publish(&options).unwrap().commit.to_string();
     // The ostree program prints numbers as if they were big-endian.
@@ -112,6 +153,16 @@ fn the_commit_says_what_it_is() {
         ("fullmetal.name", "'web'"),
         ("fullmetal.health", "['/data/check', 'a b']"),
         ("fullmetal.probation", &u32(20)),
+        ("fullmetal.after", "['db', 'mqtt']"),
+        ("fullmetal.requires", "['db']"),
+        ("fullmetal.wants", "['hmi']"),
+        ("fullmetal.notify", "true"),
+        ("fullmetal.start-timeout", &u32(45)),
+        ("fullmetal.memory", &u64(64 << 20)),
+        ("fullmetal.cpu", &u32(500)),
+        ("fullmetal.pids", &u32(100)),
+        ("fullmetal.io", &u32(200)),
+        ("fullmetal.grants", "['screen', 'serial:ttyUSB0']"),
     ];
     for (key, value) in expected {
         assert_eq!(
@@ -127,6 +178,8 @@ fn the_commit_says_what_it_is() {
         (parsed.metadata.release, parsed.metadata.floor, parsed.metadata.probation),
         (Some(7), Some(5), Some(20))
     );
+    assert_eq!(parsed.metadata.asks, asks());
+    assert!(publish(&options).unwrap().unchanged, "the same again says nothing new");
     let shown = bench.ostree(&["show", &first]);
     assert!(shown.contains("2023-11-14 22:13:20 +0000"), "{shown}");
     options.info.release = Some(8);

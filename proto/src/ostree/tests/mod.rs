@@ -3,6 +3,7 @@
 //! --owner-uid=1000 --owner-gid=1000 --timestamp=@1700000000 --add-metadata=… --tree=dir=tree` to a bare-user repository; then
 //! `xxd -p` of its objects.
 
+mod asks;
 mod plain;
 
 use super::gvariant::{build_array, build_tuple};
@@ -56,6 +57,7 @@ fn a_commit_of_libostree_says_what_was_committed() {
         name: Some("web".parse().unwrap()),
         health: vec!["/bin/true".into(), "-x".into()],
         probation: Some(30),
+        asks: Asks::default(),
     };
     assert_eq!(commit.metadata, metadata);
     assert_eq!((commit.parent, commit.subject.as_str(), commit.timestamp), (None, "First release", 1_700_000_000));
