@@ -4,9 +4,12 @@
 
 mod agent;
 mod app;
+mod asking;
 mod enroll;
+mod inhibit;
 mod inspect;
 mod keys;
+mod lock;
 mod options;
 mod peer;
 mod publish;
@@ -48,6 +51,12 @@ enum Command {
     Agent(OnDevice<Nothing>),
     /// Show what runs on this device, what is under way, and how the last actions ended.
     Status(OnDevice<Printing<Nothing>>),
+    /// Hold every switch to a new version back until `unlock`, also over a reboot (as root).
+    Lock(OnDevice<Printing<lock::LockArgs>>),
+    /// Let deployments go on after `lock` (as root).
+    Unlock(OnDevice<Printing<Nothing>>),
+    /// Hold switches back that may wait, while a command runs or until this is ended (as root).
+    Inhibit(OnDevice<inhibit::InhibitArgs>),
     /// Stop and start single apps by hand.
     #[command(subcommand)]
     App(app::AppCommand),
@@ -82,6 +91,15 @@ pub fn main() -> ExitCode {
         Command::Peer(on_device) => peer::run(on_device.paths(&before)),
         Command::Agent(on_device) => agent::run(on_device.paths(&before)),
         Command::Status(on_device) => status::run(&on(on_device.paths(&before), on_device.args.json(&before))),
+        Command::Lock(on_device) => {
+            let (paths, json) = (on_device.paths(&before), on_device.args.json(&before));
+            lock::lock(paths, on_device.args.args, json)
+        }
+        Command::Unlock(on_device) => lock::unlock(on_device.paths(&before), on_device.args.json(&before)),
+        Command::Inhibit(on_device) => match inhibit::run(on_device.paths(&before), on_device.args) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Command::App(command) => app::run(command, &before),
         Command::Inspect(on_device) => {
             let context = on(on_device.paths(&before), on_device.args.json(&before));

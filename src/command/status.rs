@@ -1,7 +1,10 @@
 //! `fullmetal status`: what runs on this device, what is under way, how its peer is doing.
 
+mod say;
+
 use super::Context;
-use fullmetal::agent::{ended_reports, probation_elapsed};
+use super::asking::AgentDoor;
+use fullmetal::agent::{ended_reports, lock, probation_elapsed};
 use fullmetal::config::Paths;
 use fullmetal::console;
 use fullmetal::host::{AppHost as _, SupervisorHost, SupervisorOptions};
@@ -32,12 +35,14 @@ pub fn run(context: &Context) -> anyhow::Result<()> {
         (deployment_json(paths, &record), ended_json(&record, &ended_reports(&paths.reports_dir())));
     let trouble = std::fs::read_to_string(paths.agent_trouble()).unwrap_or_default();
     let trouble: Vec<&str> = trouble.lines().collect();
+    let report = AgentDoor::open(paths).and_then(|door| door.report());
+    let say = say::say_json(lock::get(&paths.lock_file()), report.as_ref().ok());
     if context.json {
         return console::print_json(&json!({
             "device": settings.device.id, "fleet": settings.device.fleet, "apps": apps,
             "deployment": deployment, "ended": ended, "agent": { "running": agent.as_ref().ok() },
             "peer": peer.as_ref().ok(), "peer_error": peer.as_ref().err().map(console::one_line),
-            "trouble": trouble,
+            "trouble": trouble, "local": say,
         }));
     }
     let mut text = format!("{} of fleet {}\n", settings.device.id, settings.device.fleet);
@@ -46,6 +51,7 @@ pub fn run(context: &Context) -> anyhow::Result<()> {
         text.push_str("  no apps\n");
     }
     deployment_text(&mut text, &deployment);
+    say::say_text(&mut text, &say);
     ended.iter().rev().take(ENDED_SHOWN).for_each(|ended| ended_text(&mut text, ended));
     for line in &trouble {
         let _ = writeln!(text, "  trouble: {line}");

@@ -2,7 +2,7 @@
 //!
 //! [`Deploy`] decides, the agent's adapter acts. Inputs: [`Deploy::handle`], then a drain of
 //! [`Deploy::poll`]. Queries: [`Deploy::state`], [`Deploy::record`], [`Deploy::obstacle`],
-//! [`Deploy::manifests`], [`Deploy::next_wakeup`]. The states and moves are [`state::TABLE`].
+//! [`Deploy::fetched_of`], [`Deploy::manifests`], [`Deploy::next_wakeup`]. The states and moves are [`state::TABLE`].
 //!
 //! What holds, whatever happens and whenever the power goes:
 //! - A switch begins only after its record is durable; an effect never overtakes the record it relies on.
@@ -93,7 +93,7 @@ pub enum Obstacle {
     #[error("staged only: waits for the gateway to release it")]
     StageOnly,
     /// Local root locked the device.
-    #[error("locked by local root: `fullmetal lock --release` lets it go on")]
+    #[error("locked by local root: `fullmetal unlock` lets it go on")]
     Locked,
     /// An inhibitor or a local window, in mode `when-idle`.
     #[error("held back by an inhibitor or a local window")]
@@ -206,6 +206,17 @@ impl Deploy {
             _ => return None,
         };
         self.hindrance(wish, now)
+    }
+
+    /// What local people said last.
+    pub fn local(&self) -> Local {
+        self.local
+    }
+
+    /// Piece bytes of the deployment under way: from neighbours, from central, and in all; the last is 0 when unknown.
+    pub fn fetched_of(&self) -> (u64, u64, u64) {
+        let (peers, central) = self.fetched();
+        (peers, central, self.total)
     }
 
     /// The manifests whose frames stay in the peer's cache: of all that is in force and of what is coming.
