@@ -5,10 +5,14 @@
 
 use super::trouble::Kind;
 use super::{Agent, Event};
+use crate::config::Paths;
 use crate::local::{Connection, Listener, LocalError};
-use fullmetal_proto::DeviceId;
-use fullmetal_proto::deploy::{Input, Obstacle};
+use anyhow::Context as _;
+use fullmetal_proto::deploy::{Comeback, Input, Obstacle};
+use fullmetal_proto::ostree::{Commit, CommitMetadata};
 use fullmetal_proto::wire::asking::{AgentReport, FromAgent, Inhibitor, ToAgent, VERSION, WHY_LEN_MAX};
+use fullmetal_proto::wire::{ObjectId, ObjectKind};
+use fullmetal_proto::{AppName, DeviceId, Digest};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
@@ -123,6 +127,13 @@ impl Client {
     }
 }
 
+/// What the commit says, which the build key signed and the store has verified.
+fn metadata(paths: &Paths, commit: &Digest) -> anyhow::Result<CommitMetadata> {
+    let path = paths.repo().join(ObjectId { kind: ObjectKind::Commit, checksum: *commit }.archive_path());
+    let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Commit::parse(&bytes).with_context(|| format!("reading {}", path.display()))?.metadata)
+}
+
 impl Agent {
     /// Lets people ask. Without it apps are deployed all the same, so this is no reason to end.
     pub(super) fn open_door(&mut self) {
@@ -145,7 +156,7 @@ impl Agent {
                 Ok(())
             }
             ToAgent::Inhibit { why } => self.inhibit(id, why, uid, pid),
-            ToAgent::RollBack { app } => Err(format!("{app} cannot be rolled back")),
+            ToAgent::RollBack { app } => self.come_back(&app),
         };
         // What was said holds before it is answered.
         self.input(Input::Wakeup);
@@ -158,6 +169,36 @@ impl Agent {
         }
         info!(why, uid, pid, "inhibited");
         self.say.hold(id, Inhibitor { why, uid, pid, since: self.clock.now() })
+    }
+
+    /// Begins to bring the previous version back; what its commit says counts again.
+    fn come_back(&mut self, name: &AppName) -> Result<(), String> {
+        let previous = self.machine.record().apps.get(name).and_then(|app| app.previous.as_ref());
+        let (commit, metadata) = match previous.map(|p| (p.commit, &p.version)) {
+            Some((commit, version)) => {
+                let read = metadata(&self.settings.paths, &commit);
+                (
+                    commit,
+                    read.map_err(|e| format!("{name} {version} is not whole in the store: {e:#}; deploy it again"))?,
+                )
+            }
+            // The machine says why not.
+            None => (Digest::default(), CommitMetadata::default()),
+        };
+        let comeback = Comeback {
+            name: name.clone(),
+            commit,
+            release: metadata.release,
+            probation: metadata.probation.map(|secs| Duration::from_secs(secs.into())),
+            health: !metadata.health.is_empty(),
+        };
+        self.machine.may_come_back(&comeback).map_err(|refusal| refusal.to_string())?;
+        info!(app = %name, commit = %commit.short(), "rolled back by hand");
+        self.input(Input::ComeBack(comeback));
+        match &self.machine.record().deployment {
+            Some(deployment) if deployment.by_hand => Ok(()),
+            _ => Err("the journal has no room for it; the agent's log says more".to_owned()),
+        }
     }
 
     fn status(&self) -> AgentReport {

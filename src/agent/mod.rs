@@ -16,6 +16,7 @@ mod door;
 mod effects;
 mod fetch;
 mod hearing;
+pub mod history;
 mod judge;
 mod keeping;
 mod link;
@@ -84,6 +85,9 @@ struct Agent {
     journal: Journal<DirectoryDisk>,
     spool: spool::Spool,
     keeping: keeping::Keeping,
+    history: history::History,
+    /// The action of the deployment under way or the last one, and what it brings.
+    brings: (u64, Vec<String>),
     troubles: trouble::Troubles,
     link: link::Link,
     say: say::Say,
@@ -173,6 +177,7 @@ impl Agent {
         }
         let store = LibostreeStore::open_or_create(&paths.repo()).context("opening the object store")?;
         let spool = spool::Spool::open(&paths.reports_dir())?;
+        let history = history::History::open(&paths.history_file(), ended_reports(&paths.reports_dir()));
         let say = say::Say::new(paths.lock_file(), settings.agent.windows.clone());
         let (socket, owner, device) = (paths.peer_socket(), settings.agent.peer_uid, settings.device.id.clone());
         let link = link::Link::start(link::Expected { socket, owner, device }, events.clone());
@@ -189,6 +194,8 @@ impl Agent {
             journal,
             spool,
             keeping: keeping::Keeping::new(),
+            history,
+            brings: (0, Vec::new()),
             troubles,
             link,
             say,
@@ -295,7 +302,20 @@ impl Agent {
         while let Some(effect) = self.machine.poll() {
             self.act(effect);
         }
+        self.note_what_comes();
         self.watch_if_needed();
+    }
+
+    /// The record of an end no longer says what the deployment brought.
+    fn note_what_comes(&mut self) {
+        let Some(deployment) = &self.machine.record().deployment else { return };
+        if deployment.by_hand
+            || self.brings.0 != deployment.wish.action
+            || self.brings.1.len() != deployment.parts.len()
+        {
+            let parts = deployment.parts.iter().map(|p| format!("{} {}", p.name, p.installed.version));
+            self.brings = (deployment.wish.action, parts.collect());
+        }
     }
 
     /// Before each other input, since windows open and close with time.

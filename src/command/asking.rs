@@ -17,7 +17,8 @@ pub struct AgentDoor {
 impl AgentDoor {
     /// Connects and greets.
     pub fn open(paths: &Paths) -> anyhow::Result<Self> {
-        let connection = Connection::connect(&paths.agent_socket(), Some(0).filter(|_| is_root()))?;
+        let owner = Some(0).filter(|_| is_root());
+        let connection = Connection::connect(&paths.agent_socket(), owner).context("asking the agent")?;
         connection.set_timeouts(Some(ANSWER_LIMIT), Some(ANSWER_LIMIT))?;
         let door = AgentDoor { connection };
         match door.say(&ToAgent::Hello { version: VERSION })? {

@@ -6,6 +6,7 @@ mod agent;
 mod app;
 mod asking;
 mod enroll;
+mod history;
 mod inhibit;
 mod inspect;
 mod keys;
@@ -13,6 +14,7 @@ mod lock;
 mod options;
 mod peer;
 mod publish;
+mod rollback;
 mod status;
 mod supervise;
 
@@ -51,12 +53,16 @@ enum Command {
     Agent(OnDevice<Nothing>),
     /// Show what runs on this device, what is under way, and how the last actions ended.
     Status(OnDevice<Printing<Nothing>>),
+    /// Show how past deployments of this device ended, and why.
+    History(OnDevice<Printing<history::HistoryArgs>>),
     /// Hold every switch to a new version back until `unlock`, also over a reboot (as root).
     Lock(OnDevice<Printing<lock::LockArgs>>),
     /// Let deployments go on after `lock` (as root).
     Unlock(OnDevice<Printing<Nothing>>),
     /// Hold switches back that may wait, while a command runs or until this is ended (as root).
     Inhibit(OnDevice<inhibit::InhibitArgs>),
+    /// Bring the previous version of an app back by hand, watched like any new version (as root).
+    Rollback(OnDevice<Printing<rollback::RollbackArgs>>),
     /// Stop and start single apps by hand.
     #[command(subcommand)]
     App(app::AppCommand),
@@ -91,6 +97,10 @@ pub fn main() -> ExitCode {
         Command::Peer(on_device) => peer::run(on_device.paths(&before)),
         Command::Agent(on_device) => agent::run(on_device.paths(&before)),
         Command::Status(on_device) => status::run(&on(on_device.paths(&before), on_device.args.json(&before))),
+        Command::History(on_device) => {
+            let context = on(on_device.paths(&before), on_device.args.json(&before));
+            history::run(&context, &on_device.args.args)
+        }
         Command::Lock(on_device) => {
             let (paths, json) = (on_device.paths(&before), on_device.args.json(&before));
             lock::lock(paths, on_device.args.args, json)
@@ -100,6 +110,10 @@ pub fn main() -> ExitCode {
             Ok(status) => return status,
             Err(error) => Err(error),
         },
+        Command::Rollback(on_device) => {
+            let context = on(on_device.paths(&before), on_device.args.json(&before));
+            rollback::run(&context, on_device.args.args)
+        }
         Command::App(command) => app::run(command, &before),
         Command::Inspect(on_device) => {
             let context = on(on_device.paths(&before), on_device.args.json(&before));

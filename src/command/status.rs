@@ -113,7 +113,7 @@ fn deployment_json(paths: &Paths, record: &Record) -> Value {
         "action": d.wish.action, "bundle": d.wish.bundle, "mode": d.wish.mode, "phase": phase(&d.phase),
         "parts": d.parts.iter().map(|p| format!("{} {}", p.name, p.installed.version)).collect::<Vec<_>>(),
         "bytes_from_peers": d.bytes_from_peers, "bytes_from_central": d.bytes_from_central,
-        "probation": probation, "reason": reason,
+        "probation": probation, "reason": reason, "by_hand": d.by_hand,
     })
 }
 
@@ -123,7 +123,11 @@ fn deployment_text(text: &mut String, deployment: &Value) {
     }
     let parts: Vec<&str> = deployment["parts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let of = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
-    let _ = write!(text, "  action {}{of} is {}", deployment["action"], field(deployment, "phase"));
+    let whose = match deployment["by_hand"] == true {
+        true => "roll back by hand".to_owned(),
+        false => format!("action {}", deployment["action"]),
+    };
+    let _ = write!(text, "  {whose}{of} is {}", field(deployment, "phase"));
     let probation = &deployment["probation"];
     match (probation["elapsed_s"].as_u64(), probation["total_s"].as_u64()) {
         (Some(elapsed), Some(total)) => drop(write!(text, ": {elapsed} of {total} s")),
