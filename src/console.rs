@@ -15,9 +15,14 @@ pub struct UsageError(pub String);
 
 /// Prints `text` to standard output. A reader that went away (`| head`) is no failure.
 pub fn print(text: &str) -> anyhow::Result<()> {
+    print_on(text).map(|_| ())
+}
+
+/// The same for a program that goes on printing; false when the reader went away.
+pub fn print_on(text: &str) -> anyhow::Result<bool> {
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("writing to standard output"),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true).context("writing to standard output"),
     }
 }
 

@@ -87,6 +87,9 @@ fn a_locked_device_switches_to_nothing_and_a_version_that_was_brought_back_stays
     let mut bench = Bench::new(1);
     on_device(&bench, &["rollback", APP]).fails(1, &["no version of web before 1", "deploy"]);
     on_device(&bench, &["rollback", "wbe"]).fails(2, &["no app wbe", "there are web"]);
+    on_device(&bench, &["inhibit", "--why", "casting", "--", "sh", "-c", "echo cast; exit 7"]).fails(7, &[]);
+    on_device(&bench, &["logs", APP, "-n", "1"]).succeeds();
+    on_device(&bench, &["logs", APP, "--follow"]).fails(2, &["keep only the last lines"]);
     on_device(&bench, &["lock", "--reason", "acceptance"]).prints(&["is locked", "fullmetal unlock"]);
     bench.publish();
     bench.deploy();

@@ -16,27 +16,28 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Goes on until it is ended, or nobody reads any more.
 pub fn run(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let in_place = std::io::stdout().is_terminal() && !json;
-    let (mut before, mut rate, mut said) = (None, Rate::default(), Value::Null);
+    let (mut rate, mut said) = (Rate::default(), String::new());
     loop {
         let look = Look::at(settings)?;
-        let value = look.json();
+        let mut value = look.json();
         let rate = rate.of(&value["deployment"]);
-        if in_place {
-            let rate = rate.map(|r| format!("  rate: {}/s\n", console::bytes(r))).unwrap_or_default();
-            console::print(&format!("\x1b[H\x1b[2J{}{rate}", look.text()))?;
-        } else if json {
-            let mut now = value;
-            now["bytes_per_s"] = json!(rate);
-            if now != said {
-                console::print_json(&now)?;
-                said = now;
+        value["bytes_per_s"] = json!(rate);
+        let says = match (json, in_place) {
+            (true, _) => serde_json::to_string(&value)?,
+            (_, true) => look.text() + &rate.map(|r| format!("  rate: {}/s\n", console::bytes(r))).unwrap_or_default(),
+            _ => line(&value),
+        };
+        if says != said {
+            let shown = match (json, in_place) {
+                (true, _) => format!("{says}\n"),
+                // To the upper left, and everything away.
+                (_, true) => format!("\x1b[H\x1b[2J{says}"),
+                _ => format!("{}  {says}\n", wall_clock(now())),
+            };
+            if !console::print_on(&shown)? {
+                return Ok(());
             }
-        } else {
-            let line = line(&value);
-            if before.as_ref() != Some(&line) {
-                console::print(&format!("{}  {line}\n", wall_clock(now())))?;
-                before = Some(line);
-            }
+            said = says;
         }
         sleep(LOOK);
     }
