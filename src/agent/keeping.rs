@@ -2,7 +2,7 @@
 
 use super::pace::Pace;
 use super::trouble::Kind;
-use super::{Agent, space};
+use super::{Agent, history, space};
 use fullmetal_proto::Timestamp;
 use fullmetal_proto::deploy::{Input, Outgoing, Record};
 use fullmetal_proto::wire::PartState;
@@ -81,6 +81,9 @@ impl Agent {
         while let Some((report, parts)) = self.keeping.reports.front() {
             match self.spool.add(&self.identity, report, parts.clone(), free) {
                 Ok(bytes) => {
+                    let brings = &self.brings;
+                    let brought = if brings.0 == report.action { brings.1.clone() } else { Vec::new() };
+                    history::Past::of(report, brought).into_iter().for_each(|past| self.history.note(past));
                     let (counter, is_terminal) = (report.counter, report.state.is_terminal());
                     self.keeping.reports.pop_front();
                     if is_terminal || self.keeping.resend.at().is_none() {

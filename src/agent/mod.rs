@@ -4,7 +4,7 @@
 //! for each app watches it while it proves itself. All of them tell this one through a single queue of events.
 //!
 //! Here: its start and its loop. [`effects`] does what the machine asks for, [`hearing`] takes what the peer says,
-//! [`keeping`] sees records and reports to the disk.
+//! [`door`] listens to people and programs on the device, [`say`] is what they say; [`keeping`] sees records and reports to the disk.
 
 mod apps;
 mod bundles;
@@ -12,15 +12,19 @@ mod cached;
 mod checkouts;
 mod containers;
 mod current;
+mod door;
 mod effects;
 mod fetch;
 mod foreign;
 mod hearing;
+pub mod history;
 mod judge;
 mod keeping;
 mod link;
+pub mod lock;
 mod notify;
 mod pace;
+mod say;
 mod space;
 mod spool;
 #[cfg(test)]
@@ -30,6 +34,7 @@ mod verify;
 mod watch;
 mod worker;
 
+pub use say::wall_clock;
 pub use spool::ended_reports;
 pub use watch::elapsed as probation_elapsed;
 
@@ -41,7 +46,7 @@ use crate::local::Packet;
 use crate::repo::{LibostreeStore, ObjectStore};
 use anyhow::Context as _;
 use fullmetal_proto::Timestamp;
-use fullmetal_proto::deploy::{Deploy, Input, Local, Now, Policy, Record};
+use fullmetal_proto::deploy::{Deploy, Input, Now, Policy, Record, State};
 use fullmetal_proto::wire::local::FromPeer;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -59,6 +64,10 @@ enum Event {
     Disconnected,
     /// The peer says something.
     Peer(Packet<FromPeer>),
+    /// Somebody on the device asks something.
+    Asked(door::Asked),
+    /// Whoever held this inhibitor has gone.
+    Released(door::Id),
     /// Work is done, or an app does something.
     Input(Input),
     /// Something lasting is in the way, or is so no more.
@@ -78,8 +87,12 @@ struct Agent {
     journal: Journal<DirectoryDisk>,
     spool: spool::Spool,
     keeping: keeping::Keeping,
+    history: history::History,
+    /// The action of the deployment under way or the last one, and what it brings.
+    brings: (u64, Vec<String>),
     troubles: trouble::Troubles,
     link: link::Link,
+    say: say::Say,
     /// The newest announcement, when the disk could not take it.
     postponed: Option<bundles::Postponed>,
     judging: Option<judge::Judging>,
@@ -110,6 +123,8 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let record = adopt(&mut apps, &journal)?;
     let (sender, receiver) = channel();
     let mut agent = Agent::new(settings, journal, (apps, host), sender)?;
+    // Before the lock is read: whoever finds nobody here has written it by then.
+    agent.open_door();
     agent.start(record);
     agent.serve(&receiver)
 }
@@ -166,6 +181,8 @@ impl Agent {
         }
         let store = LibostreeStore::open_or_create(&paths.repo()).context("opening the object store")?;
         let spool = spool::Spool::open(&paths.reports_dir())?;
+        let history = history::History::open(&paths.history_file(), ended_reports(&paths.reports_dir()));
+        let say = say::Say::new(paths.lock_file(), settings.agent.windows.clone());
         let (socket, owner, device) = (paths.peer_socket(), settings.agent.peer_uid, settings.device.id.clone());
         let link = link::Link::start(link::Expected { socket, owner, device }, events.clone());
         let worker =
@@ -182,8 +199,11 @@ impl Agent {
             journal,
             spool,
             keeping: keeping::Keeping::new(),
+            history,
+            brings: (0, Vec::new()),
             troubles,
             link,
+            say,
             postponed: None,
             judging: None,
             judged: judge::JudgedParts::default(),
@@ -206,7 +226,9 @@ impl Agent {
     /// Goes on from the journal.
     fn start(&mut self, record: Option<Box<Record>>) {
         info!(device = %self.identity.device, known = record.is_some(), "agent started");
-        self.input(Input::Start { record, local: Local::default() });
+        self.say.look();
+        let local = self.say.local(self.clock.now());
+        self.input(Input::Start { record, local });
     }
 
     fn serve(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
@@ -267,6 +289,11 @@ impl Agent {
             Event::Connected => self.connected(),
             Event::Disconnected => warn!("the peer is gone; waiting for it"),
             Event::Peer(packet) => self.peer_says(packet),
+            Event::Asked(asked) => self.asked(asked),
+            Event::Released(id) => {
+                self.say.release(id);
+                self.input(Input::Wakeup);
+            }
             Event::Input(input) => self.input(input),
             Event::Trouble(kind, trouble) => self.troubles.tell(kind, trouble),
         }
@@ -274,13 +301,38 @@ impl Agent {
 
     /// Hands one input to the machine and does all that it asks for.
     fn input(&mut self, input: Input) {
+        self.tell_local();
         if let Err(error) = self.machine.handle(input, self.now()) {
             error!(%error, "the deployment machine refused an input");
         }
         while let Some(effect) = self.machine.poll() {
             self.act(effect);
         }
+        self.note_what_comes();
         self.watch_if_needed();
+    }
+
+    /// The record of an end no longer says what the deployment brought.
+    fn note_what_comes(&mut self) {
+        let Some(deployment) = &self.machine.record().deployment else { return };
+        if deployment.by_hand
+            || self.brings.0 != deployment.wish.action
+            || self.brings.1.len() != deployment.parts.len()
+        {
+            let parts = deployment.parts.iter().map(|p| format!("{} {}", p.name, p.installed.version));
+            self.brings = (deployment.wish.action, parts.collect());
+        }
+    }
+
+    /// Before each other input, since windows open and close with time.
+    fn tell_local(&mut self) {
+        let local = self.say.local(self.clock.now());
+        if self.machine.state() != State::Off && self.machine.local() != local {
+            info!(locked = local.locked, inhibited = local.inhibited, "local say");
+            if let Err(error) = self.machine.handle(Input::Local(local), self.now()) {
+                error!(%error, "the deployment machine refused an input");
+            }
+        }
     }
 
     fn later(&self, input: Input) {

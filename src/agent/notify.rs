@@ -201,6 +201,7 @@ pub(super) mod tests {
             probation_ms: 0,
             reported: None,
             too_late: false,
+            by_hand: false,
             bytes_from_peers: 0,
             bytes_from_central: 0,
         }

@@ -15,6 +15,8 @@ pub enum Kind {
     Peer,
     /// The container runtime.
     Runtime,
+    /// The agent's own socket.
+    Door,
 }
 
 /// All lasting troubles, newest word each. The file lies in memory (`/run`), so that a full disk can be told.

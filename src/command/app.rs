@@ -66,6 +66,10 @@ impl Device {
         };
         let under_way = self.record.deployment.as_ref().filter(|d| d.phase != deploy::Phase::Staging);
         if let Some(deployment) = under_way.filter(|d| d.parts.iter().any(|part| part.name == *name)) {
+            ensure!(
+                !deployment.by_hand,
+                "{name} is being rolled back; try again when `fullmetal status` shows its end"
+            );
             bail!(
                 "action {} is switching {name} now; try again when `fullmetal status` shows its end",
                 deployment.wish.action

@@ -4,14 +4,22 @@
 
 mod agent;
 mod app;
+mod asking;
 mod enroll;
+mod history;
+mod inhibit;
 mod inspect;
 mod keys;
+mod lock;
+mod logs;
 mod options;
+mod paper;
 mod peer;
 mod publish;
+mod rollback;
 mod status;
 mod supervise;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use fullmetal::config::{ConfigError, Paths, Settings};
@@ -47,7 +55,21 @@ enum Command {
     /// Run the agent: deploys what the gateway announces (as root).
     Agent(OnDevice<Nothing>),
     /// Show what runs on this device, what is under way, and how the last actions ended.
-    Status(OnDevice<Printing<Nothing>>),
+    Status(OnDevice<Printing<status::StatusArgs>>),
+    /// Show how past deployments of this device ended, and why.
+    History(OnDevice<Printing<history::HistoryArgs>>),
+    /// Show the last lines of an app.
+    Logs(OnDevice<Printing<logs::LogsArgs>>),
+    /// Hold every switch to a new version back until `unlock`, also over a reboot (as root).
+    Lock(OnDevice<Printing<lock::LockArgs>>),
+    /// Let deployments go on after `lock` (as root).
+    Unlock(OnDevice<Printing<Nothing>>),
+    /// Hold switches back that may wait, while a command runs or until this is ended (as root).
+    Inhibit(OnDevice<inhibit::InhibitArgs>),
+    /// Bring the previous version of an app back by hand, watched like any new version (as root).
+    Rollback(OnDevice<Printing<rollback::RollbackArgs>>),
+    /// Check store, checkouts, links, keys, journal and space; say what to do where something is wrong (as root).
+    Verify(OnDevice<Printing<Nothing>>),
     /// Stop and start single apps by hand.
     #[command(subcommand)]
     App(app::AppCommand),
@@ -55,6 +77,11 @@ enum Command {
     Inspect(OnDevice<Printing<inspect::InspectArgs>>),
     /// Turn a directory, a tarball or a commit into a signed, framed release of a central repo.
     Publish(Box<Printing<publish::PublishArgs>>),
+    /// Print the completions for a shell.
+    Completions(paper::CompletionsArgs),
+    /// Write the man pages (for packages).
+    #[command(hide = true)]
+    Man(paper::ManArgs),
     /// Supervise one app (started by the agent).
     #[command(hide = true)]
     Supervise(OnDevice<supervise::SuperviseCommand>),
@@ -81,13 +108,40 @@ pub fn main() -> ExitCode {
         Command::Enroll(on_device) => enroll::run(&on_device.paths(&before), on_device.args),
         Command::Peer(on_device) => peer::run(on_device.paths(&before)),
         Command::Agent(on_device) => agent::run(on_device.paths(&before)),
-        Command::Status(on_device) => status::run(&on(on_device.paths(&before), on_device.args.json(&before))),
+        Command::Status(on_device) => {
+            let context = on(on_device.paths(&before), on_device.args.json(&before));
+            status::run(&context, &on_device.args.args)
+        }
+        Command::History(on_device) => {
+            let context = on(on_device.paths(&before), on_device.args.json(&before));
+            history::run(&context, &on_device.args.args)
+        }
+        Command::Logs(on_device) => {
+            let context = on(on_device.paths(&before), on_device.args.json(&before));
+            logs::run(&context, &on_device.args.args)
+        }
+        Command::Lock(on_device) => {
+            let (paths, json) = (on_device.paths(&before), on_device.args.json(&before));
+            lock::lock(paths, on_device.args.args, json)
+        }
+        Command::Unlock(on_device) => lock::unlock(on_device.paths(&before), on_device.args.json(&before)),
+        Command::Inhibit(on_device) => match inhibit::run(on_device.paths(&before), on_device.args) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
+        Command::Rollback(on_device) => {
+            let context = on(on_device.paths(&before), on_device.args.json(&before));
+            rollback::run(&context, on_device.args.args)
+        }
+        Command::Verify(on_device) => verify::run(&on(on_device.paths(&before), on_device.args.json(&before))),
         Command::App(command) => app::run(command, &before),
         Command::Inspect(on_device) => {
             let context = on(on_device.paths(&before), on_device.args.json(&before));
             inspect::run(&context, &on_device.args.args)
         }
         Command::Publish(printing) => publish::run(printing.json(&before), printing.args),
+        Command::Completions(args) => paper::completions(&args),
+        Command::Man(args) => paper::man(&args),
         Command::Supervise(on_device) => supervise::run(&on_device.paths(&before), on_device.args),
     };
     // The configured addresses and CA files of central and Hawkbit.

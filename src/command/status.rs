@@ -1,8 +1,13 @@
 //! `fullmetal status`: what runs on this device, what is under way, how its peer is doing.
 
+mod say;
+mod watch;
+
 use super::Context;
-use fullmetal::agent::{ended_reports, probation_elapsed};
-use fullmetal::config::Paths;
+use super::asking::AgentDoor;
+use clap::Args;
+use fullmetal::agent::{ended_reports, lock, probation_elapsed};
+use fullmetal::config::{Paths, Settings};
 use fullmetal::console;
 use fullmetal::host::{AppHost as _, SupervisorHost, SupervisorOptions};
 use fullmetal::journal::{self, DirectoryDisk};
@@ -10,6 +15,7 @@ use fullmetal::local::Connection;
 use fullmetal_proto::AppName;
 use fullmetal_proto::deploy::{self, Phase, Record};
 use fullmetal_proto::wire::Report;
+use fullmetal_proto::wire::asking::AgentReport;
 use fullmetal_proto::wire::local::{Client, FromPeer, PeerReport, ToPeer, VERSION};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -20,45 +26,85 @@ const ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 /// How many ended actions are told of.
 const ENDED_SHOWN: usize = 5;
 
-pub fn run(context: &Context) -> anyhow::Result<()> {
+#[derive(Args)]
+pub struct StatusArgs {
+    /// Go on: in place on a terminal, else a line (or JSON object) for each change, until ended.
+    #[arg(long)]
+    watch: bool,
+}
+
+pub fn run(context: &Context, args: &StatusArgs) -> anyhow::Result<()> {
     let settings = context.settings()?;
-    let paths = &settings.paths;
-    let record = journal::peek(&paths.journal_dir())?.unwrap_or_default();
-    let options = SupervisorOptions::new(paths.root(), &settings.device.id)?;
-    let host = SupervisorHost::new(options);
-    let apps: Vec<Value> = record.apps.iter().map(|(name, app)| app_json(paths, &host, name, app)).collect();
-    let (peer, agent) = (ask_peer(&paths.peer_socket()), DirectoryDisk::is_in_use(&paths.journal_dir()));
-    let (deployment, ended) =
-        (deployment_json(paths, &record), ended_json(&record, &ended_reports(&paths.reports_dir())));
-    let trouble = std::fs::read_to_string(paths.agent_trouble()).unwrap_or_default();
-    let trouble: Vec<&str> = trouble.lines().collect();
-    if context.json {
-        return console::print_json(&json!({
-            "device": settings.device.id, "fleet": settings.device.fleet, "apps": apps,
-            "deployment": deployment, "ended": ended, "agent": { "running": agent.as_ref().ok() },
+    if args.watch {
+        return watch::run(&settings, context.json);
+    }
+    let look = Look::at(&settings)?;
+    if context.json { console::print_json(&look.json()) } else { console::print(&look.text()) }
+}
+
+/// All that can be seen of a device now.
+struct Look<'a> {
+    settings: &'a Settings,
+    apps: Vec<Value>,
+    deployment: Value,
+    say: Value,
+    ended: Vec<Value>,
+    trouble: String,
+    agent: std::io::Result<bool>,
+    peer: anyhow::Result<PeerReport>,
+}
+
+impl<'a> Look<'a> {
+    fn at(settings: &'a Settings) -> anyhow::Result<Self> {
+        let paths = &settings.paths;
+        let record = journal::peek(&paths.journal_dir())?.unwrap_or_default();
+        let host = SupervisorHost::new(SupervisorOptions::new(paths.root(), &settings.device.id)?);
+        let report = AgentDoor::open(paths).and_then(|door| door.report()).ok();
+        Ok(Look {
+            settings,
+            apps: record.apps.iter().map(|(name, app)| app_json(paths, &host, name, app)).collect(),
+            deployment: deployment_json(paths, &record, report.as_ref()),
+            say: say::say_json(lock::get(&paths.lock_file()), report.as_ref()),
+            ended: ended_json(&record, &ended_reports(&paths.reports_dir())),
+            trouble: std::fs::read_to_string(paths.agent_trouble()).unwrap_or_default(),
+            agent: DirectoryDisk::is_in_use(&paths.journal_dir()),
+            peer: ask_peer(&paths.peer_socket()),
+        })
+    }
+
+    fn json(&self) -> Value {
+        let Look { settings, peer, .. } = self;
+        json!({
+            "device": settings.device.id, "fleet": settings.device.fleet, "apps": self.apps,
+            "deployment": self.deployment, "ended": self.ended, "agent": { "running": self.agent.as_ref().ok() },
             "peer": peer.as_ref().ok(), "peer_error": peer.as_ref().err().map(console::one_line),
-            "trouble": trouble,
-        }));
+            "trouble": self.trouble.lines().collect::<Vec<_>>(), "local": self.say,
+        })
     }
-    let mut text = format!("{} of fleet {}\n", settings.device.id, settings.device.fleet);
-    apps.iter().for_each(|app| app_line(&mut text, app));
-    if apps.is_empty() {
-        text.push_str("  no apps\n");
-    }
-    deployment_text(&mut text, &deployment);
-    ended.iter().rev().take(ENDED_SHOWN).for_each(|ended| ended_text(&mut text, ended));
-    for line in &trouble {
-        let _ = writeln!(text, "  trouble: {line}");
-    }
-    let _ = match agent {
-        Ok(true) => writeln!(text, "  agent: running"),
-        Ok(false) => {
-            writeln!(text, "  agent: not running; apps go on, nothing is deployed until `fullmetal agent` runs")
+
+    fn text(&self) -> String {
+        let device = &self.settings.device;
+        let mut text = format!("{} of fleet {}\n", device.id, device.fleet);
+        self.apps.iter().for_each(|app| app_line(&mut text, app));
+        if self.apps.is_empty() {
+            text.push_str("  no apps\n");
         }
-        Err(error) => writeln!(text, "  agent: cannot tell: {error}; ask as root"),
-    };
-    peer_text(&mut text, &peer);
-    console::print(&text)
+        deployment_text(&mut text, &self.deployment);
+        say::say_text(&mut text, &self.say);
+        self.ended.iter().rev().take(ENDED_SHOWN).for_each(|ended| ended_text(&mut text, ended));
+        for line in self.trouble.lines() {
+            let _ = writeln!(text, "  trouble: {line}");
+        }
+        let _ = match &self.agent {
+            Ok(true) => writeln!(text, "  agent: running"),
+            Ok(false) => {
+                writeln!(text, "  agent: not running; apps go on, nothing is deployed until `fullmetal agent` runs")
+            }
+            Err(error) => writeln!(text, "  agent: cannot tell: {error}; ask as root"),
+        };
+        peer_text(&mut text, &self.peer);
+        text
+    }
 }
 
 fn field<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -94,7 +140,8 @@ fn phase(phase: &Phase) -> &'static str {
     }
 }
 
-fn deployment_json(paths: &Paths, record: &Record) -> Value {
+/// The journal has what is durable, the agent what came since.
+fn deployment_json(paths: &Paths, record: &Record, report: Option<&AgentReport>) -> Value {
     let Some(d) = &record.deployment else { return Value::Null };
     let proving = matches!(d.phase, Phase::Proving { .. });
     let probation = proving.then(|| {
@@ -106,9 +153,31 @@ fn deployment_json(paths: &Paths, record: &Record) -> Value {
     json!({
         "action": d.wish.action, "bundle": d.wish.bundle, "mode": d.wish.mode, "phase": phase(&d.phase),
         "parts": d.parts.iter().map(|p| format!("{} {}", p.name, p.installed.version)).collect::<Vec<_>>(),
-        "bytes_from_peers": d.bytes_from_peers, "bytes_from_central": d.bytes_from_central,
-        "probation": probation, "reason": reason,
+        "state": report.map(|r| &r.state), "bytes_total": report.map(|r| r.bytes_total).filter(|total| *total > 0),
+        "bytes_from_peers": report.map_or(d.bytes_from_peers, |r| r.bytes_from_peers),
+        "bytes_from_central": report.map_or(d.bytes_from_central, |r| r.bytes_from_central),
+        "probation": probation, "reason": reason, "by_hand": d.by_hand,
     })
+}
+
+fn whose(deployment: &Value) -> String {
+    match deployment["by_hand"] == true {
+        true => "roll back by hand".to_owned(),
+        false => format!("action {}", deployment["action"]),
+    }
+}
+
+/// How much came, of how much, from whom; nothing when nothing is to come.
+fn fetched(deployment: &Value) -> String {
+    let of = |key: &str| deployment[key].as_u64().unwrap_or(0);
+    let (peers, central) = (of("bytes_from_peers"), of("bytes_from_central"));
+    let total = deployment["bytes_total"].as_u64().map(|total| format!(" of {}", console::bytes(total)));
+    if peers + central == 0 && total.is_none() {
+        return String::new();
+    }
+    let (all, total) = (console::bytes(peers + central), total.unwrap_or_default());
+    let (peers, central) = (console::bytes(peers), console::bytes(central));
+    format!(", {all}{total} ({peers} from neighbours, {central} from central)")
 }
 
 fn deployment_text(text: &mut String, deployment: &Value) {
@@ -117,7 +186,9 @@ fn deployment_text(text: &mut String, deployment: &Value) {
     }
     let parts: Vec<&str> = deployment["parts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let of = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
-    let _ = write!(text, "  action {}{of} is {}", deployment["action"], field(deployment, "phase"));
+    let is_coming = deployment["phase"] == "staging";
+    let (whose, came) = (whose(deployment), if is_coming { fetched(deployment) } else { String::new() });
+    let _ = write!(text, "  {whose}{of} is {}{came}", field(deployment, "phase"));
     let probation = &deployment["probation"];
     match (probation["elapsed_s"].as_u64(), probation["total_s"].as_u64()) {
         (Some(elapsed), Some(total)) => drop(write!(text, ": {elapsed} of {total} s")),

@@ -8,11 +8,13 @@ mod hawkbit;
 mod interfaces;
 mod paths;
 mod policy;
+mod windows;
 
 pub use hawkbit::{Confirm, DevicePattern, HawkbitSettings};
 pub use interfaces::unknown_interfaces;
 pub use paths::Paths;
 pub use policy::{AppPolicy, Bind, HostNamespace, Network, Policy};
+pub use windows::{LocalTime, WINDOWS_MAX, Window, Windows};
 
 use fragment::{AgentFragment, DeviceFragment, Fragment, GatewayFragment, PeerFragment};
 use fullmetal_proto::{DeviceId, FleetId, HardwareId};
@@ -149,6 +151,8 @@ pub struct AgentSettings {
     pub probation: Duration,
     /// How long an app may take to end before it is killed.
     pub stop_timeout: Duration,
+    /// The hours in which a deployment that may wait is switched to.
+    pub windows: Windows,
 }
 
 /// `[gateway]`.
@@ -241,7 +245,17 @@ fn agent(f: AgentFragment) -> Result<AgentSettings, ConfigError> {
         peer_uid: f.peer_uid,
         probation: seconds("[agent] probation_s", f.probation_s.unwrap_or(30), 24 * 3600)?,
         stop_timeout: seconds("[agent] stop_timeout_s", f.stop_timeout_s.unwrap_or(10), 3600)?,
+        windows: windows(&f.windows.unwrap_or_default())?,
     })
+}
+
+fn windows(texts: &[String]) -> Result<Windows, ConfigError> {
+    const KEY: &str = "[agent] windows";
+    if texts.len() > WINDOWS_MAX {
+        let problem = format!("are too many windows: at most {WINDOWS_MAX}");
+        return Err(ConfigError::Value { key: KEY, value: texts.len().to_string(), problem });
+    }
+    Ok(Windows::new(texts.iter().map(|t| value(KEY, t, t.parse())).collect::<Result<_, _>>()?))
 }
 
 fn gateway(f: GatewayFragment, paths: &Paths) -> Result<GatewaySettings, ConfigError> {

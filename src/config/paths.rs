@@ -114,6 +114,16 @@ impl Paths {
         self.state_dir().join("reports")
     }
 
+    /// Exists while local root has locked the device: no switch begins.
+    pub fn lock_file(&self) -> PathBuf {
+        self.state_dir().join("lock")
+    }
+
+    /// How past deployments ended, a line of JSON each.
+    pub fn history_file(&self) -> PathBuf {
+        self.state_dir().join("history.jsonl")
+    }
+
     /// The gateway's state.
     pub fn gateway_dir(&self) -> PathBuf {
         self.state_dir().join("gateway")
@@ -127,6 +137,11 @@ impl Paths {
     /// State that ends with a reboot.
     pub fn run_dir(&self) -> PathBuf {
         self.root.join("run/fullmetal")
+    }
+
+    /// The agent's socket, for people and programs on the device.
+    pub fn agent_socket(&self) -> PathBuf {
+        self.run_dir().join("agent.sock")
     }
 
     /// What keeps the agent from its work, a line each; empty when nothing does.

@@ -116,6 +116,12 @@ impl Connection {
         Ok(credentials.uid.as_raw())
     }
 
+    /// The user and the process at the other end.
+    pub fn other(&self) -> Result<(u32, u32), LocalError> {
+        let credentials = rustix::net::sockopt::socket_peercred(&self.fd).map_err(std::io::Error::from)?;
+        Ok((credentials.uid.as_raw(), credentials.pid.as_raw_nonzero().get().unsigned_abs()))
+    }
+
     /// A second handle, for a thread that only reads.
     pub fn try_clone(&self) -> Result<Self, LocalError> {
         Ok(Connection { fd: self.fd.try_clone()? })

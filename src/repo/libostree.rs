@@ -49,8 +49,21 @@ impl LibostreeStore {
         Ok(LibostreeStore { repo, path: path.to_owned(), in_transaction: false })
     }
 
+    /// Hashes an object that is there.
+    ///
+    /// # Errors
+    /// When it is not there, or is not what its name says.
+    pub fn verify(&self, id: &ObjectId) -> Result<(), StoreError> {
+        if !exists(&self.object_path(id))? {
+            return Err(StoreError::Missing { object: *id });
+        }
+        let checksum = id.checksum.to_string();
+        let checked = self.repo.fsck_object(object_type(id.kind), &checksum, gio::Cancellable::NONE);
+        checked.map_err(self.failed("checking an object"))
+    }
+
     /// The visible object's file; objects of the current slice lie elsewhere.
-    fn object_path(&self, id: &ObjectId) -> PathBuf {
+    pub fn object_path(&self, id: &ObjectId) -> PathBuf {
         let hex = id.checksum.to_string();
         let suffix = match id.kind {
             ObjectKind::File => "file",

@@ -81,3 +81,76 @@ fn status_tells_how_far_a_probation_is_and_why_it_failed() {
     .unwrap();
     on_device(&bench, &["status"]).prints(&told);
 }
+
+#[test]
+fn a_locked_device_switches_to_nothing_and_a_version_that_was_brought_back_stays() {
+    let mut bench = Bench::new(1);
+    on_device(&bench, &["rollback", APP]).fails(1, &["no version of web before 1", "deploy"]);
+    on_device(&bench, &["rollback", "wbe"]).fails(2, &["no app wbe", "there are web"]);
+    on_device(&bench, &["inhibit", "--why", "casting", "--", "sh", "-c", "echo cast; exit 7"]).fails(7, &[]);
+    on_device(&bench, &["logs", APP, "-n", "1"]).succeeds();
+    on_device(&bench, &["logs", APP, "--follow"]).fails(2, &["keep only the last lines"]);
+    on_device(&bench, &["lock", "--reason", "acceptance"]).prints(&["is locked", "fullmetal unlock"]);
+    bench.publish();
+    bench.deploy();
+    wait_for("the lock to hold it back", LIMIT, || {
+        let status = bench.device().status()?;
+        Ok(status["local"]["obstacle"].as_str().is_some_and(|o| o.contains("fullmetal unlock")).then_some(()))
+    })
+    .unwrap();
+    on_device(&bench, &["status"]).prints(&["waits: locked by local root", "acceptance"]);
+    bench.check();
+    on_device(&bench, &["unlock"]).prints(&["is unlocked"]);
+    bench.succeeds(2);
+
+    on_device(&bench, &["verify"]).prints(&["0 problems"]);
+    on_device(&bench, &["rollback", APP]).prints(&["web goes back from 2 to 1", "is in force again"]);
+    bench.serving = 1;
+    bench.check();
+    on_device(&bench, &["history"]).prints(&["succeeded", "by hand", "rolled back by hand: web 1 is in force again"]);
+    bench.site.devices[0].end_agent();
+    bench.site.devices[0].start_agent().unwrap();
+    wait_for("the agent", LIMIT, || Ok((bench.device().status()?["local"]["inhibitors"].is_array()).then_some(())))
+        .unwrap();
+    bench.check();
+    bench.publish();
+    bench.deploys();
+}
+
+#[test]
+fn what_is_damaged_is_found_and_what_is_advised_mends_it() {
+    let bench = Bench::new(1);
+    let said = on_device(&bench, &["verify"]);
+    super::said::has(&said.out, &["1 apps", "0 problems"]);
+    said.succeeds();
+    let root = bench.device().root().to_owned();
+    let app = root.join("var/lib/fullmetal/apps").join(APP);
+    let checkout = app.join(std::fs::read_link(app.join("current")).unwrap());
+    std::fs::write(checkout.join("rootfs/stray"), "x").unwrap();
+    let said = on_device(&bench, &["verify"]);
+    said.fails(1, &["1 problems found"]);
+    super::said::has(&said.out, &["is not as it was published", "stray is not of it", "fullmetal app stop web"]);
+    on_device(&bench, &["app", "stop", APP]).succeeds();
+    std::fs::remove_dir_all(&checkout).unwrap();
+    let _ = on_device(&bench, &["app", "start", APP]);
+    bench.check();
+    on_device(&bench, &["verify"]).prints(&["0 problems"]);
+
+    let key = root.join("etc/fullmetal/identity/agent.key");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let said = on_device(&bench, &["verify", "--json"]);
+    said.fails(1, &["1 problems found"]);
+    super::said::has(&said.out, &["others may read it", "chmod 600"]);
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+
+    let objects = root.join("var/lib/fullmetal/repo/objects");
+    let file =
+        std::fs::read_dir(objects).unwrap().flatten().flat_map(|d| std::fs::read_dir(d.path()).unwrap().flatten());
+    let file = file.map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "dirmeta")).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let said = on_device(&bench, &["verify"]);
+    said.fails(1, &["problems found"]);
+    super::said::has(&said.out, &["an object of web 1 is damaged", ".dirmeta", "ostree fsck --delete"]);
+}

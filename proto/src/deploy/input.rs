@@ -1,5 +1,6 @@
 //! What the agent's adapter tells the machine.
 
+use super::by_hand::Comeback;
 use super::record::Record;
 use crate::wire::announcement::Mode;
 use crate::wire::bundle::{PartKind, StartOptions};
@@ -132,6 +133,9 @@ pub enum Input {
     },
     /// Local people say something else than before.
     Local(Local),
+    /// Local root wants the previous version of an app back. The lock, which holds back what the gateway wishes, does
+    /// not hold this back. [`DeployError::NoComeback`](super::DeployError::NoComeback) says why it cannot begin.
+    ComeBack(Comeback),
     /// Answers [`Effect::Report`](super::Effect::Report): it lies signed and synced in the spool.
     Spooled {
         /// The report's counter.

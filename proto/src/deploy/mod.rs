@@ -2,14 +2,16 @@
 //!
 //! [`Deploy`] decides, the agent's adapter acts. Inputs: [`Deploy::handle`], then a drain of
 //! [`Deploy::poll`]. Queries: [`Deploy::state`], [`Deploy::record`], [`Deploy::obstacle`],
-//! [`Deploy::manifests`], [`Deploy::next_wakeup`]. The states and moves are [`state::TABLE`].
+//! [`Deploy::fetched_of`], [`Deploy::manifests`], [`Deploy::next_wakeup`]. The states and moves are [`state::TABLE`].
 //!
 //! What holds, whatever happens and whenever the power goes:
 //! - A switch begins only after its record is durable; an effect never overtakes the record it relies on.
 //! - A deployment ends with all its parts new or all of them as they were.
+//! - Local root may bring an app's previous version back, see [`Comeback`]: no action begins or ends with it.
 //! - Each action that was taken note of gets exactly one terminal report: the record that ends a deployment
 //!   holds the report with its counter, and it is given out again until the spool has it.
 
+mod by_hand;
 mod effect;
 mod input;
 mod outbox;
@@ -24,6 +26,7 @@ mod switching;
 mod tests;
 mod wishes;
 
+pub use by_hand::{Comeback, NoComeback};
 pub use effect::{Effect, Ignored, Move};
 pub use input::{AppEvent, Candidate, Input, Local, Now, Row, Ticket};
 pub use record::{
@@ -64,7 +67,7 @@ pub struct Policy {
     pub probation: Duration,
 }
 
-/// The adapter broke the contract; the machine stands as before.
+/// The adapter broke the contract, or root asked for what cannot be; the machine stands as before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeployError {
     /// An input came before [`Input::Start`].
@@ -76,6 +79,9 @@ pub enum DeployError {
     /// An answer that does not fit what was asked.
     #[error(transparent)]
     Illegal(#[from] Illegal),
+    /// [`Input::ComeBack`] cannot begin: for whoever asked for it.
+    #[error(transparent)]
+    NoComeback(#[from] NoComeback),
     /// A record was acknowledged that was not handed out.
     #[error("record {seq} was acknowledged, but only {last} was handed out")]
     NeverPersisted {
@@ -93,7 +99,7 @@ pub enum Obstacle {
     #[error("staged only: waits for the gateway to release it")]
     StageOnly,
     /// Local root locked the device.
-    #[error("locked by local root: `fullmetal lock --release` lets it go on")]
+    #[error("locked by local root: `fullmetal unlock` lets it go on")]
     Locked,
     /// An inhibitor or a local window, in mode `when-idle`.
     #[error("held back by an inhibitor or a local window")]
@@ -201,11 +207,21 @@ impl Deploy {
 
     /// What holds the switch of a staged deployment back.
     pub fn obstacle(&self, now: Now) -> Option<Obstacle> {
-        let wish = match (&self.record.deployment, self.state) {
-            (Some(deployment), State::Staged) => &deployment.wish,
-            _ => return None,
-        };
-        self.hindrance(wish, now)
+        match (&self.record.deployment, self.state) {
+            (Some(deployment), State::Staged) if !deployment.by_hand => self.hindrance(&deployment.wish, now),
+            _ => None,
+        }
+    }
+
+    /// What local people said last.
+    pub fn local(&self) -> Local {
+        self.local
+    }
+
+    /// Piece bytes of the deployment under way: from neighbours, from central, and in all; the last is 0 when unknown.
+    pub fn fetched_of(&self) -> (u64, u64, u64) {
+        let (peers, central) = self.fetched();
+        (peers, central, self.total)
     }
 
     /// The manifests whose frames stay in the peer's cache: of all that is in force and of what is coming.
@@ -220,7 +236,7 @@ impl Deploy {
     /// The bundles that are needed: of what is under way, of the next wish, and of an announcement that is looked at
     /// once the last end is safe.
     pub fn bundles(&self) -> Vec<Digest> {
-        let under_way = self.record.deployment.iter().map(|d| d.wish.bundle);
+        let under_way = self.record.deployment.iter().filter(|d| !d.by_hand).map(|d| d.wish.bundle);
         let next = self.record.next.iter().map(|w| w.bundle);
         under_way.chain(next).chain(self.deferred.iter().filter_map(|a| a.row.map(|row| row.bundle))).collect()
     }
@@ -246,6 +262,7 @@ impl Deploy {
                 self.local = local;
                 Ok(())
             }
+            Input::ComeBack(comeback) => self.comes_back(&comeback, now),
             Input::Wakeup => Ok(()),
             answer => self.answer(answer, now),
         }

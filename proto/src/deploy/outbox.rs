@@ -31,7 +31,7 @@ impl Deploy {
         if self.record.outbox.len() >= OUTBOX_MAX {
             return;
         }
-        let Some(deployment) = &self.record.deployment else { return };
+        let Some(deployment) = self.record.deployment.as_ref().filter(|d| !d.by_hand) else { return };
         let wish = deployment.wish.clone();
         let cause = Cause { reason: cut(reason, REMARK_LEN_MAX), ..Cause::default() };
         self.post(Some(&wish), state, cause, now);
@@ -82,7 +82,7 @@ impl Deploy {
         }
     }
 
-    fn post(&mut self, wish: Option<&Wish>, state: ReportState, cause: Cause, now: Now) {
+    pub(super) fn post(&mut self, wish: Option<&Wish>, state: ReportState, cause: Cause, now: Now) {
         let own = |w: &Wish| self.record.deployment.as_ref().filter(|d| d.wish.action == w.action);
         let deployment = wish.and_then(own);
         let seen = wish.map_or(now.trusted, |w| w.seen);

@@ -117,6 +117,9 @@ pub struct Deployment {
     /// Piece bytes from central so far.
     #[serde(default)]
     pub bytes_from_central: u64,
+    /// Root wished it, at the device: it has neither action nor bundle.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_hand: bool,
 }
 
 /// One part that a deployment brings.

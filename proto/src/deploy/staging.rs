@@ -61,7 +61,7 @@ impl Deploy {
     }
 
     /// Why the journal could not hold this deployment up to its end.
-    fn overflow(&self) -> Option<String> {
+    pub(super) fn overflow(&self) -> Option<String> {
         let mut kept = self.record.clone();
         kept.keep();
         let len = cbor::to_vec(&self.record).len().max(cbor::to_vec(&kept).len()) + RECORD_GROWTH;
@@ -134,7 +134,7 @@ impl Deploy {
                 let all = self.record.moves().into_iter().map(|m| m.name).collect();
                 self.not_reverted(all, &reason, now)
             }
-            _ if retry => {
+            _ if retry && !self.record.deployment.as_ref().is_some_and(|d| d.by_hand) => {
                 self.state.on(Event::Refused)?;
                 let _ = self.try_again_later(now);
                 self.report_progress(&reason, now);

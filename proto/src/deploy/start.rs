@@ -21,6 +21,11 @@ impl Deploy {
     /// What the record says was under way; counts the interruption of a switch or probation before it goes on.
     fn found(&mut self) -> Event {
         let unspooled = self.record.has_unspooled_end();
+        // What root began by hand and nothing was touched for is root's to begin again.
+        let forgotten = self.record.deployment.take_if(|d| d.by_hand && d.phase == Phase::Staging);
+        if forgotten.is_some() {
+            self.queue.change();
+        }
         let Some(deployment) = &mut self.record.deployment else {
             return if unspooled { Event::FoundEnd } else { Event::FoundNothing };
         };

@@ -49,6 +49,8 @@ pub enum Event {
     FoundRollBack,
     /// A wish is taken up.
     TakenUp,
+    /// Root wants a version back that is here.
+    ByHand,
     /// The bundle holds.
     Accepted,
     /// Every part of the bundle is in force already.
@@ -93,6 +95,7 @@ pub const TABLE: &[(State, Event, State)] = {
         (Off, FoundWornOut, RollingBack),
         (Off, FoundRollBack, RollingBack),
         (Idle, TakenUp, Judging),
+        (Idle, ByHand, CheckingOut),
         (Idle, Withdrawn, Reporting),
         (Judging, Accepted, Measuring),
         (Judging, InForce, Reporting),

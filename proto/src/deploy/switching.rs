@@ -12,8 +12,8 @@ impl Deploy {
     /// Journals the switch if nothing holds it back; only then it is asked for.
     pub(super) fn begin(&mut self, now: Now) -> Result<(), DeployError> {
         let Some(deployment) = &mut self.record.deployment else { return Ok(()) };
-        let wish = deployment.wish.clone();
-        if self.hindrance(&wish, now).is_some() {
+        let (wish, by_hand) = (deployment.wish.clone(), deployment.by_hand);
+        if !by_hand && self.hindrance(&wish, now).is_some() {
             return Ok(());
         }
         self.set_phase(Phase::Switching { restarts: 0 });

@@ -40,7 +40,7 @@ impl Deploy {
 
     /// Whether the action is under way, waits, or has ended.
     fn is_known(&self, action: u64) -> bool {
-        let under_way = self.record.deployment.as_ref().map(|d| &d.wish);
+        let under_way = self.record.deployment.as_ref().filter(|d| !d.by_hand).map(|d| &d.wish);
         let open = under_way.into_iter().chain(&self.record.next).any(|w| w.action == action);
         open || self.record.ended.iter().any(|e| e.action == action)
     }
@@ -48,7 +48,7 @@ impl Deploy {
     /// What is under way or waits and is not in the row any more is withdrawn; else the row's terms count.
     fn renew_or_withdraw(&mut self, row: Option<&Row>, new: &Announced, now: Now) -> Result<(), DeployError> {
         let wished = |w: &Wish| row.filter(|r| r.action == w.action && r.mode != Mode::Withdraw);
-        if let Some(deployment) = &mut self.record.deployment {
+        if let Some(deployment) = self.record.deployment.as_mut().filter(|d| !d.by_hand) {
             match wished(&deployment.wish) {
                 Some(row) => deployment.wish.renew(row, new),
                 None => self.withdraw(now)?,
@@ -105,6 +105,7 @@ impl Deploy {
             too_late: false,
             bytes_from_peers: 0,
             bytes_from_central: 0,
+            by_hand: false,
         });
         // What the one before took says nothing of this one.
         (self.total, self.quarters) = (0, 0);
@@ -127,13 +128,18 @@ impl Deploy {
 
     /// Journals the end of the deployment under way together with its terminal report.
     pub(super) fn end(&mut self, event: Event, state: ReportState, cause: Cause, now: Now) -> Result<(), DeployError> {
-        let Some(wish) = self.record.deployment.as_ref().map(|d| d.wish.clone()) else { return Ok(()) };
+        let Some((wish, by_hand)) = self.record.deployment.as_ref().map(|d| (d.wish.clone(), d.by_hand)) else {
+            return Ok(());
+        };
         self.state.on(event)?;
         if self.unwritten {
             // What it brought may be what fills the disk, and the record of its end needs space.
             self.queue.emit_first(self.prune(NOBODY, false));
         }
-        self.report_end(&wish, state, cause, now);
+        match by_hand {
+            true => self.report_by_hand(state, cause, now),
+            false => self.report_end(&wish, state, cause, now),
+        }
         self.record.deployment = None;
         self.go(event)
     }

@@ -1,8 +1,9 @@
-//! Wire and file formats: documents in signed envelopes, gossip hints, peer transfer, the local socket.
+//! Wire and file formats: documents in signed envelopes, gossip hints, peer transfer, the local sockets.
 //!
 //! Every format has a version and a size limit; unknown fields are ignored, duplicate fields refused.
 
 pub mod announcement;
+pub mod asking;
 pub mod bundle;
 pub mod cbor;
 pub mod enrolment;

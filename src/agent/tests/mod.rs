@@ -1,6 +1,7 @@
 //! Tests of the agent's parts with a store and a host in memory, and of a whole agent without a peer.
 
 mod apps;
+mod door;
 mod space;
 mod whole;
 

@@ -17,17 +17,17 @@ use std::fs;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-struct Bench {
-    agent: Agent,
+pub struct Bench {
+    pub agent: Agent,
     events: Receiver<Event>,
     root_key: SigningKey,
     trust: Trust,
-    paths: Paths,
+    pub paths: Paths,
     _dir: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::new(dir.path());
         fs::create_dir_all(paths.identity_dir()).unwrap();
@@ -44,7 +44,7 @@ impl Bench {
     }
 
     /// Takes events and does what is due, as the agent's loop does, until `done`.
-    fn run_until(&mut self, what: &str, done: impl Fn(&Agent) -> bool) {
+    pub fn run_until(&mut self, what: &str, done: impl Fn(&Agent) -> bool) {
         let end = Instant::now() + Duration::from_secs(30);
         while !done(&self.agent) {
             assert!(Instant::now() < end, "not in time: {what}");

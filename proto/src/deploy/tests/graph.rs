@@ -23,6 +23,7 @@ off          FoundNothing  -> pruning
              FoundWornOut  -> rolling-back
              FoundRollBack -> rolling-back
 idle         TakenUp       -> judging
+             ByHand        -> checking-out
              Withdrawn     -> reporting
 judging      Accepted      -> measuring
              InForce       -> reporting

@@ -1,5 +1,6 @@
 //! Tests of the machine: its graph, its record, single ways through it, and crashes everywhere.
 
+mod by_hand;
 mod crashes;
 mod graph;
 mod probation;

@@ -44,6 +44,7 @@ fn sample(phase: Phase) -> Record {
         too_late: true,
         bytes_from_peers: 10,
         bytes_from_central: 20,
+        by_hand: false,
     };
     let mut record = Record::default();
     (record.rank, record.next_counter) = (Some((1, 5)), 7);

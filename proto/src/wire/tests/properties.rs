@@ -1,5 +1,6 @@
 use super::samples;
 use crate::Digest;
+use crate::wire::asking::{FromAgent, ToAgent};
 use crate::wire::local::{FromPeer, PACKET_LEN_MAX, ToPeer};
 use crate::wire::transfer::{CONTROL_LEN_MAX, Control, Hello, Request};
 use crate::wire::*;
@@ -73,6 +74,8 @@ proptest! {
         let _ = cbor::from_slice::<Request>(&bytes, CONTROL_LEN_MAX);
         let _ = cbor::from_slice::<ToPeer>(&bytes, PACKET_LEN_MAX);
         let _ = cbor::from_slice::<FromPeer>(&bytes, PACKET_LEN_MAX);
+        let _ = cbor::from_slice::<ToAgent>(&bytes, PACKET_LEN_MAX);
+        let _ = cbor::from_slice::<FromAgent>(&bytes, PACKET_LEN_MAX);
     }
 
     #[test]

@@ -1,0 +1,137 @@
+//! What local people say of deployments: the lock, inhibitors, local windows.
+
+use super::door::Id;
+use super::lock;
+use crate::config::{LocalTime, Windows};
+use fullmetal_proto::Timestamp;
+use fullmetal_proto::deploy::Local;
+use fullmetal_proto::wire::asking::{INHIBITORS_MAX, Inhibitor, LockNote};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// All of it.
+#[derive(Debug)]
+pub struct Say {
+    file: PathBuf,
+    windows: Windows,
+    pub lock: Option<LockNote>,
+    inhibitors: BTreeMap<Id, Inhibitor>,
+}
+
+impl Say {
+    /// The lock is not read yet.
+    pub fn new(file: PathBuf, windows: Windows) -> Self {
+        Say { file, windows, lock: None, inhibitors: BTreeMap::new() }
+    }
+
+    /// Reads the lock.
+    pub fn look(&mut self) {
+        self.lock = lock::get(&self.file);
+    }
+
+    /// Holds an inhibitor until [`Say::release`]; says why not when there are too many.
+    pub fn hold(&mut self, id: Id, inhibitor: Inhibitor) -> Result<(), String> {
+        if self.inhibitors.len() >= INHIBITORS_MAX && !self.inhibitors.contains_key(&id) {
+            return Err(format!("{INHIBITORS_MAX} inhibitors are held, which is the limit; see `fullmetal status`"));
+        }
+        self.inhibitors.insert(id, inhibitor);
+        Ok(())
+    }
+
+    /// Lets one go.
+    pub fn release(&mut self, id: Id) {
+        self.inhibitors.remove(&id);
+    }
+
+    /// Those that are held, oldest first.
+    pub fn inhibitors(&self) -> Vec<Inhibitor> {
+        self.inhibitors.values().cloned().collect()
+    }
+
+    /// What it comes to.
+    pub fn local(&self, now: Timestamp) -> Local {
+        let inhibited = !self.inhibitors.is_empty() || !self.windows.is_open(local_time(now));
+        Local { locked: self.lock.is_some(), inhibited }
+    }
+
+    /// When the next local window opens, if none is open.
+    pub fn opens(&self, now: Timestamp) -> Option<Timestamp> {
+        self.windows.opens(now, local_time)
+    }
+}
+
+fn local_time(at: Timestamp) -> LocalTime {
+    let wall = wall(at);
+    let weekday = wall.weekday().to_monday_zero_offset().unsigned_abs();
+    let minute = u16::from(wall.hour().unsigned_abs()) * 60 + u16::from(wall.minute().unsigned_abs());
+    LocalTime { weekday, minute }
+}
+
+/// The time in the zone of this device (`TZ`, `/etc/localtime`; UTC without either).
+fn wall(at: Timestamp) -> jiff::civil::DateTime {
+    let secs = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+    let at = jiff::Timestamp::from_second(secs).unwrap_or(jiff::Timestamp::MAX);
+    jiff::tz::TimeZone::system().to_datetime(at)
+}
+
+/// What a wall clock on this device shows, for people: `Mon 2026-11-30 22:00`.
+pub fn wall_clock(at: Timestamp) -> String {
+    wall(at).strftime("%a %Y-%m-%d %H:%M").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_795_528_440);
+
+    fn held(why: &str) -> Inhibitor {
+        Inhibitor { why: why.into(), uid: 0, pid: 1, since: NOW }
+    }
+
+    #[test]
+    fn lock_inhibitors_and_windows_hold_back_each_in_its_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lock");
+        let mut say = Say::new(file.clone(), Windows::default());
+        let of = |say: &Say| (say.local(NOW).locked, say.local(NOW).inhibited);
+        assert_eq!(of(&say), (false, false));
+        lock::set(&file, &LockNote { reason: String::new(), since: NOW }).unwrap();
+        assert_eq!(of(&say), (false, false), "not looked at");
+        say.look();
+        assert_eq!(of(&say), (true, false));
+        lock::clear(&file).unwrap();
+        say.look();
+        say.hold(1, held("a")).unwrap();
+        say.hold(2, held("b")).unwrap();
+        say.release(1);
+        assert_eq!(of(&say), (false, true));
+        say.release(2);
+        assert_eq!(of(&say), (false, false));
+    }
+
+    #[test]
+    fn so_many_inhibitors_are_held_and_no_more() {
+        let mut say = Say::new("lock".into(), Windows::default());
+        for id in 0..INHIBITORS_MAX as Id {
+            say.hold(id, held("a")).unwrap();
+        }
+        assert!(say.hold(1_000, held("b")).unwrap_err().contains("limit"));
+        say.hold(0, held("b")).unwrap();
+        assert_eq!(say.inhibitors().len(), INHIBITORS_MAX);
+    }
+
+    #[test]
+    fn windows_follow_the_wall_clock_of_this_device() {
+        let wall = local_time(NOW);
+        let hour = wall.minute / 60;
+        let window = |from: u16| format!("{:02}:00-{:02}:00", from % 24, from % 24 + 1).parse().unwrap();
+        let say = |from| Say::new("lock".into(), Windows::new(vec![window(from)]));
+        assert!(!say(hour).local(NOW).inhibited);
+        assert_eq!(say(hour).opens(NOW), None);
+        let closed = say(hour + 2);
+        assert!(closed.local(NOW).inhibited);
+        let opens = closed.opens(NOW).unwrap();
+        assert!(!closed.local(opens).inhibited && closed.local(Timestamp::from_secs(opens.as_secs() - 60)).inhibited);
+    }
+}
