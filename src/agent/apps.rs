@@ -1,8 +1,8 @@
 //! Containers and `current` links: brings apps to a version, and back, and sees to it that they run.
 
 use super::checkouts::{Checkouts, entries, file_name};
-use super::current;
 use crate::config::Paths;
+use crate::current;
 use crate::durable;
 use crate::host::{App, AppHost, AppStatus, HostError, Phase};
 use crate::repo::ObjectStore;

@@ -1,7 +1,7 @@
 //! Checkouts of apps: made, made again when damaged, removed.
 
-use super::current::START_SUFFIX;
 use crate::config::Paths;
+use crate::current::START_SUFFIX;
 use crate::durable::sync_dir;
 use crate::repo::{ObjectStore, installed};
 use anyhow::{Context as _, bail};

@@ -11,7 +11,6 @@ mod bundles;
 mod cached;
 mod checkouts;
 mod containers;
-mod current;
 mod effects;
 mod fetch;
 mod hearing;

@@ -30,14 +30,20 @@ pub(super) fn check(layout: &Layout, app: &App) -> Result<Spec, HostError> {
 
 /// Makes the bundle and the app's data directory, which belongs to the app's user.
 pub(super) fn prepare(layout: &Layout, app: &App) -> Result<(), HostError> {
-    let spec = check(layout, app)?;
-    let (uid, gid) = spec.process().as_ref().map_or((0, 0), |p| (p.user().uid(), p.user().gid()));
-    make_data(&layout.data(), uid, gid)?;
+    let json = adapted(layout, app)?;
     let bundle = layout.bundle();
     fs::create_dir_all(&bundle).map_err(HostError::io("making", &bundle))?;
     let path = bundle.join("config.json");
-    let json = serde_json::to_vec_pretty(&spec).map_err(io::Error::from).map_err(HostError::io("encoding", &path))?;
     fs::write(&path, json).map_err(HostError::io("writing", &path))
+}
+
+/// The `config.json` to run; the app's data directory is made, which belongs to the app's user.
+pub(super) fn adapted(layout: &Layout, app: &App) -> Result<Vec<u8>, HostError> {
+    let spec = check(layout, app)?;
+    let (uid, gid) = spec.process().as_ref().map_or((0, 0), |p| (p.user().uid(), p.user().gid()));
+    make_data(&layout.data(), uid, gid)?;
+    let encoded = serde_json::to_vec_pretty(&spec).map_err(io::Error::from);
+    encoded.map_err(HostError::io("encoding the configuration of", &layout.checkout(&app.commit)))
 }
 
 /// A commit may hold anything under that name, so links, devices and endless files are not followed.

@@ -11,7 +11,9 @@
 //!   holds the report with its counter, and it is given out again until the spool has it.
 
 mod effect;
+mod foreign_unit;
 mod input;
+pub mod order;
 mod outbox;
 mod probation;
 mod queue;
@@ -25,6 +27,7 @@ mod tests;
 mod wishes;
 
 pub use effect::{Effect, Ignored, Move};
+pub use foreign_unit::{FOREIGN_UNIT_LEN_MAX, ForeignUnit, ForeignUnitError};
 pub use input::{AppEvent, Candidate, Input, Local, Now, Row, Ticket};
 pub use record::{
     App, Cause, Deployment, Ended, Installed, NewPart, Outgoing, Phase, RECORD_LEN_MAX, RECORD_VERSION, Record,
