@@ -82,7 +82,8 @@ impl Checkouts {
         for app in entries(&self.paths.apps_dir())? {
             for entry in entries(&app)? {
                 let name = file_name(&entry);
-                let stem = [START_SUFFIX, ".new"].iter().find_map(|suffix| name.strip_suffix(suffix));
+                let stem =
+                    [START_SUFFIX, ".new", ".service", ".bundle"].iter().find_map(|suffix| name.strip_suffix(suffix));
                 if keep.contains(stem.unwrap_or(&name)) {
                     continue;
                 }

@@ -4,8 +4,9 @@ use super::cached::Unknown;
 use super::checkouts::Checkouts;
 use super::judge::JudgedParts;
 use super::link::Link;
-use super::{Event, cached, fetch, space};
+use super::{Event, cached, fetch, needs, space};
 use crate::config::Paths;
+use crate::host::{App, AppHost};
 use crate::local::Packet;
 use crate::repo::ObjectStore;
 use anyhow::Context as _;
@@ -67,12 +68,12 @@ impl Worker {
     pub fn start(
         paths: Paths,
         store: Box<dyn ObjectStore>,
-        checkouts: Checkouts,
+        (checkouts, host): (Checkouts, Box<dyn AppHost>),
         link: Link,
         events: Sender<Event>,
     ) -> Self {
         let (jobs, receiver) = channel();
-        let mut thread = Thread { paths, store, checkouts, link, events };
+        let mut thread = Thread { paths, store, checkouts, host, link, events };
         std::thread::spawn(move || thread.run(&receiver));
         Worker { jobs }
     }
@@ -118,6 +119,7 @@ struct Thread {
     paths: Paths,
     store: Box<dyn ObjectStore>,
     checkouts: Checkouts,
+    host: Box<dyn AppHost>,
     link: Link,
     events: Sender<Event>,
 }
@@ -152,12 +154,18 @@ impl Thread {
         })
     }
 
-    /// Checks every new version out beside what runs.
-    fn check_out(&self, moves: &[Move]) -> anyhow::Result<()> {
-        moves.iter().try_for_each(|m| {
+    /// Checks every new version out beside what runs, and sees that all of them can be started here.
+    fn check_out(&mut self, moves: &[Move]) -> anyhow::Result<()> {
+        for m in moves {
             let made = self.checkouts.make(&*self.store, &m.name, &m.new.commit);
-            made.with_context(|| format!("checking out {} {}", m.name, m.new.version))
-        })
+            made.with_context(|| format!("checking out {} {}", m.name, m.new.version))?;
+        }
+        needs::in_order(&self.paths, moves)?;
+        for m in moves {
+            let app = App { name: m.name.clone(), commit: m.new.commit, job: m.new.start.job };
+            self.host.prepare(&app).with_context(|| format!("preparing {} {}", m.name, m.new.version))?;
+        }
+        Ok(())
     }
 
     /// The peer is asked for what it has only where that makes a difference. `None` when it was cancelled.

@@ -4,7 +4,7 @@ use super::Context;
 use fullmetal::agent::{ended_reports, probation_elapsed};
 use fullmetal::config::Paths;
 use fullmetal::console;
-use fullmetal::host::{AppHost as _, SupervisorHost, SupervisorOptions};
+use fullmetal::host::{AppHost, Hosts};
 use fullmetal::journal::{self, DirectoryDisk};
 use fullmetal::local::Connection;
 use fullmetal_proto::AppName;
@@ -24,9 +24,8 @@ pub fn run(context: &Context) -> anyhow::Result<()> {
     let settings = context.settings()?;
     let paths = &settings.paths;
     let record = journal::peek(&paths.journal_dir())?.unwrap_or_default();
-    let options = SupervisorOptions::new(paths.root(), &settings.device.id)?;
-    let host = SupervisorHost::new(options);
-    let apps: Vec<Value> = record.apps.iter().map(|(name, app)| app_json(paths, &host, name, app)).collect();
+    let host = Hosts::of(&settings)?.open();
+    let apps: Vec<Value> = record.apps.iter().map(|(name, app)| app_json(paths, &*host, name, app)).collect();
     let (peer, agent) = (ask_peer(&paths.peer_socket()), DirectoryDisk::is_in_use(&paths.journal_dir()));
     let (deployment, ended) =
         (deployment_json(paths, &record), ended_json(&record, &ended_reports(&paths.reports_dir())));
@@ -74,7 +73,7 @@ pub fn app_line(text: &mut String, app: &Value) {
 }
 
 /// One app as JSON.
-pub fn app_json(paths: &Paths, host: &SupervisorHost, name: &AppName, app: &deploy::App) -> Value {
+pub fn app_json(paths: &Paths, host: &dyn AppHost, name: &AppName, app: &deploy::App) -> Value {
     let status = host.status(name).ok().flatten();
     json!({
         "name": name, "version": app.current.version, "commit": app.current.commit, "floor": app.floor,

@@ -5,6 +5,8 @@
 //! of what drives it. A supervisor and its app never notice that the agent died, and a new agent adopts them.
 
 mod bundle;
+#[cfg(feature = "store")]
+mod choice;
 mod generation;
 mod health;
 mod layout;
@@ -22,6 +24,8 @@ mod tail;
 mod unit;
 mod unit_files;
 
+#[cfg(feature = "store")]
+pub use choice::Hosts;
 pub use layout::Layout;
 pub use memory::{Behaviour, MemoryHost};
 pub use oci::Refusal;
