@@ -21,7 +21,9 @@ mod supervisor;
 #[cfg(feature = "store")]
 mod systemd;
 mod tail;
+#[cfg_attr(not(feature = "store"), allow(dead_code, reason = "units are for devices, and those have the store"))]
 mod unit;
+#[cfg_attr(not(feature = "store"), allow(dead_code, reason = "units are for devices, and those have the store"))]
 mod unit_files;
 
 #[cfg(feature = "store")]
@@ -37,7 +39,9 @@ pub use systemd::{BusError, SystemdHost, SystemdOptions};
 pub use unit::{APPS_TARGET, Marked, marked, stored, unit_name};
 pub use unit_files::UnitFiles;
 
+#[cfg(feature = "store")]
 use crate::config::Paths;
+#[cfg(feature = "store")]
 use crate::current;
 use crate::durable::DurableError;
 use fullmetal_proto::deploy::ForeignUnitError;
@@ -284,6 +288,7 @@ pub enum HostError {
     Bus(#[from] BusError),
 }
 
+#[cfg(feature = "store")]
 /// Whether the start options of the version in force say so, and nobody has stopped it by hand.
 fn starts_at_boot(paths: &Paths, name: &AppName) -> bool {
     let starts = current::get(&paths.app_dir(name)).is_some_and(|(_, start)| start.autostart);
