@@ -15,7 +15,9 @@ mod site;
 use fullmetal::host::{App, AppHost, AppStatus, Health, HostError, Phase, Started, SupervisorHost, SupervisorOptions};
 use fullmetal_proto::{AppName, Digest};
 use fullmetal_sim::lab::device::{Device, Groups};
+use fullmetal_sim::lab::wait_for;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What an installed device has of ours.
 const UNITS: [(&str, &str); 3] = [
@@ -103,9 +105,12 @@ fn agent_and_commands_use_units_where_systemd_runs() {
     assert!(missing.contains("trust"), "the apps are started before it misses this: {missing}");
     let active = || device.run(&["systemctl", "show", "--value", "-p", "ActiveState", "web"]).unwrap();
     assert_eq!(active().trim(), "active");
+    // Its unit is active a moment before its container is made.
     let list = |word: &str| {
-        let text = device.serve(fullmetal, &["app", "list"]).unwrap();
-        assert!(text.contains(word), "{text} lacks {word}");
+        wait_for(word, Duration::from_secs(10), || {
+            Ok(device.serve(fullmetal, &["app", "list"])?.contains(word).then_some(()))
+        })
+        .unwrap();
     };
     list("running");
     device.serve(fullmetal, &["app", "stop", "web"]).unwrap();

@@ -140,7 +140,8 @@ impl SystemdHost {
             ("activating", "auto-restart") => Phase::Exited,
             ("activating", _) => Phase::Starting,
             ("deactivating", _) => Phase::Stopping,
-            ("failed", _) => Phase::Lost,
+            // Given up. All other failures are restarted, unless somebody stopped the app and it did not end well.
+            ("failed", _) if ["start-limit-hit", "resources"].contains(&unit.text("Result")) => Phase::Lost,
             // Never started since the device booted.
             _ if unit.number("InactiveEnterTimestamp") == 0 && state.is_none() => return Ok(None),
             _ => return Ok(Some(ended(status, state))),
