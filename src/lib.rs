@@ -3,8 +3,10 @@
 #[cfg(feature = "store")]
 pub mod agent;
 mod batch;
+pub mod boot;
 pub mod config;
 pub mod console;
+pub mod current;
 pub mod durable;
 pub mod hawkbit;
 pub mod host;

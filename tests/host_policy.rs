@@ -142,13 +142,11 @@ fn more_than_the_policy_gives_is_refused_before_anything_starts() {
     let site = Site::new();
     policy(&site, "[policy]\nmemory_max = \"24M\"\n");
     let app = published(&site, "exec sleep 1000", &["--memory", "32M"], |_, _| {});
-    let device = site.device.parse().unwrap();
-    let options = SupervisorOptions::new(site.dir.path(), &device).unwrap();
-    let refused = options.check_app(&app).unwrap_err();
+    let refused = site.host().prepare(&app).unwrap_err();
     assert!(matches!(refused, HostError::Refused { source: Refusal::Limit { .. }, .. }));
     assert!(refused.to_string().ends_with("must say: policy.app.web.memory_max = \"32M\""), "{refused}");
     policy(&site, "policy.app.web.memory_max = \"32M\"\n");
-    options.check_app(&app).unwrap();
+    site.host().prepare(&app).unwrap();
     assert!(site.host().list().unwrap().is_empty());
 }
 

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use fullmetal_sim::hawkbit;
+use fullmetal_sim::lab::device::{self, DeviceStage};
 use fullmetal_sim::lab::enact::command::{self as laboratory, LabArgs};
 use fullmetal_sim::sim::command::{self, RunArgs};
 use fullmetal_sim::sim::compare::{self, CompareArgs};
@@ -68,6 +69,9 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// For tests of devices with systemd: prepares the namespaces of one.
+    #[command(hide = true)]
+    Device(DeviceStage),
     /// For the power loss test: run a program and kill it at its n-th call that changes or syncs the disk.
     #[cfg(target_arch = "x86_64")]
     #[command(hide = true)]
@@ -112,6 +116,7 @@ fn main() -> ExitCode {
         Command::HawkbitRecord { server, recording, out, check } => {
             hawkbit::record::run(&server, &recording, out.as_deref(), check)
         }
+        Command::Device(args) => device::stage(&args),
         #[cfg(target_arch = "x86_64")]
         Command::Trace { kill_at, count, tear, command } => {
             match fullmetal_sim::trace::run(kill_at, &count, tear.as_deref(), &command) {

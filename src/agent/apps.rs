@@ -1,8 +1,9 @@
 //! Containers and `current` links: brings apps to a version, and back, and sees to it that they run.
 
 use super::checkouts::{Checkouts, entries, file_name};
-use super::current;
+use super::needs;
 use crate::config::Paths;
+use crate::current;
 use crate::durable;
 use crate::host::{App, AppHost, AppStatus, HostError, Phase};
 use crate::repo::ObjectStore;
@@ -50,7 +51,7 @@ impl Apps {
                 continue;
             }
             let status = self.host.status(name).ok().flatten();
-            if status.is_some_and(|s| is_by_hand(&s, &app.current)) {
+            if status.is_some_and(|s| is_by_hand(&s, &app.current) || is_halted(&s, &app.current)) {
                 continue;
             }
             if let Err(error) = self.bring(name, &app.current) {
@@ -108,7 +109,7 @@ impl Apps {
     fn stop_strays(&mut self, is_known: impl Fn(&AppName) -> bool) {
         for name in self.host.list().unwrap_or_default().into_iter().filter(|name| !is_known(name)) {
             info!(app = %name, "stopping what is not installed");
-            if let Err(error) = self.host.stop(&name) {
+            if let Err(error) = self.host.remove(&name) {
                 warn!(app = %name, %error, "not stopped");
             }
         }
@@ -116,9 +117,30 @@ impl Apps {
 
     /// Brings every part to its new version.
     pub fn switch(&mut self, moves: &[Move]) -> anyhow::Result<()> {
-        for m in moves {
+        let moves = needs::in_order(&self.paths, moves)?;
+        let ran = self.host.list()?;
+        // What others need goes last.
+        for m in moves.iter().rev().filter(|m| moves.len() > 1 && ran.contains(&m.name)) {
+            if self.host.status(&m.name)?.is_some_and(|s| !is_version(&s, &m.new)) {
+                self.host.stop(&m.name)?;
+            }
+        }
+        for m in &moves {
             durable::remove(&self.paths.stopped(&m.name))?;
             self.bring(&m.name, &m.new).with_context(|| format!("switching {} to {}", m.name, m.new.version))?;
+        }
+        self.wake(&ran, &moves)
+    }
+
+    /// Starts again what ran and was stopped only because an app that it needs was.
+    fn wake(&mut self, ran: &[AppName], moves: &[Move]) -> anyhow::Result<()> {
+        let all: BTreeSet<&AppName> = ran.iter().chain(moves.iter().map(|m| &m.name)).collect();
+        for name in all {
+            let halted = self.host.status(name)?.is_some_and(|s| s.phase == Phase::Halted);
+            let current = current::get(&self.paths.app_dir(name)).filter(|(_, start)| start.autostart && halted);
+            if let Some((commit, start)) = current {
+                self.host.start(&App { name: name.clone(), commit, job: start.job })?;
+            }
         }
         Ok(())
     }
@@ -126,6 +148,7 @@ impl Apps {
     /// Brings every part back to its old version, or removes it where there was none; as many as can be.
     pub fn revert(&mut self, moves: &[Move]) -> Result<(), NotReverted> {
         let mut failed = NotReverted { apps: Vec::new(), reason: String::new() };
+        let ran = self.host.list().unwrap_or_default();
         for m in moves {
             let reverted = match &m.old {
                 Some(old) => {
@@ -138,6 +161,9 @@ impl Apps {
                 failed.reason += &format!("{between}{error:#}");
                 failed.apps.push(m.name.clone());
             }
+        }
+        if let Err(error) = self.wake(&ran, moves) {
+            warn!(error = %format!("{error:#}"), "an app that needs one of these was not started again");
         }
         if failed.apps.is_empty() { Ok(()) } else { Err(failed) }
     }
@@ -154,6 +180,7 @@ impl Apps {
         }
         let dir = self.paths.app_dir(name);
         durable::make_dir(&dir, 0o755)?;
+        self.prepare(name, version)?;
         current::set(&dir, version)?;
         if runs {
             self.start(name, version)?;
@@ -162,6 +189,16 @@ impl Apps {
         match self.checkouts.flaw(name, &version.commit) {
             Some(_) => self.checkouts.make(&*(self.store)()?, name, &version.commit),
             None => Ok(()),
+        }
+    }
+
+    /// Before `current` names it: what starts apps at boot has only the disk. A damaged checkout, and a policy that has
+    /// changed meanwhile, are told by the start.
+    fn prepare(&mut self, name: &AppName, version: &Installed) -> anyhow::Result<()> {
+        let app = App { name: name.clone(), commit: version.commit, job: version.start.job };
+        match self.host.prepare(&app) {
+            Err(HostError::Refused { .. } | HostError::Policy { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -184,7 +221,7 @@ impl Apps {
     }
 
     fn remove(&mut self, name: &AppName) -> anyhow::Result<()> {
-        self.host.stop(name)?;
+        self.host.remove(name)?;
         Ok(durable::remove(&self.paths.current(name))?)
     }
 }
@@ -195,7 +232,12 @@ fn is_version(status: &AppStatus, version: &Installed) -> bool {
 }
 
 fn is_alive(status: &AppStatus) -> bool {
-    !matches!(status.phase, Phase::Lost | Phase::Stopped)
+    !matches!(status.phase, Phase::Lost | Phase::Stopped | Phase::Halted)
+}
+
+/// Somebody stopped this version by the means of the system, which is not ours to fight.
+fn is_halted(status: &AppStatus, version: &Installed) -> bool {
+    status.phase == Phase::Halted && is_version(status, version)
 }
 
 /// An app that does not start by itself and that a person has started.
@@ -206,6 +248,7 @@ fn is_by_hand(status: &AppStatus, version: &Installed) -> bool {
 fn is_as_wished(status: Option<&AppStatus>, version: &Installed) -> bool {
     match status {
         Some(s) if is_alive(s) => is_version(s, version),
+        Some(s) if is_halted(s, version) => true,
         Some(s) => !version.start.autostart && s.phase == Phase::Stopped,
         None => !version.start.autostart,
     }

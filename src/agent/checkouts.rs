@@ -1,7 +1,7 @@
 //! Checkouts of apps: made, made again when damaged, removed.
 
-use super::current::START_SUFFIX;
 use crate::config::Paths;
+use crate::current::START_SUFFIX;
 use crate::durable::sync_dir;
 use crate::repo::{ObjectStore, installed};
 use anyhow::{Context as _, bail};
@@ -82,7 +82,8 @@ impl Checkouts {
         for app in entries(&self.paths.apps_dir())? {
             for entry in entries(&app)? {
                 let name = file_name(&entry);
-                let stem = [START_SUFFIX, ".new"].iter().find_map(|suffix| name.strip_suffix(suffix));
+                let stem =
+                    [START_SUFFIX, ".new", ".service", ".bundle"].iter().find_map(|suffix| name.strip_suffix(suffix));
                 if keep.contains(stem.unwrap_or(&name)) {
                     continue;
                 }

@@ -3,7 +3,7 @@
 use super::apps::{Apps, NotReverted};
 use super::trouble::Kind;
 use super::{Event, worker};
-use crate::host::SupervisorOptions;
+use crate::host::Hosts;
 use fullmetal_proto::AppName;
 use fullmetal_proto::deploy::{App, AppEvent, Input, Move, Ticket};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub struct Containers {
 
 impl Containers {
     /// Starts the thread.
-    pub fn start(apps: Apps, options: SupervisorOptions, events: Sender<Event>) -> Self {
+    pub fn start(apps: Apps, options: Hosts, events: Sender<Event>) -> Self {
         let (jobs, receiver) = channel();
         let mut thread = Thread { apps, options, runtime_missing: false, events };
         std::thread::spawn(move || thread.run(&receiver));
@@ -48,7 +48,7 @@ impl Containers {
 
 struct Thread {
     apps: Apps,
-    options: SupervisorOptions,
+    options: Hosts,
     runtime_missing: bool,
     events: Sender<Event>,
 }

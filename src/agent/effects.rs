@@ -1,7 +1,6 @@
 //! What the machine asks for.
 
 use super::{Agent, bundles, judge, notify, watch, worker};
-use crate::host::SupervisorHost;
 use fullmetal_proto::deploy::{Effect, Input, State, Ticket};
 use fullmetal_proto::wire::local::ToPeer;
 use tracing::info;
@@ -77,8 +76,7 @@ impl Agent {
                 let deployment = self.machine.record().deployment.as_ref();
                 let apps = watch::watched(&self.settings.paths, deployment.iter().flat_map(|d| d.parts.iter()));
                 let note = watch::Note::leave(&self.settings.paths, deployment.map_or(0, |d| d.wish.action));
-                let host = || SupervisorHost::new(self.host.clone());
-                self.watch = Some(watch::Watch::start(host, apps, self.started, &self.events, note));
+                self.watch = Some(watch::Watch::start(|| self.host.open(), apps, self.started, &self.events, note));
             }
             State::Proving => {}
             State::Switching => self.watch = None,

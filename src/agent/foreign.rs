@@ -1,56 +1,25 @@
-//! What an app that was made for FullMetalUpdate says about itself: its `systemd.service`, which lies in its commit.
+//! What an app that was made for FullMetalUpdate says about its start and its end: its `systemd.service`, which lies in
+//! its commit. One that cannot be understood is refused when it is checked out, so that it says nothing here.
 
-use rustix::fs::{Mode, OFlags};
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
-
-/// The unit's name in a checkout.
-const UNIT: &str = "systemd.service";
-/// The longest unit that is read.
-const UNIT_LEN_MAX: u64 = 64 << 10;
+use crate::config::Paths;
+use crate::host::foreign_unit;
+use fullmetal_proto::deploy::ForeignUnit;
+use fullmetal_proto::{AppName, Digest};
 
 /// Whether the checkout has a unit that does not ask to be started again: then exit 0 is a success, as it was for
 /// FullMetalUpdate. That it goes on running is one, too.
-pub fn ends_by_itself(checkout: &Path) -> bool {
-    unit(checkout).is_some_and(|text| !asks_for_restart(&text))
+pub fn ends_by_itself(paths: &Paths, name: &AppName, commit: &Digest) -> bool {
+    unit(paths, name, commit).is_some_and(|unit| !unit.stays)
 }
 
 /// Whether the checkout's unit has a command for when its app has started. FullMetalUpdate's say `success` on the notify
 /// socket with it. No command of a unit is run here, so the agent stands in for it.
-pub fn tells_its_start(checkout: &Path) -> bool {
-    unit(checkout).is_some_and(|text| setting(&text, "ExecStartPost").is_some())
+pub fn tells_its_start(paths: &Paths, name: &AppName, commit: &Digest) -> bool {
+    unit(paths, name, commit).is_some_and(|unit| unit.tells_start)
 }
 
-/// A commit may hold anything under that name.
-fn unit(checkout: &Path) -> Option<String> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(checkout.join(UNIT), flags, Mode::empty()).ok()?);
-    if !file.metadata().is_ok_and(|m| m.is_file() && m.len() <= UNIT_LEN_MAX) {
-        return None;
-    }
-    let mut text = String::new();
-    file.take(UNIT_LEN_MAX).read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
-fn asks_for_restart(unit: &str) -> bool {
-    setting(unit, "Restart").is_some_and(|value| value != "no")
-}
-
-/// What the section `Service` says last of that; an empty value takes it back. Source: systemd.service(5).
-fn setting<'u>(unit: &'u str, name: &str) -> Option<&'u str> {
-    let (mut service, mut found) = (false, None);
-    for line in unit.lines().map(str::trim) {
-        if line.starts_with('[') {
-            service = line == "[Service]";
-        } else if let Some((key, value)) = line.split_once('=').filter(|_| service)
-            && key.trim_end() == name
-        {
-            found = Some(value.trim()).filter(|value| !value.is_empty());
-        }
-    }
-    found
+fn unit(paths: &Paths, name: &AppName, commit: &Digest) -> Option<ForeignUnit> {
+    foreign_unit(paths, name, commit).ok().flatten()
 }
 
 #[cfg(test)]
@@ -59,36 +28,23 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_unit_with_a_command_after_the_start_tells_it() {
+    fn a_units_word_counts_for_its_app_and_what_is_no_unit_says_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        for (line, tells) in [("ExecStartPost=/bin/sh /x", true), ("ExecStopPost=/bin/sh /x", false), ("", false)] {
-            fs::write(dir.path().join(UNIT), format!("[Service]\n{line}\n")).unwrap();
-            assert_eq!(tells_its_start(dir.path()), tells, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_unit_that_asks_for_no_restart_may_end() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(!ends_by_itself(dir.path()));
-        let sample =
-            "[Unit]\nDescription=hello\nAfter=network.target\n\n[Service]\nExecStart=/usr/bin/runc run hello\n";
-        for (more, ends) in [
-            ("", true),
-            ("Restart=no\n", true),
-            (" Restart = always\n", false),
-            ("#Restart=always\n", true),
-            ("Restart=always\nRestart=\n", true),
-            ("Restart=no\nRestart=on-failure\n", false),
-            ("[Install]\nRestart=always\n", true),
+        let (paths, web, commit) = (Paths::new(dir.path()), "web".parse().unwrap(), Digest::of(b"1"));
+        let says = || (ends_by_itself(&paths, &web, &commit), tells_its_start(&paths, &web, &commit));
+        let path = paths.checkout(&web, &commit).join("systemd.service");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        assert_eq!(says(), (false, false));
+        for (text, expected) in [
+            ("[Service]\nExecStart=/usr/bin/runc run hello\n", (true, false)),
+            ("[Service]\nRestart=always\nExecStartPost=/bin/sh /x\n", (false, true)),
+            ("[Service]\nTimeoutSec=soon\nExecStartPost=/bin/sh /x\n", (false, false)),
         ] {
-            fs::write(dir.path().join(UNIT), format!("{sample}{more}")).unwrap();
-            assert_eq!(ends_by_itself(dir.path()), ends, "{more:?}");
+            fs::write(&path, text).unwrap();
+            assert_eq!(says(), expected, "{text}");
         }
-        fs::write(dir.path().join(UNIT), " ".repeat(UNIT_LEN_MAX as usize + 1)).unwrap();
-        assert!(!ends_by_itself(dir.path()));
-        fs::remove_file(dir.path().join(UNIT)).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", dir.path().join(UNIT)).unwrap();
-        assert!(!ends_by_itself(dir.path()));
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert_eq!(says(), (false, false));
     }
 }

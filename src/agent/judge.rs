@@ -144,7 +144,7 @@ fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> 
     }
     let metadata = commit.metadata;
     // What is in force was found to be one when it was checked out: the same again is no other version.
-    let ends = foreign::ends_by_itself(&agent.settings.paths.checkout(&part.name, &part.commit));
+    let ends = foreign::ends_by_itself(&agent.settings.paths, &part.name, &part.commit);
     let start = StartOptions { job: part.start.job || ends, ..part.start.clone() };
     let candidate = Candidate {
         kind: part.kind,

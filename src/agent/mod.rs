@@ -11,7 +11,6 @@ mod bundles;
 mod cached;
 mod checkouts;
 mod containers;
-mod current;
 mod door;
 mod effects;
 mod fetch;
@@ -22,6 +21,7 @@ mod judge;
 mod keeping;
 mod link;
 pub mod lock;
+mod needs;
 mod notify;
 mod pace;
 mod say;
@@ -39,7 +39,7 @@ pub use spool::ended_reports;
 pub use watch::elapsed as probation_elapsed;
 
 use crate::config::Settings;
-use crate::host::{SupervisorHost, SupervisorOptions};
+use crate::host::Hosts;
 use crate::identity::{Clock, FleetTrust, Identity, SharedTrust, Usage};
 use crate::journal::{DirectoryDisk, Journal};
 use crate::local::Packet;
@@ -106,7 +106,7 @@ struct Agent {
     watch: Option<watch::Watch>,
     /// From the switch to the end of the probation.
     notify: Option<notify::Sockets>,
-    host: SupervisorOptions,
+    host: Hosts,
     events: Sender<Event>,
 }
 
@@ -116,8 +116,7 @@ struct Agent {
 /// When the device's state cannot be used: the message says what, where and what to do.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     anyhow::ensure!(rustix::process::geteuid().is_root(), "the agent runs containers: start it as root");
-    let mut host = SupervisorOptions::new(settings.paths.root(), &settings.device.id).context("finding myself")?;
-    host.grace = settings.agent.stop_timeout;
+    let host = Hosts::of(&settings).context("finding myself")?;
     let journal = Journal::open(&settings.paths.journal_dir())?;
     let mut apps = apps(&settings, &host);
     let record = adopt(&mut apps, &journal)?;
@@ -130,15 +129,14 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 }
 
 /// The store is opened only where a checkout is damaged, and by the thread that works on it.
-fn apps(settings: &Settings, host: &SupervisorOptions) -> (apps::Apps, checkouts::Checkouts) {
+fn apps(settings: &Settings, host: &Hosts) -> (apps::Apps, checkouts::Checkouts) {
     let checkouts = checkouts::Checkouts::new(settings.paths.clone());
     let repo = settings.paths.repo();
     let open = move || -> anyhow::Result<Box<dyn ObjectStore>> {
         let store = LibostreeStore::open_or_create(&repo).context("opening the object store")?;
         Ok(Box::new(store))
     };
-    let host = Box::new(SupervisorHost::new(host.clone()));
-    (apps::Apps::new(settings.paths.clone(), host, checkouts.clone(), Box::new(open)), checkouts)
+    (apps::Apps::new(settings.paths.clone(), host.open(), checkouts.clone(), Box::new(open)), checkouts)
 }
 
 /// Starts the apps before anything else can fail: what is in force runs, whatever becomes of this agent.
@@ -165,7 +163,7 @@ impl Agent {
     fn new(
         settings: Settings,
         journal: Journal<DirectoryDisk>,
-        ((apps, checkouts), host): ((apps::Apps, checkouts::Checkouts), SupervisorOptions),
+        ((apps, checkouts), host): ((apps::Apps, checkouts::Checkouts), Hosts),
         events: Sender<Event>,
     ) -> anyhow::Result<Self> {
         let paths = settings.paths.clone();
@@ -186,7 +184,7 @@ impl Agent {
         let (socket, owner, device) = (paths.peer_socket(), settings.agent.peer_uid, settings.device.id.clone());
         let link = link::Link::start(link::Expected { socket, owner, device }, events.clone());
         let worker =
-            worker::Worker::start(paths, Box::new(store), (checkouts, host.clone()), link.clone(), events.clone());
+            worker::Worker::start(paths, Box::new(store), (checkouts, host.open()), link.clone(), events.clone());
         let containers = containers::Containers::start(apps, host.clone(), events.clone());
         Ok(Agent {
             machine: Deploy::new(Policy { probation: settings.agent.probation }),

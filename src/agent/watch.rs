@@ -16,9 +16,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 use tracing::warn;
 
-/// How often an app's record is read.
-const LOOK_MS: u64 = 100;
-/// How often a health check is run.
+/// How often a health check is run, and a watch that is over notices it.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a health check may take.
 const HEALTH_LIMIT: Duration = Duration::from_secs(10);
@@ -43,7 +41,7 @@ pub fn watched<'a>(paths: &Paths, parts: impl Iterator<Item = &'a NewPart>) -> V
             name: p.name.clone(),
             commit: p.installed.commit,
             health: if p.health { health_of(paths, &p.installed.commit) } else { Vec::new() },
-            says_well: p.notify && foreign::tells_its_start(&paths.checkout(&p.name, &p.installed.commit)),
+            says_well: p.notify && foreign::tells_its_start(paths, &p.name, &p.installed.commit),
         })
         .collect()
 }
@@ -114,8 +112,8 @@ impl Drop for Watch {
 
 impl Watch {
     /// Watches `apps` and tells `events`; `started` is where the agent's steady clock begins.
-    pub fn start<H: AppHost + 'static>(
-        host: impl Fn() -> H,
+    pub fn start(
+        host: impl Fn() -> Box<dyn AppHost>,
         apps: Vec<Watched>,
         started: Instant,
         events: &Sender<Event>,
@@ -123,12 +121,12 @@ impl Watch {
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         for app in apps {
-            let (host, stopped) = (host(), stop.clone());
+            let (mut host, stopped) = (host(), stop.clone());
             let mut seen = Seen::new(app, started, Teller { events: events.clone(), stopped: stop.clone() });
             std::thread::spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {
-                    seen.look(&host);
-                    std::thread::sleep(Duration::from_millis(LOOK_MS));
+                    seen.look(&*host);
+                    host.wait_for_change(&seen.app.name, HEALTH_INTERVAL);
                 }
             });
         }
@@ -286,7 +284,8 @@ mod tests {
         let started = Instant::now();
         let dir = tempfile::tempdir().unwrap();
         let note = Note::leave(&Paths::new(dir.path()), 7);
-        let watch = Watch::start(|| host.clone(), vec![watched(&hung), watched(&well)], started, &sender, note);
+        let watch =
+            Watch::start(|| Box::new(host.clone()), vec![watched(&hung), watched(&well)], started, &sender, note);
         app_events(&events, &well, |event| *event == AppEvent::SaysWell);
         let is_healthy = |event: &AppEvent| matches!(event, AppEvent::Healthy { .. });
         let first = app_events(&events, &well, is_healthy);

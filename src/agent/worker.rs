@@ -4,9 +4,9 @@ use super::cached::Unknown;
 use super::checkouts::Checkouts;
 use super::judge::JudgedParts;
 use super::link::Link;
-use super::{Event, cached, fetch, foreign, space};
+use super::{Event, cached, fetch, foreign, needs, space};
 use crate::config::Paths;
-use crate::host::{App, SupervisorOptions};
+use crate::host::{App, AppHost};
 use crate::local::Packet;
 use crate::repo::ObjectStore;
 use anyhow::Context as _;
@@ -68,7 +68,7 @@ impl Worker {
     pub fn start(
         paths: Paths,
         store: Box<dyn ObjectStore>,
-        (checkouts, host): (Checkouts, SupervisorOptions),
+        (checkouts, host): (Checkouts, Box<dyn AppHost>),
         link: Link,
         events: Sender<Event>,
     ) -> Self {
@@ -119,7 +119,7 @@ struct Thread {
     paths: Paths,
     store: Box<dyn ObjectStore>,
     checkouts: Checkouts,
-    host: SupervisorOptions,
+    host: Box<dyn AppHost>,
     link: Link,
     events: Sender<Event>,
 }
@@ -145,7 +145,7 @@ impl Thread {
             }
             Job::Checkout(ticket, moves) => {
                 let made = self.check_out(&moves);
-                let is_job = |m: &&Move| foreign::ends_by_itself(&self.paths.checkout(&m.name, &m.new.commit));
+                let is_job = |m: &&Move| foreign::ends_by_itself(&self.paths, &m.name, &m.new.commit);
                 let jobs = moves.iter().filter(is_job).map(|m| m.name.clone()).collect();
                 answer(ticket, Input::CheckedOut { ticket, jobs }, made)
             }
@@ -159,14 +159,19 @@ impl Thread {
         })
     }
 
-    /// Checks every new version out beside what runs, and whether the policy lets it run, before anything is switched.
-    fn check_out(&self, moves: &[Move]) -> anyhow::Result<()> {
-        moves.iter().try_for_each(|m| {
+    /// Checks every new version out beside what runs, and sees that all of them can be started here, as the policy
+    /// and what they need of one another stand.
+    fn check_out(&mut self, moves: &[Move]) -> anyhow::Result<()> {
+        for m in moves {
             let made = self.checkouts.make(&*self.store, &m.name, &m.new.commit);
             made.with_context(|| format!("checking out {} {}", m.name, m.new.version))?;
+        }
+        needs::in_order(&self.paths, moves)?;
+        for m in moves {
             let app = App { name: m.name.clone(), commit: m.new.commit, job: m.new.start.job };
-            self.host.check_app(&app).with_context(|| format!("{} {} is not installed", m.name, m.new.version))
-        })
+            self.host.prepare(&app).with_context(|| format!("{} {} is not installed", m.name, m.new.version))?;
+        }
+        Ok(())
     }
 
     /// The peer is asked for what it has only where that makes a difference. `None` when it was cancelled.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use fullmetal::config::{Paths, Settings};
 use fullmetal::console::{self, UsageError};
 use fullmetal::durable::{self, Existing};
-use fullmetal::host::{App, AppHost as _, SupervisorHost, SupervisorOptions};
+use fullmetal::host::{App, AppHost, Hosts};
 use fullmetal::journal;
 use fullmetal_proto::AppName;
 use fullmetal_proto::deploy::{self, Record};
@@ -49,10 +49,8 @@ impl Device {
         Ok(Device { settings, record })
     }
 
-    fn host(&self) -> anyhow::Result<SupervisorHost> {
-        let mut options = SupervisorOptions::new(self.settings.paths.root(), &self.settings.device.id)?;
-        options.grace = self.settings.agent.stop_timeout;
-        Ok(SupervisorHost::new(options))
+    fn host(&self) -> anyhow::Result<Box<dyn AppHost>> {
+        Ok(Hosts::of(&self.settings)?.open())
     }
 
     /// The app as it is installed; an agent that is about to switch it is not interfered with.
@@ -105,7 +103,7 @@ fn list(paths: Paths, json: bool) -> anyhow::Result<()> {
         .record
         .apps
         .iter()
-        .map(|(name, app)| super::status::app_json(&device.settings.paths, &host, name, app))
+        .map(|(name, app)| super::status::app_json(&device.settings.paths, &*host, name, app))
         .collect();
     if json {
         return console::print_json(&json!({ "device": device.settings.device.id, "apps": apps }));

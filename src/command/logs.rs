@@ -7,7 +7,7 @@ use super::Context;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fullmetal::console::{self, UsageError};
-use fullmetal::host::{AppHost as _, SupervisorHost, SupervisorOptions};
+use fullmetal::host::Hosts;
 use fullmetal::journal;
 use fullmetal_proto::AppName;
 use serde_json::json;
@@ -31,7 +31,7 @@ pub fn run(context: &Context, args: &LogsArgs) -> anyhow::Result<()> {
         let why = "--follow: the apps of this device run under supervisors, which keep only the last lines";
         return Err(UsageError(format!("{why}; call it without --follow")).into());
     }
-    let host = SupervisorHost::new(SupervisorOptions::new(paths.root(), &settings.device.id)?);
+    let host = Hosts::of(&settings)?.open();
     let Some(status) = host.status(name).with_context(|| format!("reading what {name} does"))? else {
         let record = journal::peek(&paths.journal_dir())?.unwrap_or_default();
         if record.apps.contains_key(name) {

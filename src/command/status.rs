@@ -9,7 +9,7 @@ use clap::Args;
 use fullmetal::agent::{ended_reports, lock, probation_elapsed};
 use fullmetal::config::{Paths, Settings};
 use fullmetal::console;
-use fullmetal::host::{AppHost as _, SupervisorHost, SupervisorOptions};
+use fullmetal::host::{AppHost, Hosts};
 use fullmetal::journal::{self, DirectoryDisk};
 use fullmetal::local::Connection;
 use fullmetal_proto::AppName;
@@ -58,11 +58,11 @@ impl<'a> Look<'a> {
     fn at(settings: &'a Settings) -> anyhow::Result<Self> {
         let paths = &settings.paths;
         let record = journal::peek(&paths.journal_dir())?.unwrap_or_default();
-        let host = SupervisorHost::new(SupervisorOptions::new(paths.root(), &settings.device.id)?);
+        let host = Hosts::of(settings)?.open();
         let report = AgentDoor::open(paths).and_then(|door| door.report()).ok();
         Ok(Look {
             settings,
-            apps: record.apps.iter().map(|(name, app)| app_json(paths, &host, name, app)).collect(),
+            apps: record.apps.iter().map(|(name, app)| app_json(paths, &*host, name, app)).collect(),
             deployment: deployment_json(paths, &record, report.as_ref()),
             say: say::say_json(lock::get(&paths.lock_file()), report.as_ref()),
             ended: ended_json(&record, &ended_reports(&paths.reports_dir())),
@@ -120,7 +120,7 @@ pub fn app_line(text: &mut String, app: &Value) {
 }
 
 /// One app as JSON.
-pub fn app_json(paths: &Paths, host: &SupervisorHost, name: &AppName, app: &deploy::App) -> Value {
+pub fn app_json(paths: &Paths, host: &dyn AppHost, name: &AppName, app: &deploy::App) -> Value {
     let status = host.status(name).ok().flatten();
     json!({
         "name": name, "version": app.current.version, "commit": app.current.commit, "floor": app.floor,

@@ -37,7 +37,7 @@ section!(PeerFragment {
     cache_bytes_max: u64,
     client_uid: u32,
 });
-section!(AgentFragment { peer_uid: u32, probation_s: u64, stop_timeout_s: u64, windows: Vec<String> });
+section!(AgentFragment { host: String, peer_uid: u32, probation_s: u64, stop_timeout_s: u64, windows: Vec<String> });
 section!(GatewayFragment { key: PathBuf, announcement_hours: u64, metrics: String });
 
 /// All sections of one file, or of several merged.

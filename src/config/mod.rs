@@ -142,9 +142,23 @@ pub struct PeerSettings {
     pub client_uid: Option<u32>,
 }
 
+/// What runs the apps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostKind {
+    /// systemd where the device runs it, else a supervisor for each app.
+    #[default]
+    Auto,
+    /// Units of systemd.
+    Systemd,
+    /// A process of our own for each app.
+    Supervisor,
+}
+
 /// `[agent]`.
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
+    /// What runs the apps.
+    pub host: HostKind,
     /// The user that the peer must run as; `None` accepts any.
     pub peer_uid: Option<u32>,
     /// How long a new version must run before it is kept, where its commit says nothing.
@@ -242,6 +256,7 @@ fn central_url(url: &str) -> Result<String, ConfigError> {
 
 fn agent(f: AgentFragment) -> Result<AgentSettings, ConfigError> {
     Ok(AgentSettings {
+        host: f.host.map_or(Ok(HostKind::Auto), |kind| host_kind(&kind))?,
         peer_uid: f.peer_uid,
         probation: seconds("[agent] probation_s", f.probation_s.unwrap_or(30), 24 * 3600)?,
         stop_timeout: seconds("[agent] stop_timeout_s", f.stop_timeout_s.unwrap_or(10), 3600)?,
@@ -256,6 +271,18 @@ fn windows(texts: &[String]) -> Result<Windows, ConfigError> {
         return Err(ConfigError::Value { key: KEY, value: texts.len().to_string(), problem });
     }
     Ok(Windows::new(texts.iter().map(|t| value(KEY, t, t.parse())).collect::<Result<_, _>>()?))
+}
+
+fn host_kind(text: &str) -> Result<HostKind, ConfigError> {
+    match text {
+        "auto" => Ok(HostKind::Auto),
+        "systemd" => Ok(HostKind::Systemd),
+        "supervisor" => Ok(HostKind::Supervisor),
+        _ => {
+            let problem = "must be \"auto\", \"systemd\" or \"supervisor\"".to_owned();
+            Err(ConfigError::Value { key: "[agent] host", value: text.to_owned(), problem })
+        }
+    }
 }
 
 fn gateway(f: GatewayFragment, paths: &Paths) -> Result<GatewaySettings, ConfigError> {
@@ -317,7 +344,8 @@ mod tests {
     #[test]
     fn each_mistake_is_named_with_its_place() {
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
-        let cases: [Case<'_>; 8] = [
+        let cases: [Case<'_>; 9] = [
+            (&[("fullmetal.toml", &format!("{DEVICE}[agent]\nhost = \"docker\"\n"))], &["[agent] host", "\"systemd\""]),
             (&[], &["no configuration", "fullmetal.toml"]),
             (&[("fullmetal.toml", "[device]\nid = \"x\"\n")], &["[device] fleet is not set"]),
             (&[("fullmetal.toml", "[peer]\nprot = 1\n")], &["fullmetal.toml", "line 2", "prot", "port"]),

@@ -68,18 +68,25 @@ fn read_commit(path: &Path, commit: &Digest) -> io::Result<Commit> {
     Commit::parse(&bytes).map_err(io::Error::other)
 }
 
-/// Makes the bundle and the app's data directory, which belongs to the app's user. Gives what the app asks for, is
-/// allowed and cannot have on this device, a line each.
+/// Makes the bundle and the app's data directory. Gives what [`adapted`] says is lacking.
 pub(super) fn prepare(layout: &Layout, app: &App) -> Result<Vec<String>, HostError> {
-    let Adapted { spec, lacks } = check(layout, app)?;
-    let (uid, gid) = spec.process().as_ref().map_or((0, 0), |p| (p.user().uid(), p.user().gid()));
-    make_data(&layout.data(), uid, gid)?;
+    let (json, lacks) = adapted(layout, app)?;
     let bundle = layout.bundle();
     fs::create_dir_all(&bundle).map_err(HostError::io("making", &bundle))?;
     let path = bundle.join("config.json");
-    let json = serde_json::to_vec_pretty(&spec).map_err(io::Error::from).map_err(HostError::io("encoding", &path))?;
     fs::write(&path, json).map_err(HostError::io("writing", &path))?;
     Ok(lacks)
+}
+
+/// The `config.json` to run, and what the app asks for, is allowed and cannot have on this device, a line each. The app's
+/// data directory is made, which belongs to the app's user.
+pub(super) fn adapted(layout: &Layout, app: &App) -> Result<(Vec<u8>, Vec<String>), HostError> {
+    let Adapted { spec, lacks } = check(layout, app)?;
+    let (uid, gid) = spec.process().as_ref().map_or((0, 0), |p| (p.user().uid(), p.user().gid()));
+    make_data(&layout.data(), uid, gid)?;
+    let encoded = serde_json::to_vec_pretty(&spec).map_err(io::Error::from);
+    let json = encoded.map_err(HostError::io("encoding the configuration of", &layout.checkout(&app.commit)))?;
+    Ok((json, lacks))
 }
 
 /// A commit may hold anything under that name, so links, devices and endless files are not followed.

@@ -7,18 +7,25 @@ use std::path::{Path, PathBuf};
 /// The paths of one app of one device below `--root`.
 ///
 /// Container id, runc's state root and the cgroup carry the device id: containers of one id share a cgroup even
-/// under different runc roots. `+` is in neither kind of name, so that no two pairs meet in one id.
+/// under different runc roots. Below systemd the cgroup is the unit's, which the kernel's one device has for itself. `+` is in neither kind of name, so that no two pairs meet in one id.
 #[derive(Clone, Debug)]
 pub struct Layout {
     paths: Paths,
     device: DeviceId,
     name: AppName,
+    /// systemd makes the cgroup above the container's.
+    in_unit: bool,
 }
 
 impl Layout {
     /// `root` is absolute.
     pub fn new(root: &Path, device: &DeviceId, name: &AppName) -> Self {
-        Layout { paths: Paths::new(root), device: device.clone(), name: name.clone() }
+        Layout { paths: Paths::new(root), device: device.clone(), name: name.clone(), in_unit: false }
+    }
+
+    /// The same for an app that is a unit of systemd.
+    pub fn systemd(root: &Path, device: &DeviceId, name: &AppName) -> Self {
+        Layout { in_unit: true, ..Layout::new(root, device, name) }
     }
 
     /// The directory of all apps' runs.
@@ -107,6 +114,9 @@ impl Layout {
 
     /// The container's cgroup in every hierarchy.
     pub fn cgroup(&self) -> PathBuf {
+        if self.in_unit {
+            return PathBuf::from(format!("/system.slice/{}.service/ctr", self.name));
+        }
         Path::new("/").join(self.container())
     }
 }

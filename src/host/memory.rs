@@ -67,6 +67,13 @@ impl MemoryHost {
         }
     }
 
+    /// Somebody stops an app by other means than ours.
+    pub fn halt(&self, name: &AppName) {
+        if let Some((_, status)) = self.device().apps.get_mut(name) {
+            status.phase = Phase::Halted;
+        }
+    }
+
     /// The device reboots: nothing runs and nothing is known.
     pub fn reboot(&self) {
         self.device().apps.clear();
@@ -83,7 +90,7 @@ impl AppHost for MemoryHost {
         let mut generation = 1;
         if let Some((old, status)) = device.apps.get(&app.name) {
             let done = old.job && status.phase == Phase::Exited && status.last_exit == Some(ExitStatus::Code(0));
-            let alive = !done && !matches!(status.phase, Phase::Stopped | Phase::Lost);
+            let alive = !done && !matches!(status.phase, Phase::Stopped | Phase::Lost | Phase::Halted);
             if (alive || done) && status.commit == app.commit {
                 return Ok(Started::Adopted);
             }
@@ -131,7 +138,7 @@ impl AppHost for MemoryHost {
     }
 
     fn list(&self) -> Result<Vec<AppName>, HostError> {
-        let running = |s: &AppStatus| s.phase != Phase::Stopped;
+        let running = |s: &AppStatus| !matches!(s.phase, Phase::Stopped | Phase::Halted);
         Ok(self.device().apps.iter().filter(|(_, (_, s))| running(s)).map(|(name, _)| name.clone()).collect())
     }
 }

@@ -5,26 +5,48 @@
 //! of what drives it. A supervisor and its app never notice that the agent died, and a new agent adopts them.
 
 mod bundle;
+#[cfg(feature = "store")]
+mod choice;
 mod generation;
 mod health;
 mod layout;
 mod lock;
 mod memory;
 mod oci;
+mod options;
 mod runc;
 mod runc_version;
 mod state;
 pub mod supervise;
 mod supervisor;
+#[cfg(feature = "store")]
+mod systemd;
 mod tail;
+#[cfg_attr(not(feature = "store"), allow(dead_code, reason = "units are for devices, and those have the store"))]
+mod unit;
+#[cfg_attr(not(feature = "store"), allow(dead_code, reason = "units are for devices, and those have the store"))]
+mod unit_files;
 
+#[cfg(feature = "store")]
+pub use choice::Hosts;
 pub use layout::Layout;
 pub use memory::{Behaviour, MemoryHost};
 pub use oci::{Allow, Refusal};
+pub use options::{UnitOptions, foreign_unit};
 pub use runc::RuncError;
 pub use supervisor::{SupervisorHost, SupervisorOptions};
+#[cfg(feature = "store")]
+pub use systemd::{BusError, SystemdHost, SystemdOptions};
+pub use unit::{APPS_TARGET, Marked, marked, stored, unit_name};
+pub use unit_files::UnitFiles;
 
 use crate::config::ConfigError;
+#[cfg(feature = "store")]
+use crate::config::Paths;
+#[cfg(feature = "store")]
+use crate::current;
+use crate::durable::DurableError;
+use fullmetal_proto::deploy::ForeignUnitError;
 use fullmetal_proto::wire::report::ExitStatus;
 use fullmetal_proto::{AppName, Digest, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -71,7 +93,34 @@ pub trait AppHost: Send {
     /// # Errors
     /// When the records cannot be read.
     fn list(&self) -> Result<Vec<AppName>, HostError>;
+
+    /// Sees to it that a later `start` of this version needs nothing but what is on the disk, durably. Nothing that
+    /// runs is touched.
+    ///
+    /// # Errors
+    /// Why it could never be started here.
+    fn prepare(&mut self, app: &App) -> Result<(), HostError> {
+        let _ = app;
+        Ok(())
+    }
+
+    /// Stops the app and leaves nothing of it: as if it had never been started.
+    ///
+    /// # Errors
+    /// See [`AppHost::stop`].
+    fn remove(&mut self, name: &AppName) -> Result<(), HostError> {
+        self.stop(name)
+    }
+
+    /// Returns when the app's status may be another than at the last call, after `limit` at the latest.
+    fn wait_for_change(&mut self, name: &AppName, limit: Duration) {
+        let _ = name;
+        std::thread::sleep(limit.min(LOOK));
+    }
 }
+
+/// How often an app's record is read by who waits for a change of it and is not told.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What is to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +156,10 @@ pub enum Phase {
     Stopping,
     /// It was stopped and nothing of it is left.
     Stopped,
-    /// Its supervisor was killed; its processes may still be there. `start` clears them away and starts it anew.
+    /// Somebody else than us stopped it, such as `systemctl stop`: it stays so until the device boots or a deployment
+    /// of it comes.
+    Halted,
+    /// Its supervisor was killed; or systemd has given it up; its processes may still be there. `start` clears them away and starts it anew.
     Lost,
 }
 
@@ -213,6 +265,44 @@ pub enum HostError {
     /// The container runtime failed.
     #[error(transparent)]
     Runc(#[from] RuncError),
+    /// The unit file that it brings along cannot be understood.
+    #[error("{name} is not started: {source}")]
+    Unit {
+        /// The app.
+        name: AppName,
+        /// What is wrong with it.
+        source: ForeignUnitError,
+    },
+    /// The device has something else of that name.
+    #[error("{name} cannot be an app here: {} is a unit of this device; publish it under another name", path.display())]
+    Taken {
+        /// The app.
+        name: AppName,
+        /// The unit file that is there.
+        path: PathBuf,
+    },
+    /// It did not come up.
+    #[error("{name} did not start: {why}; see `journalctl -u {name}`")]
+    NotStarted {
+        /// The app.
+        name: AppName,
+        /// What systemd says.
+        why: String,
+    },
+    /// A file that a start needs could not be written for good.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    /// systemd could not be asked.
+    #[cfg(feature = "store")]
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+#[cfg(feature = "store")]
+/// Whether the start options of the version in force say so, and nobody has stopped it by hand.
+fn starts_at_boot(paths: &Paths, name: &AppName) -> bool {
+    let starts = current::get(&paths.app_dir(name)).is_some_and(|(_, start)| start.autostart);
+    starts && !paths.stopped(name).exists()
 }
 
 impl HostError {

@@ -46,6 +46,13 @@ pub enum RuncError {
     },
 }
 
+/// Where `program` is in the usual directories; its bare name where it is in none.
+#[cfg_attr(not(feature = "store"), expect(dead_code, reason = "only units name it by its path"))]
+pub(super) fn find(program: &str) -> PathBuf {
+    let paths = PATH.split(':').map(|dir| Path::new(dir).join(program));
+    paths.into_iter().find(|path| path.is_file()).unwrap_or_else(|| program.into())
+}
+
 /// Whether `program` can be run and ends well when it is asked for its version, which is what comes out.
 pub(super) fn check(program: &Path) -> Result<String, RuncError> {
     let act = "--version";

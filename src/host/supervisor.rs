@@ -57,14 +57,6 @@ impl SupervisorOptions {
     pub fn check_runtime(&self) -> Result<Option<String>, RuncError> {
         runc::check(&self.runc).map(|said| runc_version::warning(&said))
     }
-
-    /// Whether `app`, which is checked out, may run on this device as things are now; starts nothing.
-    ///
-    /// # Errors
-    /// [`HostError::Refused`] with what would allow it.
-    pub fn check_app(&self, app: &App) -> Result<(), HostError> {
-        bundle::check(&Layout::new(&self.root, &self.device, &app.name), app).map(drop)
-    }
 }
 
 /// Runs each app under a `fullmetal supervise` of its own.
@@ -164,6 +156,11 @@ impl SupervisorHost {
 }
 
 impl AppHost for SupervisorHost {
+    /// Each start makes its bundle anew; what would keep it from starting is told now.
+    fn prepare(&mut self, app: &App) -> Result<(), HostError> {
+        bundle::check(&self.layout(&app.name), app).map(drop)
+    }
+
     fn start(&mut self, app: &App) -> Result<Started, HostError> {
         self.reap();
         let layout = self.layout(&app.name);

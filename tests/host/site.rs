@@ -38,20 +38,9 @@ impl Site {
         self.app_with(name, script, |_, _| {})
     }
 
-    /// The same, after `change` had its way with the root file system and `config.json`.
+    /// See [`check_out`].
     pub fn app_with(&self, name: &str, script: &str, change: impl FnOnce(&Path, &mut Value)) -> App {
-        let commit = Digest::of(script.as_bytes());
-        let checkout = self.dir.path().join(format!("var/lib/fullmetal/apps/{name}/{commit}"));
-        let rootfs = checkout.join("rootfs");
-        fs::create_dir_all(rootfs.join("bin")).unwrap();
-        fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
-        for applet in ["sh", "sleep", "test", "touch", "cat", "httpd", "id", "date"] {
-            symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
-        }
-        let mut config = config(script);
-        change(&rootfs, &mut config);
-        fs::write(checkout.join("config.json"), config.to_string()).unwrap();
-        App { name: name.parse().unwrap(), commit, job: false }
+        check_out(self.dir.path(), name, script, change)
     }
 
     /// A file of the app's run directory.
@@ -96,6 +85,23 @@ impl Drop for Site {
             assert_eq!(self.cgroups(), Vec::<PathBuf>::new(), "left behind");
         }
     }
+}
+
+/// Checks out an app that runs a shell script as user 1000 on the device at `root`, after `change` had its way with the
+/// root file system and `config.json`.
+pub fn check_out(root: &Path, name: &str, script: &str, change: impl FnOnce(&Path, &mut Value)) -> App {
+    let commit = Digest::of(script.as_bytes());
+    let checkout = root.join(format!("var/lib/fullmetal/apps/{name}/{commit}"));
+    let rootfs = checkout.join("rootfs");
+    fs::create_dir_all(rootfs.join("bin")).unwrap();
+    fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
+    for applet in ["sh", "sleep", "test", "touch", "cat", "httpd", "id", "date"] {
+        symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
+    }
+    let mut config = config(script);
+    change(&rootfs, &mut config);
+    fs::write(checkout.join("config.json"), config.to_string()).unwrap();
+    App { name: name.parse().unwrap(), commit, job: false }
 }
 
 pub fn host_at(root: &Path, device: &str) -> SupervisorHost {

@@ -13,7 +13,9 @@
 
 mod by_hand;
 mod effect;
+mod foreign_unit;
 mod input;
+pub mod order;
 mod outbox;
 mod probation;
 mod queue;
@@ -28,6 +30,7 @@ mod wishes;
 
 pub use by_hand::{Comeback, NoComeback};
 pub use effect::{Effect, Ignored, Move};
+pub use foreign_unit::{FOREIGN_UNIT_LEN_MAX, ForeignUnit, ForeignUnitError};
 pub use input::{AppEvent, Candidate, Input, Local, Now, Row, Ticket};
 pub use record::{
     App, Cause, Deployment, Ended, Installed, NewPart, Outgoing, Phase, RECORD_LEN_MAX, RECORD_VERSION, Record,

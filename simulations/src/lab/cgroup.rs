@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What the names of all groups begin with; the owner's process id follows.
-const PREFIX: &str = "fullmetal-lab-";
+pub(super) const PREFIX: &str = "fullmetal-lab-";
 /// How long killed processes may take to be gone.
 const GONE_MAX: Duration = Duration::from_secs(5);
 
@@ -83,7 +83,7 @@ impl Drop for Cgroup {
 }
 
 /// Kills what runs in a group and its children, and removes them.
-fn remove(dir: &Path) {
+pub(super) fn remove(dir: &Path) {
     is_gone_within(GONE_MAX, || {
         let all = tree(dir);
         let inside = |dir: &PathBuf| fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();

@@ -6,6 +6,7 @@ mod cable;
 mod central;
 mod cgroup;
 mod corrupt;
+pub mod device;
 pub mod enact;
 mod fleet;
 pub mod net;

@@ -212,6 +212,19 @@ fn what_a_person_started_or_stopped_stays_so_until_its_next_deployment() {
 }
 
 #[test]
+fn what_the_system_was_told_to_stop_is_not_fought_but_deployed_over() {
+    let mut device = Device::new();
+    let (old, new) = switched(&mut device, "web");
+    device.host.halt(&name("web"));
+    let record = record_of("web", &new, false);
+    device.apps.adopt(&record);
+    assert!(device.apps.look_after(&record.apps).is_empty());
+    assert_eq!(device.status("web").unwrap().phase, Phase::Halted);
+    device.apps.switch(&[to("web", Some(&new), &old)]).unwrap();
+    assert!(device.runs("web", &old));
+}
+
+#[test]
 fn a_lost_app_is_told_back_as_soon_as_it_can_be_brought_back() {
     let mut device = Device::new();
     let (old, _) = switched(&mut device, "web");

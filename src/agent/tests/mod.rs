@@ -129,7 +129,7 @@ impl Device {
     }
 
     fn current(&self, app: &str) -> Option<Digest> {
-        super::current::get(&self.paths.app_dir(&name(app))).map(|(commit, _)| commit)
+        crate::current::get(&self.paths.app_dir(&name(app))).map(|(commit, _)| commit)
     }
 }
 

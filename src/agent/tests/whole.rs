@@ -4,7 +4,7 @@ use crate::agent::notify::tests::deployment;
 use crate::agent::pace::Pace;
 use crate::agent::{Agent, Event, LOOK_AFTER, apps};
 use crate::config::{Paths, Settings};
-use crate::host::SupervisorOptions;
+use crate::host::Hosts;
 use crate::identity::{Usage, issue_ca, issue_member, new_key, save_certificate, save_key};
 use crate::journal::{Journal, NEXT_NAME, peek};
 use crate::local::Listener;
@@ -35,7 +35,7 @@ impl Bench {
         let root_key = new_key();
         let trust = enroll(&paths, &root_key);
         let settings = Settings::load(paths.clone()).unwrap();
-        let host = SupervisorOptions::new(paths.root(), &settings.device.id).unwrap();
+        let host = Hosts::of(&settings).unwrap();
         let journal = Journal::open(&paths.journal_dir()).unwrap();
         let (sender, events) = channel();
         let of = (apps(&settings, &host), host);

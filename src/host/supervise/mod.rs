@@ -7,6 +7,9 @@
 mod process;
 mod recorder;
 
+#[cfg(feature = "store")]
+pub(super) use process::kill_if_deaf;
+
 use super::generation;
 use super::lock::Lock;
 use super::runc::Runc;

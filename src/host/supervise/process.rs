@@ -36,6 +36,14 @@ pub(super) fn heeds_term(pid: Pid) -> bool {
     sets.filter_map(|set| u64::from_str_radix(set.trim(), 16).ok()).any(|set| set & term != 0)
 }
 
+/// Kills the main process that `pid_file` names if SIGTERM does nothing to it: it would only be waited for.
+#[cfg(feature = "store")]
+pub(in crate::host) fn kill_if_deaf(pid_file: &Path) {
+    if let Some(pid) = read_pid(pid_file).ok().filter(|pid| !heeds_term(*pid)) {
+        rustix::process::kill_process(pid, Signal::KILL).ok();
+    }
+}
+
 pub(super) fn read_pid(path: &Path) -> Result<Pid, HostError> {
     let text = std::fs::read_to_string(path).map_err(HostError::io("reading", path))?;
     let pid = text.trim().parse().ok().filter(|p| *p > 1).and_then(Pid::from_raw);

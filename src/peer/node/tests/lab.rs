@@ -121,7 +121,8 @@ fn settings(paths: Paths, id: DeviceId, fleet: FleetId, port: u16, setup: Setup)
         client_uid: None,
     };
     let (probation, stop_timeout) = (Duration::from_secs(1), Duration::from_secs(1));
-    let agent = AgentSettings { peer_uid: None, probation, stop_timeout, windows: Default::default() };
+    let host = crate::config::HostKind::Supervisor;
+    let agent = AgentSettings { host, peer_uid: None, probation, stop_timeout, windows: Default::default() };
     let gateway =
         GatewaySettings { key: paths.gateway_key(), announcement_lifetime: Duration::from_secs(3600), metrics: None };
     Settings { paths, device: DeviceSettings { id, fleet, hardware: Vec::new() }, peer, agent, gateway, hawkbit: None }

@@ -17,6 +17,9 @@ const AUTOSTART: &str = "autostart";
 const JOB: &str = "job";
 
 /// Makes `version` the one in force, durably: its start options first, then a new link, renamed over the old one.
+///
+/// # Errors
+/// When the disk does not take it.
 pub fn set(app_dir: &Path, version: &Installed) -> anyhow::Result<()> {
     let start = start_file(app_dir, &version.commit);
     let text = text(&version.start);

@@ -1,0 +1,207 @@
+//! Devices with a real systemd as process 1, in namespaces: they boot in a third of a second, can be rebooted and can
+//! lose their power. The host keeps its kernel: such a cut loses nothing of what was written but not synced.
+//!
+//! A device has a file system of its own above a shared base, which `debootstrap` makes once. Nothing of it is left when
+//! its value is dropped, nor when the test program is killed: its processes end with their parent, its mounts with them.
+
+mod base;
+mod groups;
+mod init;
+
+pub use init::{DeviceStage, stage};
+
+use super::process::{is_gone_within, wait_for};
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// A boot, and the end of a device, take at most this long.
+const TURN_MAX: Duration = Duration::from_secs(30);
+/// Where programs of the host are seen in a device.
+const PROGRAMS: &str = "/run/lab";
+
+/// Which control groups a device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Groups {
+    /// Those of the host, all controllers: limits work where the host is not on the second version alone.
+    AsHost,
+    /// The second version alone; where the host has the controllers in the first, limits do not work.
+    Second,
+}
+
+/// A device; it is off when this is dropped.
+#[derive(Debug)]
+pub struct Device {
+    /// `fullmetal-sim`, which prepares the namespaces.
+    program: PathBuf,
+    stage: DeviceStage,
+    dir: PathBuf,
+    child: Option<Child>,
+    first: Option<Pid>,
+}
+
+impl Device {
+    /// Makes a device that is off. `programs` of the host are seen in it below `/run/lab`.
+    ///
+    /// # Errors
+    /// Without root or the means to make the base.
+    pub fn new(program: &Path, groups: Groups, programs: &[&Path]) -> anyhow::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        anyhow::ensure!(rustix::process::geteuid().is_root(), "devices are namespaces: be root");
+        anyhow::ensure!(program.is_file(), "{} is not there; run `make build`", program.display());
+        let name = format!("d{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let base = base::made()?;
+        let dir = base.with_file_name(format!("device-{}-{name}", std::process::id()));
+        for part in ["upper", "work", "root"] {
+            fs::create_dir_all(dir.join(part)).with_context(|| format!("making {}", dir.display()))?;
+        }
+        let programs = programs.iter().map(|p| p.to_path_buf()).collect();
+        let group = groups::name(&name);
+        let stage = DeviceStage {
+            init: false,
+            name,
+            group,
+            second: groups == Groups::Second,
+            base,
+            dir: dir.clone(),
+            programs,
+        };
+        Ok(Device { program: program.to_owned(), stage, dir, child: None, first: None })
+    }
+
+    /// A file of the device while it is off, also one that the base has no directory for.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        let path = self.dir.join("upper").join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap_or(&self.dir))?;
+        fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// Switches it on and waits until all units are started.
+    ///
+    /// # Errors
+    /// When it does not come up, with the last words of its console.
+    pub fn boot(&mut self) -> anyhow::Result<()> {
+        let console = File::options().create(true).append(true).open(self.dir.join("console"))?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(&self.program).arg("device").args(self.stage.args());
+        command.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console);
+        let child = command.spawn().context("starting setpriv")?;
+        let outer = child.id();
+        self.child = Some(child);
+        let up = wait_for("the device is up", TURN_MAX, || self.is_up(outer));
+        up.with_context(|| fs::read_to_string(self.dir.join("console")).unwrap_or_default())
+    }
+
+    fn is_up(&mut self, outer: u32) -> anyhow::Result<Option<()>> {
+        if let Some(status) = self.child.as_mut().and_then(|c| c.try_wait().ok().flatten()) {
+            bail!("the device ended with {status}");
+        }
+        let read = |file: &str| fs::read_to_string(format!("/proc/{outer}/{file}")).unwrap_or_default();
+        if read("comm").trim() != "unshare" {
+            return Ok(None);
+        }
+        let children = read(&format!("task/{outer}/children"));
+        self.first = children.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+        if self.first.is_none() {
+            return Ok(None);
+        }
+        let state = self.command(&["systemctl", "is-system-running"])?.output()?;
+        let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
+        Ok(["running", "degraded"].contains(&state.as_str()).then_some(()))
+    }
+
+    /// A command inside the device, from outside of its control groups.
+    ///
+    /// # Errors
+    /// When the device is off.
+    pub fn command(&self, argv: &[&str]) -> anyhow::Result<Command> {
+        let first = self.first.context("the device is off")?.as_raw_nonzero();
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &first.to_string(), "-a", "--"]).args(argv).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// Runs a command inside the device to its end and gives what it printed.
+    ///
+    /// # Errors
+    /// When it fails, with all that it said.
+    pub fn run(&self, argv: &[&str]) -> anyhow::Result<String> {
+        let Output { status, stdout, stderr } = self.command(argv)?.output()?;
+        let said = String::from_utf8_lossy(&stdout).into_owned();
+        if !status.success() {
+            bail!("{argv:?} ended with {status}: {said}{}", String::from_utf8_lossy(&stderr));
+        }
+        Ok(said)
+    }
+
+    /// The same as a service of the device's own, as its daemons run; `program` is one of those given to
+    /// [`Device::new`].
+    ///
+    /// # Errors
+    /// When it fails, with all that it said.
+    pub fn serve(&self, program: &Path, args: &[&str]) -> anyhow::Result<String> {
+        let program = Path::new(PROGRAMS).join(program.file_name().unwrap_or_default());
+        let program = program.to_string_lossy();
+        let service = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--", &program];
+        self.run(&[&service, args].concat())
+    }
+
+    /// Reboots it in order.
+    ///
+    /// # Errors
+    /// When it does not go down or come up.
+    pub fn reboot(&mut self) -> anyhow::Result<()> {
+        self.run(&["systemctl", "reboot"])?;
+        self.wait_for_end()?;
+        self.boot()
+    }
+
+    /// Takes the power away, and gives it back.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn cut_power(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        self.wait_for_end()?;
+        self.boot()
+    }
+
+    fn kill(&self) {
+        if let Some(first) = self.first {
+            let _ = kill_process(first, Signal::KILL);
+        }
+    }
+
+    fn wait_for_end(&mut self) -> anyhow::Result<()> {
+        self.first = None;
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        if !is_gone_within(TURN_MAX, || !matches!(child.try_wait(), Ok(None))) {
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!("the device does not go down: {}", fs::read_to_string(self.dir.join("console")).unwrap_or_default());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some(mut child) = self.child.take() {
+            // With it goes process 1, if that was not found yet.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        groups::remove(&self.stage.group);
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            eprintln!("{}: {error}", self.dir.display());
+        }
+    }
+}

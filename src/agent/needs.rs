@@ -1,0 +1,89 @@
+//! What apps need of one another, as their checkouts say.
+
+use super::checkouts::{entries, file_name};
+use crate::config::Paths;
+use crate::current;
+use crate::host::UnitOptions;
+use fullmetal_proto::deploy::Move;
+use fullmetal_proto::deploy::order::{Needs, needed_first};
+use fullmetal_proto::{AppName, Digest};
+use std::collections::BTreeMap;
+
+/// The moves so that what is needed comes first; the other way round is how they are stopped.
+///
+/// Fails with the cycle spelled out when apps would wait for one another once these are in force.
+pub fn in_order(paths: &Paths, moves: &[Move]) -> anyhow::Result<Vec<Move>> {
+    let mut versions: BTreeMap<AppName, Digest> = installed(paths);
+    versions.extend(moves.iter().map(|m| (m.name.clone(), m.new.commit)));
+    let mut needs = Needs::new();
+    for (name, commit) in &versions {
+        let moved = moves.iter().any(|m| m.name == *name);
+        match UnitOptions::read(paths, name, commit) {
+            Ok(options) => drop(needs.insert(name.clone(), options.needs())),
+            Err(error) if moved => return Err(error.into()),
+            // What is in force was found good once; its trouble is not the new ones'.
+            Err(_) => {}
+        }
+    }
+    let names: Vec<AppName> = moves.iter().map(|m| m.name.clone()).collect();
+    let order = needed_first(&names, &needs)?;
+    Ok(order.iter().flat_map(|name| moves.iter().find(|m| m.name == *name)).cloned().collect())
+}
+
+fn installed(paths: &Paths) -> BTreeMap<AppName, Digest> {
+    let dirs = entries(&paths.apps_dir()).unwrap_or_default();
+    dirs.iter().filter_map(|dir| Some((file_name(dir).parse().ok()?, current::get(dir)?.0))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fullmetal_proto::deploy::Installed;
+    use fullmetal_proto::wire::StartOptions;
+    use std::fs;
+
+    fn version(commit: &str) -> Installed {
+        let commit = Digest::of(commit.as_bytes());
+        let start = StartOptions { autostart: true, job: false };
+        Installed { commit, version: "1".into(), manifest: commit, start, unsigned: false }
+    }
+
+    /// A checkout of the app, with a unit file that says so.
+    fn checked_out(paths: &Paths, name: &str, unit: &str) -> Move {
+        let (name, new): (AppName, _) = (name.parse().unwrap(), version(unit));
+        let checkout = paths.checkout(&name, &new.commit);
+        fs::create_dir_all(&checkout).unwrap();
+        fs::write(checkout.join("systemd.service"), unit).unwrap();
+        Move { name, old: None, new }
+    }
+
+    fn names(moves: &[Move]) -> Vec<&str> {
+        moves.iter().map(|m| m.name.as_str()).collect()
+    }
+
+    #[test]
+    fn what_moves_is_ordered_also_through_what_is_installed() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        let [web, db] = [("web", "[Unit]\nAfter=proxy.service"), ("db", "")].map(|(n, u)| checked_out(&paths, n, u));
+        let proxy = checked_out(&paths, "proxy", "[Unit]\nWants=db.service");
+        assert_eq!(
+            names(&in_order(&paths, &[web.clone(), db.clone()]).unwrap()),
+            ["web", "db"],
+            "proxy is not in force"
+        );
+        current::set(&paths.app_dir(&proxy.name), &proxy.new).unwrap();
+        assert_eq!(names(&in_order(&paths, &[web, db]).unwrap()), ["db", "web"]);
+    }
+
+    #[test]
+    fn a_cycle_is_refused_also_one_that_closes_over_what_is_installed() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        let db = checked_out(&paths, "db", "[Unit]\nAfter=web.service");
+        let web = checked_out(&paths, "web", "[Unit]\nRequires=db.service");
+        current::set(&paths.app_dir(&db.name), &db.new).unwrap();
+        let told = in_order(&paths, &[web]).unwrap_err().to_string();
+        assert_eq!(told, "apps wait for one another: web -> db -> web; take one of these dependencies out");
+    }
+}

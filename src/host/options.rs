@@ -1,0 +1,138 @@
+//! What a version says about other apps and about time, apart from what runs in its container.
+
+use super::HostError;
+use crate::config::Paths;
+use fullmetal_proto::deploy::{FOREIGN_UNIT_LEN_MAX, ForeignUnit};
+use fullmetal_proto::{AppName, Digest};
+use rustix::fs::{Mode, OFlags};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
+use std::path::Path;
+use std::time::Duration;
+
+/// The units of the system that an app may wait for.
+const TARGETS: [&str; 4] = ["network.target", "network-online.target", "time-sync.target", "remote-fs.target"];
+
+/// How a version is started, besides its [`App`](super::App).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnitOptions {
+    /// Apps that are started before it and stopped after it, if they are there.
+    pub after: BTreeSet<AppName>,
+    /// Apps without which it cannot run: started before it, and it is stopped when they are.
+    pub requires: BTreeSet<AppName>,
+    /// Apps that are started before it, but that it can do without.
+    pub wants: BTreeSet<AppName>,
+    /// Units of the system that it waits for.
+    pub targets: BTreeSet<String>,
+    /// It tells when it is ready (`sd_notify(3)`).
+    pub notify: bool,
+    /// How long it may take to start.
+    pub start_timeout: Option<Duration>,
+    /// How long it may take to end; the device's own setting when absent.
+    pub stop_timeout: Option<Duration>,
+    /// The pause before it is started again.
+    pub restart_pause: Option<Duration>,
+}
+
+impl UnitOptions {
+    /// Those of a checked-out version. Names of apps that are neither installed nor checked out count for nothing.
+    ///
+    /// # Errors
+    /// When its `systemd.service` is there and cannot be understood.
+    pub fn read(paths: &Paths, name: &AppName, commit: &Digest) -> Result<Self, HostError> {
+        let Some(unit) = foreign_unit(paths, name, commit)? else { return Ok(UnitOptions::default()) };
+        Ok(UnitOptions::from_foreign(unit, |app| app != name && paths.app_dir(app).is_dir()))
+    }
+
+    fn from_foreign(unit: ForeignUnit, is_app: impl Fn(&AppName) -> bool) -> Self {
+        let apps = |units: &[String]| -> BTreeSet<AppName> {
+            let names = units.iter().filter_map(|unit| unit.strip_suffix(".service")?.parse().ok());
+            names.filter(|name| is_app(name)).collect()
+        };
+        let targets = unit.after.iter().filter(|unit| TARGETS.contains(&unit.as_str()));
+        UnitOptions {
+            after: apps(&unit.after),
+            requires: apps(&unit.requires),
+            wants: apps(&unit.wants),
+            targets: targets.cloned().collect(),
+            notify: unit.notify,
+            start_timeout: unit.start_timeout,
+            stop_timeout: unit.stop_timeout,
+            restart_pause: unit.restart_pause,
+        }
+    }
+
+    /// All apps that come before it.
+    pub fn needs(&self) -> BTreeSet<AppName> {
+        [&self.after, &self.requires, &self.wants].into_iter().flatten().cloned().collect()
+    }
+}
+
+/// The `systemd.service` of a checked-out version, if it has one.
+///
+/// # Errors
+/// When it cannot be read or understood.
+pub fn foreign_unit(paths: &Paths, name: &AppName, commit: &Digest) -> Result<Option<ForeignUnit>, HostError> {
+    let text = read_bounded(&paths.checkout(name, commit).join("systemd.service"))?;
+    let unit = text.map(|text| ForeignUnit::parse(&text)).transpose();
+    unit.map_err(|source| HostError::Unit { name: name.clone(), source })
+}
+
+/// A commit may hold anything under that name: links, devices and endless files are no unit files.
+fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, HostError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(e) if io::Error::from(e).kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(HostError::io("reading", path)(e.into())),
+    };
+    if !file.metadata().is_ok_and(|m| m.is_file()) {
+        return Err(HostError::io("reading", path)(io::Error::other("not a regular file")));
+    }
+    let mut text = Vec::new();
+    let read = file.take(FOREIGN_UNIT_LEN_MAX as u64 + 1).read_to_end(&mut text);
+    read.map_err(HostError::io("reading", path))?;
+    Ok(Some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn only_apps_of_ours_and_well_known_targets_are_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (paths, web, commit) = (Paths::new(dir.path()), "web".parse().unwrap(), Digest::of(b"1"));
+        assert_eq!(UnitOptions::read(&paths, &web, &commit).unwrap(), UnitOptions::default());
+        let checkout = paths.checkout(&web, &commit);
+        for app in ["db", "log"] {
+            fs::create_dir_all(paths.app_dir(&app.parse().unwrap())).unwrap();
+        }
+        fs::create_dir_all(&checkout).unwrap();
+        let text = "[Unit]\nAfter=network.target sshd.service multi-user.target db.service web.service\n\
+                    Requires=db.service weston.service\nWants=log.service\n[Service]\nType=notify\nTimeoutSec=7\n";
+        fs::write(checkout.join("systemd.service"), text).unwrap();
+        let options = UnitOptions::read(&paths, &web, &commit).unwrap();
+        let db = BTreeSet::from(["db".parse().unwrap()]);
+        assert_eq!((&options.after, &options.requires), (&db, &db));
+        assert_eq!(options.targets, BTreeSet::from(["network.target".to_owned()]));
+        assert_eq!(options.needs().len(), 2);
+        assert!(options.notify && options.start_timeout == Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_unit_file_that_is_none_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (paths, web, commit) = (Paths::new(dir.path()), "web".parse().unwrap(), Digest::of(b"1"));
+        let path = paths.checkout(&web, &commit).join("systemd.service");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "[Service]\nRestartSec=soon\n").unwrap();
+        let text = UnitOptions::read(&paths, &web, &commit).unwrap_err().to_string();
+        assert_eq!(text, "web is not started: systemd.service: line 2: \"soon\" is not a time span");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(UnitOptions::read(&paths, &web, &commit).is_err());
+    }
+}

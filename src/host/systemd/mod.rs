@@ -1,0 +1,349 @@
+//! [`AppHost`] for devices with systemd: an app is a unit, which outlives the agent and starts without it.
+//!
+//! What a version needs to start lies beside its checkout in `/var`: the ready unit file and the OCI bundle. The unit
+//! in `/run` is a copy, made at each start and by `fullmetal-boot`. A record of our own keeps what systemd forgets of
+//! a unit that is stopped.
+
+mod bus;
+mod journal;
+
+pub use bus::BusError;
+
+use super::runc::{self, Runc};
+use super::state::State;
+use super::supervise::kill_if_deaf;
+use super::unit::{self, Unit, unit_name};
+use super::unit_files::{self, UnitFiles};
+use super::{App, AppHost, AppStatus, Health, HostError, Layout, Phase, RuncError, Started, UnitOptions};
+use super::{bundle, generation, health, runc_version};
+use crate::config::Paths;
+use crate::durable::{self, Existing};
+use bus::{Bus, UnitState};
+use fullmetal_proto::wire::report::ExitStatus;
+use fullmetal_proto::{AppName, DeviceId, Timestamp};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tracing::{info, warn};
+
+/// What systemd may take beyond what the unit allows.
+const JOB_MARGIN: Duration = Duration::from_secs(15);
+/// How long the last lines of an app that ended are waited for: the journal is a process of its own.
+const LAST_WORDS_MS_MAX: u64 = 500;
+
+/// How apps are run.
+#[derive(Clone, Debug)]
+pub struct SystemdOptions {
+    /// All paths hang off this directory; `/` but in tests.
+    pub root: PathBuf,
+    /// The device, part of every container's id.
+    pub device: DeviceId,
+    /// The container runtime: an absolute path.
+    pub runc: PathBuf,
+    /// How long an app may take to end after SIGTERM.
+    pub grace: Duration,
+}
+
+impl SystemdOptions {
+    /// Whether this device runs systemd: `sd_booted(3)`.
+    pub fn is_booted() -> bool {
+        fs::symlink_metadata("/run/systemd/system").is_ok_and(|m| m.is_dir())
+    }
+
+    /// runc from the usual directories, 10 seconds to end.
+    pub fn new(root: &Path, device: &DeviceId) -> Self {
+        let runc = runc::find("runc");
+        SystemdOptions { root: root.to_owned(), device: device.clone(), runc, grace: Duration::from_secs(10) }
+    }
+
+    /// Whether the container runtime is there and can be run; a warning where its version has holes that are known.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to install.
+    pub fn check_runtime(&self) -> Result<Option<String>, RuncError> {
+        runc::check(&self.runc).map(|said| runc_version::warning(&said))
+    }
+}
+
+/// Runs each app as a unit of systemd.
+pub struct SystemdHost {
+    options: SystemdOptions,
+    paths: Paths,
+    files: UnitFiles,
+    /// Open while changes are waited for.
+    listening: Option<Bus>,
+}
+
+impl SystemdHost {
+    /// Starts nothing.
+    pub fn new(options: SystemdOptions) -> Self {
+        let paths = Paths::new(options.root.clone());
+        SystemdHost { files: UnitFiles::new(&paths), paths, options, listening: None }
+    }
+
+    fn layout(&self, name: &AppName) -> Layout {
+        Layout::systemd(&self.options.root, &self.options.device, name)
+    }
+
+    /// The unit of an app must be ours alone: one of the system's own with its name is not shadowed.
+    fn check_name(&self, bus: &Bus, name: &AppName) -> Result<(), HostError> {
+        let unit = bus.unit(&unit_name(name))?;
+        let fragment = unit.text("FragmentPath");
+        let ours = fragment.is_empty() || Path::new(fragment) == self.files.path(name);
+        match self.files.namesake(name) {
+            Some(path) => Err(HostError::Taken { name: name.clone(), path }),
+            None if !ours => Err(HostError::Taken { name: name.clone(), path: fragment.into() }),
+            // Read from `/run`, but not written by us.
+            None if !fragment.is_empty() && self.files.path(name).exists() && self.files.marked(name)?.is_none() => {
+                Err(HostError::Taken { name: name.clone(), path: fragment.into() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Writes unit and bundle beside the checkout, durably; gives the unit.
+    ///
+    /// The policy and the numbers of granted device nodes are those of now. The agent calls this before each start of
+    /// its own. At boot, and when systemd starts the app again, what was stored last holds, so that an app starts without
+    /// the agent: a policy changed since counts from the agent's next start of the app on.
+    fn store(&self, app: &App) -> Result<(String, UnitOptions), HostError> {
+        let layout = self.layout(&app.name);
+        let (json, lacks) = bundle::adapted(&layout, app)?;
+        let options = UnitOptions::read(&self.paths, &app.name, &app.commit)?;
+        let runc = &self.options.runc;
+        let text = Unit { layout: &layout, app, options: &options, runc, grace: self.options.grace }.text();
+        let dir = unit::bundle(&layout, &app.commit);
+        let file = unit::stored(&self.paths.app_dir(&app.name), &app.commit);
+        durable::make_dir(&dir, 0o755)?;
+        for (path, bytes, mode) in [(dir.join("config.json"), &json[..], 0o600), (file, text.as_bytes(), 0o644)] {
+            if fs::read(&path).ok().as_deref() != Some(bytes) {
+                durable::write(&path, bytes, mode, Existing::Replaced)?;
+            }
+        }
+        for lack in lacks {
+            warn!(app = %app.name, "{lack}");
+        }
+        Ok((text, options))
+    }
+
+    /// How the app is, without its last lines.
+    fn look(&self, unit: &UnitState, name: &AppName) -> Result<Option<AppStatus>, HostError> {
+        let state = State::read(&self.layout(name).state())?;
+        let Some(marked) = self.files.marked(name)? else { return Ok(None) };
+        let mut status = AppStatus {
+            phase: Phase::Stopped,
+            commit: marked.commit,
+            job: marked.job,
+            generation: state.as_ref().map_or(0, |s| s.generation),
+            since: Timestamp::from_millis(unit.number("StateChangeTimestamp") / 1000),
+            restarts: u32::try_from(unit.number("NRestarts")).unwrap_or(u32::MAX),
+            last_exit: unit.exit(),
+            log: Vec::new(),
+        };
+        status.phase = match (unit.text("ActiveState"), unit.text("SubState")) {
+            ("active" | "reloading", "exited") => Phase::Exited,
+            ("active" | "reloading", _) if self.has_container(name) => Phase::Running,
+            ("active" | "reloading", _) => Phase::Starting,
+            ("activating", "auto-restart") => Phase::Exited,
+            ("activating", _) => Phase::Starting,
+            ("deactivating", _) => Phase::Stopping,
+            // Given up. All other failures are restarted, unless somebody stopped the app and it did not end well.
+            ("failed", _) if ["start-limit-hit", "resources"].contains(&unit.text("Result")) => Phase::Lost,
+            // Never started since the device booted.
+            _ if unit.number("InactiveEnterTimestamp") == 0 && state.is_none() => return Ok(None),
+            _ => return Ok(Some(ended(status, state))),
+        };
+        Ok(Some(status))
+    }
+
+    /// runc has made the container and not yet removed it.
+    fn has_container(&self, name: &AppName) -> bool {
+        let layout = self.layout(name);
+        layout.runc_root().join(layout.container()).join("state.json").exists()
+    }
+
+    fn lines(&self, name: &AppName, phase: Phase) -> Vec<String> {
+        let since = State::read(&self.layout(name).state()).ok().flatten().map_or(0, |s| s.since_ms);
+        let unit = unit_name(name);
+        let mut waited = 0;
+        loop {
+            let lines = journal::last_lines(&unit, since);
+            if !lines.is_empty() || phase != Phase::Exited || waited >= LAST_WORDS_MS_MAX {
+                return lines;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            waited += 50;
+        }
+    }
+
+    fn record(&self, app: &App, generation: u64) -> Result<(), HostError> {
+        let mut state = State::new(app, generation, 0);
+        state.enter(Phase::Starting);
+        state.write(&self.layout(&app.name).state())
+    }
+
+    /// Ends the unit and waits; gives how its main process ended, if systemd said so.
+    fn end(&self, bus: &mut Bus, name: &AppName) -> Result<Option<ExitStatus>, HostError> {
+        let unit = unit_name(name);
+        let allowed = Duration::from_micros(bus.unit(&unit)?.number("TimeoutStopUSec")).min(Duration::from_secs(3600));
+        let Some(job) = bus.stop(&unit)? else { return Ok(None) };
+        // What does not listen to SIGTERM is not waited for.
+        if self.has_container(name) {
+            kill_if_deaf(&self.layout(name).pid_file());
+        }
+        let end = job.end(allowed + JOB_MARGIN)?;
+        let state = bus.unit(&unit)?;
+        if !matches!(state.text("ActiveState"), "inactive" | "failed") {
+            let why = format!("systemd ended its job with \"{}\" and says it is {}", end.result, state.state());
+            return Err(HostError::Unstoppable { name: name.clone(), why });
+        }
+        Ok(end.exit)
+    }
+
+    fn launch(&self, bus: &mut Bus, app: &App, limit: Duration) -> Result<(), HostError> {
+        let unit = unit_name(&app.name);
+        let end = bus.start(&unit)?.end(limit + JOB_MARGIN)?;
+        if end.result == "done" {
+            return Ok(());
+        }
+        let state = bus.unit(&unit)?;
+        let (result, exit) = (state.text("Result"), end.exit.or(state.exit()));
+        let ended = exit.map(|e| format!(", its main process ended with {e:?}")).unwrap_or_default();
+        let why = format!("systemd ended its job with \"{}\" (result \"{result}\"{ended})", end.result);
+        Err(HostError::NotStarted { name: app.name.clone(), why })
+    }
+}
+
+/// A unit that is not active: stopped by us, whose record says how, or by somebody else.
+fn ended(status: AppStatus, state: Option<State>) -> AppStatus {
+    match state {
+        Some(state) if state.phase == Phase::Stopped && state.commit == status.commit => state.status(false),
+        _ => AppStatus { phase: Phase::Halted, ..status },
+    }
+}
+
+fn is_alive(status: &AppStatus) -> bool {
+    !matches!(status.phase, Phase::Stopped | Phase::Lost | Phase::Halted)
+}
+
+fn is_done(status: &AppStatus) -> bool {
+    status.job && status.phase == Phase::Exited && status.last_exit == Some(ExitStatus::Code(0))
+}
+
+impl AppHost for SystemdHost {
+    fn prepare(&mut self, app: &App) -> Result<(), HostError> {
+        self.check_name(&Bus::connect()?, &app.name)?;
+        self.store(app).map(drop)
+    }
+
+    fn start(&mut self, app: &App) -> Result<Started, HostError> {
+        let mut bus = Bus::connect()?;
+        self.check_name(&bus, &app.name)?;
+        if let Some(status) = self.look(&bus.unit(&unit_name(&app.name))?, &app.name)? {
+            if is_alive(&status) && status.commit == app.commit {
+                return Ok(Started::Adopted);
+            }
+            if is_alive(&status) && !is_done(&status) {
+                let (name, running, wanted) = (app.name.clone(), status.commit, app.commit);
+                return Err(HostError::Occupied { name, running, wanted });
+            }
+            self.end(&mut bus, &app.name)?;
+        }
+        let (text, options) = self.store(app)?;
+        let layout = self.layout(&app.name);
+        let run = layout.run();
+        fs::create_dir_all(&run).map_err(HostError::io("making", &run))?;
+        let generation = generation::next(&layout)?;
+        self.record(app, generation)?;
+        let wanted = super::starts_at_boot(&self.paths, &app.name);
+        if self.files.place_unit(&app.name, &text, wanted)? {
+            bus.reload()?;
+        }
+        bus.reset_failed(&unit_name(&app.name))?;
+        self.launch(&mut bus, app, options.start_timeout.unwrap_or(unit::START_TIMEOUT))?;
+        info!(app = %app.name, commit = %app.commit.short(), generation, "app started");
+        Ok(Started::New)
+    }
+
+    fn stop(&mut self, name: &AppName) -> Result<(), HostError> {
+        let Some(marked) = self.files.marked(name)? else { return Ok(()) };
+        let (mut bus, layout) = (Bus::connect()?, self.layout(name));
+        let unit = unit_name(name);
+        let Some(before) = self.look(&bus.unit(&unit)?, name)? else { return Ok(()) };
+        let exit = self.end(&mut bus, name)?;
+        bus.reset_failed(&unit)?;
+        if before.phase == Phase::Stopped {
+            return Ok(());
+        }
+        let app = App { name: name.clone(), commit: marked.commit, job: marked.job };
+        let mut state = State::new(&app, before.generation, 0);
+        (state.restarts, state.last_exit) = (before.restarts, exit.or(before.last_exit));
+        state.log = self.lines(name, Phase::Stopped);
+        state.enter(Phase::Stopped);
+        fs::create_dir_all(layout.run()).map_err(HostError::io("making", &layout.run()))?;
+        state.write(&layout.state())
+    }
+
+    fn remove(&mut self, name: &AppName) -> Result<(), HostError> {
+        self.stop(name)?;
+        let layout = self.layout(name);
+        if self.files.remove_unit(name)? {
+            let bus = Bus::connect()?;
+            bus.reset_failed(&unit_name(name))?;
+            bus.reload()?;
+        }
+        unit_files::remove_cgroups(&layout);
+        unit_files::remove_tree(&layout.run()).map_err(HostError::io("removing", &layout.run()))
+    }
+
+    fn status(&self, name: &AppName) -> Result<Option<AppStatus>, HostError> {
+        if self.files.marked(name)?.is_none() {
+            return Ok(None);
+        }
+        let Some(mut status) = self.look(&Bus::connect()?.unit(&unit_name(name))?, name)? else { return Ok(None) };
+        if status.phase != Phase::Stopped {
+            status.log = self.lines(name, status.phase);
+        }
+        Ok(Some(status))
+    }
+
+    fn health(&self, name: &AppName, argv: &[String], limit: Duration) -> Result<Health, HostError> {
+        let unit = Bus::connect()?.unit(&unit_name(name))?;
+        if self.look(&unit, name)?.is_none_or(|s| s.phase != Phase::Running) {
+            return Ok(Health::NotRunning);
+        }
+        let layout = self.layout(name);
+        let run = layout.run();
+        let pid_file = tempfile::Builder::new().prefix("health-").suffix(".pid").tempfile_in(&run);
+        let pid_file = pid_file.map_err(HostError::io("making a file in", &run))?;
+        health::ask(&Runc::new(&self.options.runc, &layout), argv, pid_file.path(), limit)
+    }
+
+    fn list(&self) -> Result<Vec<AppName>, HostError> {
+        let names = self.files.all()?;
+        if names.is_empty() {
+            return Ok(names);
+        }
+        let bus = Bus::connect()?;
+        let mut there = Vec::new();
+        for name in names {
+            let status = self.look(&bus.unit(&unit_name(&name))?, &name)?;
+            if status.is_some_and(|s| !matches!(s.phase, Phase::Stopped | Phase::Halted)) {
+                there.push(name);
+            }
+        }
+        Ok(there)
+    }
+
+    fn wait_for_change(&mut self, name: &AppName, limit: Duration) {
+        let bus = self.listening.take().map_or_else(Bus::connect, Ok);
+        let changed = bus.and_then(|mut bus| bus.changed(&unit_name(name), limit).map(|_| bus));
+        match changed {
+            Ok(bus) => self.listening = Some(bus),
+            Err(error) => {
+                warn!(%error, app = %name, "systemd is listened to again");
+                std::thread::sleep(limit.min(Duration::from_secs(1)));
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Apps as units of a real systemd, on devices in namespaces. Needs root; `debootstrap` makes the devices' base once.
+//!
+//! Each test boots a device and runs its other half, the ignored test of the same name in [`inside`], as a service on it.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "host/conformance.rs"]
+mod conformance;
+#[path = "host/inside.rs"]
+mod inside;
+#[path = "host/site.rs"]
+#[allow(dead_code)]
+mod site;
+
+use fullmetal::host::{App, AppHost, AppStatus, Health, HostError, Phase, Started, SupervisorHost, SupervisorOptions};
+use fullmetal_proto::{AppName, Digest};
+use fullmetal_sim::lab::device::{Device, Groups};
+use fullmetal_sim::lab::wait_for;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What an installed device has of ours.
+const UNITS: [(&str, &str); 3] = [
+    ("fullmetal-boot.service", include_str!("../systemd/fullmetal-boot.service")),
+    ("fullmetal-apps.target", include_str!("../systemd/fullmetal-apps.target")),
+    ("fullmetal-agent.service", include_str!("../systemd/fullmetal-agent.service")),
+];
+
+/// A device, and this test program on it.
+struct Bench {
+    device: Device,
+    own: PathBuf,
+}
+
+impl Bench {
+    fn new(groups: Groups) -> Self {
+        let fullmetal = Path::new(env!("CARGO_BIN_EXE_fullmetal"));
+        let own = std::env::current_exe().unwrap();
+        let boot = Path::new(env!("CARGO_BIN_EXE_fullmetal-boot"));
+        let sim = fullmetal.with_file_name("fullmetal-sim");
+        let mut device = Device::new(&sim, groups, &[&own, fullmetal, boot]).unwrap();
+        device.boot().unwrap();
+        Bench { device, own }
+    }
+
+    /// Runs the other half of a test.
+    fn inside(&self, test: &str) {
+        let test = format!("inside::{test}");
+        let said = self.device.serve(&self.own, &["--exact", &test, "--ignored", "--nocapture"]).unwrap();
+        assert!(said.contains("1 passed"), "{test}: {said}");
+    }
+}
+
+#[test]
+fn the_systemd_host_is_an_app_host() {
+    Bench::new(Groups::AsHost).inside("conformance");
+}
+
+#[test]
+fn the_systemd_host_is_an_app_host_on_the_second_version_of_control_groups() {
+    Bench::new(Groups::Second).inside("conformance");
+}
+
+#[test]
+fn names_changes_and_ends_are_told_as_they_are() {
+    let bench = Bench::new(Groups::AsHost);
+    for test in
+        ["a_name_of_the_system_is_refused", "an_end_is_told_by_a_signal", "who_stops_an_app_by_hand_is_not_fought"]
+    {
+        bench.inside(test);
+    }
+}
+
+#[test]
+fn an_app_is_started_when_it_says_so_and_ended_when_it_will_not() {
+    let bench = Bench::new(Groups::AsHost);
+    for test in ["ready_is_waited_for", "an_app_that_will_not_end_is_killed_after_its_grace"] {
+        bench.inside(test);
+    }
+}
+
+#[test]
+fn what_is_needed_starts_first_and_stops_last() {
+    Bench::new(Groups::AsHost).inside("dependencies_are_kept");
+}
+
+#[test]
+fn jobs_are_awaited_while_systemd_reads_its_units_again_and_again() {
+    Bench::new(Groups::AsHost).inside("reloads_disturb_nothing");
+}
+
+#[test]
+fn nothing_of_a_removed_app_is_left() {
+    for groups in [Groups::AsHost, Groups::Second] {
+        Bench::new(groups).inside("removal_leaves_nothing");
+    }
+}
+
+#[test]
+fn agent_and_commands_use_units_where_systemd_runs() {
+    let bench = Bench::new(Groups::AsHost);
+    bench.inside("a_journal_is_there");
+    let (device, fullmetal) = (&bench.device, Path::new(env!("CARGO_BIN_EXE_fullmetal")));
+    let missing = device.serve(fullmetal, &["agent"]).unwrap_err().to_string();
+    assert!(missing.contains("trust"), "the apps are started before it misses this: {missing}");
+    let active = || device.run(&["systemctl", "show", "--value", "-p", "ActiveState", "web"]).unwrap();
+    assert_eq!(active().trim(), "active");
+    // Its unit is active a moment before its container is made.
+    let list = |word: &str| {
+        wait_for(word, Duration::from_secs(10), || {
+            Ok(device.serve(fullmetal, &["app", "list"])?.contains(word).then_some(()))
+        })
+        .unwrap();
+    };
+    list("running");
+    device.serve(fullmetal, &["app", "stop", "web"]).unwrap();
+    assert_eq!(active().trim(), "inactive");
+    list("stopped");
+    device.serve(fullmetal, &["app", "start", "web"]).unwrap();
+    device.run(&["systemctl", "stop", "web"]).unwrap();
+    list("halted");
+}
+
+#[test]
+fn apps_start_after_a_reboot_and_a_power_cut_with_a_broken_agent() {
+    let mut bench = Bench::new(Groups::AsHost);
+    let device = &mut bench.device;
+    device.run(&["mkdir", "-p", "/usr/lib/fullmetal"]).unwrap();
+    device.run(&["cp", "/run/lab/fullmetal-boot", "/usr/lib/fullmetal/fullmetal-boot"]).unwrap();
+    device.run(&["cp", "/bin/false", "/usr/bin/fullmetal"]).unwrap();
+    for (name, text) in UNITS {
+        let write = format!("cat > /usr/lib/systemd/system/{name} <<'END'\n{text}\nEND");
+        device.run(&["sh", "-c", &write]).unwrap();
+    }
+    device.run(&["systemctl", "daemon-reload"]).unwrap();
+    device.run(&["systemctl", "enable", "fullmetal-boot.service", "fullmetal-agent.service"]).unwrap();
+    bench.inside("install");
+    bench.device.reboot().unwrap();
+    bench.inside("apps_run_again");
+    bench.device.cut_power().unwrap();
+    bench.inside("apps_run_again");
+}
