@@ -4,6 +4,7 @@ use super::checkouts::{entries, file_name};
 use crate::config::Paths;
 use crate::current;
 use crate::host::UnitOptions;
+use anyhow::bail;
 use fullmetal_proto::deploy::Move;
 use fullmetal_proto::deploy::order::{Needs, needed_first};
 use fullmetal_proto::{AppName, Digest};
@@ -11,7 +12,8 @@ use std::collections::BTreeMap;
 
 /// The moves so that what is needed comes first; the other way round is how they are stopped.
 ///
-/// Fails with the cycle spelled out when apps would wait for one another once these are in force.
+/// Fails with the cycle spelled out when apps would wait for one another once these are in force, and with its name when
+/// an app would not be there without which one of these does not run.
 pub fn in_order(paths: &Paths, moves: &[Move]) -> anyhow::Result<Vec<Move>> {
     let mut versions: BTreeMap<AppName, Digest> = installed(paths);
     versions.extend(moves.iter().map(|m| (m.name.clone(), m.new.commit)));
@@ -19,7 +21,13 @@ pub fn in_order(paths: &Paths, moves: &[Move]) -> anyhow::Result<Vec<Move>> {
     for (name, commit) in &versions {
         let moved = moves.iter().any(|m| m.name == *name);
         match UnitOptions::read(paths, name, commit) {
-            Ok(options) => drop(needs.insert(name.clone(), options.needs())),
+            Ok(options) => {
+                let missing = options.requires.iter().find(|app| moved && !versions.contains_key(app));
+                if let Some(app) = missing {
+                    bail!("{name} requires {app}, which is neither installed nor part of this deployment: add it");
+                }
+                needs.insert(name.clone(), options.needs());
+            }
             Err(error) if moved => return Err(error.into()),
             // What is in force was found good once; its trouble is not the new ones'.
             Err(_) => {}
@@ -85,5 +93,20 @@ mod tests {
         current::set(&paths.app_dir(&db.name), &db.new).unwrap();
         let told = in_order(&paths, &[web]).unwrap_err().to_string();
         assert_eq!(told, "apps wait for one another: web -> db -> web; take one of these dependencies out");
+    }
+
+    #[test]
+    fn what_a_commit_requires_is_installed_or_comes_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        let db = checked_out(&paths, "db", "");
+        let mut web = checked_out(&paths, "web", "");
+        web.new.commit = crate::host::asked::tests::committed(&paths, "'fullmetal.requires': <['db']>");
+        let told = in_order(&paths, std::slice::from_ref(&web)).unwrap_err().to_string();
+        let expected = "web requires db, which is neither installed nor part of this deployment: add it";
+        assert_eq!(told, expected, "a checkout that nothing names is no app");
+        assert_eq!(names(&in_order(&paths, &[web.clone(), db.clone()]).unwrap()), ["db", "web"]);
+        current::set(&paths.app_dir(&db.name), &db.new).unwrap();
+        assert_eq!(names(&in_order(&paths, &[web]).unwrap()), ["web"]);
     }
 }

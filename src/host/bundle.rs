@@ -1,19 +1,12 @@
 //! The OCI bundle of a run: the checked `config.json`, and the app's data directory.
 
 use super::oci::{self, Adapted, CONFIG_LEN_MAX, Controllers, Place, Refusal, Terms};
-use super::{App, HostError, Layout};
-use fullmetal_proto::Digest;
-use fullmetal_proto::ostree::{Asks, Commit, Grant};
-use fullmetal_proto::wire::bundle::COMMIT_LEN_MAX;
+use super::{App, HostError, Layout, asked};
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
-use tracing::warn;
-
-/// In the tree of a FullMetalUpdate app that draws on the screen.
-const SCREEN_USED: &str = "screen.used";
 
 /// What would run, or why it will not; changes nothing.
 pub(super) fn check(layout: &Layout, app: &App) -> Result<Adapted, HostError> {
@@ -34,38 +27,12 @@ pub(super) fn check(layout: &Layout, app: &App) -> Result<Adapted, HostError> {
     let policy = layout.policy().map_err(|source| HostError::Policy { name: app.name.clone(), source })?;
     let terms = Terms {
         name: &app.name,
-        asks: &asks(layout, &checkout, &app.commit),
+        asks: &asked::in_checkout(layout.paths(), &app.name, &app.commit),
         policy: policy.of(&app.name),
         nodes: &oci::scan(Path::new("/dev")),
         controllers: Controllers::of_kernel(),
     };
     oci::adapt(&json, &place, &terms).map_err(refused)
-}
-
-/// What the commit asks for, by its object in the store, and the marker of FullMetalUpdate in its tree.
-///
-/// Without the object it asks for nothing: it is given no devices, and the policy's bounds are its limits.
-fn asks(layout: &Layout, checkout: &Path, commit: &Digest) -> Asks {
-    let mut asks = match read_commit(&layout.commit_object(commit), commit) {
-        Ok(commit) => commit.metadata.asks,
-        Err(error) => {
-            warn!(app = %layout.name(), %error, "what the commit asks for is not known");
-            Asks::default()
-        }
-    };
-    if fs::symlink_metadata(checkout.join(SCREEN_USED)).is_ok() && !asks.grants.contains(&Grant::Screen) {
-        asks.grants.push(Grant::Screen);
-    }
-    asks
-}
-
-fn read_commit(path: &Path, commit: &Digest) -> io::Result<Commit> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(COMMIT_LEN_MAX + 1).read_to_end(&mut bytes)?;
-    if Digest::of(&bytes) != *commit {
-        return Err(io::Error::other(format!("{} is damaged", path.display())));
-    }
-    Commit::parse(&bytes).map_err(io::Error::other)
 }
 
 /// Makes the bundle and the app's data directory. Gives what [`adapted`] says is lacking.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 /// The paths of one app of one device below `--root`.
 ///
 /// Container id, runc's state root and the cgroup carry the device id: containers of one id share a cgroup even
-/// under different runc roots. Below systemd the cgroup is the unit's, which the kernel's one device has for itself. `+` is in neither kind of name, so that no two pairs meet in one id.
+/// under different runc roots. Below systemd the cgroup is the unit's, which the kernel's one device has for itself. `+` is
+/// in neither kind of name, so that no two pairs meet in one id.
 #[derive(Clone, Debug)]
 pub struct Layout {
     paths: Paths,
@@ -43,10 +44,9 @@ impl Layout {
         self.paths.checkout(&self.name, commit)
     }
 
-    /// The commit's own object in the store.
-    pub fn commit_object(&self, commit: &Digest) -> PathBuf {
-        let sum = commit.to_string();
-        self.paths.repo().join("objects").join(&sum[..2]).join(format!("{}.commit", &sum[2..]))
+    /// All paths of the device.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
     }
 
     /// What apps are allowed, as it is written now: a change of it counts from an app's next start on.

@@ -4,6 +4,7 @@
 //! `fullmetal supervise`, body [`supervise::run`]) for devices without systemd, [`MemoryHost`] is its twin for tests
 //! of what drives it. A supervisor and its app never notice that the agent died, and a new agent adopts them.
 
+pub(crate) mod asked;
 mod bundle;
 #[cfg(feature = "store")]
 mod choice;

@@ -1,8 +1,9 @@
 //! What a version says about other apps and about time, apart from what runs in its container.
 
-use super::HostError;
+use super::{HostError, asked};
 use crate::config::Paths;
 use fullmetal_proto::deploy::{FOREIGN_UNIT_LEN_MAX, ForeignUnit};
+use fullmetal_proto::ostree::Asks;
 use fullmetal_proto::{AppName, Digest};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
@@ -14,7 +15,8 @@ use std::time::Duration;
 /// The units of the system that an app may wait for.
 const TARGETS: [&str; 4] = ["network.target", "network-online.target", "time-sync.target", "remote-fs.target"];
 
-/// How a version is started, besides its [`App`](super::App).
+/// How a version is started, besides its [`App`](super::App): what its commit says, else what the unit says that it brings
+/// along from FullMetalUpdate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnitOptions {
     /// Apps that are started before it and stopped after it, if they are there.
@@ -36,13 +38,34 @@ pub struct UnitOptions {
 }
 
 impl UnitOptions {
-    /// Those of a checked-out version. Names of apps that are neither installed nor checked out count for nothing.
+    /// Those of a checked-out version. Names that are of no app here count for nothing, but those that a commit requires:
+    /// without them it must not start. They are never names of the system's own units, for an app cannot have those.
     ///
     /// # Errors
     /// When its `systemd.service` is there and cannot be understood.
     pub fn read(paths: &Paths, name: &AppName, commit: &Digest) -> Result<Self, HostError> {
-        let Some(unit) = foreign_unit(paths, name, commit)? else { return Ok(UnitOptions::default()) };
-        Ok(UnitOptions::from_foreign(unit, |app| app != name && paths.app_dir(app).is_dir()))
+        let unit = foreign_unit(paths, name, commit)?.unwrap_or_default();
+        // Who makes the container says that an object is missing.
+        let asks = asked::by_commit(paths, commit).unwrap_or_default();
+        let is_app = |app: &AppName| app != name && paths.app_dir(app).is_dir();
+        Ok(UnitOptions::from_foreign(unit, is_app).overruled(asks, is_app))
+    }
+
+    fn overruled(mut self, asks: Asks, is_app: impl Fn(&AppName) -> bool) -> Self {
+        let ours = |names: Vec<AppName>| names.into_iter().filter(|name| is_app(name)).collect();
+        if !asks.after.is_empty() {
+            self.after = ours(asks.after);
+        }
+        if !asks.wants.is_empty() {
+            self.wants = ours(asks.wants);
+        }
+        if !asks.requires.is_empty() {
+            self.requires = asks.requires.into_iter().collect();
+        }
+        self.notify |= asks.notify;
+        let start_timeout = asks.start_timeout.map(|secs| Duration::from_secs(secs.into()));
+        self.start_timeout = start_timeout.or(self.start_timeout);
+        self
     }
 
     fn from_foreign(unit: ForeignUnit, is_app: impl Fn(&AppName) -> bool) -> Self {
@@ -120,6 +143,36 @@ mod tests {
         assert_eq!(options.targets, BTreeSet::from(["network.target".to_owned()]));
         assert_eq!(options.needs().len(), 2);
         assert!(options.notify && options.start_timeout == Some(Duration::from_secs(7)));
+    }
+
+    #[cfg(feature = "store")]
+    #[test]
+    fn the_commits_word_counts_before_the_units() {
+        let dir = tempfile::tempdir().unwrap();
+        let (paths, web) = (Paths::new(dir.path()), "web".parse().unwrap());
+        let asks = "'fullmetal.after': <['db', 'sshd']>, 'fullmetal.requires': <['gone']>, \
+                    'fullmetal.start-timeout': <uint32 9>, 'fullmetal.notify': <true>";
+        let [commit, silent] = [asks, ""].map(|metadata| asked::tests::committed(&paths, metadata));
+        for app in ["db", "log"] {
+            fs::create_dir_all(paths.app_dir(&app.parse().unwrap())).unwrap();
+        }
+        let unit = "[Unit]\nAfter=log.service\nRequires=db.service\nWants=log.service\n[Service]\nTimeoutSec=7\n";
+        for commit in [commit, silent] {
+            fs::create_dir_all(paths.checkout(&web, &commit)).unwrap();
+            fs::write(paths.checkout(&web, &commit).join("systemd.service"), unit).unwrap();
+        }
+        let set = |name: &str| BTreeSet::from([name.parse().unwrap()]);
+        let options = UnitOptions::read(&paths, &web, &commit).unwrap();
+        assert_eq!(
+            (&options.after, &options.requires, &options.wants),
+            (&set("db"), &set("gone"), &set("log")),
+            "what is no app is waited for by nobody, but required all the same"
+        );
+        let seconds = |n| Some(Duration::from_secs(n));
+        assert!(options.notify && (options.start_timeout, options.stop_timeout) == (seconds(9), seconds(7)));
+        let options = UnitOptions::read(&paths, &web, &silent).unwrap();
+        assert_eq!((&options.after, &options.requires), (&set("log"), &set("db")));
+        assert!(!options.notify && options.start_timeout == seconds(7));
     }
 
     #[test]
