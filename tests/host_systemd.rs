@@ -16,7 +16,9 @@ use fullmetal::host::{App, AppHost, AppStatus, Health, HostError, Phase, Started
 use fullmetal_proto::{AppName, Digest};
 use fullmetal_sim::lab::device::{Device, Groups};
 use fullmetal_sim::lab::wait_for;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// What an installed device has of ours.
@@ -119,6 +121,25 @@ fn agent_and_commands_use_units_where_systemd_runs() {
     device.serve(fullmetal, &["app", "start", "web"]).unwrap();
     device.run(&["systemctl", "stop", "web"]).unwrap();
     list("halted");
+}
+
+#[test]
+fn lines_of_an_app_come_from_the_journal_and_go_on() {
+    let bench = Bench::new(Groups::AsHost);
+    bench.inside("a_journal_is_there");
+    let (device, fullmetal) = (&bench.device, Path::new(env!("CARGO_BIN_EXE_fullmetal")));
+    device.serve(fullmetal, &["app", "start", "web"]).unwrap();
+    let argv = ["timeout", "60", "/run/lab/fullmetal", "logs", "web", "--follow"];
+    let mut follow = device.command(&argv).unwrap().stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.ends_with(": up")), "it shows what was");
+    device.serve(fullmetal, &["app", "stop", "web"]).unwrap();
+    device.serve(fullmetal, &["app", "start", "web"]).unwrap();
+    assert!(lines.any(|line| line.ends_with(": up")), "it goes on");
+    drop(lines);
+    assert!(wait_for("journalctl ends with its reader", Duration::from_secs(10), || Ok(follow.try_wait()?)).is_ok());
+    let unknown = device.serve(fullmetal, &["logs", "nothing"]).unwrap_err().to_string();
+    assert!(unknown.contains("no app nothing is installed here"), "{unknown}");
 }
 
 #[test]
