@@ -124,6 +124,35 @@ fn agent_and_commands_use_units_where_systemd_runs() {
 }
 
 #[test]
+fn units_that_are_not_as_they_should_be_are_told_with_what_to_do() {
+    let bench = Bench::new(Groups::AsHost);
+    bench.inside("a_journal_is_there");
+    let (device, fullmetal) = (&bench.device, Path::new(env!("CARGO_BIN_EXE_fullmetal")));
+    // This device lacks keys and more, of which it tells too.
+    let verified = || device.serve(fullmetal, &["verify"]).unwrap_err().to_string();
+    let told = verified();
+    assert!(told.contains("web has no unit") && told.contains("would not start with the device"), "{told}");
+    device.serve(fullmetal, &["app", "start", "web"]).unwrap();
+    let told = verified();
+    assert!(!told.contains("unit"), "{told}");
+    let spoil = "cd /run/systemd/system; cp web.service left.service; sed -i 's/^Job=no/Job=yes/' web.service; \
+                 for unit in /var/lib/fullmetal/apps/web/*.service; do echo > $unit; done";
+    device.run(&["sh", "-c", spoil]).unwrap();
+    let told = verified();
+    for part in [
+        "web would not start with the device: its stored unit is damaged",
+        " as a job, in force is ",
+        "do: restart the agent: it writes the unit anew",
+        "left is a unit of ours, but no such app is installed",
+        "`rm /run/systemd/system/left.service`",
+    ] {
+        assert!(told.contains(part), "{part:?} is not in {told}");
+    }
+    device.run(&["sh", "-c", "echo [Service] > /run/systemd/system/web.service"]).unwrap();
+    assert!(verified().contains("the unit of web is not ours"));
+}
+
+#[test]
 fn lines_of_an_app_come_from_the_journal_and_go_on() {
     let bench = Bench::new(Groups::AsHost);
     bench.inside("a_journal_is_there");

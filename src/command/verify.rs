@@ -1,9 +1,9 @@
 //! `fullmetal verify`: whether what lies on this device is what it should be, and what to do where it is not.
 //!
-//! Each check is one function in [`CHECKS`] or [`store::check`]; one more kind of thing on the disk (such as units of a
-//! service manager) is one more function.
+//! Each check is one function in [`CHECKS`] or [`store::check`]; one more kind of thing on the disk is one more function.
 
 mod store;
+mod units;
 
 use super::Context;
 use anyhow::{Context as _, bail, ensure};
@@ -59,7 +59,7 @@ impl Device {
     }
 }
 
-const CHECKS: &[fn(&mut Device)] = &[trust, keys, links, trouble, space];
+const CHECKS: &[fn(&mut Device)] = &[trust, keys, links, units::check, trouble, space];
 
 pub fn run(context: &Context) -> anyhow::Result<()> {
     let settings = context.settings()?;
