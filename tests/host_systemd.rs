@@ -82,6 +82,11 @@ fn an_app_is_started_when_it_says_so_and_ended_when_it_will_not() {
 }
 
 #[test]
+fn a_unit_has_the_limits_that_the_policy_says_when_the_agent_starts_it() {
+    Bench::new(Groups::AsHost).inside("the_policy_holds");
+}
+
+#[test]
 fn what_is_needed_starts_first_and_stops_last() {
     Bench::new(Groups::AsHost).inside("dependencies_are_kept");
 }

@@ -172,6 +172,33 @@ fn an_app_that_will_not_end_is_killed_after_its_grace() {
 
 #[test]
 #[ignore = "runs on a device"]
+fn the_policy_holds() {
+    let file = Path::new("/etc/fullmetal/fullmetal.d/policy.toml");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let policy = |text: &str| fs::write(file, text).unwrap();
+    let (mut host, web) = (host(), app("web", POLITE));
+    let limit = |host: &SystemdHost| {
+        wait_until(host, &web.name, |s| s.phase == Phase::Running && s.log.contains(&"up".to_owned()));
+        fs::read_to_string("/sys/fs/cgroup/memory/system.slice/web.service/ctr/memory.limit_in_bytes").unwrap()
+    };
+    policy("[policy]\nmemory_max = \"24M\"\n");
+    host.start(&web).unwrap();
+    assert_eq!(limit(&host).trim(), (24 << 20).to_string());
+    // Who runs is not touched; systemd starts it with what was stored, the agent with what is allowed now.
+    policy("[policy]\nmemory_max = \"32M\"\n");
+    said(&["systemctl", "restart", "web"]);
+    assert_eq!(limit(&host).trim(), (24 << 20).to_string());
+    host.stop(&web.name).unwrap();
+    host.start(&web).unwrap();
+    assert_eq!(limit(&host).trim(), (32 << 20).to_string());
+    host.stop(&web.name).unwrap();
+    policy("[policy]\nmemory_max = 7\n");
+    assert!(matches!(host.prepare(&web), Err(HostError::Policy { .. })));
+    fs::remove_file(file).unwrap();
+}
+
+#[test]
+#[ignore = "runs on a device"]
 fn dependencies_are_kept() {
     let (mut host, db, web) = (host(), app("db", POLITE), app("web", POLITE));
     with_unit(&web, "[Unit]\nRequires=db.service\nAfter=network.target sshd.service\n");
