@@ -1,8 +1,6 @@
 //! What an app that was made for FullMetalUpdate says about itself: its `systemd.service`, which lies in its commit.
 
-use rustix::fs::{Mode, OFlags};
-use std::fs::File;
-use std::io::Read;
+use crate::untrusted;
 use std::path::Path;
 
 /// The unit's name in a checkout.
@@ -22,16 +20,8 @@ pub fn tells_its_start(checkout: &Path) -> bool {
     unit(checkout).is_some_and(|text| setting(&text, "ExecStartPost").is_some())
 }
 
-/// A commit may hold anything under that name.
 fn unit(checkout: &Path) -> Option<String> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(checkout.join(UNIT), flags, Mode::empty()).ok()?);
-    if !file.metadata().is_ok_and(|m| m.is_file() && m.len() <= UNIT_LEN_MAX) {
-        return None;
-    }
-    let mut text = String::new();
-    file.take(UNIT_LEN_MAX).read_to_string(&mut text).ok()?;
-    Some(text)
+    String::from_utf8(untrusted::read(&checkout.join(UNIT), UNIT_LEN_MAX).ok()?).ok()
 }
 
 fn asks_for_restart(unit: &str) -> bool {

@@ -2,12 +2,11 @@
 
 use super::oci::{self, Adapted, CONFIG_LEN_MAX, Controllers, Place, Refusal, Terms};
 use super::{App, HostError, Layout};
+use crate::{installed_commit, untrusted};
 use fullmetal_proto::Digest;
-use fullmetal_proto::ostree::{Asks, Commit, Grant};
-use fullmetal_proto::wire::bundle::COMMIT_LEN_MAX;
-use rustix::fs::{Mode, OFlags};
+use fullmetal_proto::ostree::{Asks, Grant};
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use tracing::warn;
@@ -29,7 +28,7 @@ pub(super) fn check(layout: &Layout, app: &App) -> Result<Adapted, HostError> {
         return Err(refused(Refusal::NoRoot(place.rootfs)));
     }
     let path = checkout.join("config.json");
-    let json = read_config(&path);
+    let json = untrusted::read(&path, CONFIG_LEN_MAX);
     let json = json.map_err(|e| refused(Refusal::NoConfig { path, why: e.to_string() }))?;
     let policy = layout.policy().map_err(|source| HostError::Policy { name: app.name.clone(), source })?;
     let terms = Terms {
@@ -46,7 +45,7 @@ pub(super) fn check(layout: &Layout, app: &App) -> Result<Adapted, HostError> {
 ///
 /// Without the object it asks for nothing: it is given no devices, and the policy's bounds are its limits.
 fn asks(layout: &Layout, checkout: &Path, commit: &Digest) -> Asks {
-    let mut asks = match read_commit(&layout.commit_object(commit), commit) {
+    let mut asks = match installed_commit::read(layout.paths(), commit) {
         Ok(commit) => commit.metadata.asks,
         Err(error) => {
             warn!(app = %layout.name(), %error, "what the commit asks for is not known");
@@ -57,15 +56,6 @@ fn asks(layout: &Layout, checkout: &Path, commit: &Digest) -> Asks {
         asks.grants.push(Grant::Screen);
     }
     asks
-}
-
-fn read_commit(path: &Path, commit: &Digest) -> io::Result<Commit> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(COMMIT_LEN_MAX + 1).read_to_end(&mut bytes)?;
-    if Digest::of(&bytes) != *commit {
-        return Err(io::Error::other(format!("{} is damaged", path.display())));
-    }
-    Commit::parse(&bytes).map_err(io::Error::other)
 }
 
 /// Makes the bundle and the app's data directory, which belongs to the app's user. Gives what the app asks for, is
@@ -80,21 +70,6 @@ pub(super) fn prepare(layout: &Layout, app: &App) -> Result<Vec<String>, HostErr
     let json = serde_json::to_vec_pretty(&spec).map_err(io::Error::from).map_err(HostError::io("encoding", &path))?;
     fs::write(&path, json).map_err(HostError::io("writing", &path))?;
     Ok(lacks)
-}
-
-/// A commit may hold anything under that name, so links, devices and endless files are not followed.
-fn read_config(path: &Path) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut json = Vec::new();
-    file.take(CONFIG_LEN_MAX + 1).read_to_end(&mut json)?;
-    if json.len() as u64 > CONFIG_LEN_MAX {
-        return Err(io::Error::other(format!("over {CONFIG_LEN_MAX} bytes")));
-    }
-    Ok(json)
 }
 
 /// Its parents are root's, so that no app can put a link in the place of its directory.

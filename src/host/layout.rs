@@ -36,10 +36,9 @@ impl Layout {
         self.paths.checkout(&self.name, commit)
     }
 
-    /// The commit's own object in the store.
-    pub fn commit_object(&self, commit: &Digest) -> PathBuf {
-        let sum = commit.to_string();
-        self.paths.repo().join("objects").join(&sum[..2]).join(format!("{}.commit", &sum[2..]))
+    /// Where everything of the device lies.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
     }
 
     /// What apps are allowed, as it is written now: a change of it counts from an app's next start on.
