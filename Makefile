@@ -43,7 +43,7 @@ lint: tools
 	@.ci/install-tools lint
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	cargo clippy --release --locked -p fullmetal --test host_runc --test host_policy --test host_systemd -- -D warnings
+	cargo clippy --release --locked -p fullmetal --test host_runc --test host_systemd -- -D warnings
 	cargo clippy --release --locked -p fullmetal-gateway --test power_loss -- -D warnings
 	cargo clippy --release --locked -p fullmetal-sim $(REAL_TESTS:%=--test %) -- -D warnings
 	cargo deny --locked check bans licenses sources
@@ -60,7 +60,7 @@ test-hawkbit: build
 
 test-real: build test-hawkbit
 	@.ci/install-tools run
-	$(REAL) -p fullmetal --test host_runc --test host_policy
+	$(REAL) -p fullmetal --test host_runc
 	$(REAL) -p fullmetal --test host_systemd -- --test-threads=2
 	$(REAL) -p fullmetal-sim --test readme
 	$(REAL) -p fullmetal-sim --test bad_input

@@ -12,6 +12,7 @@ pub mod hawkbit;
 pub mod host;
 pub mod https;
 pub mod identity;
+mod installed_commit;
 pub mod journal;
 pub mod local;
 pub mod peer;
@@ -19,3 +20,4 @@ pub mod peer;
 pub mod publish;
 #[cfg(feature = "store")]
 pub mod repo;
+mod untrusted;

@@ -1,4 +1,4 @@
-//! Apps under real supervisors and real runc. Needs root, runc and busybox-static.
+//! Apps under real supervisors and real runc. Needs root, runc, ostree and busybox-static.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,6 +6,8 @@
 mod conformance;
 #[path = "host/image.rs"]
 mod image;
+#[path = "host/policy.rs"]
+mod policy;
 #[path = "host/site.rs"]
 mod site;
 

@@ -5,13 +5,11 @@
 
 use super::trouble::Kind;
 use super::{Agent, Event};
-use crate::config::Paths;
+use crate::installed_commit;
 use crate::local::{Connection, Listener, LocalError};
-use anyhow::Context as _;
 use fullmetal_proto::deploy::{Comeback, Input, Obstacle};
-use fullmetal_proto::ostree::{Commit, CommitMetadata};
+use fullmetal_proto::ostree::CommitMetadata;
 use fullmetal_proto::wire::asking::{AgentReport, FromAgent, Inhibitor, ToAgent, VERSION, WHY_LEN_MAX};
-use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use fullmetal_proto::{AppName, DeviceId, Digest};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -127,13 +125,6 @@ impl Client {
     }
 }
 
-/// What the commit says, which the build key signed and the store has verified.
-fn metadata(paths: &Paths, commit: &Digest) -> anyhow::Result<CommitMetadata> {
-    let path = paths.repo().join(ObjectId { kind: ObjectKind::Commit, checksum: *commit }.archive_path());
-    let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(Commit::parse(&bytes).with_context(|| format!("reading {}", path.display()))?.metadata)
-}
-
 impl Agent {
     /// Lets people ask. Without it apps are deployed all the same, so this is no reason to end.
     pub(super) fn open_door(&mut self) {
@@ -176,11 +167,8 @@ impl Agent {
         let previous = self.machine.record().apps.get(name).and_then(|app| app.previous.as_ref());
         let (commit, metadata) = match previous.map(|p| (p.commit, &p.version)) {
             Some((commit, version)) => {
-                let read = metadata(&self.settings.paths, &commit);
-                (
-                    commit,
-                    read.map_err(|e| format!("{name} {version} is not whole in the store: {e:#}; deploy it again"))?,
-                )
+                let read = installed_commit::read(&self.settings.paths, &commit).map(|commit| commit.metadata);
+                (commit, read.map_err(|e| format!("{name} {version} is not whole in the store: {e}; deploy it again"))?)
             }
             // The machine says why not.
             None => (Digest::default(), CommitMetadata::default()),

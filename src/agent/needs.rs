@@ -101,7 +101,7 @@ mod tests {
         let paths = Paths::new(dir.path());
         let db = checked_out(&paths, "db", "");
         let mut web = checked_out(&paths, "web", "");
-        web.new.commit = crate::host::asked::tests::committed(&paths, "'fullmetal.requires': <['db']>");
+        web.new.commit = crate::installed_commit::tests::committed(&paths, "'fullmetal.requires': <['db']>");
         let told = in_order(&paths, std::slice::from_ref(&web)).unwrap_err().to_string();
         let expected = "web requires db, which is neither installed nor part of this deployment: add it";
         assert_eq!(told, expected, "a checkout that nothing names is no app");

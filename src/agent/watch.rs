@@ -4,9 +4,9 @@
 use super::{Event, foreign};
 use crate::config::Paths;
 use crate::host::{AppHost, AppStatus, Health, Phase};
+use crate::installed_commit;
 use fullmetal_proto::deploy::{AppEvent, Input, NewPart};
-use fullmetal_proto::ostree::Commit;
-use fullmetal_proto::wire::{ExitStatus, ObjectId, ObjectKind};
+use fullmetal_proto::wire::ExitStatus;
 use fullmetal_proto::{AppName, Digest, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 use std::path::PathBuf;
@@ -48,13 +48,10 @@ pub fn watched<'a>(paths: &Paths, parts: impl Iterator<Item = &'a NewPart>) -> V
 
 /// The check lies in the commit object, which the build key signed and the store has verified.
 fn health_of(paths: &Paths, commit: &Digest) -> Vec<String> {
-    let object = ObjectId { kind: ObjectKind::Commit, checksum: *commit };
-    let path = paths.repo().join(object.archive_path());
-    let commit = std::fs::read(&path).ok().and_then(|bytes| Commit::parse(&bytes).ok());
-    match commit {
-        Some(commit) => commit.metadata.health,
-        None => {
-            warn!(path = %path.display(), "commit not readable: its health check cannot be run");
+    match installed_commit::read(paths, commit) {
+        Ok(commit) => commit.metadata.health,
+        Err(error) => {
+            warn!(%error, "its health check cannot be run");
             Vec::new()
         }
     }

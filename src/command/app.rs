@@ -1,5 +1,6 @@
 //! `fullmetal app`: stops and starts single apps by hand, on devices without systemd.
 
+use super::asking::is_root;
 use super::options::{Nothing, OnDevice, Printing};
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
@@ -55,7 +56,7 @@ impl Device {
 
     /// The app as it is installed; an agent that is about to switch it is not interfered with.
     fn installed(&self, name: &AppName) -> anyhow::Result<App> {
-        ensure!(rustix::process::geteuid().is_root(), "apps are containers of root: call this as root");
+        ensure!(is_root(), "apps are containers of root: call this as root");
         let Some(app) = self.record.apps.get(name) else {
             let names: Vec<&str> = self.record.apps.keys().map(AppName::as_str).collect();
             let there =

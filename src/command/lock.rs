@@ -1,17 +1,17 @@
 //! `fullmetal lock` and `fullmetal unlock`: root holds every switch back until it says otherwise.
 
+use super::Context;
 use super::asking::{AgentDoor, is_root};
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use fullmetal::agent::lock;
-use fullmetal::config::{Paths, Settings};
+use fullmetal::config::Paths;
 use fullmetal::console::{self, UsageError};
 use fullmetal::durable;
+use fullmetal::identity::system_time;
 use fullmetal::journal::DirectoryDisk;
-use fullmetal_proto::Timestamp;
 use fullmetal_proto::wire::asking::{LockNote, ToAgent, WHY_LEN_MAX};
 use serde_json::json;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(Args)]
 pub struct LockArgs {
@@ -20,8 +20,8 @@ pub struct LockArgs {
     reason: String,
 }
 
-pub fn lock(paths: Paths, args: LockArgs, json: bool) -> anyhow::Result<()> {
-    let settings = Settings::load(paths)?;
+pub fn lock(context: &Context, args: LockArgs) -> anyhow::Result<()> {
+    let settings = context.settings()?;
     let reason = args.reason;
     if reason.len() > WHY_LEN_MAX || reason.contains(char::is_control) {
         let problem = format!("--reason: must be one line of at most {WHY_LEN_MAX} bytes");
@@ -30,9 +30,9 @@ pub fn lock(paths: Paths, args: LockArgs, json: bool) -> anyhow::Result<()> {
     ensure!(is_root(), "only root may lock a device: call this as root");
     let paths = &settings.paths;
     durable::make_dir(&paths.state_dir(), 0o755)?;
-    lock::set(&paths.lock_file(), &LockNote { reason, since: now() }).context("locking")?;
+    lock::set(&paths.lock_file(), &LockNote { reason, since: system_time() }).context("locking")?;
     let told = tell_agent(paths)?;
-    if json {
+    if context.json {
         return console::print_json(&json!({ "locked": true, "agent": told }));
     }
     console::print(&format!(
@@ -42,14 +42,14 @@ pub fn lock(paths: Paths, args: LockArgs, json: bool) -> anyhow::Result<()> {
     ))
 }
 
-pub fn unlock(paths: Paths, json: bool) -> anyhow::Result<()> {
-    let settings = Settings::load(paths)?;
+pub fn unlock(context: &Context) -> anyhow::Result<()> {
+    let settings = context.settings()?;
     ensure!(is_root(), "only root may unlock a device: call this as root");
     let paths = &settings.paths;
     let was = lock::get(&paths.lock_file()).is_some();
     lock::clear(&paths.lock_file()).context("unlocking")?;
     let told = tell_agent(paths)?;
-    if json {
+    if context.json {
         return console::print_json(&json!({ "locked": false, "was_locked": was, "agent": told }));
     }
     let (device, what) = (&settings.device.id, if was { "is unlocked" } else { "was not locked" });
@@ -64,8 +64,4 @@ fn tell_agent(paths: &Paths) -> anyhow::Result<bool> {
     let told = AgentDoor::open(paths).and_then(|door| door.ask(&ToAgent::LookAgain));
     told.context("the file is written, but the agent was not told: restart it, it reads the file at its start")?;
     Ok(true)
-}
-
-fn now() -> Timestamp {
-    Timestamp::ZERO.after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }

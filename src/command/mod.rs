@@ -102,43 +102,24 @@ impl Context {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let Cli { before, command } = Cli::parse();
-    let on = |paths: Paths, json: bool| Context { paths, json };
     let result = match command {
         Command::Keys(command) => keys::run(command, &before),
         Command::Enroll(on_device) => enroll::run(&on_device.paths(&before), on_device.args),
         Command::Peer(on_device) => peer::run(on_device.paths(&before)),
         Command::Agent(on_device) => agent::run(on_device.paths(&before)),
-        Command::Status(on_device) => {
-            let context = on(on_device.paths(&before), on_device.args.json(&before));
-            status::run(&context, &on_device.args.args)
-        }
-        Command::History(on_device) => {
-            let context = on(on_device.paths(&before), on_device.args.json(&before));
-            history::run(&context, &on_device.args.args)
-        }
-        Command::Logs(on_device) => {
-            let context = on(on_device.paths(&before), on_device.args.json(&before));
-            logs::run(&context, &on_device.args.args)
-        }
-        Command::Lock(on_device) => {
-            let (paths, json) = (on_device.paths(&before), on_device.args.json(&before));
-            lock::lock(paths, on_device.args.args, json)
-        }
-        Command::Unlock(on_device) => lock::unlock(on_device.paths(&before), on_device.args.json(&before)),
+        Command::Status(on_device) => status::run(&on_device.context(&before), &on_device.args.args),
+        Command::History(on_device) => history::run(&on_device.context(&before), &on_device.args.args),
+        Command::Logs(on_device) => logs::run(&on_device.context(&before), &on_device.args.args),
+        Command::Lock(on_device) => lock::lock(&on_device.context(&before), on_device.args.args),
+        Command::Unlock(on_device) => lock::unlock(&on_device.context(&before)),
         Command::Inhibit(on_device) => match inhibit::run(on_device.paths(&before), on_device.args) {
             Ok(status) => return status,
             Err(error) => Err(error),
         },
-        Command::Rollback(on_device) => {
-            let context = on(on_device.paths(&before), on_device.args.json(&before));
-            rollback::run(&context, on_device.args.args)
-        }
-        Command::Verify(on_device) => verify::run(&on(on_device.paths(&before), on_device.args.json(&before))),
+        Command::Rollback(on_device) => rollback::run(&on_device.context(&before), &on_device.args.args),
+        Command::Verify(on_device) => verify::run(&on_device.context(&before)),
         Command::App(command) => app::run(command, &before),
-        Command::Inspect(on_device) => {
-            let context = on(on_device.paths(&before), on_device.args.json(&before));
-            inspect::run(&context, &on_device.args.args)
-        }
+        Command::Inspect(on_device) => inspect::run(&on_device.context(&before), &on_device.args.args),
         Command::Publish(printing) => publish::run(printing.json(&before), printing.args),
         Command::Completions(args) => paper::completions(&args),
         Command::Man(args) => paper::man(&args),

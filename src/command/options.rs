@@ -1,5 +1,6 @@
 //! Options that several commands share; each shows up only in the help of the commands where it works.
 
+use super::Context;
 use clap::Args;
 use fullmetal::config::Paths;
 use fullmetal::console::UsageError;
@@ -43,6 +44,12 @@ pub struct Printing<A: Args> {
 impl<A: Args> Printing<A> {
     pub fn json(&self, before: &Before) -> bool {
         self.json || before.json
+    }
+}
+
+impl<A: Args> OnDevice<Printing<A>> {
+    pub fn context(&self, before: &Before) -> Context {
+        Context { paths: self.paths(before), json: self.args.json(before) }
     }
 }
 

@@ -30,7 +30,7 @@ pub struct RollbackArgs {
     no_wait: bool,
 }
 
-pub fn run(context: &Context, args: RollbackArgs) -> anyhow::Result<()> {
+pub fn run(context: &Context, args: &RollbackArgs) -> anyhow::Result<()> {
     let paths = context.settings()?.paths;
     ensure!(is_root(), "only root may roll an app back: call this as root");
     let record = journal::peek(&paths.journal_dir())?.unwrap_or_default();

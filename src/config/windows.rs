@@ -57,8 +57,8 @@ impl Windows {
             return None;
         }
         let minute = Timestamp::from_secs(now.as_secs() / 60 * 60);
-        let later = (1..=AHEAD_MAX).map(|minutes| minute.after(Duration::from_secs(minutes * 60)));
-        later.into_iter().find(|at| self.is_open(local(*at)))
+        let mut later = (1..=AHEAD_MAX).map(|minutes| minute.after(Duration::from_secs(minutes * 60)));
+        later.find(|at| self.is_open(local(*at)))
     }
 }
 

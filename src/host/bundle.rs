@@ -2,9 +2,9 @@
 
 use super::oci::{self, Adapted, CONFIG_LEN_MAX, Controllers, Place, Refusal, Terms};
 use super::{App, HostError, Layout, asked};
-use rustix::fs::{Mode, OFlags};
+use crate::untrusted;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub(super) fn check(layout: &Layout, app: &App) -> Result<Adapted, HostError> {
         return Err(refused(Refusal::NoRoot(place.rootfs)));
     }
     let path = checkout.join("config.json");
-    let json = read_config(&path);
+    let json = untrusted::read(&path, CONFIG_LEN_MAX);
     let json = json.map_err(|e| refused(Refusal::NoConfig { path, why: e.to_string() }))?;
     let policy = layout.policy().map_err(|source| HostError::Policy { name: app.name.clone(), source })?;
     let terms = Terms {
@@ -54,21 +54,6 @@ pub(super) fn adapted(layout: &Layout, app: &App) -> Result<(Vec<u8>, Vec<String
     let encoded = serde_json::to_vec_pretty(&spec).map_err(io::Error::from);
     let json = encoded.map_err(HostError::io("encoding the configuration of", &layout.checkout(&app.commit)))?;
     Ok((json, lacks))
-}
-
-/// A commit may hold anything under that name, so links, devices and endless files are not followed.
-fn read_config(path: &Path) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut json = Vec::new();
-    file.take(CONFIG_LEN_MAX + 1).read_to_end(&mut json)?;
-    if json.len() as u64 > CONFIG_LEN_MAX {
-        return Err(io::Error::other(format!("over {CONFIG_LEN_MAX} bytes")));
-    }
-    Ok(json)
 }
 
 /// Its parents are root's, so that no app can put a link in the place of its directory.

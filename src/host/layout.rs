@@ -44,7 +44,7 @@ impl Layout {
         self.paths.checkout(&self.name, commit)
     }
 
-    /// All paths of the device.
+    /// Where everything of the device lies.
     pub fn paths(&self) -> &Paths {
         &self.paths
     }

@@ -2,14 +2,12 @@
 
 use super::{HostError, asked};
 use crate::config::Paths;
+use crate::untrusted;
 use fullmetal_proto::deploy::{FOREIGN_UNIT_LEN_MAX, ForeignUnit};
 use fullmetal_proto::ostree::Asks;
 use fullmetal_proto::{AppName, Digest};
-use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read as _};
-use std::path::Path;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 /// The units of the system that an app may wait for.
@@ -97,26 +95,14 @@ impl UnitOptions {
 /// # Errors
 /// When it cannot be read or understood.
 pub fn foreign_unit(paths: &Paths, name: &AppName, commit: &Digest) -> Result<Option<ForeignUnit>, HostError> {
-    let text = read_bounded(&paths.checkout(name, commit).join("systemd.service"))?;
-    let unit = text.map(|text| ForeignUnit::parse(&text)).transpose();
-    unit.map_err(|source| HostError::Unit { name: name.clone(), source })
-}
-
-/// A commit may hold anything under that name: links, devices and endless files are no unit files.
-fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, HostError> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(e) if io::Error::from(e).kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(HostError::io("reading", path)(e.into())),
+    let path = paths.checkout(name, commit).join("systemd.service");
+    let text = match untrusted::read(&path, FOREIGN_UNIT_LEN_MAX as u64) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(HostError::io("reading", &path)(error)),
     };
-    if !file.metadata().is_ok_and(|m| m.is_file()) {
-        return Err(HostError::io("reading", path)(io::Error::other("not a regular file")));
-    }
-    let mut text = Vec::new();
-    let read = file.take(FOREIGN_UNIT_LEN_MAX as u64 + 1).read_to_end(&mut text);
-    read.map_err(HostError::io("reading", path))?;
-    Ok(Some(text))
+    let unit = ForeignUnit::parse(&text).map_err(|source| HostError::Unit { name: name.clone(), source })?;
+    Ok(Some(unit))
 }
 
 #[cfg(test)]
@@ -152,7 +138,7 @@ mod tests {
         let (paths, web) = (Paths::new(dir.path()), "web".parse().unwrap());
         let asks = "'fullmetal.after': <['db', 'sshd']>, 'fullmetal.requires': <['gone']>, \
                     'fullmetal.start-timeout': <uint32 9>, 'fullmetal.notify': <true>";
-        let [commit, silent] = [asks, ""].map(|metadata| asked::tests::committed(&paths, metadata));
+        let [commit, silent] = [asks, ""].map(|metadata| crate::installed_commit::tests::committed(&paths, metadata));
         for app in ["db", "log"] {
             fs::create_dir_all(paths.app_dir(&app.parse().unwrap())).unwrap();
         }

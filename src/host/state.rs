@@ -1,13 +1,13 @@
 //! The record that a supervisor keeps for whoever asks: `state.json`.
 
 use super::{App, AppStatus, HostError, Phase};
+use crate::identity::system_time;
 use fullmetal_proto::wire::report::ExitStatus;
 use fullmetal_proto::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 use tracing::warn;
 
 /// Written whole under a temporary name and renamed; it lies in memory, so nothing is synced.
@@ -65,8 +65,7 @@ impl State {
     /// Enters a phase now.
     pub(super) fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        self.since_ms = Timestamp::ZERO.after(now).as_millis();
+        self.since_ms = system_time().as_millis();
     }
 
     /// Whether it is a job that has done its work.

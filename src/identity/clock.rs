@@ -30,10 +30,13 @@ impl Clock {
 
     /// The trusted time.
     pub fn now(&self) -> Timestamp {
-        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let system = Timestamp::ZERO.after(system);
-        judge(system, Timestamp::from_millis(self.signed_ms.load(Ordering::Relaxed)))
+        judge(system_time(), Timestamp::from_millis(self.signed_ms.load(Ordering::Relaxed)))
     }
+}
+
+/// The system clock, which may be wrong: for people, and where nothing signed is at hand.
+pub fn system_time() -> Timestamp {
+    Timestamp::ZERO.after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn judge(system: Timestamp, signed: Timestamp) -> Timestamp {

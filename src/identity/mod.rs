@@ -10,7 +10,7 @@ mod tls;
 mod trust;
 
 pub use certificate::{Usage, issue_ca, issue_member, read_certificate, verify_certificate};
-pub use clock::Clock;
+pub use clock::{Clock, system_time};
 pub use keyfile::{
     certificate_of_pem, key_of_pem, load_certificate, load_key, new_key, pkcs8_der, replace_certificate,
     save_certificate, save_key, write_new,

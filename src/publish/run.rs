@@ -9,11 +9,11 @@ use super::oci::ImageSource;
 use super::options::{Options, Source};
 use super::tree::{self, Tree};
 use super::{framing, oci, sign, signer, source, tarball, writer};
+use crate::identity::system_time;
 use fullmetal_proto::wire::{KeyId, Manifest, Opened, PublicKey};
 use fullmetal_proto::{AppName, Digest, RefName, Timestamp, ostree};
 use serde::Serialize;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::debug;
 
 /// What `publish` is busy with, for a progress display.
@@ -291,8 +291,7 @@ fn check_release(
 }
 
 fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_secs(since.as_secs())
+    Timestamp::from_secs(system_time().as_secs())
 }
 
 /// A manifest is never rewritten, so its packs must be there.

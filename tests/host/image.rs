@@ -1,11 +1,11 @@
 //! An OCI image that umoci made, published, checked out and run.
 
 use super::{AppStatus, Site, wait_until};
+use crate::site::run;
 use fullmetal::host::{App, AppHost, Health};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 /// What the app does: tells who and where it is, writes to its volume and its data, and stays.
@@ -13,12 +13,6 @@ const SCRIPT: &str = "#!/bin/sh\n\
     echo \"$(id -u):$(id -g) $(id -G) $PWD $GREETING $(cat /srv/seed)\"\n\
     echo more > /srv/more && echo kept > /data/kept && echo wrote\n\
     exec sleep 1000\n";
-
-fn run(program: &str, args: &[&str]) -> String {
-    let out = Command::new(program).args(args).output().unwrap();
-    assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout).into_owned()
-}
 
 fn fill(rootfs: &Path) {
     for dir in ["bin", "etc", "srv"] {

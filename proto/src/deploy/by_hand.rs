@@ -6,6 +6,7 @@
 
 use super::outbox::OUTBOX_MAX;
 use super::record::{Cause, Deployment, NewPart, Phase, Wish};
+use super::staging::millis;
 use super::{Deploy, DeployError, Event, Now, PROBATION_MAX, State};
 use crate::wire::announcement::Mode;
 use crate::wire::report::ReportState;
@@ -163,8 +164,4 @@ impl Deploy {
         let cause = Cause { reason: Cause::new(&reason).reason, ..cause };
         self.post(None, ReportState::Inventory, cause, now);
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,8 @@
 //! Reports: each gets its counter in the record before it is given out.
 
 use super::record::{Cause, Ended, Outgoing, Wish};
+use super::staging::millis;
 use super::{Deploy, DeployError, Effect, Event, Now, State};
-use crate::Timestamp;
 use crate::wire::report::{LOG_LINE_LEN_MAX, LOG_LINES_MAX, REASON_LEN_MAX, ReportState};
 
 /// Reports without an end are left out while so many wait for the spool.
@@ -95,7 +95,7 @@ impl Deploy {
             bytes_from_peers: deployment.map_or(0, |d| d.bytes_from_peers),
             bytes_from_central: deployment.map_or(0, |d| d.bytes_from_central),
             bytes_total: if state == ReportState::Fetching { self.total } else { 0 },
-            elapsed_ms: elapsed(seen, now.trusted),
+            elapsed_ms: millis(now.trusted.since(seen)),
             at: now.trusted,
         };
         self.record.next_counter += 1;
@@ -103,10 +103,6 @@ impl Deploy {
         self.queue.change();
         self.queue.emit(Effect::Report { report: Box::new(report), parts: self.record.parts() });
     }
-}
-
-fn elapsed(from: Timestamp, to: Timestamp) -> u64 {
-    u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Cause {

@@ -26,7 +26,7 @@ impl Deploy {
         let probation = probation.unwrap_or_default().min(PROBATION_MAX);
         if let Some(deployment) = &mut self.record.deployment {
             deployment.parts = candidates.into_iter().map(NewPart::from).collect();
-            deployment.probation_ms = u64::try_from(probation.as_millis()).unwrap_or(u64::MAX);
+            deployment.probation_ms = millis(probation);
         }
         if self.record.moves().is_empty() {
             self.record.keep();
@@ -213,6 +213,11 @@ impl App {
             self.previous = Some(old);
         }
     }
+}
+
+/// A time span as records and reports have it.
+pub(super) fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The watch time of the deployment under way.

@@ -36,6 +36,8 @@ pub enum Observation {
     CentralMoves {
         /// At whose.
         node: NodeId,
+        /// How many.
+        bytes: u64,
     },
     /// A run at central is over; these of its pieces did not come.
     LeftToCentral {

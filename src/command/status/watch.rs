@@ -4,11 +4,11 @@ use super::{Look, fetched, field};
 use fullmetal::agent::wall_clock;
 use fullmetal::config::Settings;
 use fullmetal::console;
-use fullmetal_proto::Timestamp;
+use fullmetal::identity::system_time;
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub fn run(settings: &Settings, json: bool) -> anyhow::Result<()> {
                 (true, _) => format!("{says}\n"),
                 // To the upper left, and everything away.
                 (_, true) => format!("\x1b[H\x1b[2J{says}"),
-                _ => format!("{}  {says}\n", wall_clock(now())),
+                _ => format!("{}  {says}\n", wall_clock(system_time())),
             };
             if !console::print_on(&shown)? {
                 return Ok(());
@@ -80,10 +80,6 @@ impl Rate {
         let passed = u64::try_from(now.duration_since(then).as_millis()).ok()?.max(1);
         bytes.checked_sub(before).filter(|more| *more > 0).map(|more| more.saturating_mul(1000) / passed)
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp::ZERO.after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Fewer than [`MOVED_BYTES`] wait no longer: over a thin uplink they take longer than a lease lasts, and what moves
 /// must not be overtaken.
-const WAIT: Duration = Duration::from_secs(1);
+const WAIT: Duration = Duration::from_millis(500);
 
 /// Shared by streams of one transfer.
 #[derive(Debug)]

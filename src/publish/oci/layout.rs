@@ -3,14 +3,13 @@
 //! Format: <https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md>.
 
 use crate::publish::error::{Doing, PublishError, on};
+use crate::untrusted;
 use fullmetal_proto::Digest;
 use oci_spec::image::{Descriptor, DigestAlgorithm, ImageIndex, OciLayout};
-use rustix::fs::OFlags;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The file that marks a layout.
@@ -78,7 +77,7 @@ impl Layout {
     ) -> Result<T, PublishError> {
         let bad = |problem: String| PublishError::source(path.display().to_string(), problem);
         let mut bytes = Vec::new();
-        let file = open(path).doing(|| on("opening", path))?;
+        let file = untrusted::open(path).doing(|| on("opening", path))?;
         file.take(DOCUMENT_LEN_MAX + 1).read_to_end(&mut bytes).doing(|| on("reading", path))?;
         if bytes.len() as u64 > DOCUMENT_LEN_MAX {
             return Err(bad(format!("longer than {} MiB", DOCUMENT_LEN_MAX >> 20)));
@@ -98,7 +97,7 @@ impl Layout {
     ) -> Result<File, PublishError> {
         let (path, digest) = self.blob(descriptor)?;
         let bad = |problem: String| PublishError::source(path.display().to_string(), problem);
-        let file = open(&path).doing(|| on("opening", &path))?;
+        let file = untrusted::open(&path).doing(|| on("opening", &path))?;
         // One byte more than there should be, so that a longer file does not pass.
         let mut packed = Hashing::new(file.take(descriptor.size().saturating_add(1)));
         let mut plain = tempfile::tempfile().doing(|| on("making a temporary file in", &std::env::temp_dir()))?;
@@ -144,16 +143,6 @@ impl Layout {
 fn corrupt(descriptor: &Descriptor, found: Digest, length: u64) -> String {
     let (wanted, size) = (descriptor.digest(), descriptor.size());
     format!("is corrupt: {length} bytes or more of sha256:{found} where {size} bytes of {wanted} belong")
-}
-
-/// A layout may come from anywhere, so neither links nor pipes are followed.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    Ok(file)
 }
 
 /// Copies what `packed` unpacks to, but no more than one byte over `left`: digest and length.

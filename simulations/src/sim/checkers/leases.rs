@@ -29,6 +29,8 @@ const PAUSE_US: u64 = 2_900_000;
 const GOES_ON_US: u64 = 4_000_000;
 /// How long the news of a lease may take through the fleet.
 const NEWS_US: u64 = 2_000_000;
+/// Fewer bytes within [`PAUSE_US`] are none: those far away hear of what trickles in so rarely that they may overtake it.
+const JUDGED_BYTES: u64 = 64 << 10;
 
 /// Who is getting what from central.
 #[derive(Debug, Default)]
@@ -36,6 +38,8 @@ pub struct Leases {
     /// By release and piece: who asked, and when.
     held: BTreeMap<(usize, u32), Vec<(NodeId, Moment)>>,
     moved: BTreeMap<NodeId, Bytes>,
+    /// Bytes that came since a node last moved.
+    trickles: BTreeMap<NodeId, u64>,
     /// When something last started or the network changed, and when something last ended.
     disturbed_at: Moment,
     ended_at: Moment,
@@ -72,7 +76,14 @@ impl Checker for Leases {
                 self.moves(*node, now);
                 (0..world.releases().count()).for_each(|release| self.let_go(*node, (release, *piece)));
             }
-            Observation::CentralMoves { node } => self.moves(*node, now),
+            Observation::CentralMoves { node, bytes } => {
+                let trickle = self.trickles.entry(*node).or_default();
+                *trickle += bytes;
+                if *trickle >= JUDGED_BYTES {
+                    *trickle = 0;
+                    self.moves(*node, now);
+                }
+            }
             Observation::LeftToCentral { node, release, pieces } => {
                 pieces.iter().for_each(|piece| self.let_go(*node, (*release, *piece)));
             }
@@ -111,6 +122,7 @@ impl Leases {
         if !self.held.values().flatten().any(|(holder, _)| *holder == node) {
             // Before it asked, nothing had to come.
             self.moved.insert(node, Bytes { waits_since: now, ..Bytes::default() });
+            self.trickles.remove(&node);
         }
         let mut result = Ok(());
         let settled = now.since(self.disturbed_at) > CALM_US && is_judged(world, node);

@@ -68,7 +68,7 @@ fn a_second_lease_on_a_piece_is_noticed_unless_something_came_between() {
     let (apart, mut world) = (world(), world());
     world.run(Moment::from_millis(60_000), |_| {});
     let asks = |node| Observation::AskedCentral { node, release: 0, pieces: vec![0, 1] };
-    let moves = |node| Observation::CentralMoves { node };
+    let moves = |node| Observation::CentralMoves { node, bytes: 64 << 10 };
     let takes = |between: &[Observation]| {
         let mut all = vec![asks(1), moves(1), moves(1), moves(1), asks(2)];
         all.splice(1..1, between.iter().cloned());
@@ -99,7 +99,7 @@ fn two_may_begin_at_once_but_not_three_and_not_both_go_on() {
     let mut world = world();
     world.run(Moment::from_millis(60_000), |_| {});
     let asks = |node| Observation::AskedCentral { node, release: 0, pieces: vec![0] };
-    let moves = |node| Observation::CentralMoves { node };
+    let moves = |node| Observation::CentralMoves { node, bytes: 64 << 10 };
     let begins = |more: &[Observation]| [&[moves(1), moves(2), asks(1), asks(2)], more].concat();
     let shown = |more: &[Observation]| {
         let mut checker = Leases::default();

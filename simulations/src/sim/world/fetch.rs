@@ -12,7 +12,7 @@ use fullmetal_proto::swarm::{Failure, Input, TransferId};
 const LOOK: u64 = 500_000;
 /// Bytes that move before a core is told (`fetch::MOVED_BYTES`), and how long fewer of central's wait (`fetch::unsaid`).
 const TOLD_MIN: u64 = 64 << 10;
-const TOLD_WAIT: u64 = 1_000_000;
+const TOLD_WAIT: u64 = 500_000;
 /// How long a transfer may take for [`PACE_BYTES_MIN`] (`transfer::pace`), also for the answer to its request.
 const PACE: u64 = 10_000_000;
 const PACE_BYTES_MIN: u64 = 64 << 10;
@@ -184,7 +184,7 @@ impl World {
         if is_told {
             let (transfer, bytes) = (fetching.transfer, news);
             if from_central {
-                self.observe(Observation::CentralMoves { node });
+                self.observe(Observation::CentralMoves { node, bytes });
             }
             self.tell_swarm(node, Input::Progress { transfer, bytes });
         }

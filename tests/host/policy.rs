@@ -1,36 +1,14 @@
-//! What apps ask for and a policy allows, with published commits, real checkouts, control groups and runc. Needs root,
-//! runc, ostree and busybox-static.
+//! What apps ask for and a policy allows, with published commits, real checkouts and control groups. Needs ostree, too.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "host/conformance.rs"]
-#[allow(dead_code, reason = "shared with host_runc")]
-mod conformance;
-#[path = "host/site.rs"]
-#[allow(dead_code, reason = "shared with host_runc")]
-mod site;
-
-use conformance::wait_until;
-use fullmetal::host::{
-    App, AppHost, AppStatus, Health, HostError, Phase, Refusal, Started, SupervisorHost, SupervisorOptions,
-};
-use fullmetal_proto::{AppName, Digest};
+use super::says;
+use crate::conformance::wait_until;
+use crate::site::{Site, run, script_file};
+use fullmetal::host::{App, AppHost, HostError, Phase, Refusal, SupervisorOptions};
+use fullmetal_proto::Digest;
 use serde_json::{Value, json};
-use site::Site;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-fn says(line: &'static str) -> impl Fn(&AppStatus) -> bool {
-    move |status| status.log.iter().any(|l| l == line)
-}
-
-fn run(program: &str, args: &[&str]) -> String {
-    let out = Command::new(program).args(args).output().unwrap();
-    assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap()
-}
 
 fn policy(site: &Site, text: &str) {
     let dir = site.dir.path().join("etc/fullmetal/fullmetal.d");
@@ -213,7 +191,7 @@ fn an_app_of_user_1000_runs_its_script_from_a_checkout_that_it_cannot_change() {
     let mut host = site.host();
     let app = published(&site, "", &[], |rootfs, config| {
         let entry = rootfs.join("entry.sh");
-        site::script_file(
+        script_file(
             &entry,
             "#!/bin/sh\nid -u\necho mine >/data/x && cat /data/x\necho worse >>/entry.sh\necho end\nexec sleep 1000\n",
         );
