@@ -3,7 +3,7 @@
 use super::says;
 use crate::conformance::wait_until;
 use crate::site::{Site, run, script_file};
-use fullmetal::host::{App, AppHost, HostError, Phase, Refusal, SupervisorOptions};
+use fullmetal::host::{App, AppHost, HostError, Phase, Refusal};
 use fullmetal_proto::Digest;
 use serde_json::{Value, json};
 use std::fs;
