@@ -251,6 +251,10 @@ fn peer_text(text: &mut String, peer: &anyhow::Result<PeerReport>) {
     let _ = writeln!(text, "  announcement: {newest}");
     let (peers, central, sent) = (report.bytes_from_peers, report.bytes_from_central, report.bytes_to_peers);
     let _ = writeln!(text, "  pieces: {peers} bytes from peers, {central} from central, {sent} to peers");
+    let from: Vec<_> = report.sources.iter().map(|(device, n)| format!("{} {device}", console::bytes(*n))).collect();
+    if !from.is_empty() {
+        let _ = writeln!(text, "  most of it from: {}", from.join(", "));
+    }
     let _ = writeln!(text, "  cache: {} bytes", report.cache_bytes);
     if !report.trouble.is_empty() {
         let _ = writeln!(text, "  trouble: {}", report.trouble);

@@ -186,6 +186,9 @@ pub enum FromPeer {
     Status(PeerReport),
 }
 
+/// Neighbours that a peer tells of as sources of its bytes.
+pub const SOURCES_MAX: usize = 16;
+
 /// A peer's state for `fullmetal status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerReport {
@@ -201,6 +204,9 @@ pub struct PeerReport {
     pub bytes_from_central: u64,
     /// Frame bytes sent to neighbours since start.
     pub bytes_to_peers: u64,
+    /// Of those from neighbours, whose; the most first, at most [`SOURCES_MAX`] neighbours.
+    #[serde(default)]
+    pub sources: Vec<(DeviceId, u64)>,
     /// Newest lasting trouble, such as central out of reach; empty when there is none.
     pub trouble: String,
 }

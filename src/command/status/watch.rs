@@ -6,6 +6,8 @@ use fullmetal::config::Settings;
 use fullmetal::console;
 use fullmetal::identity::system_time;
 use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -16,15 +18,18 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Goes on until it is ended, or nobody reads any more.
 pub fn run(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let in_place = std::io::stdout().is_terminal() && !json;
-    let (mut rate, mut said) = (Rate::default(), String::new());
+    let (mut rate, mut from, mut said) = (Rate::default(), RateFrom::default(), String::new());
     loop {
         let look = Look::at(settings)?;
         let mut value = look.json();
         let rate = rate.of(&value["deployment"]);
         value["bytes_per_s"] = json!(rate);
+        let from = from.of(&value["peer"]);
+        value["bytes_per_s_from"] =
+            json!(from.iter().map(|(name, rate)| json!({ "from": name, "bytes_per_s": rate })).collect::<Vec<_>>());
         let says = match (json, in_place) {
             (true, _) => serde_json::to_string(&value)?,
-            (_, true) => look.text() + &rate.map(|r| format!("  rate: {}/s\n", console::bytes(r))).unwrap_or_default(),
+            (_, true) => look.text() + &now(rate, &from),
             _ => line(&value),
         };
         if says != said {
@@ -41,6 +46,13 @@ pub fn run(settings: &Settings, json: bool) -> anyhow::Result<()> {
         }
         sleep(LOOK);
     }
+}
+
+/// How fast it comes, and from whom.
+fn now(rate: Option<u64>, from: &[(String, u64)]) -> String {
+    let from: Vec<_> = from.iter().map(|(name, rate)| format!("{}/s {name}", console::bytes(*rate))).collect();
+    let rate = rate.map(|rate| format!("  rate: {}/s\n", console::bytes(rate))).unwrap_or_default();
+    if from.is_empty() { rate } else { format!("{rate}  now from: {}\n", from.join(", ")) }
 }
 
 /// What there is to say in one line.
@@ -74,11 +86,35 @@ struct Rate(Option<(Instant, u64)>);
 impl Rate {
     /// Bytes a second since the look before; nothing while nothing comes.
     fn of(&mut self, deployment: &Value) -> Option<u64> {
-        let bytes = deployment["bytes_from_peers"].as_u64()? + deployment["bytes_from_central"].as_u64()?;
+        self.since(deployment["bytes_from_peers"].as_u64()? + deployment["bytes_from_central"].as_u64()?)
+    }
+
+    fn since(&mut self, bytes: u64) -> Option<u64> {
         let now = Instant::now();
         let (then, before) = self.0.replace((now, bytes))?;
         let passed = u64::try_from(now.duration_since(then).as_millis()).ok()?.max(1);
         bytes.checked_sub(before).filter(|more| *more > 0).map(|more| more.saturating_mul(1000) / passed)
+    }
+}
+
+/// How fast the peer gets pieces from each neighbour and from central.
+#[derive(Default)]
+struct RateFrom(BTreeMap<String, Rate>);
+
+impl RateFrom {
+    /// Bytes a second since the look before, the most first; without those that send nothing.
+    fn of(&mut self, peer: &Value) -> Vec<(String, u64)> {
+        let neighbours = peer["sources"].as_array().into_iter().flatten();
+        let neighbours = neighbours.filter_map(|s| Some((s[0].as_str()?, s[1].as_u64()?)));
+        let central = peer["bytes_from_central"].as_u64().map(|bytes| ("central", bytes));
+        let mut rates: Vec<_> = neighbours
+            .chain(central)
+            .filter_map(|(name, bytes)| {
+                Some((name.to_owned(), self.0.entry(name.to_owned()).or_default().since(bytes)?))
+            })
+            .collect();
+        rates.sort_by_key(|(_, rate)| Reverse(*rate));
+        rates
     }
 }
 
@@ -112,5 +148,17 @@ mod tests {
         assert_eq!(rate.of(&of(11_000)), None);
         assert_eq!(rate.of(&Value::Null), None);
         assert_eq!(rate.of(&of(5)), None, "another deployment");
+    }
+
+    #[test]
+    fn who_sends_now_is_told_with_the_fastest_first_and_who_does_not_is_left_out() {
+        let of = |[a, b, central]: [u64; 3]| json!({ "sources": [["press-1", a], ["press-2", b]], "bytes_from_central": central });
+        let mut rates = RateFrom::default();
+        assert!(rates.of(&of([1000, 1000, 0])).is_empty(), "nothing to compare with");
+        rates.0.values_mut().for_each(|rate| rate.0.as_mut().unwrap().0 -= Duration::from_secs(10));
+        let from = rates.of(&of([1000, 1_001_000, 5_000_000]));
+        assert_eq!(from.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["central", "press-2"]);
+        assert!(from[0].1 <= 500_000 && from[1].1 <= 100_000, "{from:?}");
+        assert!(now(Some(3 << 20), &from).contains("/s central, "), "{}", now(None, &from));
     }
 }

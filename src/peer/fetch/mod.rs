@@ -4,6 +4,7 @@ mod listing;
 mod neighbour;
 mod objects;
 mod origin;
+mod sources;
 mod unsaid;
 
 pub use listing::{Listed, Listing, ListingError};
@@ -14,6 +15,7 @@ use super::transfer::Data;
 use fullmetal_proto::swarm::{Effect, Failure, Input, Swarm, TransferId};
 use fullmetal_proto::wire::transfer::SwarmUpdate;
 use fullmetal_proto::{Bitmap, DeviceId, Digest, Timestamp};
+use sources::Sources;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -108,7 +110,7 @@ struct Wish {
 #[derive(Debug)]
 struct Running {
     manifest: Digest,
-    from_central: bool,
+    from: Source,
     /// Pieces that have not come.
     left: u32,
     task: AbortHandle,
@@ -116,8 +118,14 @@ struct Running {
 
 /// What a transfer will bring, and from where.
 struct Size {
-    from_central: bool,
+    from: Source,
     pieces: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    Central,
+    Neighbour(DeviceId),
 }
 
 /// The swarm and its transfers. After each call, [`Fetcher::poll`] until it is empty.
@@ -129,6 +137,7 @@ pub struct Fetcher {
     running: BTreeMap<TransferId, Running>,
     reports: mpsc::Sender<Report>,
     outputs: VecDeque<Output>,
+    sources: Sources,
     /// What hinders fetching; cleared by the next piece that comes.
     trouble: Option<String>,
 }
@@ -139,7 +148,10 @@ impl Fetcher {
         let (reports, receiver) = mpsc::channel(REPORTS_MAX);
         let swarm = Swarm::new(data.me.clone(), origin, weight, seed);
         let (wishes, running, outputs) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        (Fetcher { data, swarm, wishes, running, reports, outputs, trouble: None }, receiver)
+        (
+            Fetcher { data, swarm, wishes, running, reports, outputs, sources: Sources::default(), trouble: None },
+            receiver,
+        )
     }
 
     /// Wants pieces of a manifest; an empty `need` only helps others. Said again, it replaces the need.
@@ -195,7 +207,7 @@ impl Fetcher {
             }
             What::Corrupt(piece) => {
                 let ended = self.running.remove(&transfer);
-                if let Some(ended) = ended.filter(|r| r.from_central) {
+                if let Some(ended) = ended.filter(|r| r.from == Source::Central) {
                     let reason = self.wrong_at_central(&ended.manifest, piece);
                     self.complain(ended.manifest, reason);
                 }
@@ -243,6 +255,11 @@ impl Fetcher {
         self.trouble.clone()
     }
 
+    /// Which neighbours have sent the most bytes since the start, the most first.
+    pub fn sources(&self) -> Vec<(DeviceId, u64)> {
+        self.sources.most()
+    }
+
     fn wrong_at_central(&self, manifest: &Digest, piece: u32) -> String {
         let listing = self.wishes.get(manifest).map(|wish| &wish.listing);
         let (frames, packs) = match listing.map(|listing| &listing.listed) {
@@ -281,12 +298,14 @@ impl Fetcher {
         trace!(?effect);
         match effect {
             Effect::FetchFromPeer { transfer, manifest, piece, peer } => {
-                self.start(transfer, manifest, Size { from_central: false, pieces: 1 }, |data, listing, reports| {
+                let from = Source::Neighbour(peer.clone());
+                self.start(transfer, manifest, Size { from, pieces: 1 }, |data, listing, reports| {
                     neighbour::fetch(data, listing, neighbour::Wanted { transfer, piece, peer }, reports)
                 });
             }
             Effect::FetchFromOrigin { transfer, manifest, first, count } => {
-                self.start(transfer, manifest, Size { from_central: true, pieces: count }, |data, listing, reports| {
+                let from = Source::Central;
+                self.start(transfer, manifest, Size { from, pieces: count }, |data, listing, reports| {
                     origin::fetch(data, listing, origin::Run { transfer, first, count }, reports)
                 });
             }
@@ -317,25 +336,29 @@ impl Fetcher {
     {
         let Some(wish) = self.wishes.get(&manifest) else { return };
         let task = tokio::spawn(task(self.data.clone(), wish.listing.clone(), self.reports.clone()));
-        let Size { from_central, pieces } = size;
-        self.running.insert(transfer, Running { manifest, from_central, left: pieces, task: task.abort_handle() });
+        let Size { from, pieces } = size;
+        self.running.insert(transfer, Running { manifest, from, left: pieces, task: task.abort_handle() });
     }
 
     fn count(&mut self, transfer: TransferId, bytes: u64) {
         let Some(running) = self.running.get_mut(&transfer) else { return };
-        let (manifest, from_central) = (running.manifest, running.from_central);
+        let (manifest, from) = (running.manifest, running.from.clone());
         running.left = running.left.saturating_sub(1);
         if running.left == 0 {
             self.running.remove(&transfer);
         }
         let Some(wish) = self.wishes.get_mut(&manifest) else { return };
         self.trouble = None;
-        if from_central {
-            wish.bytes_from_central += bytes;
-            self.data.counters.add_from_central(bytes);
-        } else {
-            wish.bytes_from_peers += bytes;
-            self.data.counters.add_from_peers(bytes);
+        match from {
+            Source::Central => {
+                wish.bytes_from_central += bytes;
+                self.data.counters.add_from_central(bytes);
+            }
+            Source::Neighbour(device) => {
+                wish.bytes_from_peers += bytes;
+                self.data.counters.add_from_peers(bytes);
+                self.sources.add(device, bytes);
+            }
         }
     }
 }

@@ -175,6 +175,7 @@ impl Node {
             bytes_from_peers,
             bytes_from_central,
             bytes_to_peers,
+            sources: self.fetcher.sources(),
             trouble,
         }
     }

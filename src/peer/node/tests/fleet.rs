@@ -37,6 +37,7 @@ async fn devices_without_origin_get_all_from_neighbours_and_central_sends_one_co
     nginx.sent("manifests", release.manifest_bytes.len() as u64).await;
     let status = b.status().await;
     assert_eq!(status.bytes_from_peers, release.bytes());
+    assert_eq!(status.sources.iter().map(|(_, bytes)| bytes).sum::<u64>(), release.bytes(), "{:?}", status.sources);
     assert!(status.neighbours.contains(&a.device()) && status.trouble.is_empty(), "{status:?}");
 }
 
