@@ -22,8 +22,9 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo --preserve-env
 endif
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=HOME)
 DEMO = $(AS_ROOT) $(BIN)/fullmetal-sim demo $(if $(HAWKBIT),--hawkbit $(HAWKBIT)) $(if $(PLAIN),--plain)
-REAL_TESTS := readme bad_input fleet lab power_loss
-REAL := cargo test --release --locked
+REAL_TESTS := host_runc host_systemd readme bad_input fleet lab power_loss
+# The whole workspace, also for one test: features are the union then, so that what `make test` compiled serves here too.
+REAL := cargo test --release --locked --workspace
 
 tools:
 	@.ci/install-tools build
@@ -43,9 +44,7 @@ lint: tools
 	@.ci/install-tools lint
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	cargo clippy --release --locked -p fullmetal --test host_runc --test host_systemd -- -D warnings
-	cargo clippy --release --locked -p fullmetal-gateway --test power_loss -- -D warnings
-	cargo clippy --release --locked -p fullmetal-sim $(REAL_TESTS:%=--test %) -- -D warnings
+	cargo clippy --release --locked --workspace $(REAL_TESTS:%=--test %) -- -D warnings
 	cargo deny --locked check bans licenses sources
 	tree=$$(cargo tree --locked -p fullmetal-gateway -e normal --prefix none); ! grep -q '^ostree ' <<< "$$tree"
 
@@ -60,27 +59,25 @@ test-hawkbit: build
 
 test-real: build test-hawkbit
 	@.ci/install-tools run
-	$(REAL) -p fullmetal --test host_runc
-	$(REAL) -p fullmetal --test host_systemd -- --test-threads=2
-	$(REAL) -p fullmetal-sim --test readme
-	$(REAL) -p fullmetal-sim --test bad_input
-	$(REAL) -p fullmetal-sim --test fleet -- --test-threads=1 --nocapture
-	$(REAL) -p fullmetal-sim --test lab -- --test-threads=1 --nocapture
-	$(REAL) -p fullmetal-sim --test power_loss -- --nocapture
-	$(REAL) -p fullmetal-gateway --test power_loss -- --nocapture
+	$(REAL) --test host_runc
+	$(REAL) --test host_systemd -- --test-threads=2
+	$(MAKE) build
+	$(REAL) --test readme --test bad_input
+	$(REAL) --test fleet --test lab -- --test-threads=1 --nocapture
+	$(REAL) --test power_loss -- --nocapture
+	$(MAKE) build
 	$(DEMO)
 	$(if $(PLAIN),,$(DEMO) --plain)
 
 test-kill: build
 	@.ci/install-tools run
-	FULLMETAL_KILL=all $(REAL) -p fullmetal-sim --test power_loss -- --nocapture
-	FULLMETAL_KILL=all $(REAL) -p fullmetal-gateway --test power_loss -- --nocapture
+	FULLMETAL_KILL=all $(REAL) --test power_loss -- --nocapture
 
 test-mutants: tools
 	tests/mutants/run
 
 bench: build
 	@.ci/install-tools run
-	$(REAL) -p fullmetal-sim --test fleet a_release_crosses -- --nocapture
+	$(REAL) --test fleet a_release_crosses -- --nocapture
 	cargo bench --locked -p fullmetal-gateway --bench thousand
 	cargo bench --locked -p fullmetal-sim --bench scale
