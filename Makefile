@@ -6,11 +6,12 @@
 #                 (HAWKBIT=http://host:port: that server instead of one of its own; test-hawkbit: this part alone)
 # make test-kill  power loss: agent, gateway and the gateway's peer killed at every call that touches their state
 # make test-mutants  bugs planted into the core one after the other: the simulator must find each (SEEDS=1000 at most)
+# make deb        the Debian packages of device and gateway, in ~/.cache/fullmetal/target/deb (VERSION=1.2.3: as that)
 # make bench      measurements; nothing here fails on a number
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-real test-hawkbit test-kill test-mutants bench build tools fmt lint
+.PHONY: demo deb test test-real test-hawkbit test-kill test-mutants bench build tools fmt lint
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fullmetal
 export CARGO_TARGET_DIR ?= $(CACHE)/target
@@ -36,6 +37,10 @@ demo: build
 	@.ci/install-tools run
 	$(DEMO)
 
+deb: build
+	@.ci/install-tools deb
+	debian/package $(BIN) $(CARGO_TARGET_DIR)/deb $(VERSION)
+
 fmt: tools
 	cargo fmt --all
 
@@ -43,7 +48,7 @@ lint: tools
 	@.ci/install-tools lint
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	cargo clippy --release --locked -p fullmetal --test host_runc --test host_systemd -- -D warnings
+	cargo clippy --release --locked -p fullmetal --test host_runc --test host_systemd --test packages -- -D warnings
 	cargo clippy --release --locked -p fullmetal-gateway --test power_loss -- -D warnings
 	cargo clippy --release --locked -p fullmetal-sim $(REAL_TESTS:%=--test %) -- -D warnings
 	cargo deny --locked check bans licenses sources
@@ -58,10 +63,11 @@ test-hawkbit: build
 	@$(if $(HAWKBIT),,.ci/install-tools hawkbit)
 	env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER tests/hawkbit/real-server --release
 
-test-real: build test-hawkbit
+test-real: deb test-hawkbit
 	@.ci/install-tools run
 	$(REAL) -p fullmetal --test host_runc
 	$(REAL) -p fullmetal --test host_systemd -- --test-threads=2
+	$(REAL) -p fullmetal --test packages
 	$(REAL) -p fullmetal-sim --test readme
 	$(REAL) -p fullmetal-sim --test bad_input
 	$(REAL) -p fullmetal-sim --test fleet -- --test-threads=1 --nocapture
