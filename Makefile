@@ -23,7 +23,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo --preserve-env
 endif
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=HOME)
 DEMO = $(AS_ROOT) $(BIN)/fullmetal-sim demo $(if $(HAWKBIT),--hawkbit $(HAWKBIT)) $(if $(PLAIN),--plain)
-REAL_TESTS := readme bad_input fleet lab power_loss
+REAL_TESTS := readme first_fleet bad_input fleet lab power_loss
 REAL := cargo test --release --locked
 
 tools:
@@ -69,6 +69,7 @@ test-real: deb test-hawkbit
 	$(REAL) -p fullmetal --test host_systemd -- --test-threads=2
 	$(REAL) -p fullmetal --test packages
 	$(REAL) -p fullmetal-sim --test readme
+	$(REAL) -p fullmetal-sim --test first_fleet
 	$(REAL) -p fullmetal-sim --test bad_input
 	$(REAL) -p fullmetal-sim --test fleet -- --test-threads=1 --nocapture
 	$(REAL) -p fullmetal-sim --test lab -- --test-threads=1 --nocapture
