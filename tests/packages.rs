@@ -116,6 +116,7 @@ fn a_device_is_installed_upgraded_below_an_app_and_purged() {
     nothing_runs_before_enrolment(&bench);
     units_keep_their_bars(&bench);
     enrolled_it_runs(&bench);
+    the_agent_sees_what_it_needs(&bench);
     an_upgrade_leaves_the_app_alone(&bench);
     a_gateway_takes_the_agents_place(&bench);
     removed_it_keeps_state_and_comes_back(&bench);
@@ -139,7 +140,7 @@ fn what_is_installed_is_there(bench: &Bench) {
 }
 
 fn nothing_runs_before_enrolment(bench: &Bench) {
-    for unit in ["fullmetal-peer", "fullmetal-agent", "fullmetal-gateway"] {
+    for unit in ["fullmetal-boot", "fullmetal-peer", "fullmetal-agent", "fullmetal-gateway"] {
         assert_eq!(bench.property(unit, "ActiveState"), "inactive", "{unit}");
         assert_eq!(bench.property(unit, "UnitFileState"), "enabled", "{unit}");
         bench.sh(&format!("systemctl start {unit}"));
@@ -176,6 +177,22 @@ fn enrolled_it_runs(bench: &Bench) {
     }
     bench.wait("agent and peer answer", "fullmetal --json status | grep '\"peer\"'");
     assert_eq!(bench.sh("ps -o user= -p $(systemctl show --value -p MainPID fullmetal-peer)"), "fullmetal");
+}
+
+/// What the lines of the agent's unit are to mean, seen from inside of it.
+fn the_agent_sees_what_it_needs(bench: &Bench) {
+    bench.sh("agent=$(systemctl show --value -p MainPID fullmetal-agent)
+         inside() { nsenter -t $agent -m -n -- sh -c \"$1\"; }
+         inside 'touch /tmp/fullmetalupdate/seen'; rm /tmp/fullmetalupdate/seen
+         inside 'touch /tmp/unseen'; test ! -e /tmp/unseen
+         for dir in /usr /etc /etc/fullmetal /var/cache/fullmetal /home; do
+             if inside \"touch $dir/x\" 2>/dev/null; then exit 1; fi
+         done
+         for dir in /var/lib/fullmetal /run/fullmetal /run/systemd/system; do inside \"test -w $dir\"; done
+         inside 'test -w /sys/fs/cgroup/system.slice || test -w /sys/fs/cgroup/freezer/system.slice'
+         inside 'test -c /dev/null'
+         if inside 'tail -n +3 /proc/net/dev' | grep -v ' lo:'; then exit 1; fi
+         grep -q 'NoNewPrivs:.1' /proc/$agent/status");
 }
 
 fn an_upgrade_leaves_the_app_alone(bench: &Bench) {
@@ -231,7 +248,8 @@ fn purged_nothing_is_left(bench: &Bench) {
 #[ignore = "runs on a device"]
 fn an_app_is_in_force() {
     let paths = Paths::new("/");
-    let web = site::check_out(Path::new("/"), "web", "exec sleep 1000", |_, _| {});
+    let web =
+        site::check_out(Path::new("/"), "web", "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done", |_, _| {});
     let start = StartOptions { autostart: true, job: false };
     let version = Installed { commit: web.commit, version: "1".into(), manifest: web.commit, start, unsigned: false };
     SystemdHost::new(SystemdOptions::new(Path::new("/"), &"press-1".parse().unwrap())).prepare(&web).unwrap();
