@@ -170,11 +170,13 @@ fn enrolled_it_runs(bench: &Bench) {
     let inside = ["--exact", "an_app_is_in_force", "--ignored", "--nocapture"];
     let said = bench.device.serve(&bench.own, &inside).unwrap();
     assert!(said.contains("1 passed"), "{said}");
-    bench.sh("systemctl start fullmetal-agent");
+    // The agent makes the data directory, and gives it to the app's user.
+    bench.sh("rm -r /var/lib/fullmetal/data/web; systemctl start fullmetal-agent");
     bench.wait("the agent starts the app", "systemctl is-active web && fullmetal app list | grep running");
     for unit in ["fullmetal-peer", "fullmetal-agent"] {
         assert_eq!(bench.property(unit, "ActiveState"), "active", "{unit}");
     }
+    assert_eq!(bench.sh("stat -c %u /var/lib/fullmetal/data/web"), "1000");
     bench.wait("agent and peer answer", "fullmetal --json status | grep '\"peer\"'");
     assert_eq!(bench.sh("ps -o user= -p $(systemctl show --value -p MainPID fullmetal-peer)"), "fullmetal");
 }
