@@ -6,11 +6,12 @@
 #                 (HAWKBIT=http://host:port: that server instead of one of its own; test-hawkbit: this part alone)
 # make test-kill  power loss: agent, gateway and the gateway's peer killed at every call that touches their state
 # make test-mutants  bugs planted into the core one after the other: the simulator must find each (SEEDS=1000 at most)
+# make deb        the Debian packages of device and gateway, in ~/.cache/fullmetal/target/deb (VERSION=1.2.3: as that)
 # make bench      measurements; nothing here fails on a number
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-real test-hawkbit test-kill test-mutants bench build tools fmt lint
+.PHONY: demo deb test test-real test-hawkbit test-kill test-mutants bench build tools fmt lint
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fullmetal
 export CARGO_TARGET_DIR ?= $(CACHE)/target
@@ -22,7 +23,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo --preserve-env
 endif
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=HOME)
 DEMO = $(AS_ROOT) $(BIN)/fullmetal-sim demo $(if $(HAWKBIT),--hawkbit $(HAWKBIT)) $(if $(PLAIN),--plain)
-REAL_TESTS := host_runc host_systemd readme bad_input fleet lab power_loss
+REAL_TESTS := host_runc host_systemd packages readme first_fleet bad_input fleet lab power_loss
 # The whole workspace, also for one test: features are the union then, so that what `make test` compiled serves here too.
 REAL := cargo test --release --locked --workspace
 
@@ -36,6 +37,10 @@ build: tools
 demo: build
 	@.ci/install-tools run
 	$(DEMO)
+
+deb: build
+	@.ci/install-tools deb
+	debian/package $(BIN) $(CARGO_TARGET_DIR)/deb $(VERSION)
 
 fmt: tools
 	cargo fmt --all
@@ -57,10 +62,11 @@ test-hawkbit: build
 	@$(if $(HAWKBIT),,.ci/install-tools hawkbit)
 	env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER tests/hawkbit/real-server --release
 
-test-real: build test-hawkbit
+test-real: deb test-hawkbit
 	@.ci/install-tools run
 	$(REAL) --test host_runc
 	$(REAL) --test host_systemd -- --test-threads=2
+	$(REAL) --test packages --test first_fleet
 	$(MAKE) build
 	$(REAL) --test readme --test bad_input
 	$(REAL) --test fleet --test lab -- --test-threads=1 --nocapture

@@ -15,6 +15,7 @@ pub mod identity;
 mod installed_commit;
 pub mod journal;
 pub mod local;
+pub mod paper;
 pub mod peer;
 #[cfg(feature = "store")]
 pub mod publish;

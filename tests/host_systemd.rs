@@ -187,6 +187,8 @@ fn apps_start_after_a_reboot_and_a_power_cut_with_a_broken_agent() {
         let write = format!("cat > /usr/lib/systemd/system/{name} <<'END'\n{text}\nEND");
         device.run(&["sh", "-c", &write]).unwrap();
     }
+    // The agent's unit starts on an enrolled device only.
+    device.run(&["install", "-D", "/dev/null", "/etc/fullmetal/trust"]).unwrap();
     device.run(&["systemctl", "daemon-reload"]).unwrap();
     device.run(&["systemctl", "enable", "fullmetal-boot.service", "fullmetal-agent.service"]).unwrap();
     bench.inside("install");

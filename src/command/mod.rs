@@ -13,7 +13,6 @@ mod keys;
 mod lock;
 mod logs;
 mod options;
-mod paper;
 mod peer;
 mod publish;
 mod rollback;
@@ -21,10 +20,11 @@ mod status;
 mod supervise;
 mod verify;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use fullmetal::config::{ConfigError, Paths, Settings};
 use fullmetal::console;
 use fullmetal::hawkbit::HawkbitError;
+use fullmetal::paper;
 use fullmetal::peer::central::CentralError;
 use options::{Before, Nothing, OnDevice, Printing};
 use std::process::ExitCode;
@@ -121,8 +121,8 @@ pub fn main() -> ExitCode {
         Command::App(command) => app::run(command, &before),
         Command::Inspect(on_device) => inspect::run(&on_device.context(&before), &on_device.args.args),
         Command::Publish(printing) => publish::run(printing.json(&before), printing.args),
-        Command::Completions(args) => paper::completions(&args),
-        Command::Man(args) => paper::man(&args),
+        Command::Completions(args) => paper::completions(Cli::command(), &args),
+        Command::Man(args) => paper::man(Cli::command(), &args),
         Command::Supervise(on_device) => supervise::run(&on_device.paths(&before), on_device.args),
     };
     // The configured addresses and CA files of central and Hawkbit.

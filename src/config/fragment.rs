@@ -119,3 +119,23 @@ fn fragment_files(dir: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     files.sort();
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Fragment;
+
+    #[test]
+    fn the_keys_that_packages_show_are_keys() {
+        for text in [include_str!("../../debian/10-device.toml"), include_str!("../../debian/30-gateway.toml")] {
+            assert!(toml::from_str::<Fragment>(text).is_ok(), "{text}");
+            let shown = |line: &str| line.starts_with('#') && !line.starts_with("# ");
+            let (mut all, mut count) = (String::new(), 0);
+            for line in text.lines() {
+                count += usize::from(shown(line));
+                all.extend([if shown(line) { &line[1..] } else { line }, "\n"]);
+            }
+            let read = toml::from_str::<Fragment>(&all);
+            assert!(read.is_ok() && count > 5, "{all}: {read:?}");
+        }
+    }
+}

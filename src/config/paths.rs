@@ -174,6 +174,11 @@ impl Paths {
         self.peer_run_dir().join("peer.sock")
     }
 
+    /// The gateway's directory for its socket: it runs as a user of its own.
+    pub fn gateway_run_dir(&self) -> PathBuf {
+        self.run_dir().join("gateway")
+    }
+
     /// What a supervisor keeps about its app.
     pub fn app_run_dir(&self, app: &AppName) -> PathBuf {
         self.run_dir().join("apps").join(app.as_str())

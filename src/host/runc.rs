@@ -47,7 +47,6 @@ pub enum RuncError {
 }
 
 /// Where `program` is in the usual directories; its bare name where it is in none.
-#[cfg_attr(not(feature = "store"), expect(dead_code, reason = "only units name it by its path"))]
 pub(super) fn find(program: &str) -> PathBuf {
     let paths = PATH.split(':').map(|dir| Path::new(dir).join(program));
     paths.into_iter().find(|path| path.is_file()).unwrap_or_else(|| program.into())
@@ -76,11 +75,20 @@ pub(super) struct Runc {
     program: PathBuf,
     root: PathBuf,
     container: String,
+    /// How long a command may take as a service of systemd; `None` makes it a child.
+    service: Option<Duration>,
 }
 
 impl Runc {
     pub(super) fn new(program: &Path, layout: &Layout) -> Self {
-        Runc { program: program.to_owned(), root: layout.runc_root(), container: layout.container() }
+        Runc { program: program.to_owned(), root: layout.runc_root(), container: layout.container(), service: None }
+    }
+
+    /// The same with commands that are services of systemd, and are ended after `limit`: what the agent's own unit may
+    /// not do, such as entering a container, its children may not either.
+    #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "only units are asked so"))]
+    pub(super) fn through_systemd(self, limit: Duration) -> Self {
+        Runc { service: Some(limit), ..self }
     }
 
     /// Starts making the container; its standard streams become the app's.
@@ -121,7 +129,16 @@ impl Runc {
     }
 
     fn command(&self, act: &str) -> Command {
-        let mut command = clean(&self.program);
+        let mut command = match self.service {
+            None => clean(&self.program),
+            Some(limit) => {
+                let mut run = clean(&find("systemd-run"));
+                // Each would be told in the journal otherwise.
+                run.args(["--quiet", "--pipe", "--wait", "--collect", "--property=LogLevelMax=notice"]);
+                run.arg(format!("--property=RuntimeMaxSec={}ms", limit.as_millis())).arg("--").arg(&self.program);
+                run
+            }
+        };
         command.arg("--root").arg(&self.root).arg(act);
         command
     }

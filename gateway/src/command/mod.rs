@@ -6,9 +6,10 @@ mod ask;
 mod backup;
 mod restore;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use fullmetal::config::{Paths, Settings};
 use fullmetal::console;
+use fullmetal::paper;
 use fullmetal_gateway::daemon::{self, DaemonError};
 use fullmetal_gateway::decision::DecisionError;
 use std::path::PathBuf;
@@ -76,6 +77,11 @@ enum Command {
     },
     /// Show devices, actions and reports; of a gateway that does not run, what it kept.
     Status,
+    /// Print the completions for a shell.
+    Completions(paper::CompletionsArgs),
+    /// Write the man pages (for packages).
+    #[command(hide = true)]
+    Man(paper::ManArgs),
 }
 
 /// Runs the program.
@@ -91,6 +97,8 @@ pub fn main() -> ExitCode {
         Command::Backup { file } => backup::backup(&paths, &file, cli.json),
         Command::Restore { file } => restore::restore(&paths, &file, cli.json),
         Command::Status => ask::status(&paths, cli.json),
+        Command::Completions(args) => paper::completions(Cli::command(), &args),
+        Command::Man(args) => paper::man(Cli::command(), &args),
     };
     console::exit("fullmetal-gateway", result, |e| {
         e.is::<DecisionError>() || e.downcast_ref::<DaemonError>().is_some_and(DaemonError::is_configuration)

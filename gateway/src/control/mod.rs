@@ -1,6 +1,6 @@
 //! The gateway's own Unix socket, by which `deploy`, `withdraw`, `confirm`, `resume` and `status` reach the running gateway.
 //!
-//! `run/fullmetal/gateway.sock`, `SOCK_SEQPACKET`; one request and one response a connection, CBOR, what is long
+//! `run/fullmetal/gateway/gateway.sock`, `SOCK_SEQPACKET`; one request and one response a connection, CBOR, what is long
 //! behind a descriptor. Only root and the gateway's own user are served (`SO_PEERCRED`).
 
 mod client;
@@ -69,5 +69,5 @@ pub enum Response {
 
 /// The socket below a root directory.
 pub fn socket_path(paths: &Paths) -> PathBuf {
-    paths.run_dir().join("gateway.sock")
+    paths.gateway_run_dir().join("gateway.sock")
 }

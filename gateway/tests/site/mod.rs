@@ -119,7 +119,7 @@ impl Site {
         let before = self.peer.with(|s| s.hellos);
         self.spawn(command.stderr(Stdio::inherit()));
         self.peer.wait("the gateway", |s| (s.hellos > before).then_some(()));
-        let socket = self.path("run/fullmetal/gateway.sock");
+        let socket = self.path("run/fullmetal/gateway/gateway.sock");
         let end = Instant::now() + Duration::from_secs(10);
         while fullmetal::local::Connection::connect(&socket, None).is_err() {
             assert!(Instant::now() < end, "the gateway does not listen");

@@ -316,7 +316,8 @@ impl AppHost for SystemdHost {
         let run = layout.run();
         let pid_file = tempfile::Builder::new().prefix("health-").suffix(".pid").tempfile_in(&run);
         let pid_file = pid_file.map_err(HostError::io("making a file in", &run))?;
-        health::ask(&Runc::new(&self.options.runc, &layout), argv, pid_file.path(), limit)
+        let runc = Runc::new(&self.options.runc, &layout).through_systemd(limit + JOB_MARGIN);
+        health::ask(&runc, argv, pid_file.path(), limit)
     }
 
     fn list(&self) -> Result<Vec<AppName>, HostError> {

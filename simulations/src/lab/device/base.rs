@@ -10,12 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const RELEASE: &str = "bookworm";
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,runc,busybox-static,procps,libostree-1-1";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,runc,busybox-static,procps,libostree-1-1,nginx-light,curl";
 /// Units that would reach for the kernel that the host shares, or that only cost time here.
 const MASKED: &str = "systemd-sysctl.service systemd-modules-load.service sys-kernel-debug.mount \
     sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount dev-hugepages.mount \
     proc-sys-fs-binfmt_misc.automount getty.target console-getty.service systemd-pstore.service apt-daily.timer \
     apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer";
+
+/// What a site's machines have by hand, and no device starts by itself.
+const DISABLED: &str = "etc/systemd/system/multi-user.target.wants/nginx.service";
 
 /// Where it is, made if need be; another recipe makes another one.
 pub fn made() -> anyhow::Result<PathBuf> {
@@ -23,7 +26,7 @@ pub fn made() -> anyhow::Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home).context("HOME is not set")?;
     let dir = cache.join("fullmetal/devices");
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
-    let hash = Sha256::digest(format!("{RELEASE} {PACKAGES} {MASKED}"));
+    let hash = Sha256::digest(format!("{RELEASE} {PACKAGES} {MASKED} {DISABLED}"));
     let base = dir.join(format!("base-{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3]));
     // Tests run side by side: one makes it, the others wait.
     let lock = File::create(dir.join("lock"))?;
@@ -49,6 +52,7 @@ fn make(base: &Path) -> anyhow::Result<()> {
         let _ = fs::remove_file(&link);
         symlink("/dev/null", &link).with_context(|| format!("masking {unit}"))?;
     }
+    fs::remove_file(new.join(DISABLED)).with_context(|| format!("removing {DISABLED}"))?;
     fs::write(new.join("etc/machine-id"), "")?;
     fs::write(new.join("etc/fstab"), "")?;
     let _ = fs::remove_file(new.join("etc/hostname"));
