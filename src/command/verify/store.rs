@@ -2,9 +2,9 @@
 
 use super::Device;
 use anyhow::Context as _;
-use fullmetal::repo::LibostreeStore;
+use fullmetal::repo::{LibostreeStore, Owner, ROOT, recorded_owner};
 use fullmetal_proto::deploy::Installed;
-use fullmetal_proto::ostree::{Commit, DirTree, closure};
+use fullmetal_proto::ostree::{Commit, DirMeta, DirTree, closure};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use fullmetal_proto::{AppName, Digest};
 use std::collections::BTreeSet;
@@ -116,7 +116,7 @@ fn checkout(device: &mut Device, store: &LibostreeStore, name: &AppName, version
     let commit = ObjectId { kind: ObjectKind::Commit, checksum: version.commit };
     let compared = read(store, &commit)
         .and_then(|bytes| Ok(Commit::parse(&bytes)?))
-        .and_then(|commit| same_tree(store, &dir, &commit.root));
+        .and_then(|commit| same_tree(store, &dir, &commit.root, false));
     let what = match compared {
         Ok(None) => return,
         Ok(Some(difference)) => {
@@ -134,8 +134,8 @@ fn checkout(device: &mut Device, store: &LibostreeStore, name: &AppName, version
     device.find(what, dir, remedy);
 }
 
-/// The first difference between a directory and a tree.
-fn same_tree(store: &LibostreeStore, dir: &Path, tree: &Digest) -> anyhow::Result<Option<String>> {
+/// The first difference between a directory and a tree. Owners are the commit's `in_rootfs`, and root besides.
+fn same_tree(store: &LibostreeStore, dir: &Path, tree: &Digest, in_rootfs: bool) -> anyhow::Result<Option<String>> {
     let tree = DirTree::parse(&read(store, &tree_id(tree))?)?;
     let names: BTreeSet<&str> =
         tree.files.iter().map(|f| f.name.as_str()).chain(tree.dirs.iter().map(|d| d.name.as_str())).collect();
@@ -155,13 +155,28 @@ fn same_tree(store: &LibostreeStore, dir: &Path, tree: &Digest) -> anyhow::Resul
         if !same_file(&path, &object)? {
             return Ok(Some(format!("{} differs", path.display())));
         }
+        let owner = if in_rootfs { recorded_owner(&object)? } else { ROOT };
+        if let Some(difference) = other_owner(&path, owner)? {
+            return Ok(Some(difference));
+        }
     }
     for sub in &tree.dirs {
-        if let Some(difference) = same_tree(store, &dir.join(&sub.name), &sub.tree)? {
+        let (path, in_rootfs) = (dir.join(&sub.name), in_rootfs || sub.name == "rootfs");
+        let meta = ObjectId { kind: ObjectKind::DirMeta, checksum: sub.meta };
+        let meta = DirMeta::parse(&read(store, &meta)?)?;
+        let owner = if in_rootfs { (meta.uid, meta.gid) } else { ROOT };
+        if let Some(difference) = same_tree(store, &path, &sub.tree, in_rootfs)?.or(other_owner(&path, owner)?) {
             return Ok(Some(difference));
         }
     }
     Ok(None)
+}
+
+fn other_owner(path: &Path, wanted: Owner) -> anyhow::Result<Option<String>> {
+    let meta = fs::symlink_metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+    let found = (meta.uid(), meta.gid());
+    let told = || format!("{} belongs to {}:{}, not {}:{}", path.display(), found.0, found.1, wanted.0, wanted.1);
+    Ok((found != wanted).then(told))
 }
 
 /// A hard link of the object, or a copy of it. A symbolic link is a file with its target in the store.
