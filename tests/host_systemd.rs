@@ -60,7 +60,9 @@ fn the_systemd_host_is_an_app_host() {
 
 #[test]
 fn the_systemd_host_is_an_app_host_on_the_second_version_of_control_groups() {
-    Bench::new(Groups::Second).inside("conformance");
+    let bench = Bench::new(Groups::Second);
+    bench.inside("conformance");
+    bench.inside("limits_find_the_unit_without_a_process_of_its_own");
 }
 
 #[test]
@@ -83,7 +85,9 @@ fn an_app_is_started_when_it_says_so_and_ended_when_it_will_not() {
 
 #[test]
 fn a_unit_has_the_limits_that_the_policy_says_when_the_agent_starts_it() {
-    Bench::new(Groups::AsHost).inside("the_policy_holds");
+    let bench = Bench::new(Groups::AsHost);
+    bench.inside("the_policy_holds");
+    bench.inside("limits_are_held");
 }
 
 #[test]

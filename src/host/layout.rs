@@ -119,6 +119,11 @@ impl Layout {
         }
         Path::new("/").join(self.container())
     }
+
+    /// Where runc itself stays in the second version of control groups, below the unit's.
+    pub fn runc_cgroup(&self) -> PathBuf {
+        self.cgroup().with_file_name("runc")
+    }
 }
 
 #[cfg(test)]
