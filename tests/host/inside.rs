@@ -308,6 +308,7 @@ fn removal_leaves_nothing() {
     for app in [&app, &failing] {
         host.start(app).unwrap();
     }
+    assert_eq!(host.traces().unwrap(), [failing.name.clone(), app.name.clone()]);
     wait_until(&host, &failing.name, |s| s.phase == Phase::Exited);
     assert_ne!(said(&["find", "/sys/fs/cgroup", "-name", "gone.service"]), "", "else it proves nothing below");
     for app in [&app, &failing] {
@@ -321,6 +322,7 @@ fn removal_leaves_nothing() {
         assert_eq!(said(&["systemctl", "list-units", "--all", "--plain", "--no-legend", &unit]), "");
         assert!(!Path::new("/run/fullmetal/apps").join(app.name.as_str()).exists());
     }
+    assert!(host.traces().unwrap().is_empty());
     assert_eq!(said(&["runc", "--root", "/run/fullmetal/runc/press-1", "list", "-q"]), "");
     assert_eq!(said(&["pgrep", "-f", "sleep 1000"]), "");
 }

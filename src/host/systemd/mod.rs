@@ -343,6 +343,13 @@ impl AppHost for SystemdHost {
         Ok(there)
     }
 
+    fn traces(&self) -> Result<Vec<AppName>, HostError> {
+        let mut names = [self.files.all()?, Layout::with_runs(&self.options.root)?].concat();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
     fn wait_for_change(&mut self, name: &AppName, limit: Duration) {
         let bus = self.listening.take().map_or_else(Bus::connect, Ok);
         let changed = bus.and_then(|mut bus| bus.changed(&unit_name(name), limit).map(|_| bus));
