@@ -90,7 +90,10 @@ impl Unit<'_> {
         };
         line("Description", &format!("{} (app, {})", self.app.name, self.app.commit.short()));
         let units = |names: &BTreeSet<AppName>| names.iter().map(unit_name).collect::<Vec<_>>().join(" ");
-        for (key, names) in [("After", &o.needs()), ("Requires", &o.requires), ("Wants", &o.wants)] {
+        // Never `Requires=`: where what is required once fails to start, systemd would give this app up for good. So it is
+        // tried without, and started again until both run.
+        let pulled = o.requires.union(&o.wants).cloned().collect();
+        for (key, names) in [("After", &o.needs()), ("Wants", &pulled), ("PartOf", &o.requires)] {
             if !names.is_empty() {
                 line(key, &units(names));
             }
@@ -119,6 +122,8 @@ impl Unit<'_> {
         let aside = format!("/bin/sh -c {} {}", word(Path::new(ASIDE)), word(&layout.runc_cgroup()));
         line("ExecStart", &format!("{aside} {runc} run --bundle {bundle} --pid-file {pid_file} {id}"));
         line("ExecStopPost", &format!("-{runc} delete --force {id}"));
+        // Not the name of what hands the app's output on.
+        line("SyslogIdentifier", layout.name().as_str());
         line("RuntimeDirectory", &format!("fullmetal/apps/{}", layout.name()));
         line("RuntimeDirectoryPreserve", "yes");
         line("Slice", "system.slice");
@@ -189,7 +194,7 @@ mod tests {
              --bundle \"/var/lib/fullmetal/apps/web/COMMIT.bundle\" \
              --pid-file \"/run/fullmetal/apps/web/container.pid\" fm-press-7+web\n\
              ExecStopPost=-\"/usr/bin/runc\" --root \"/run/fullmetal/runc/press-7\" delete --force fm-press-7+web\n\
-             RuntimeDirectory=fullmetal/apps/web\nRuntimeDirectoryPreserve=yes\nSlice=system.slice\nDelegate=yes\n\
+             SyslogIdentifier=web\nRuntimeDirectory=fullmetal/apps/web\nRuntimeDirectoryPreserve=yes\nSlice=system.slice\nDelegate=yes\n\
              OOMPolicy=stop\nKillMode=mixed\nTimeoutStartSec=90000ms\nTimeoutStopSec=10000ms\nRestart=always\nRestartSec=2000ms\n\n\
              [X-Fullmetal]\nCommit=COMMIT\nJob=no\n"
         );
@@ -210,8 +215,8 @@ mod tests {
         let text = text(&options, true);
         for line in [
             "After=a.service db.service log.service",
-            "Requires=db.service",
-            "Wants=log.service",
+            "Wants=db.service log.service",
+            "PartOf=db.service",
             "After=network.target",
             "Type=notify",
             "NotifyAccess=main",

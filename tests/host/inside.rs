@@ -118,6 +118,22 @@ fn who_stops_an_app_by_hand_is_not_fought() {
     host.stop(&app.name).unwrap();
 }
 
+/// An app that has `systemd-notify` and is to say when it is ready.
+fn notifying(name: &str, script: &str) -> App {
+    let app = check_out(Path::new("/"), name, script, |rootfs, _| {
+        let libraries = said(&["ldd", "/usr/bin/systemd-notify"]);
+        let files =
+            libraries.split_whitespace().filter(|word| word.starts_with('/')).chain(["/usr/bin/systemd-notify"]);
+        for file in files {
+            let to = rootfs.join(file.trim_start_matches('/'));
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(file, to).unwrap();
+        }
+    });
+    with_unit(&app, "[Service]\nType=notify\nTimeoutStartSec=20\n");
+    app
+}
+
 #[test]
 #[ignore = "runs on a device"]
 fn ready_is_waited_for() {
@@ -130,19 +146,7 @@ fn ready_is_waited_for() {
     assert!(began.elapsed() > Duration::from_secs(1) && began.elapsed() < Duration::from_secs(8));
     host.remove(&never.name).unwrap();
 
-    let notify = |rootfs: &Path, _: &mut serde_json::Value| {
-        let libraries = said(&["ldd", "/usr/bin/systemd-notify"]);
-        let files =
-            libraries.split_whitespace().filter(|word| word.starts_with('/')).chain(["/usr/bin/systemd-notify"]);
-        for file in files {
-            let to = rootfs.join(file.trim_start_matches('/'));
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(file, to).unwrap();
-        }
-    };
-    let script = "sleep 1; /usr/bin/systemd-notify --ready; exec sleep 1000";
-    let ready = check_out(Path::new("/"), "ready", script, notify);
-    with_unit(&ready, "[Service]\nType=notify\nTimeoutStartSec=20\n");
+    let ready = notifying("ready", "sleep 1; /usr/bin/systemd-notify --ready; exec sleep 1000");
     let began = Instant::now();
     let started = host.start(&ready);
     assert!(started.is_ok(), "{started:?}: {}", said(&["journalctl", "-u", "ready", "--no-pager"]));
@@ -211,8 +215,8 @@ fn limits_are_held() {
     host.start(&greedy).unwrap();
     let ended = wait_until(&host, &greedy.name, |s| s.phase == Phase::Exited);
     assert_eq!(ended.last_exit, Some(ExitStatus::Signal(9)), "killed for its memory: {ended:?}");
-    let told = ended.log.iter().any(|line| line.contains("more memory"));
-    assert_eq!((told, property("greedy", "Result") == "oom-kill"), (second, second), "{ended:?}");
+    let told = ended.log.iter().any(|line| line.contains("(oom-kill)"));
+    assert_eq!(told, second, "only there systemd hears of it: {ended:?}");
     wait_until(&host, &greedy.name, |s| s.restarts > 0);
     host.remove(&greedy.name).unwrap();
 
@@ -275,6 +279,26 @@ fn dependencies_are_kept() {
     assert!(time("db", "ActiveEnterTimestampMonotonic") <= time("web", "ActiveEnterTimestampMonotonic"));
     host.stop(&db.name).unwrap();
     assert_eq!(host.status(&web.name).unwrap().unwrap().phase, Phase::Halted, "it cannot be without");
+}
+
+/// Its second start fails before it is ready; systemd alone has to bring both back.
+#[test]
+#[ignore = "runs on a device"]
+fn an_app_comes_back_although_what_it_requires_failed_to_start() {
+    let script = "echo >>/data/starts; set -- $(busybox wc -l </data/starts); [ $1 = 2 ] && exit 1; \
+                  /usr/bin/systemd-notify --ready; exec sleep 1000";
+    let (mut host, base, top) = (host(), notifying("base", script), app("top", POLITE));
+    // runc does not see an end before READY: it is told by the timeout.
+    with_unit(&base, "[Service]\nType=notify\nTimeoutStartSec=3\n");
+    with_unit(&top, "[Unit]\nRequires=base.service\n");
+    host.start(&base).unwrap();
+    host.start(&top).unwrap();
+    wait_until(&host, &base.name, |s| s.phase == Phase::Running);
+    let first = wait_until(&host, &top.name, |s| s.phase == Phase::Running).since;
+    kill(main_pid("base"), "KILL");
+    wait_until(&host, &base.name, |s| s.phase == Phase::Running && s.restarts == 2);
+    let top = wait_until(&host, &top.name, |s| s.phase == Phase::Running);
+    assert!(top.since > first, "it was stopped meanwhile");
 }
 
 #[test]
