@@ -132,6 +132,13 @@ fn agent_and_commands_use_units_where_systemd_runs() {
     device.serve(fullmetal, &["app", "start", "web"]).unwrap();
     device.run(&["systemctl", "stop", "web"]).unwrap();
     list("halted");
+    device.serve(fullmetal, &["app", "start", "web"]).unwrap();
+    bench.inside("another_requires_web");
+    device.serve(fullmetal, &["app", "start", "top"]).unwrap();
+    device.serve(fullmetal, &["app", "stop", "web"]).unwrap();
+    list("halted");
+    let again = device.serve(fullmetal, &["app", "start", "web"]).unwrap();
+    assert!(again.contains("top runs again, which requires web"), "{again}");
 }
 
 #[test]

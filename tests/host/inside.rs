@@ -6,7 +6,7 @@ use super::{App, AppHost, Digest, HostError, Phase, Started};
 use fullmetal::config::Paths;
 use fullmetal::current;
 use fullmetal::host::{SystemdHost, SystemdOptions};
-use fullmetal::journal::Journal;
+use fullmetal::journal::{self, Journal};
 use fullmetal_proto::deploy::{self, Installed, Record};
 use fullmetal_proto::wire::StartOptions;
 use fullmetal_proto::wire::report::ExitStatus;
@@ -375,6 +375,20 @@ fn a_journal_is_there() {
     let app = deploy::App { current: version, previous: None, floor: 0, lost: false };
     record.apps.insert(web.name, app);
     fs::create_dir_all(paths.state_dir()).unwrap();
+    Journal::open(&paths.journal_dir()).unwrap().save(&record).unwrap();
+}
+
+/// One more app in it, which requires the first.
+#[test]
+#[ignore = "runs on a device"]
+fn another_requires_web() {
+    let paths = Paths::new("/");
+    let top = app("top", POLITE);
+    with_unit(&top, "[Unit]\nRequires=web.service\n");
+    let start = StartOptions { autostart: true, job: false };
+    let version = Installed { commit: top.commit, version: "1".into(), manifest: top.commit, start, unsigned: false };
+    let mut record = journal::peek(&paths.journal_dir()).unwrap().unwrap();
+    record.apps.insert(top.name, deploy::App { current: version, previous: None, floor: 0, lost: false });
     Journal::open(&paths.journal_dir()).unwrap().save(&record).unwrap();
 }
 
