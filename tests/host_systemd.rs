@@ -62,7 +62,7 @@ fn the_systemd_host_is_an_app_host() {
 fn the_systemd_host_is_an_app_host_on_the_second_version_of_control_groups() {
     let bench = Bench::new(Groups::Second);
     bench.inside("conformance");
-    bench.inside("limits_find_the_unit_without_a_process_of_its_own");
+    bench.inside("limits::limits_find_the_unit_without_a_process_of_its_own");
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn an_app_is_started_when_it_says_so_and_ended_when_it_will_not() {
 #[test]
 fn a_unit_has_the_limits_that_the_policy_says_when_the_agent_starts_it() {
     let bench = Bench::new(Groups::AsHost);
-    bench.inside("the_policy_holds");
-    bench.inside("limits_are_held");
+    bench.inside("limits::the_policy_holds");
+    bench.inside("limits::limits_are_held");
 }
 
 #[test]

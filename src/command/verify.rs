@@ -3,6 +3,7 @@
 //! Each check is one function in [`CHECKS`] or [`store::check`]; one more kind of thing on the disk is one more function.
 
 mod store;
+mod tree;
 mod units;
 
 use super::Context;
