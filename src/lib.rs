@@ -8,6 +8,8 @@ pub mod config;
 pub mod console;
 pub mod current;
 pub mod durable;
+#[cfg(feature = "store")]
+pub mod free_space;
 pub mod hawkbit;
 pub mod host;
 pub mod https;

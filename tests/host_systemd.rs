@@ -60,7 +60,9 @@ fn the_systemd_host_is_an_app_host() {
 
 #[test]
 fn the_systemd_host_is_an_app_host_on_the_second_version_of_control_groups() {
-    Bench::new(Groups::Second).inside("conformance");
+    let bench = Bench::new(Groups::Second);
+    bench.inside("conformance");
+    bench.inside("limits::limits_find_the_unit_without_a_process_of_its_own");
 }
 
 #[test]
@@ -83,12 +85,16 @@ fn an_app_is_started_when_it_says_so_and_ended_when_it_will_not() {
 
 #[test]
 fn a_unit_has_the_limits_that_the_policy_says_when_the_agent_starts_it() {
-    Bench::new(Groups::AsHost).inside("the_policy_holds");
+    let bench = Bench::new(Groups::AsHost);
+    bench.inside("limits::the_policy_holds");
+    bench.inside("limits::limits_are_held");
 }
 
 #[test]
 fn what_is_needed_starts_first_and_stops_last() {
-    Bench::new(Groups::AsHost).inside("dependencies_are_kept");
+    let bench = Bench::new(Groups::AsHost);
+    bench.inside("dependencies_are_kept");
+    bench.inside("an_app_comes_back_although_what_it_requires_failed_to_start");
 }
 
 #[test]
@@ -126,6 +132,13 @@ fn agent_and_commands_use_units_where_systemd_runs() {
     device.serve(fullmetal, &["app", "start", "web"]).unwrap();
     device.run(&["systemctl", "stop", "web"]).unwrap();
     list("halted");
+    device.serve(fullmetal, &["app", "start", "web"]).unwrap();
+    bench.inside("another_requires_web");
+    device.serve(fullmetal, &["app", "start", "top"]).unwrap();
+    device.serve(fullmetal, &["app", "stop", "web"]).unwrap();
+    list("halted");
+    let again = device.serve(fullmetal, &["app", "start", "web"]).unwrap();
+    assert!(again.contains("top runs again, which requires web"), "{again}");
 }
 
 #[test]

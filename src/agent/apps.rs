@@ -45,7 +45,8 @@ impl Apps {
     /// Apps whose switch is under way are left to the machine.
     pub fn adopt(&mut self, record: &Record) {
         let in_motion = in_motion(record);
-        for (name, app) in record.apps.iter().filter(|(name, _)| !in_motion.contains(*name)) {
+        let settled = record.apps.keys().filter(|name| !in_motion.contains(*name));
+        for (name, app) in in_start_order(&self.paths, settled, &record.apps) {
             if self.paths.stopped(name).exists() {
                 info!(app = %name, "stopped by hand, not started");
                 continue;
@@ -58,13 +59,15 @@ impl Apps {
                 warn!(app = %name, error = %format!("{error:#}"), "app not started");
             }
         }
-        self.stop_strays(|name| record.apps.contains_key(name) || in_motion.contains(name));
+        self.remove_strays(|name| record.apps.contains_key(name) || in_motion.contains(name));
     }
 
     /// When the journal cannot be read: every app runs what its `current` says.
     pub fn adopt_links(&mut self) {
-        for dir in entries(&self.paths.apps_dir()).unwrap_or_default() {
-            let Ok(name) = file_name(&dir).parse::<AppName>() else { continue };
+        let dirs = entries(&self.paths.apps_dir()).unwrap_or_default();
+        let names: Vec<AppName> = dirs.iter().filter_map(|dir| file_name(dir).parse().ok()).collect();
+        for name in needs::start_order(&self.paths, &names) {
+            let dir = self.paths.app_dir(&name);
             let Some((commit, start)) = current::get(&dir).filter(|(_, start)| start.autostart) else { continue };
             if self.paths.stopped(&name).exists() {
                 continue;
@@ -79,15 +82,16 @@ impl Apps {
     /// started before. Gives those that count as lost and are in place again.
     pub fn look_after(&mut self, apps: &BTreeMap<AppName, deploy::App>) -> Vec<(AppName, Digest)> {
         let mut back = Vec::new();
-        for (name, app) in apps {
-            if self.paths.stopped(name).exists() {
-                continue;
-            }
+        let mut amiss = Vec::new();
+        for (name, app) in apps.iter().filter(|(name, _)| !self.paths.stopped(name).exists()) {
             let status = self.host.status(name);
             if !app.lost && status.is_ok_and(|s| is_as_wished(s.as_ref(), &app.current)) {
                 self.said.remove(name);
-                continue;
+            } else {
+                amiss.push(name);
             }
+        }
+        for (name, app) in in_start_order(&self.paths, amiss, apps) {
             match self.bring(name, &app.current) {
                 Ok(()) => {
                     info!(app = %name, commit = %app.current.commit.short(), "app was not as it should be; it was set right");
@@ -96,7 +100,7 @@ impl Apps {
                 Err(error) => self.say(name, &format!("{error:#}")),
             }
         }
-        self.stop_strays(|name| apps.contains_key(name));
+        self.remove_strays(|name| apps.contains_key(name));
         back
     }
 
@@ -106,11 +110,11 @@ impl Apps {
         }
     }
 
-    fn stop_strays(&mut self, is_known: impl Fn(&AppName) -> bool) {
-        for name in self.host.list().unwrap_or_default().into_iter().filter(|name| !is_known(name)) {
-            info!(app = %name, "stopping what is not installed");
-            if let Err(error) = self.host.remove(&name) {
-                warn!(app = %name, %error, "not stopped");
+    fn remove_strays(&mut self, is_known: impl Fn(&AppName) -> bool) {
+        for name in self.host.traces().unwrap_or_default().into_iter().filter(|name| !is_known(name)) {
+            info!(app = %name, "removing what is not installed");
+            if let Err(error) = self.remove(&name) {
+                warn!(app = %name, error = %format!("{error:#}"), "not removed");
             }
         }
     }
@@ -149,7 +153,8 @@ impl Apps {
     pub fn revert(&mut self, moves: &[Move]) -> Result<(), NotReverted> {
         let mut failed = NotReverted { apps: Vec::new(), reason: String::new() };
         let ran = self.host.list().unwrap_or_default();
-        for m in moves {
+        let order = needs::start_order(&self.paths, moves.iter().map(|m| &m.name));
+        for m in order.iter().filter_map(|name| moves.iter().find(|m| m.name == *name)) {
             let reverted = match &m.old {
                 Some(old) => {
                     self.bring(&m.name, old).with_context(|| format!("bringing {} {} back", m.name, old.version))
@@ -222,7 +227,8 @@ impl Apps {
 
     fn remove(&mut self, name: &AppName) -> anyhow::Result<()> {
         self.host.remove(name)?;
-        Ok(durable::remove(&self.paths.current(name))?)
+        durable::remove(&self.paths.current(name))?;
+        Ok(durable::remove(&self.paths.stopped(name))?)
     }
 }
 
@@ -252,6 +258,14 @@ fn is_as_wished(status: Option<&AppStatus>, version: &Installed) -> bool {
         Some(s) => !version.start.autostart && s.phase == Phase::Stopped,
         None => !version.start.autostart,
     }
+}
+
+fn in_start_order<'a>(
+    paths: &Paths,
+    names: impl IntoIterator<Item = &'a AppName>,
+    apps: &'a BTreeMap<AppName, deploy::App>,
+) -> Vec<(&'a AppName, &'a deploy::App)> {
+    needs::start_order(paths, names).iter().filter_map(|name| apps.get_key_value(name)).collect()
 }
 
 fn in_motion(record: &Record) -> BTreeSet<AppName> {

@@ -38,6 +38,22 @@ pub fn in_order(paths: &Paths, moves: &[Move]) -> anyhow::Result<Vec<Move>> {
     Ok(order.iter().flat_map(|name| moves.iter().find(|m| m.name == *name)).cloned().collect())
 }
 
+/// The installed apps among these so that what is needed comes first, then those that are not installed. A cycle, which no
+/// deployment brings about, and what cannot be read keep nothing from starting: their order counts for nothing then.
+pub fn start_order<'a>(paths: &Paths, names: impl IntoIterator<Item = &'a AppName>) -> Vec<AppName> {
+    let names: Vec<AppName> = names.into_iter().cloned().collect();
+    if names.len() < 2 {
+        return names;
+    }
+    let mut needs = Needs::new();
+    for (name, commit) in installed(paths) {
+        if let Ok(options) = UnitOptions::read(paths, &name, &commit) {
+            needs.insert(name, options.needs());
+        }
+    }
+    needed_first(&names, &needs).unwrap_or(names)
+}
+
 fn installed(paths: &Paths) -> BTreeMap<AppName, Digest> {
     let dirs = entries(&paths.apps_dir()).unwrap_or_default();
     dirs.iter().filter_map(|dir| Some((file_name(dir).parse().ok()?, current::get(dir)?.0))).collect()
@@ -93,6 +109,28 @@ mod tests {
         current::set(&paths.app_dir(&db.name), &db.new).unwrap();
         let told = in_order(&paths, &[web]).unwrap_err().to_string();
         assert_eq!(told, "apps wait for one another: web -> db -> web; take one of these dependencies out");
+    }
+
+    #[test]
+    fn installed_apps_start_in_their_order_and_a_cycle_keeps_none_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        let unit = |name, unit| {
+            let app = checked_out(&paths, name, unit);
+            current::set(&paths.app_dir(&app.name), &app.new).unwrap();
+            app.name
+        };
+        let apps = [
+            unit("a", "[Unit]\nAfter=c.service"),
+            unit("b", ""),
+            unit("c", "[Unit]\nRequires=d.service"),
+            unit("d", ""),
+        ];
+        let order: Vec<String> = start_order(&paths, &apps).iter().map(ToString::to_string).collect();
+        let at = |name: &str| order.iter().position(|n| n == name).unwrap();
+        assert!(order.len() == 4 && at("d") < at("c") && at("c") < at("a"), "{order:?}");
+        unit("d", "[Unit]\nAfter=a.service");
+        assert_eq!(start_order(&paths, &apps).len(), 4);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Whether an update fits on the disk, asked before the first byte is fetched.
 
 use crate::config::Paths;
+use crate::free_space;
 use crate::repo::{ObjectStore, StoreError};
 use fullmetal_proto::Bitmap;
 use fullmetal_proto::wire::{ObjectId, Pieces};
@@ -8,10 +9,6 @@ use rustix::fs::StatVfs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// At least this much stays free.
-const RESERVE_BYTES_MIN: u64 = 64 << 20;
-/// And at least this share of the disk, in percent.
-const RESERVE_PERCENT: u64 = 5;
 /// Directories and links of a checkout, beside the objects they name.
 const INODES_SPARE: u64 = 256;
 
@@ -29,6 +26,7 @@ pub type Part<'a> = (&'a Pieces, Option<&'a Bitmap>);
 
 /// Checks all parts together; gives the bytes of the pieces that will come. `Err` has the figures for the operator.
 ///
+/// Copies of files that are not root's come on top, but owners are not known before the objects are there: see `repo::owners`.
 /// Of a plain repo without `ostree.sizes` nobody knows before what files will take: there only the reserve is looked at.
 pub fn check(paths: &Paths, store: &dyn ObjectStore, parts: &[Part<'_>]) -> Result<u64, String> {
     let repo = paths.repo();
@@ -83,18 +81,8 @@ fn judge(need: &Need, stat: &StatVfs, repo: &Path) -> Result<(), String> {
     if *need == Need::default() {
         return Ok(());
     }
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let total = stat.f_blocks.saturating_mul(stat.f_frsize);
-    let reserve = (total / 100 * RESERVE_PERCENT).max(RESERVE_BYTES_MIN);
-    if need.bytes.saturating_add(reserve) > free {
-        return Err(format!(
-            "not enough space on the disk of {}: the update needs {} and {} must stay free, {} is free; free {} more",
-            repo.display(),
-            mib(need.bytes),
-            mib(reserve),
-            mib(free),
-            mib(need.bytes.saturating_add(reserve) - free),
-        ));
+    if let Some(lack) = free_space::lack(need.bytes, stat) {
+        return Err(format!("not enough space on the disk of {}: the update {lack}", repo.display()));
     }
     // Some file systems make inodes as they go and say 0.
     if stat.f_files > 0 && need.inodes + INODES_SPARE > stat.f_favail {
@@ -102,10 +90,6 @@ fn judge(need: &Need, stat: &StatVfs, repo: &Path) -> Result<(), String> {
         return Err(format!("not enough inodes on the disk of {}: {needed} needed, {free} free", repo.display()));
     }
     Ok(())
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
 }
 
 fn same_disk(a: &Path, b: &Path) -> bool {

@@ -1,4 +1,4 @@
-//! `fullmetal app`: stops and starts single apps by hand, on devices without systemd.
+//! `fullmetal app`: stops and starts single apps by hand.
 
 use super::asking::is_root;
 use super::options::{Nothing, OnDevice, Printing};
@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use fullmetal::config::{Paths, Settings};
 use fullmetal::console::{self, UsageError};
 use fullmetal::durable::{self, Existing};
-use fullmetal::host::{App, AppHost, Hosts};
+use fullmetal::host::{App, AppHost, Hosts, Phase, UnitOptions};
 use fullmetal::journal;
 use fullmetal_proto::AppName;
 use fullmetal_proto::deploy::{self, Record};
@@ -93,8 +93,35 @@ fn stop(device: &Device, name: &AppName) -> anyhow::Result<()> {
 fn start(device: &Device, name: &AppName) -> anyhow::Result<()> {
     let app = device.installed(name)?;
     durable::remove(&device.settings.paths.stopped(name))?;
-    device.host()?.start(&app).with_context(|| format!("starting {name}"))?;
-    console::print(&format!("{name} runs from commit {}\n", app.commit.short()))
+    let mut host = device.host()?;
+    host.start(&app).with_context(|| format!("starting {name}"))?;
+    console::print(&format!("{name} runs from commit {}\n", app.commit.short()))?;
+    let mut begun = vec![name.clone()];
+    while let Some(required) = begun.pop() {
+        for app in stopped_with(device, &*host, &required)? {
+            host.start(&app).with_context(|| format!("starting {}, which requires {required}", app.name))?;
+            console::print(&format!("{} runs again, which requires {required}\n", app.name))?;
+            begun.push(app.name);
+        }
+    }
+    Ok(())
+}
+
+/// Apps that went down with one that they require: nobody said that they should stay so.
+fn stopped_with(device: &Device, host: &dyn AppHost, required: &AppName) -> anyhow::Result<Vec<App>> {
+    let paths = &device.settings.paths;
+    let mut apps = Vec::new();
+    for (name, app) in device.record.apps.iter().filter(|(name, app)| starts(paths, name, app)) {
+        let requires = UnitOptions::read(paths, name, &app.current.commit).is_ok_and(|o| o.requires.contains(required));
+        if requires && host.status(name)?.is_some_and(|status| status.phase == Phase::Halted) {
+            apps.extend(device.installed(name));
+        }
+    }
+    Ok(apps)
+}
+
+fn starts(paths: &Paths, name: &AppName, app: &deploy::App) -> bool {
+    app.current.start.autostart && !paths.stopped(name).exists()
 }
 
 fn list(paths: Paths, json: bool) -> anyhow::Result<()> {

@@ -3,12 +3,14 @@
 //! Each check is one function in [`CHECKS`] or [`store::check`]; one more kind of thing on the disk is one more function.
 
 mod store;
+mod tree;
 mod units;
 
 use super::Context;
 use anyhow::{Context as _, bail, ensure};
 use fullmetal::config::{Paths, Settings};
 use fullmetal::console;
+use fullmetal::free_space;
 use fullmetal::identity::{Clock, FleetTrust, Identity, Usage};
 use fullmetal::journal;
 use fullmetal_proto::AppName;
@@ -21,9 +23,6 @@ use std::time::Duration;
 
 /// What ends so soon is told.
 const SOON: Duration = Duration::from_secs(60 * 86_400);
-/// Below this much free space nothing is deployed, see the agent's look at space.
-const FREE_BYTES_MIN: u64 = 64 << 20;
-const FREE_PERCENT_MIN: u64 = 5;
 
 /// Something that is not as it should be.
 #[derive(Serialize)]
@@ -184,8 +183,7 @@ fn space(device: &mut Device) {
             return device.find(console::one_line(&error), dir.display(), "start `fullmetal agent`, which makes it");
         }
     };
-    let (free, all) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
-    let needed = FREE_BYTES_MIN.max(all / 100 * FREE_PERCENT_MIN);
+    let (free, needed) = (free_space::free(&stat), free_space::reserve(&stat));
     let remedy = "remove what is not the updater's; it keeps two versions of each app and a bounded cache";
     if free < needed {
         let (free, needed) = (console::bytes(free), console::bytes(needed));

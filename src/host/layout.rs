@@ -1,7 +1,10 @@
 //! Where an app's files lie on a device, and what its container is called.
 
+use super::HostError;
 use crate::config::{ConfigError, Paths, Policy};
 use fullmetal_proto::{AppName, DeviceId, Digest};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The paths of one app of one device below `--root`.
@@ -32,6 +35,23 @@ impl Layout {
     /// The directory of all apps' runs.
     pub fn runs(root: &Path) -> PathBuf {
         Paths::new(root).run_dir().join("apps")
+    }
+
+    /// The apps that have a run directory, whatever their state, sorted.
+    pub(super) fn with_runs(root: &Path) -> Result<Vec<AppName>, HostError> {
+        let runs = Layout::runs(root);
+        let entries = match fs::read_dir(&runs) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(HostError::io("reading", &runs)(e)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(HostError::io("reading", &runs))?;
+            names.extend(entry.file_name().to_str().and_then(|name| name.parse::<AppName>().ok()));
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// The app.
@@ -118,6 +138,11 @@ impl Layout {
             return PathBuf::from(format!("/system.slice/{}.service/ctr", self.name));
         }
         Path::new("/").join(self.container())
+    }
+
+    /// Where runc itself stays in the second version of control groups, below the unit's.
+    pub fn runc_cgroup(&self) -> PathBuf {
+        self.cgroup().with_file_name("runc")
     }
 }
 

@@ -141,6 +141,15 @@ impl AppHost for MemoryHost {
         let running = |s: &AppStatus| !matches!(s.phase, Phase::Stopped | Phase::Halted);
         Ok(self.device().apps.iter().filter(|(_, (_, s))| running(s)).map(|(name, _)| name.clone()).collect())
     }
+
+    fn traces(&self) -> Result<Vec<AppName>, HostError> {
+        Ok(self.device().apps.keys().cloned().collect())
+    }
+
+    fn remove(&mut self, name: &AppName) -> Result<(), HostError> {
+        self.device().apps.remove(name);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

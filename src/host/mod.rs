@@ -95,6 +95,14 @@ pub trait AppHost: Send {
     /// When the records cannot be read.
     fn list(&self) -> Result<Vec<AppName>, HostError>;
 
+    /// The apps of which anything is left, sorted: also what is stopped and was not removed.
+    ///
+    /// # Errors
+    /// See [`AppHost::list`].
+    fn traces(&self) -> Result<Vec<AppName>, HostError> {
+        self.list()
+    }
+
     /// Sees to it that a later `start` of this version needs nothing but what is on the disk, durably. Nothing that
     /// runs is touched.
     ///

@@ -222,22 +222,26 @@ impl AppHost for SupervisorHost {
     }
 
     fn list(&self) -> Result<Vec<AppName>, HostError> {
-        let runs = Layout::runs(&self.options.root);
-        let entries = match fs::read_dir(&runs) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(HostError::io("reading", &runs)(e)),
-        };
         let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(HostError::io("reading", &runs))?;
-            let Some(name) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
+        for name in self.traces()? {
             if self.status(&name)?.is_some_and(|s| s.phase != Phase::Stopped) {
                 names.push(name);
             }
         }
-        names.sort();
         Ok(names)
+    }
+
+    fn traces(&self) -> Result<Vec<AppName>, HostError> {
+        Layout::with_runs(&self.options.root)
+    }
+
+    fn remove(&mut self, name: &AppName) -> Result<(), HostError> {
+        self.stop(name)?;
+        let run = self.layout(name).run();
+        match fs::remove_dir_all(&run) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(HostError::io("removing", &run)(e)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! runc stays in the foreground: it hands the exit status of the app on and forwards signals. Detached, an app that
 //! ends before systemd has read its process id would end without a status. Keys: `systemd.service(5)`, `systemd.kill(5)`.
+//!
+//! **Control groups.** The container's is below the unit's. The second version gives a group below another one its own
+//! limits only if no process is in the upper one, so that runc leaves it for a group beside the container's, as
+//! systemd-nspawn does: <https://systemd.io/CGROUP_DELEGATION>. Limits then hold for the app alone, in both versions.
 
 use super::{App, Layout, UnitOptions};
 use fullmetal_proto::{AppName, Digest};
@@ -19,6 +23,11 @@ const MARK: &str = "[X-Fullmetal]";
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
 /// How long an app may take to start, where it says nothing.
 pub const START_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Leaves the unit's control group and becomes the command that follows. Each start looks at the version: a unit outlives
+/// an update of the system that changes it. `DelegateSubgroup=` does the same from systemd 254 on.
+const ASIDE: &str = "[ ! -e /sys/fs/cgroup/cgroup.controllers ] || \
+    { mkdir -p /sys/fs/cgroup$0 && echo 0 > /sys/fs/cgroup$0/cgroup.procs; }; exec \"$@\"";
 
 /// The unit of an app.
 pub fn unit_name(name: &AppName) -> String {
@@ -81,7 +90,10 @@ impl Unit<'_> {
         };
         line("Description", &format!("{} (app, {})", self.app.name, self.app.commit.short()));
         let units = |names: &BTreeSet<AppName>| names.iter().map(unit_name).collect::<Vec<_>>().join(" ");
-        for (key, names) in [("After", &o.needs()), ("Requires", &o.requires), ("Wants", &o.wants)] {
+        // Never `Requires=`: where what is required once fails to start, systemd would give this app up for good. So it is
+        // tried without, and started again until both run.
+        let pulled = o.requires.union(&o.wants).cloned().collect();
+        for (key, names) in [("After", &o.needs()), ("Wants", &pulled), ("PartOf", &o.requires)] {
             if !names.is_empty() {
                 line(key, &units(names));
             }
@@ -107,12 +119,17 @@ impl Unit<'_> {
         let (id, pid_file) = (layout.container(), word(&layout.pid_file()));
         let bundle = word(&bundle(layout, &self.app.commit));
         line("ExecStartPre", &format!("-{runc} delete --force {id}"));
-        line("ExecStart", &format!("{runc} run --bundle {bundle} --pid-file {pid_file} {id}"));
+        let aside = format!("/bin/sh -c {} {}", word(Path::new(ASIDE)), word(&layout.runc_cgroup()));
+        line("ExecStart", &format!("{aside} {runc} run --bundle {bundle} --pid-file {pid_file} {id}"));
         line("ExecStopPost", &format!("-{runc} delete --force {id}"));
+        // Not the name of what hands the app's output on.
+        line("SyslogIdentifier", layout.name().as_str());
         line("RuntimeDirectory", &format!("fullmetal/apps/{}", layout.name()));
         line("RuntimeDirectoryPreserve", "yes");
         line("Slice", "system.slice");
         line("Delegate", "yes");
+        // Where the kernel counts them for systemd, an app that lost a process for want of memory is ended and started anew.
+        line("OOMPolicy", "stop");
         line("KillMode", "mixed");
         line("TimeoutStartSec", &seconds(o.start_timeout.unwrap_or(START_TIMEOUT)));
         line("TimeoutStopSec", &seconds(o.stop_timeout.unwrap_or(self.grace)));
@@ -158,7 +175,11 @@ mod tests {
             runc: Path::new("/usr/bin/runc"),
             grace: Duration::from_secs(10),
         };
-        unit.text().replace(&app.commit.to_string(), "COMMIT").replace(&app.commit.short().to_string(), "SHORT")
+        let text = unit
+            .text()
+            .replace(&app.commit.to_string(), "COMMIT")
+            .replace(word(Path::new(ASIDE)).as_str(), "\"ASIDE\"");
+        text.replace(&app.commit.short().to_string(), "SHORT")
     }
 
     #[test]
@@ -169,12 +190,12 @@ mod tests {
              [Unit]\nDescription=web (app, SHORT)\nStartLimitIntervalSec=0\n\n\
              [Service]\nType=exec\n\
              ExecStartPre=-\"/usr/bin/runc\" --root \"/run/fullmetal/runc/press-7\" delete --force fm-press-7+web\n\
-             ExecStart=\"/usr/bin/runc\" --root \"/run/fullmetal/runc/press-7\" run \
+             ExecStart=/bin/sh -c \"ASIDE\" \"/system.slice/web.service/runc\" \"/usr/bin/runc\" --root \"/run/fullmetal/runc/press-7\" run \
              --bundle \"/var/lib/fullmetal/apps/web/COMMIT.bundle\" \
              --pid-file \"/run/fullmetal/apps/web/container.pid\" fm-press-7+web\n\
              ExecStopPost=-\"/usr/bin/runc\" --root \"/run/fullmetal/runc/press-7\" delete --force fm-press-7+web\n\
-             RuntimeDirectory=fullmetal/apps/web\nRuntimeDirectoryPreserve=yes\nSlice=system.slice\nDelegate=yes\n\
-             KillMode=mixed\nTimeoutStartSec=90000ms\nTimeoutStopSec=10000ms\nRestart=always\nRestartSec=2000ms\n\n\
+             SyslogIdentifier=web\nRuntimeDirectory=fullmetal/apps/web\nRuntimeDirectoryPreserve=yes\nSlice=system.slice\nDelegate=yes\n\
+             OOMPolicy=stop\nKillMode=mixed\nTimeoutStartSec=90000ms\nTimeoutStopSec=10000ms\nRestart=always\nRestartSec=2000ms\n\n\
              [X-Fullmetal]\nCommit=COMMIT\nJob=no\n"
         );
     }
@@ -194,8 +215,8 @@ mod tests {
         let text = text(&options, true);
         for line in [
             "After=a.service db.service log.service",
-            "Requires=db.service",
-            "Wants=log.service",
+            "Wants=db.service log.service",
+            "PartOf=db.service",
             "After=network.target",
             "Type=notify",
             "NotifyAccess=main",

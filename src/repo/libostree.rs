@@ -1,6 +1,7 @@
 //! The store on a device: a `bare-user` repository of libostree.
 
 use super::intake::{closure, read_checked, read_head, reading, wrong_hash};
+use super::owners;
 use super::place::{place, publish};
 use super::{ObjectStore, StoreError};
 use fullmetal_proto::Digest;
@@ -23,7 +24,7 @@ const CHUNK_LEN: usize = 256 << 10;
 const KEEP_PREFIX: &str = "fullmetal/keep";
 
 /// An object store in a `bare-user` repository, which keeps owner, mode and xattrs in an xattr of the
-/// object, so that a checkout is hardlinked, owned by the caller and without setuid, and any commit passes
+/// object, so that a checkout is hardlinked but for files of other owners than root, without setuid, and any commit passes
 /// `ostree fsck`. The file system must have user xattrs.
 ///
 /// Commits that other refs than ours name survive a prune as well.
@@ -81,7 +82,7 @@ impl LibostreeStore {
         Ok(id.kind != ObjectKind::Commit || !exists(&partial)?)
     }
 
-    fn load(&self, id: &ObjectId) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn load(&self, id: &ObjectId) -> Result<Vec<u8>, StoreError> {
         let path = self.object_path(id);
         fs::read(&path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => StoreError::Missing { object: *id },
@@ -278,7 +279,8 @@ impl ObjectStore for LibostreeStore {
             };
             self.repo
                 .checkout_at(Some(&options), ostree::AT_FDCWD, temporary, &commit.to_string(), gio::Cancellable::NONE)
-                .map_err(self.failed("checking a commit out"))
+                .map_err(self.failed("checking a commit out"))?;
+            owners::restore(self, commit, temporary)
         })
     }
 

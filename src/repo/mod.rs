@@ -10,6 +10,7 @@ mod import;
 mod intake;
 mod libostree;
 mod memory;
+mod owners;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use error::StoreError;
 pub use import::{Import, ImportError, Packed, Progress};
 pub use libostree::LibostreeStore;
 pub use memory::MemoryStore;
+pub use owners::{Owner, ROOT, recorded_owner};
 
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
@@ -46,8 +48,9 @@ pub trait ObjectStore: Send {
     /// Checks `commit` out as the directory `into`, which is whole and durable when this returns and not there
     /// when it fails or is interrupted. Nothing happens when `into` exists. Missing parents are made.
     ///
-    /// Files belong to the caller, without setuid and xattrs, and may be hardlinks into the store: whoever writes to
-    /// one or changes its owner corrupts the store.
+    /// Files are without setuid and xattrs, belong to the caller, and may be hardlinks into the store: whoever writes to
+    /// one or changes its owner corrupts the store. Below `rootfs/`, a store on disk that root uses gives to their owners
+    /// what the commit does not give to root, files as copies.
     fn checkout(&self, commit: &Digest, into: &Path) -> Result<(), StoreError>;
 
     /// Removes what no commit in `keep` reaches; commits that are not in the store are ignored. Returns the bytes freed in

@@ -136,6 +136,14 @@ fn what_is_damaged_is_found_and_what_is_advised_mends_it() {
     bench.check();
     on_device(&bench, &["verify"]).prints(&["0 problems"]);
 
+    let bin = checkout.join("rootfs/bin");
+    std::os::unix::fs::chown(&bin, Some(1000), None).unwrap();
+    super::said::has(&on_device(&bench, &["verify"]).out, &["rootfs/bin belongs to 1000:0, not 0:0"]);
+    std::os::unix::fs::chown(&bin, Some(0), None).unwrap();
+    std::fs::write(checkout.join("rootfs/data/x"), "").unwrap();
+    super::said::has(&on_device(&bench, &["verify"]).out, &["rootfs/data/x is not of it"]);
+    std::fs::remove_file(checkout.join("rootfs/data/x")).unwrap();
+
     let key = root.join("etc/fullmetal/identity/agent.key");
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let said = on_device(&bench, &["verify", "--json"]);

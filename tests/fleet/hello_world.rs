@@ -52,6 +52,8 @@ fn tree(at: &Path, script: &str) {
     symlink("busybox", rootfs.join("bin/sh")).unwrap();
     fs::write(rootfs.join("entry.sh"), script).unwrap();
     fs::set_permissions(rootfs.join("entry.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(rootfs.join("own"), "Hello World\n").unwrap();
+    fs::set_permissions(rootfs.join("own"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(at.join("config.json"), config()).unwrap();
     fs::write(at.join("auto.start"), "").unwrap();
     let unit = "[Unit]\nDescription=hello-world\nAfter=network.target\n\n\
@@ -66,7 +68,7 @@ fn hello_world_of_fullmetalupdate_prints_its_line_and_that_is_a_success() {
     let mut site = Site::start(SiteOptions { devices: 2, ..options }).unwrap();
     let at = site.fleet.dir().join("hello-world");
     for (script, state) in
-        [("#!/bin/sh\necho Hello World\n", "succeeded"), ("#!/bin/sh\necho no disk\nexit 3\n", "failed")]
+        [("#!/bin/sh\nexec busybox cat /own\n", "succeeded"), ("#!/bin/sh\necho no disk\nexit 3\n", "failed")]
     {
         tree(&at, script);
         site.commit_foreign(&at, REF).unwrap();
@@ -78,5 +80,9 @@ fn hello_world_of_fullmetalupdate_prints_its_line_and_that_is_a_success() {
         let status = device.status().unwrap();
         let app = &status["apps"][0];
         assert_eq!((&app["name"], &app["unsigned"]), (&json!("hello-world"), &json!(true)), "{status}");
+        // Its files are copies that belong to its user, as in the commit.
+        let (net, fullmetal) =
+            (format!("--net=/run/netns/{}", device.netns().unwrap()), &site.fleet.programs().fullmetal);
+        run(Command::new("nsenter").arg(net).arg(fullmetal).arg("--root").arg(device.root()).arg("verify"));
     }
 }

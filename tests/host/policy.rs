@@ -4,10 +4,11 @@ use super::says;
 use crate::conformance::wait_until;
 use crate::site::{Site, run, script_file};
 use fullmetal::host::{App, AppHost, HostError, Phase, Refusal};
+use fullmetal::repo::{LibostreeStore, ObjectStore as _};
 use fullmetal_proto::Digest;
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown};
 use std::path::{Path, PathBuf};
 
 fn policy(site: &Site, text: &str) {
@@ -17,7 +18,7 @@ fn policy(site: &Site, text: &str) {
 }
 
 /// Publishes what `Site::app_with` lays out, pulls it into the device's store and checks it out as the agent does:
-/// by hard links.
+/// by hard links where it can.
 fn published(site: &Site, script: &str, args: &[&str], change: impl FnOnce(&Path, &mut Value)) -> App {
     let root = site.dir.path();
     let source = site.app_with("web", script, change);
@@ -32,7 +33,7 @@ fn published(site: &Site, script: &str, args: &[&str], change: impl FnOnce(&Path
     run("ostree", &["init", "--repo", &store, "--mode=bare-user"]);
     run("ostree", &["pull-local", "--repo", &store, &central, &commit.to_string()]);
     let checkout = path(&format!("var/lib/fullmetal/apps/web/{commit}"));
-    run("ostree", &["checkout", "--repo", &store, "-U", "-H", &commit.to_string(), &checkout]);
+    LibostreeStore::open_or_create(Path::new(&store)).unwrap().checkout(&commit, Path::new(&checkout)).unwrap();
     App { commit, ..source }
 }
 
@@ -186,27 +187,46 @@ fn a_path_of_the_host_is_bound_as_the_policy_says() {
 
 /// FullMetalUpdate's way: user 1000 runs `./entry.sh`; its client gave every checkout to 1000:1000.
 #[test]
-fn an_app_of_user_1000_runs_its_script_from_a_checkout_that_it_cannot_change() {
+fn an_app_of_user_1000_has_files_of_its_own_in_a_checkout_that_it_cannot_change() {
     let site = Site::new();
     let mut host = site.host();
     let app = published(&site, "", &[], |rootfs, config| {
-        let entry = rootfs.join("entry.sh");
-        script_file(
-            &entry,
-            "#!/bin/sh\nid -u\necho mine >/data/x && cat /data/x\necho worse >>/entry.sh\necho end\nexec sleep 1000\n",
-        );
-        chown(&entry, Some(1000), Some(1000)).unwrap();
+        let script = "#!/bin/sh\nid -u\necho mine >/data/x && cat /data/x\ncat /secret\ncat /roots\n\
+                      echo worse >>/entry.sh\necho end\nexec sleep 1000\n";
+        script_file(&rootfs.join("entry.sh"), script);
+        for (name, mode, owner) in [("secret", 0o600, 1000), ("roots", 0o600, 0), ("bin/tool", 0o4711, 1000)] {
+            fs::write(rootfs.join(name), format!("{name} of {owner}\n")).unwrap();
+            chown(rootfs.join(name), Some(owner), Some(owner)).unwrap();
+            fs::set_permissions(rootfs.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        for name in ["entry.sh", "bin/id"] {
+            lchown(rootfs.join(name), Some(1000), Some(1000)).unwrap();
+        }
         config["process"]["args"] = json!(["./entry.sh"]);
     });
-    let entry = site.dir.path().join(format!("var/lib/fullmetal/apps/web/{}/rootfs/entry.sh", app.commit));
-    let before = (fs::read(&entry).unwrap(), fs::metadata(&entry).unwrap());
-    assert!(before.1.nlink() > 1 && before.1.uid() == 0, "a hard link of the store's object");
+    let checkout = site.dir.path().join(format!("var/lib/fullmetal/apps/web/{}", app.commit));
+    let of = |name: &str| fs::symlink_metadata(checkout.join("rootfs").join(name)).unwrap();
+    let facts = |name: &str| (of(name).uid(), of(name).gid(), of(name).mode() & 0o7777, of(name).nlink() > 1);
+    let expected = [
+        ("entry.sh", (1000, 1000, 0o755, false)),
+        ("secret", (1000, 1000, 0o600, false)),
+        ("bin/tool", (1000, 1000, 0o711, false)),
+        ("bin/id", (1000, 1000, 0o777, false)),
+        ("roots", (0, 0, 0o600, true)),
+        ("bin/busybox", (0, 0, 0o755, true)),
+    ];
+    for (name, expected) in expected {
+        assert_eq!(facts(name), expected, "{name}: owner, group, mode, whether a hard link of the store's object");
+    }
+    assert_eq!((of("secret").mtime(), of("roots").mtime()), (0, 0));
+    assert_eq!(fs::metadata(&checkout).unwrap().mode() & 0o777, 0o700, "no other user 1000 gets at them");
+    let entry = checkout.join("rootfs/entry.sh");
+    let before = fs::read(&entry).unwrap();
     host.start(&app).unwrap();
     let log = wait_until(&host, &app.name, says("end")).log;
-    assert_eq!(log[..2], ["1000", "mine"], "{log:?}");
-    assert!(log[2].contains("can't create /entry.sh"), "{log:?}");
-    let after = fs::metadata(&entry).unwrap();
-    assert!(fs::read(&entry).unwrap() == before.0 && (after.uid(), after.mode()) == (before.1.uid(), before.1.mode()));
+    assert_eq!(log[..3], ["1000", "mine", "secret of 1000"], "{log:?}");
+    assert!(log[3].contains("'/roots': Permission denied") && log[4].contains("can't create /entry.sh"), "{log:?}");
+    assert_eq!(fs::read(&entry).unwrap(), before);
     let store = site.dir.path().join("var/lib/fullmetal/repo").display().to_string();
     run("ostree", &["fsck", "--repo", &store]);
 }

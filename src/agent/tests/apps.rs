@@ -95,6 +95,31 @@ fn record_of(app: &str, current: &Installed, lost: bool) -> deploy::Record {
 }
 
 #[test]
+fn what_is_needed_is_started_first_whoever_starts_it() {
+    let mut device = Device::new();
+    let all = ["app", "db", "web"].map(|app| (name(app), device.version(app, "1", SERVICE)));
+    for ((app, version), unit) in all.iter().zip(["After=web.service", "", "Requires=db.service"]) {
+        let checkout = device.paths.checkout(app, &version.commit);
+        fs::write(checkout.join("systemd.service"), format!("[Unit]\n{unit}\n")).unwrap();
+        device.apps.switch(&[to(app.as_str(), None, version)]).unwrap();
+    }
+    let of = |version: &Installed| deploy::App { current: version.clone(), previous: None, floor: 0, lost: false };
+    let mut record = deploy::Record::default();
+    record.apps = all.iter().map(|(app, version)| (app.clone(), of(version))).collect();
+    let starters: [fn(&mut Apps, &deploy::Record); 3] = [
+        |apps, record| apps.adopt(record),
+        |apps, _| apps.adopt_links(),
+        |apps, record| drop(apps.look_after(&record.apps)),
+    ];
+    for start in starters {
+        device.host.reboot();
+        device.started.lock().unwrap().clear();
+        start(&mut device.apps, &record);
+        assert_eq!(*device.started.lock().unwrap(), ["db", "web", "app"].map(name));
+    }
+}
+
+#[test]
 fn other_start_options_for_the_same_commit_are_applied() {
     let mut device = Device::new();
     let service = device.version("web", "1", SERVICE);
@@ -163,7 +188,10 @@ fn an_app_whose_supervisor_was_killed_is_started_again_and_others_are_not_touche
     for (app, version) in &versions[..3] {
         device.apps.switch(&[to(app.as_str(), None, version)]).unwrap();
     }
-    device.apps.switch(&[to("stray", None, &device.version("stray", "1", SERVICE))]).unwrap();
+    for stray in ["stray", "still"] {
+        device.apps.switch(&[to(stray, None, &device.version(stray, "1", SERVICE))]).unwrap();
+    }
+    device.host.halt(&name("still"));
     let generation = |device: &Device, app: &str| device.status(app).unwrap().generation;
     let before = ["web", "db", "job"].map(|app| generation(&device, app));
     device.host.lose(&name("web"));
@@ -174,7 +202,9 @@ fn an_app_whose_supervisor_was_killed_is_started_again_and_others_are_not_touche
         assert!(device.runs("web", &versions[0].1) && device.runs("new", &versions[3].1));
         let after = ["web", "db", "job"].map(|app| generation(&device, app));
         assert_eq!(after, [before[0] + 1, before[1], before[2]]);
-        assert_eq!(device.status("stray").unwrap().phase, Phase::Stopped);
+        for stray in ["stray", "still"] {
+            assert!(device.status(stray).is_none() && device.current(stray).is_none(), "{stray} is left");
+        }
     }
 }
 

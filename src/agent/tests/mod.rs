@@ -61,6 +61,8 @@ fn commit_id(commit: &Digest) -> ObjectId {
 struct Strict {
     host: MemoryHost,
     paths: Paths,
+    /// What was started, one after another.
+    started: Arc<Mutex<Vec<AppName>>>,
 }
 
 impl AppHost for Strict {
@@ -71,6 +73,7 @@ impl AppHost for Strict {
         if !runs && (config != app.commit.to_string() || !checkout.join("rootfs").is_dir()) {
             return Err(HostError::Refused { name: app.name.clone(), source: Refusal::NoRoot(checkout) });
         }
+        self.started.lock().unwrap().push(app.name.clone());
         self.host.start(app)
     }
     fn stop(&mut self, name: &AppName) -> Result<(), HostError> {
@@ -85,6 +88,12 @@ impl AppHost for Strict {
     fn list(&self) -> Result<Vec<AppName>, HostError> {
         self.host.list()
     }
+    fn traces(&self) -> Result<Vec<AppName>, HostError> {
+        self.host.traces()
+    }
+    fn remove(&mut self, name: &AppName) -> Result<(), HostError> {
+        self.host.remove(name)
+    }
 }
 
 /// A device with apps, and what it made of them.
@@ -95,6 +104,7 @@ struct Device {
     shelf: Shelf,
     checkouts: Checkouts,
     apps: Apps,
+    started: Arc<Mutex<Vec<AppName>>>,
 }
 
 const SERVICE: StartOptions = StartOptions { autostart: true, job: false };
@@ -106,9 +116,10 @@ impl Device {
         let checkouts = Checkouts::new(paths.clone());
         let store = shelf.clone();
         let open = Box::new(move || -> anyhow::Result<Box<dyn ObjectStore>> { Ok(Box::new(store.clone())) });
-        let strict = Box::new(Strict { host: host.clone(), paths: paths.clone() });
+        let started = Arc::default();
+        let strict = Box::new(Strict { host: host.clone(), paths: paths.clone(), started: Arc::clone(&started) });
         let apps = Apps::new(paths.clone(), strict, checkouts.clone(), open);
-        Device { _dir: dir, paths, host, shelf, checkouts, apps }
+        Device { _dir: dir, paths, host, shelf, checkouts, apps, started }
     }
 
     /// A version whose commit is in the store and checked out.

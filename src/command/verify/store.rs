@@ -1,17 +1,15 @@
 //! The object store: every object of what is in force and before it is hashed; checkouts are compared with it.
 
-use super::Device;
+use super::{Device, tree};
 use anyhow::Context as _;
 use fullmetal::repo::LibostreeStore;
 use fullmetal_proto::deploy::Installed;
-use fullmetal_proto::ostree::{Commit, DirTree, closure};
+use fullmetal_proto::ostree::{Commit, closure};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use fullmetal_proto::{AppName, Digest};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 
 /// How many damaged objects are named one by one.
 const NAMED_MAX: usize = 20;
@@ -98,11 +96,11 @@ fn reached(store: &LibostreeStore, commit: &ObjectId) -> anyhow::Result<BTreeSet
     Ok(closure(&commit, &mut |tree| fs::read(store.object_path(&tree_id(tree))))?)
 }
 
-fn tree_id(tree: &Digest) -> ObjectId {
+pub fn tree_id(tree: &Digest) -> ObjectId {
     ObjectId { kind: ObjectKind::DirTree, checksum: *tree }
 }
 
-fn read(store: &LibostreeStore, id: &ObjectId) -> anyhow::Result<Vec<u8>> {
+pub fn read(store: &LibostreeStore, id: &ObjectId) -> anyhow::Result<Vec<u8>> {
     let path = store.object_path(id);
     fs::read(&path).with_context(|| format!("reading {}", path.display()))
 }
@@ -116,7 +114,7 @@ fn checkout(device: &mut Device, store: &LibostreeStore, name: &AppName, version
     let commit = ObjectId { kind: ObjectKind::Commit, checksum: version.commit };
     let compared = read(store, &commit)
         .and_then(|bytes| Ok(Commit::parse(&bytes)?))
-        .and_then(|commit| same_tree(store, &dir, &commit.root));
+        .and_then(|commit| tree::difference(store, &dir, &commit.root));
     let what = match compared {
         Ok(None) => return,
         Ok(Some(difference)) => {
@@ -132,49 +130,4 @@ fn checkout(device: &mut Device, store: &LibostreeStore, name: &AppName, version
         false => format!("`rm -r {dir}`: it is made anew when it is needed"),
     };
     device.find(what, dir, remedy);
-}
-
-/// The first difference between a directory and a tree.
-fn same_tree(store: &LibostreeStore, dir: &Path, tree: &Digest) -> anyhow::Result<Option<String>> {
-    let tree = DirTree::parse(&read(store, &tree_id(tree))?)?;
-    let names: BTreeSet<&str> =
-        tree.files.iter().map(|f| f.name.as_str()).chain(tree.dirs.iter().map(|d| d.name.as_str())).collect();
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) => return Ok(Some(format!("{}: {error}", dir.display()))),
-    };
-    for entry in entries {
-        let entry = entry?;
-        if !entry.file_name().to_str().is_some_and(|name| names.contains(name)) {
-            return Ok(Some(format!("{} is not of it", entry.path().display())));
-        }
-    }
-    for file in &tree.files {
-        let path = dir.join(&file.name);
-        let object = store.object_path(&ObjectId { kind: ObjectKind::File, checksum: file.content });
-        if !same_file(&path, &object)? {
-            return Ok(Some(format!("{} differs", path.display())));
-        }
-    }
-    for sub in &tree.dirs {
-        if let Some(difference) = same_tree(store, &dir.join(&sub.name), &sub.tree)? {
-            return Ok(Some(difference));
-        }
-    }
-    Ok(None)
-}
-
-/// A hard link of the object, or a copy of it. A symbolic link is a file with its target in the store.
-fn same_file(path: &Path, object: &Path) -> anyhow::Result<bool> {
-    let of = fs::symlink_metadata(object).with_context(|| format!("reading {}", object.display()))?;
-    let Ok(found) = fs::symlink_metadata(path) else { return Ok(false) };
-    if (found.dev(), found.ino()) == (of.dev(), of.ino()) {
-        return Ok(true);
-    }
-    if found.is_symlink() {
-        let (target, kept) = (fs::read_link(path)?.into_os_string().into_encoded_bytes(), fs::read(object)?);
-        return Ok(target == kept.strip_suffix(b"\0").unwrap_or(&kept));
-    }
-    let alike = found.is_file() && found.len() == of.len() && found.mode() & 0o777 == of.mode() & 0o777;
-    Ok(alike && fs::read(path)? == fs::read(object)?)
 }

@@ -20,14 +20,18 @@ pub(in crate::host) struct Controllers {
 impl Controllers {
     /// Those of the running kernel, in either version of control groups.
     pub(in crate::host) fn of_kernel() -> Self {
-        let first = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let second = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-        let has = |name: &str| {
-            let listed = first.lines().filter_map(|line| line.split(':').nth(1));
-            listed.flat_map(|names| names.split(',')).chain(second.split_whitespace()).any(|n| n == name)
-        };
+        let has = |name: &str| first_version(&mounts).chain(second.split_whitespace()).any(|n| n == name);
         Controllers { memory: has("memory"), cpu: has("cpu"), pids: has("pids"), io: weighs_io() }
     }
+}
+
+/// The controllers of the first version, which are of use only where they are mounted (`proc_pid_mounts(5)`, `cgroups(7)`).
+fn first_version(mounts: &str) -> impl Iterator<Item = &str> {
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let options = fields.filter(|f| f.get(2) == Some(&"cgroup")).filter_map(|f| f.get(3).copied());
+    options.flat_map(|options| options.split(','))
 }
 
 /// Whether control groups have a weight for I/O, which hangs on the kernel's I/O scheduler, not on the controller alone.
@@ -118,4 +122,19 @@ fn size(bytes: u64) -> String {
 /// As `cpu_max` is written.
 fn cpus(thousandths: u64) -> String {
     format!("\"{}.{:03}\"", thousandths / 1000, thousandths % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_counts_where_it_is_mounted() {
+        let mounts = "cgroup2 /sys/fs/cgroup/unified cgroup2 rw,nosuid 0 0\n\
+                      cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,nosuid,cpu,cpuacct 0 0\n\
+                      cgroup /sys/fs/cgroup/systemd cgroup rw,xattr,name=systemd 0 0\n\
+                      memory /mnt tmpfs rw,memory 0 0\n";
+        let all: Vec<_> = first_version(mounts).collect();
+        assert!(all.contains(&"cpu") && !all.contains(&"memory"), "{all:?}");
+    }
 }

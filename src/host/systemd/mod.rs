@@ -19,7 +19,7 @@ use super::{bundle, generation, health, runc_version};
 use crate::config::Paths;
 use crate::durable::{self, Existing};
 use bus::{Bus, UnitState};
-use fullmetal_proto::wire::report::ExitStatus;
+use fullmetal_proto::wire::report::{ExitStatus, LOG_LINES_MAX};
 use fullmetal_proto::{AppName, DeviceId, Timestamp};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,8 @@ use tracing::{info, warn};
 const JOB_MARGIN: Duration = Duration::from_secs(15);
 /// How long the last lines of an app that ended are waited for: the journal is a process of its own.
 const LAST_WORDS_MS_MAX: u64 = 500;
+/// Said of an app that systemd ended for it.
+const OUT_OF_MEMORY: &str = "fullmetal: ended because it took more memory than there was for it (oom-kill)";
 
 /// How apps are run.
 #[derive(Clone, Debug)]
@@ -300,9 +302,15 @@ impl AppHost for SystemdHost {
         if self.files.marked(name)?.is_none() {
             return Ok(None);
         }
-        let Some(mut status) = self.look(&Bus::connect()?.unit(&unit_name(name))?, name)? else { return Ok(None) };
+        let unit = Bus::connect()?.unit(&unit_name(name))?;
+        let Some(mut status) = self.look(&unit, name)? else { return Ok(None) };
         if status.phase != Phase::Stopped {
             status.log = self.lines(name, status.phase);
+            if unit.text("Result") == "oom-kill" {
+                let over = (status.log.len() + 1).saturating_sub(LOG_LINES_MAX);
+                status.log.drain(..over);
+                status.log.push(OUT_OF_MEMORY.to_owned());
+            }
         }
         Ok(Some(status))
     }
@@ -334,6 +342,13 @@ impl AppHost for SystemdHost {
             }
         }
         Ok(there)
+    }
+
+    fn traces(&self) -> Result<Vec<AppName>, HostError> {
+        let mut names = [self.files.all()?, Layout::with_runs(&self.options.root)?].concat();
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 
     fn wait_for_change(&mut self, name: &AppName, limit: Duration) {
