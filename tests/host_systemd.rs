@@ -8,6 +8,8 @@
 mod conformance;
 #[path = "host/inside.rs"]
 mod inside;
+#[path = "host/on_the_bus.rs"]
+mod on_the_bus;
 #[path = "host/site.rs"]
 #[allow(dead_code)]
 mod site;
@@ -47,8 +49,11 @@ impl Bench {
 
     /// Runs the other half of a test.
     fn inside(&self, test: &str) {
-        let test = format!("inside::{test}");
-        let said = self.device.serve(&self.own, &["--exact", &test, "--ignored", "--nocapture"]).unwrap();
+        self.other_half(&format!("inside::{test}"));
+    }
+
+    fn other_half(&self, test: &str) {
+        let said = self.device.serve(&self.own, &["--exact", test, "--ignored", "--nocapture"]).unwrap();
         assert!(said.contains("1 passed"), "{test}: {said}");
     }
 }
