@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "host/bus_program.rs"]
+mod bus_program;
 #[path = "host/conformance.rs"]
 mod conformance;
 #[path = "host/inside.rs"]

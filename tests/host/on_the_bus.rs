@@ -1,7 +1,8 @@
 //! An agent on a device's system bus: what programs of the device see there and what polkit lets them do.
 //!
-//! [`device`] is the half that runs on the device; [`program`] is a program of another user, which the former starts.
+//! [`device`] is the half that runs on the device; it starts a program of another user, see [`bus_program`].
 
+use super::bus_program::Program;
 use super::site::{check_out, kill, run};
 use super::{Bench, Groups};
 use fullmetal::config::Paths;
@@ -12,22 +13,18 @@ use fullmetal_proto::deploy::{App, Installed, Record};
 use fullmetal_proto::wire::StartOptions;
 use fullmetal_proto::wire::asking::INHIBITORS_OF_USER_MAX;
 use fullmetal_sim::lab::wait_for;
-use futures::StreamExt as _;
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Command;
 use std::time::Duration;
-use zbus::zvariant::OwnedFd;
 
-const NAME: &str = "org.fullmetal.Agent1";
-const PATH: &str = "/org/fullmetal/Agent1";
-const LIMIT: Duration = Duration::from_secs(30);
+pub const NAME: &str = "org.fullmetal.Agent1";
+pub const PATH: &str = "/org/fullmetal/Agent1";
+pub const LIMIT: Duration = Duration::from_secs(30);
 const FULLMETAL: &str = "/usr/bin/fullmetal";
 /// A user that a rule lets inhibit, and one that nothing is let.
-const HMI: &str = "games";
+pub const HMI: &str = "games";
 const STRANGER: &str = "daemon";
 
 /// As packages install them, and the integrator's rule.
@@ -126,106 +123,6 @@ fn installed(paths: &Paths, version: &str) -> Installed {
     Installed { commit, version: version.into(), manifest: commit, start, unsigned: true }
 }
 
-/// A program of another user that holds inhibitors and hears signals.
-struct Program {
-    child: Child,
-    to: ChildStdin,
-    lines: Receiver<String>,
-}
-
-impl Program {
-    fn start() -> Self {
-        let own = std::env::current_exe().unwrap();
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", HMI, "--regid", HMI, "--clear-groups"]).arg(own);
-        command.args(["--exact", "on_the_bus::program", "--ignored", "--nocapture"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let program = Program { to: child.stdin.take().unwrap(), child, lines };
-        program.says("listening");
-        program
-    }
-
-    fn does(&mut self, what: &str, says: &str) {
-        writeln!(self.to, "{what}").unwrap();
-        self.says(says);
-    }
-
-    /// Waits for a line that contains this.
-    fn says(&self, words: &str) {
-        loop {
-            let line = self.lines.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("it does not say {words:?}"));
-            if line.contains(words) {
-                return;
-            }
-        }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[test]
-#[ignore = "runs on a device"]
-fn program() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let connection = zbus::Connection::system().await.unwrap();
-        let agent = zbus::Proxy::new(&connection, NAME, PATH, NAME).await.unwrap();
-        let rule = zbus::MatchRule::builder().msg_type(zbus::message::Type::Signal).sender(NAME).unwrap().build();
-        let mut signals = zbus::MessageStream::for_match_rule(rule, &connection, Some(64)).await.unwrap();
-        tokio::spawn(async move {
-            while let Some(Ok(signal)) = signals.next().await {
-                println!(
-                    "signal {} {:?}",
-                    signal.header().member().unwrap(),
-                    signal.body().deserialize::<zbus::zvariant::Structure<'_>>()
-                );
-            }
-        });
-        println!("listening");
-        let (sender, mut asked) = tokio::sync::mpsc::unbounded_channel();
-        std::thread::spawn(move || {
-            std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-        });
-        let mut held: Vec<OwnedFd> = Vec::new();
-        while let Some(what) = asked.recv().await {
-            match what.as_str() {
-                "inhibit" => match agent.call("Inhibit", &("hmi", "casting")).await {
-                    Ok(descriptor) => {
-                        held.push(descriptor);
-                        println!("holds {}", held.len());
-                    }
-                    Err(error) => println!("refused: {error}"),
-                },
-                "let go" => {
-                    held.clear();
-                    println!("let go");
-                }
-                "leave" => {
-                    connection.clone().close().await.unwrap();
-                    println!("left");
-                }
-                "shout" => {
-                    for n in 0..3_000 {
-                        let words = ("x".repeat(if n % 1_000 == 0 { 24 << 20 } else { 10_000 }), "y");
-                        agent.call_noreply("Inhibit", &words).await.unwrap();
-                        agent.call_noreply("GetStatus", &()).await.unwrap();
-                    }
-                    println!("shouted");
-                }
-                other => panic!("{other}"),
-            }
-        }
-    });
-}
-
 fn agent_pid() -> i32 {
     run("systemctl", &["show", "--value", "-p", "MainPID", "fullmetal-agent"]).trim().parse().unwrap()
 }
@@ -312,6 +209,8 @@ fn inhibitors_go_with_their_holder() {
     let held = property("Inhibitors");
     assert_eq!((&held[0][0], &held[0][1], &held[0][3]), (&"hmi".into(), &"casting".into(), &program.child.id().into()));
     program.says("Inhibitors");
+    Program::start().does(&format!("forge {}", program.name), "forged");
+    assert_eq!(holders(), 1, "nobody else can let go");
     program.does("let go", "let go");
     until("closing the descriptor lets go", || holders() == 0);
     for held in 1..=INHIBITORS_OF_USER_MAX {
@@ -353,7 +252,7 @@ fn a_loud_user_stops_nothing() {
 fn without_polkit_root_alone_changes_things() {
     let mut program = Program::start();
     run("systemctl", &["kill", "--signal=STOP", "polkit"]);
-    writeln!(program.to, "inhibit").unwrap();
+    program.tell("inhibit");
     for _ in 0..3 {
         call("root", &["CheckNow"]).unwrap();
         assert_eq!((property("State"), holders()), ("idle".into(), 0), "one that hangs holds nobody else up");

@@ -52,7 +52,8 @@ async fn left(connection: &Connection, owner: &UniqueName<'_>) {
     std::future::pending().await
 }
 
-/// Hears of the owner's leaving; nothing when it has left.
+/// Hears of the owner's leaving; nothing when it has left. Anybody can send a signal that looks the same: only the bus' own
+/// passes the rule.
 async fn leaves(connection: &Connection, owner: &UniqueName<'_>) -> zbus::Result<Option<MessageStream>> {
     let rule = MatchRule::builder()
         .msg_type(Type::Signal)
