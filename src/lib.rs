@@ -23,4 +23,6 @@ pub mod peer;
 pub mod publish;
 #[cfg(feature = "store")]
 pub mod repo;
+#[cfg(feature = "store")]
+pub mod status;
 mod untrusted;

@@ -4,10 +4,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "host/bus_program.rs"]
+mod bus_program;
 #[path = "host/conformance.rs"]
 mod conformance;
 #[path = "host/inside.rs"]
 mod inside;
+#[path = "host/on_the_bus.rs"]
+mod on_the_bus;
 #[path = "host/site.rs"]
 #[allow(dead_code)]
 mod site;
@@ -47,8 +51,11 @@ impl Bench {
 
     /// Runs the other half of a test.
     fn inside(&self, test: &str) {
-        let test = format!("inside::{test}");
-        let said = self.device.serve(&self.own, &["--exact", &test, "--ignored", "--nocapture"]).unwrap();
+        self.other_half(&format!("inside::{test}"));
+    }
+
+    fn other_half(&self, test: &str) {
+        let said = self.device.serve(&self.own, &["--exact", test, "--ignored", "--nocapture"]).unwrap();
         assert!(said.contains("1 passed"), "{test}: {said}");
     }
 }

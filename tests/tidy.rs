@@ -101,8 +101,8 @@ const BANNED: [(&str, &[&[&str]], &str); 12] = [
     ("src/host", &[&["crate::peer", "crate::repo", "crate::agent"]], "the host sees neither peer nor store"),
     (
         "src/agent",
-        &[&["crate::peer", "std::net::", "tokio::net", "reqwest", "quinn", "libp2p"]],
-        "the agent talks to its peer's socket only",
+        &[&["crate::peer", "std::net::", "Tcp", "Udp", "lookup_host", "reqwest", "quinn", "libp2p"]],
+        "the agent talks over Unix sockets only",
     ),
     (
         "gateway/src",

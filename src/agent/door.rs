@@ -3,17 +3,19 @@
 //! One thread takes clients, and each client has one. They only carry: the deciding thread answers, so that an answer is
 //! also the promise that what it says holds.
 
+use super::dbus::Bus;
 use super::trouble::Kind;
 use super::{Agent, Event};
 use crate::installed_commit;
 use crate::local::{Connection, Listener, LocalError};
 use fullmetal_proto::deploy::{Comeback, Input, Obstacle};
 use fullmetal_proto::ostree::CommitMetadata;
-use fullmetal_proto::wire::asking::{AgentReport, FromAgent, Inhibitor, ToAgent, VERSION, WHY_LEN_MAX};
+use fullmetal_proto::wire::asking::{AgentReport, FromAgent, Inhibitor, ToAgent, VERSION, WHY_LEN_MAX, is_line};
+use fullmetal_proto::wire::local::ToPeer;
 use fullmetal_proto::{AppName, DeviceId, Digest};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, sync_channel};
 use std::time::Duration;
 use tracing::{info, warn};
 
@@ -24,28 +26,45 @@ const ROOT_ONLY: usize = 40;
 /// How long a client may say nothing, unless it holds an inhibitor; and how long it may take to read.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How long the deciding thread may take to answer.
-const ANSWER_MAX: Duration = Duration::from_secs(20);
+pub const ANSWER_MAX: Duration = Duration::from_secs(20);
 
 /// Names a client.
 pub type Id = u64;
 
-/// Who asks what.
+/// Gives each client another name, whichever way it comes.
+#[derive(Clone, Default)]
+pub struct Ids(Arc<AtomicU64>);
+
+impl Ids {
+    /// One that was not given before.
+    pub fn next(&self) -> Id {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Who asks what. Whether it may is known by then.
 pub struct Asked {
-    id: Id,
-    uid: u32,
-    pid: u32,
-    what: ToAgent,
-    answer: SyncSender<FromAgent>,
+    /// The client.
+    pub id: Id,
+    /// Its user.
+    pub uid: u32,
+    /// Its process.
+    pub pid: u32,
+    /// What it asks.
+    pub what: ToAgent,
+    /// Takes the answer, without waiting.
+    pub answer: Box<dyn FnOnce(FromAgent) + Send>,
 }
 
 /// Takes clients of `listener` for as long as the agent lives.
-pub fn open(listener: Listener, device: DeviceId, events: Sender<Event>) {
+pub fn open(listener: Listener, device: DeviceId, ids: Ids, events: Sender<Event>) {
     std::thread::spawn(move || {
         let clients = Arc::new(AtomicUsize::new(0));
-        for id in 1.. {
+        loop {
             match listener.accept() {
                 Ok(connection) => {
-                    admit(Client { id, connection, device: device.clone(), events: events.clone() }, &clients)
+                    let (id, device, events) = (ids.next(), device.clone(), events.clone());
+                    admit(Client { id, connection, device, events }, &clients)
                 }
                 Err(error) => {
                     warn!(%error, "accepting a local client");
@@ -119,47 +138,69 @@ impl Client {
             return FromAgent::Failed { reason: "this is for root alone: call it as root".into() };
         }
         let (answer, answered) = sync_channel(1);
+        let answer = Box::new(move |said| drop(answer.send(said)));
         let _ = self.events.send(Event::Asked(Asked { id: self.id, uid, pid, what, answer }));
-        let late = || format!("the agent did not answer within {} s; see its log", ANSWER_MAX.as_secs());
         answered.recv_timeout(ANSWER_MAX).unwrap_or_else(|_| FromAgent::Failed { reason: late() })
     }
+}
+
+/// For who got no answer in time.
+pub fn late() -> String {
+    format!("the agent did not answer within {} s; see its log", ANSWER_MAX.as_secs())
 }
 
 impl Agent {
     /// Lets people ask. Without it apps are deployed all the same, so this is no reason to end.
     pub(super) fn open_door(&mut self) {
-        let path = self.settings.paths.agent_socket();
+        let (path, ids) = (self.settings.paths.agent_socket(), Ids::default());
         match Listener::bind(&path) {
-            Ok(listener) => open(listener, self.identity.device.clone(), self.events.clone()),
+            Ok(listener) => open(listener, self.identity.device.clone(), ids.clone(), self.events.clone()),
             Err(error) => self.troubles.tell(Kind::Door, Some(format!("nobody can ask this agent anything: {error}"))),
         }
+        self.bus = Some(Bus::open(&self.settings, ids, self.events.clone()));
     }
 
     pub(super) fn asked(&mut self, Asked { id, uid, pid, what, answer }: Asked) {
         let done = match what {
             ToAgent::Status => {
-                let _ = answer.send(FromAgent::Status(Box::new(self.status())));
-                return;
+                return answer(FromAgent::Status(Box::new(self.status())));
             }
             ToAgent::Hello { .. } => Err("Hello comes once".to_owned()),
             ToAgent::LookAgain => {
                 self.say.look();
                 Ok(())
             }
-            ToAgent::Inhibit { why } => self.inhibit(id, why, uid, pid),
+            ToAgent::Inhibit { who, why } => {
+                self.inhibit(id, Inhibitor { who, why, uid, pid, since: self.clock.now() })
+            }
+            ToAgent::CheckNow => {
+                self.check();
+                Ok(())
+            }
             ToAgent::RollBack { app } => self.come_back(&app),
         };
         // What was said holds before it is answered.
         self.input(Input::Wakeup);
-        let _ = answer.send(done.map_or_else(|reason| FromAgent::Failed { reason }, |()| FromAgent::Done));
+        answer(done.map_or_else(|reason| FromAgent::Failed { reason }, |()| FromAgent::Done));
     }
 
-    fn inhibit(&mut self, id: Id, why: String, uid: u32, pid: u32) -> Result<(), String> {
-        if why.is_empty() || why.len() > WHY_LEN_MAX || why.contains(char::is_control) {
-            return Err(format!("say why in one line of at most {WHY_LEN_MAX} bytes"));
+    fn inhibit(&mut self, id: Id, inhibitor: Inhibitor) -> Result<(), String> {
+        let Inhibitor { who, why, uid, pid, .. } = &inhibitor;
+        if why.is_empty() || !is_line(why) || !is_line(who) {
+            return Err(format!("say who and why in one line each, of at most {WHY_LEN_MAX} bytes"));
         }
-        info!(why, uid, pid, "inhibited");
-        self.say.hold(id, Inhibitor { why, uid, pid, since: self.clock.now() })
+        info!(who, why, uid, pid, "inhibited");
+        self.say.hold(id, inhibitor)
+    }
+
+    /// The neighbours are asked by the peer; what waits here to be tried again is due.
+    fn check(&mut self) {
+        self.refresh_trust();
+        self.link.send(&ToPeer::CheckNow);
+        let now = self.now().steady;
+        if let Some(postponed) = &mut self.postponed {
+            postponed.at = now;
+        }
     }
 
     /// Begins to bring the previous version back; what its commit says counts again.
@@ -189,7 +230,7 @@ impl Agent {
         }
     }
 
-    fn status(&self) -> AgentReport {
+    pub(super) fn status(&self) -> AgentReport {
         let now = self.now();
         let (bytes_from_peers, bytes_from_central, bytes_total) = self.machine.fetched_of();
         AgentReport {

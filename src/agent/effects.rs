@@ -37,6 +37,7 @@ impl Agent {
             Effect::Checkout { ticket, moves } => self.worker.checkout(ticket, moves),
             Effect::Switch { ticket, moves } => {
                 self.listen();
+                self.tell_switch();
                 self.containers.switch(ticket, moves);
             }
             Effect::Revert { ticket, moves } => {

@@ -127,6 +127,23 @@ impl Past {
     }
 }
 
+impl Past {
+    /// Whether what it brought is in force.
+    pub fn is_success(&self) -> bool {
+        let back_by_hand = self.state == ReportState::Inventory && self.reason.starts_with("rolled back by hand");
+        self.state == ReportState::Succeeded || back_by_hand
+    }
+
+    /// One word for programs: `succeeded`, `failed` or `withdrawn`.
+    pub fn outcome(&self) -> &'static str {
+        match self.state {
+            ReportState::Withdrawn => "withdrawn",
+            _ if self.is_success() => "succeeded",
+            _ => "failed",
+        }
+    }
+}
+
 impl From<Report> for Past {
     fn from(report: Report) -> Self {
         Past {

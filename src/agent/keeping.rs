@@ -2,7 +2,7 @@
 
 use super::pace::Pace;
 use super::trouble::Kind;
-use super::{Agent, history, space};
+use super::{Agent, dbus, history, space};
 use fullmetal_proto::Timestamp;
 use fullmetal_proto::deploy::{Input, Outgoing, Record};
 use fullmetal_proto::wire::PartState;
@@ -83,7 +83,12 @@ impl Agent {
                 Ok(bytes) => {
                     let brings = &self.brings;
                     let brought = if brings.0 == report.action { brings.1.clone() } else { Vec::new() };
-                    history::Past::of(report, brought).into_iter().for_each(|past| self.history.note(past));
+                    if let Some(past) = history::Past::of(report, brought) {
+                        if let Some(bus) = &mut self.bus {
+                            bus.note(dbus::News::Finished(past.clone()));
+                        }
+                        self.history.note(past);
+                    }
                     let (counter, is_terminal) = (report.counter, report.state.is_terminal());
                     self.keeping.reports.pop_front();
                     if is_terminal || self.keeping.resend.at().is_none() {

@@ -4,13 +4,14 @@
 //! for each app watches it while it proves itself. All of them tell this one through a single queue of events.
 //!
 //! Here: its start and its loop. [`effects`] does what the machine asks for, [`hearing`] takes what the peer says,
-//! [`door`] listens to people and programs on the device, [`say`] is what they say; [`keeping`] sees records and reports to the disk.
+//! [`door`] and [`dbus`] listen to people and programs on the device, [`say`] is what they say; [`keeping`] sees records and reports to the disk.
 
 mod apps;
 mod bundles;
 mod cached;
 mod checkouts;
 mod containers;
+mod dbus;
 mod door;
 mod effects;
 mod fetch;
@@ -104,6 +105,8 @@ struct Agent {
     containers: containers::Containers,
     look_after_at: Timestamp,
     watch: Option<watch::Watch>,
+    /// From when people may ask on.
+    bus: Option<dbus::Bus>,
     /// From the switch to the end of the probation.
     notify: Option<notify::Sockets>,
     host: Hosts,
@@ -210,6 +213,7 @@ impl Agent {
             containers,
             look_after_at: Timestamp::ZERO.after(LOOK_AFTER),
             watch: None,
+            bus: None,
             notify: None,
             host,
             events,
@@ -308,6 +312,7 @@ impl Agent {
         }
         self.note_what_comes();
         self.watch_if_needed();
+        self.tell_bus();
     }
 
     /// The record of an end no longer says what the deployment brought.

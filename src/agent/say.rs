@@ -5,7 +5,8 @@ use super::lock;
 use crate::config::{LocalTime, Windows};
 use fullmetal_proto::Timestamp;
 use fullmetal_proto::deploy::Local;
-use fullmetal_proto::wire::asking::{INHIBITORS_MAX, Inhibitor, LockNote};
+use fullmetal_proto::wire::asking::{INHIBITORS_MAX, INHIBITORS_OF_USER_MAX, Inhibitor, LockNote};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -16,12 +17,14 @@ pub struct Say {
     windows: Windows,
     pub lock: Option<LockNote>,
     inhibitors: BTreeMap<Id, Inhibitor>,
+    /// The minute in which it was looked when a window opens, and what was seen.
+    opens: Cell<Option<(u64, Option<Timestamp>)>>,
 }
 
 impl Say {
     /// The lock is not read yet.
     pub fn new(file: PathBuf, windows: Windows) -> Self {
-        Say { file, windows, lock: None, inhibitors: BTreeMap::new() }
+        Say { file, windows, lock: None, inhibitors: BTreeMap::new(), opens: Cell::default() }
     }
 
     /// Reads the lock.
@@ -33,6 +36,10 @@ impl Say {
     pub fn hold(&mut self, id: Id, inhibitor: Inhibitor) -> Result<(), String> {
         if self.inhibitors.len() >= INHIBITORS_MAX && !self.inhibitors.contains_key(&id) {
             return Err(format!("{INHIBITORS_MAX} inhibitors are held, which is the limit; see `fullmetal status`"));
+        }
+        let uid = inhibitor.uid;
+        if uid != 0 && self.inhibitors.values().filter(|held| held.uid == uid).count() >= INHIBITORS_OF_USER_MAX {
+            return Err(format!("user {uid} holds {INHIBITORS_OF_USER_MAX} inhibitors, which is the limit"));
         }
         self.inhibitors.insert(id, inhibitor);
         Ok(())
@@ -54,9 +61,17 @@ impl Say {
         Local { locked: self.lock.is_some(), inhibited }
     }
 
-    /// When the next local window opens, if none is open.
+    /// When the next local window opens, if none is open. Looked for once a minute: it is asked again and again.
     pub fn opens(&self, now: Timestamp) -> Option<Timestamp> {
-        self.windows.opens(now, local_time)
+        let minute = now.as_secs() / 60;
+        match self.opens.get() {
+            Some((at, opens)) if at == minute => opens,
+            _ => {
+                let opens = self.windows.opens(now, local_time);
+                self.opens.set(Some((minute, opens)));
+                opens
+            }
+        }
     }
 }
 
@@ -86,7 +101,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_795_528_440);
 
     fn held(why: &str) -> Inhibitor {
-        Inhibitor { why: why.into(), uid: 0, pid: 1, since: NOW }
+        Inhibitor { who: String::new(), why: why.into(), uid: 0, pid: 1, since: NOW }
     }
 
     #[test]
@@ -119,6 +134,19 @@ mod tests {
         assert!(say.hold(1_000, held("b")).unwrap_err().contains("limit"));
         say.hold(0, held("b")).unwrap();
         assert_eq!(say.inhibitors().len(), INHIBITORS_MAX);
+    }
+
+    #[test]
+    fn a_user_other_than_root_holds_some_of_them_only() {
+        let mut say = Say::new("lock".into(), Windows::default());
+        let of = |uid| Inhibitor { uid, ..held("a") };
+        for id in 0..INHIBITORS_OF_USER_MAX as Id {
+            say.hold(id, of(7)).unwrap();
+        }
+        assert!(say.hold(1_000, of(7)).unwrap_err().contains("user 7"));
+        say.hold(1_001, of(8)).unwrap();
+        say.release(0);
+        say.hold(1_000, of(7)).unwrap();
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum Kind {
     Runtime,
     /// The agent's own socket.
     Door,
+    /// The system bus.
+    Bus,
 }
 
 /// All lasting troubles, newest word each. The file lies in memory (`/run`), so that a full disk can be told.

@@ -9,6 +9,7 @@ use fullmetal::console::{self, UsageError};
 use fullmetal::durable::{self, Existing};
 use fullmetal::host::{App, AppHost, Hosts, Phase, UnitOptions};
 use fullmetal::journal;
+use fullmetal::status;
 use fullmetal_proto::AppName;
 use fullmetal_proto::deploy::{self, Record};
 use serde_json::json;
@@ -131,7 +132,7 @@ fn list(paths: Paths, json: bool) -> anyhow::Result<()> {
         .record
         .apps
         .iter()
-        .map(|(name, app)| super::status::app_json(&device.settings.paths, &*host, name, app))
+        .map(|(name, app)| status::app_json(&device.settings.paths, &*host, name, app))
         .collect();
     if json {
         return console::print_json(&json!({ "device": device.settings.device.id, "apps": apps }));

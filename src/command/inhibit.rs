@@ -25,7 +25,7 @@ pub struct InhibitArgs {
 
 pub fn run(paths: Paths, args: InhibitArgs) -> anyhow::Result<ExitCode> {
     let paths = Settings::load(paths)?.paths;
-    let what = ToAgent::Inhibit { why: args.why };
+    let what = ToAgent::Inhibit { who: String::new(), why: args.why };
     let held = hold(&paths, &what)?;
     let Some((program, arguments)) = args.command.split_first() else {
         console::print("held until this ends\n")?;

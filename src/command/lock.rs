@@ -10,7 +10,7 @@ use fullmetal::console::{self, UsageError};
 use fullmetal::durable;
 use fullmetal::identity::system_time;
 use fullmetal::journal::DirectoryDisk;
-use fullmetal_proto::wire::asking::{LockNote, ToAgent, WHY_LEN_MAX};
+use fullmetal_proto::wire::asking::{LockNote, ToAgent, WHY_LEN_MAX, is_line};
 use serde_json::json;
 
 #[derive(Args)]
@@ -23,7 +23,7 @@ pub struct LockArgs {
 pub fn lock(context: &Context, args: LockArgs) -> anyhow::Result<()> {
     let settings = context.settings()?;
     let reason = args.reason;
-    if reason.len() > WHY_LEN_MAX || reason.contains(char::is_control) {
+    if !is_line(&reason) {
         let problem = format!("--reason: must be one line of at most {WHY_LEN_MAX} bytes");
         return Err(UsageError(problem).into());
     }

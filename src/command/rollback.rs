@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &RollbackArgs) -> anyhow::Result<()> {
     }
     let end = if args.no_wait { None } else { Some(wait(&paths, before)?) };
     let reason = end.as_ref().map(|past| past.reason.clone());
-    let proven = end.as_ref().map(|past| past.reason.starts_with("rolled back by hand"));
+    let proven = end.as_ref().map(Past::is_success);
     if context.json {
         console::print_json(&json!({
             "app": args.app, "from": from, "to": to, "in_force_again": proven, "reason": reason,

@@ -6,22 +6,12 @@ mod watch;
 use super::Context;
 use super::asking::AgentDoor;
 use clap::Args;
-use fullmetal::agent::{ended_reports, lock, probation_elapsed};
-use fullmetal::config::{Paths, Settings};
+use fullmetal::config::Settings;
 use fullmetal::console;
-use fullmetal::host::{AppHost, Hosts};
-use fullmetal::journal::{self, DirectoryDisk};
-use fullmetal::local::Connection;
-use fullmetal_proto::AppName;
-use fullmetal_proto::deploy::{self, Phase, Record};
-use fullmetal_proto::wire::Report;
-use fullmetal_proto::wire::asking::AgentReport;
-use fullmetal_proto::wire::local::{Client, FromPeer, PeerReport, ToPeer, VERSION};
-use serde_json::{Value, json};
+use fullmetal::status::Look;
+use fullmetal_proto::wire::local::PeerReport;
+use serde_json::Value;
 use std::fmt::Write as _;
-
-/// How long the peer may take to answer.
-const ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// How many ended actions are told of.
 const ENDED_SHOWN: usize = 5;
@@ -38,73 +28,37 @@ pub fn run(context: &Context, args: &StatusArgs) -> anyhow::Result<()> {
     if args.watch {
         return watch::run(&settings, context.json);
     }
-    let look = Look::at(&settings)?;
-    if context.json { console::print_json(&look.json()) } else { console::print(&look.text()) }
+    let look = look(&settings)?;
+    if context.json { console::print_json(&look.json()) } else { console::print(&text(&look)) }
 }
 
-/// All that can be seen of a device now.
-struct Look<'a> {
-    settings: &'a Settings,
-    apps: Vec<Value>,
-    deployment: Value,
-    say: Value,
-    ended: Vec<Value>,
-    trouble: String,
-    agent: std::io::Result<bool>,
-    peer: anyhow::Result<PeerReport>,
+fn look(settings: &Settings) -> anyhow::Result<Look<'_>> {
+    let report = AgentDoor::open(&settings.paths).and_then(|door| door.report()).ok();
+    Look::at(settings, report.as_ref())
 }
 
-impl<'a> Look<'a> {
-    fn at(settings: &'a Settings) -> anyhow::Result<Self> {
-        let paths = &settings.paths;
-        let record = journal::peek(&paths.journal_dir())?.unwrap_or_default();
-        let host = Hosts::of(settings)?.open();
-        let report = AgentDoor::open(paths).and_then(|door| door.report()).ok();
-        Ok(Look {
-            settings,
-            apps: record.apps.iter().map(|(name, app)| app_json(paths, &*host, name, app)).collect(),
-            deployment: deployment_json(paths, &record, report.as_ref()),
-            say: say::say_json(lock::get(&paths.lock_file()), report.as_ref()),
-            ended: ended_json(&record, &ended_reports(&paths.reports_dir())),
-            trouble: std::fs::read_to_string(paths.agent_trouble()).unwrap_or_default(),
-            agent: DirectoryDisk::is_in_use(&paths.journal_dir()),
-            peer: ask_peer(&paths.peer_socket()),
-        })
+fn text(look: &Look) -> String {
+    let device = &look.settings.device;
+    let mut text = format!("{} of fleet {}\n", device.id, device.fleet);
+    look.apps.iter().for_each(|app| app_line(&mut text, app));
+    if look.apps.is_empty() {
+        text.push_str("  no apps\n");
     }
-
-    fn json(&self) -> Value {
-        let Look { settings, peer, .. } = self;
-        json!({
-            "device": settings.device.id, "fleet": settings.device.fleet, "apps": self.apps,
-            "deployment": self.deployment, "ended": self.ended, "agent": { "running": self.agent.as_ref().ok() },
-            "peer": peer.as_ref().ok(), "peer_error": peer.as_ref().err().map(console::one_line),
-            "trouble": self.trouble.lines().collect::<Vec<_>>(), "local": self.say,
-        })
+    deployment_text(&mut text, &look.deployment);
+    say::say_text(&mut text, &look.say);
+    look.ended.iter().rev().take(ENDED_SHOWN).for_each(|ended| ended_text(&mut text, ended));
+    for line in look.trouble.lines() {
+        let _ = writeln!(text, "  trouble: {line}");
     }
-
-    fn text(&self) -> String {
-        let device = &self.settings.device;
-        let mut text = format!("{} of fleet {}\n", device.id, device.fleet);
-        self.apps.iter().for_each(|app| app_line(&mut text, app));
-        if self.apps.is_empty() {
-            text.push_str("  no apps\n");
+    let _ = match &look.agent {
+        Ok(true) => writeln!(text, "  agent: running"),
+        Ok(false) => {
+            writeln!(text, "  agent: not running; apps go on, nothing is deployed until `fullmetal agent` runs")
         }
-        deployment_text(&mut text, &self.deployment);
-        say::say_text(&mut text, &self.say);
-        self.ended.iter().rev().take(ENDED_SHOWN).for_each(|ended| ended_text(&mut text, ended));
-        for line in self.trouble.lines() {
-            let _ = writeln!(text, "  trouble: {line}");
-        }
-        let _ = match &self.agent {
-            Ok(true) => writeln!(text, "  agent: running"),
-            Ok(false) => {
-                writeln!(text, "  agent: not running; apps go on, nothing is deployed until `fullmetal agent` runs")
-            }
-            Err(error) => writeln!(text, "  agent: cannot tell: {error}; ask as root"),
-        };
-        peer_text(&mut text, &self.peer);
-        text
-    }
+        Err(error) => writeln!(text, "  agent: cannot tell: {error}; ask as root"),
+    };
+    peer_text(&mut text, &look.peer);
+    text
 }
 
 fn field<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -117,47 +71,6 @@ pub fn app_line(text: &mut String, app: &Value) {
     let commit = field(app, "commit").get(..12).unwrap_or("");
     let unsigned = if app["unsigned"] == true { "  unsigned, as the trust file allows" } else { "" };
     let _ = writeln!(text, "  {:<16} {:<12} {phase:<15} {commit}{unsigned}", field(app, "name"), field(app, "version"));
-}
-
-/// One app as JSON.
-pub fn app_json(paths: &Paths, host: &dyn AppHost, name: &AppName, app: &deploy::App) -> Value {
-    let status = host.status(name).ok().flatten();
-    json!({
-        "name": name, "version": app.current.version, "commit": app.current.commit, "floor": app.floor,
-        "lost": app.lost, "unsigned": app.current.unsigned,
-        "phase": status.as_ref().map(|s| s.phase), "since": status.as_ref().map(|s| s.since),
-        "restarts": status.as_ref().map(|s| s.restarts), "last_exit": status.as_ref().and_then(|s| s.last_exit),
-        "previous": app.previous.as_ref().map(|p| p.version.clone()), "stopped_by_hand": paths.stopped(name).exists(),
-    })
-}
-
-fn phase(phase: &Phase) -> &'static str {
-    match phase {
-        Phase::Staging => "staging",
-        Phase::Switching { .. } => "switching",
-        Phase::Proving { .. } => "proving",
-        Phase::RollingBack { .. } => "rolling back",
-    }
-}
-
-/// The journal has what is durable, the agent what came since.
-fn deployment_json(paths: &Paths, record: &Record, report: Option<&AgentReport>) -> Value {
-    let Some(d) = &record.deployment else { return Value::Null };
-    let proving = matches!(d.phase, Phase::Proving { .. });
-    let probation = proving.then(|| {
-        let elapsed = probation_elapsed(paths, d.wish.action).map(|passed| passed.as_secs());
-        let total = d.probation_ms.div_ceil(1000);
-        json!({ "elapsed_s": elapsed.map(|passed| passed.min(total)), "total_s": total })
-    });
-    let reason = if let Phase::RollingBack { cause } = &d.phase { Some(&cause.reason) } else { None };
-    json!({
-        "action": d.wish.action, "bundle": d.wish.bundle, "mode": d.wish.mode, "phase": phase(&d.phase),
-        "parts": d.parts.iter().map(|p| format!("{} {}", p.name, p.installed.version)).collect::<Vec<_>>(),
-        "state": report.map(|r| &r.state), "bytes_total": report.map(|r| r.bytes_total).filter(|total| *total > 0),
-        "bytes_from_peers": report.map_or(d.bytes_from_peers, |r| r.bytes_from_peers),
-        "bytes_from_central": report.map_or(d.bytes_from_central, |r| r.bytes_from_central),
-        "probation": probation, "reason": reason, "by_hand": d.by_hand,
-    })
 }
 
 fn whose(deployment: &Value) -> String {
@@ -201,18 +114,6 @@ fn deployment_text(text: &mut String, deployment: &Value) {
     text.push('\n');
 }
 
-/// The reports of ended actions say why; the journal, which has fewer words, that they ended.
-fn ended_json(record: &Record, reports: &[Report]) -> Vec<Value> {
-    let ended = record.ended.iter().map(|ended| {
-        let report = reports.iter().rev().find(|r| r.action == ended.action && r.state == ended.state);
-        json!({
-            "action": ended.action, "state": ended.state, "reason": report.map(|r| &r.reason),
-            "exit": report.and_then(|r| r.exit), "log": report.map(|r| &r.log), "at": report.map(|r| r.at.to_string()),
-        })
-    });
-    ended.collect()
-}
-
 fn ended_text(text: &mut String, ended: &Value) {
     let at = ended["at"].as_str().map(|at| format!(" at {at}")).unwrap_or_default();
     let _ = write!(text, "  action {} {}{at}", ended["action"], field(ended, "state"));
@@ -220,19 +121,6 @@ fn ended_text(text: &mut String, ended: &Value) {
         let _ = write!(text, ": {}", reason.escape_debug());
     }
     text.push('\n');
-}
-
-fn ask_peer(socket: &std::path::Path) -> anyhow::Result<PeerReport> {
-    let connection = Connection::connect(socket, None)?;
-    connection.set_timeouts(Some(ANSWER_LIMIT), Some(ANSWER_LIMIT))?;
-    connection.send(&ToPeer::Hello { version: VERSION, client: Client::Observer }, None)?;
-    connection.send(&ToPeer::Status, None)?;
-    while let Some(packet) = connection.receive::<FromPeer>()? {
-        if let FromPeer::Status(report) = packet.message {
-            return Ok(report);
-        }
-    }
-    anyhow::bail!("the peer closed the connection")
 }
 
 fn peer_text(text: &mut String, peer: &anyhow::Result<PeerReport>) {

@@ -144,6 +144,11 @@ impl Paths {
         self.run_dir().join("agent.sock")
     }
 
+    /// The socket of the system bus; elsewhere than below `/` there is one in tests only.
+    pub fn system_bus(&self) -> PathBuf {
+        self.root.join("run/dbus/system_bus_socket")
+    }
+
     /// What keeps the agent from its work, a line each; empty when nothing does.
     pub fn agent_trouble(&self) -> PathBuf {
         self.run_dir().join("agent.trouble")

@@ -13,6 +13,13 @@ pub const VERSION: u16 = 1;
 pub const WHY_LEN_MAX: usize = 200;
 /// How many inhibitors may be held at a time.
 pub const INHIBITORS_MAX: usize = 32;
+/// How many of them a user other than root may hold.
+pub const INHIBITORS_OF_USER_MAX: usize = 8;
+
+/// Whether a reason is fit to be kept and shown: one line of at most [`WHY_LEN_MAX`] bytes.
+pub fn is_line(text: &str) -> bool {
+    text.len() <= WHY_LEN_MAX && !text.contains(char::is_control)
+}
 
 /// From the client to the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +36,14 @@ pub enum ToAgent {
     LookAgain,
     /// No switch in mode `when-idle` begins until this connection closes.
     Inhibit {
-        /// For people, one line of at most [`WHY_LEN_MAX`] bytes.
+        /// The program that asks, for people; see [`is_line`]. May be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        who: String,
+        /// For people; see [`is_line`]. Not empty.
         why: String,
     },
+    /// Asks the neighbours for something newer now; what waits to be tried again is tried.
+    CheckNow,
     /// The previous version of an app comes back. [`FromAgent::Done`] says that it has begun.
     RollBack {
         /// Which.
@@ -94,6 +106,9 @@ pub struct LockNote {
 /// Something that must not be interrupted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inhibitor {
+    /// The program that asked, in its own words; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub who: String,
     /// For people.
     pub why: String,
     /// The user who holds it.

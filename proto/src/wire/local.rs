@@ -111,6 +111,8 @@ pub enum ToPeer {
     /// Gateway only: reads a small object at central. Answered by [`FromPeer::Central`] or
     /// [`FromPeer::CentralFailed`].
     Central(CentralObject),
+    /// Agent only: asks all neighbours for a newer announcement now.
+    CheckNow,
     /// Answered by [`FromPeer::Status`].
     Status,
 }

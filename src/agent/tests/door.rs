@@ -2,10 +2,11 @@
 
 use super::whole::Bench;
 use crate::agent::lock;
-use crate::local::Connection;
+use crate::local::{Connection, Listener};
 use fullmetal_proto::Timestamp;
 use fullmetal_proto::deploy::{Input, Local, State};
 use fullmetal_proto::wire::asking::{AgentReport, FromAgent, LockNote, ToAgent, VERSION};
+use fullmetal_proto::wire::local::{self, FromPeer, ToPeer};
 use std::sync::mpsc::channel;
 
 fn started() -> Bench {
@@ -72,16 +73,45 @@ fn an_inhibitor_is_held_until_its_connection_closes() {
     let mut bench = started();
     let (owner, looker) = (connected(&bench), connected(&bench));
     for why in ["", "two\nlines", &"x".repeat(300)] {
-        let refused = ask(&mut bench, &owner, &ToAgent::Inhibit { why: why.into() });
+        let refused = ask(&mut bench, &owner, &ToAgent::Inhibit { who: String::new(), why: why.into() });
         assert!(matches!(refused, FromAgent::Failed { .. }), "{why}");
     }
-    assert_eq!(ask(&mut bench, &owner, &ToAgent::Inhibit { why: "casting".into() }), FromAgent::Done);
+    assert_eq!(
+        ask(&mut bench, &owner, &ToAgent::Inhibit { who: "caster".into(), why: "casting".into() }),
+        FromAgent::Done
+    );
     assert!(bench.agent.machine.local().inhibited);
     let held = report(&mut bench, &looker).inhibitors;
     assert_eq!((held[0].why.as_str(), held[0].pid), ("casting", std::process::id()));
     drop(owner);
     bench.run_until("its end", |agent| !agent.machine.local().inhibited);
     assert!(report(&mut bench, &looker).inhibitors.is_empty());
+}
+
+#[test]
+fn a_check_is_handed_on_to_the_peer() {
+    let mut bench = started();
+    std::fs::create_dir_all(bench.paths.peer_run_dir()).unwrap();
+    let peer = Listener::bind(&bench.paths.peer_socket()).unwrap();
+    let (sender, heard) = channel();
+    std::thread::spawn(move || {
+        let agent = peer.accept().unwrap();
+        agent.send(&FromPeer::Hello { version: local::VERSION, device: "press-1".parse().unwrap() }, None).unwrap();
+        while let Ok(Some(packet)) = agent.receive::<ToPeer>() {
+            let _ = sender.send(packet.message);
+        }
+    });
+    // The peer is there once it hears something.
+    let first = std::cell::RefCell::new(None);
+    bench.run_until("the peer", |_| {
+        let mut first = first.borrow_mut();
+        *first = first.take().or_else(|| heard.try_recv().ok());
+        first.is_some()
+    });
+    let connection = connected(&bench);
+    assert_eq!(ask(&mut bench, &connection, &ToAgent::CheckNow), FromAgent::Done);
+    let told = || heard.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+    assert!(std::iter::repeat_with(told).any(|message| message == ToPeer::CheckNow));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `fullmetal status --watch`: the same again and again, in place on a terminal, else a line for each change.
 
-use super::{Look, fetched, field};
+use super::{fetched, field};
 use fullmetal::agent::wall_clock;
 use fullmetal::config::Settings;
 use fullmetal::console;
@@ -20,7 +20,7 @@ pub fn run(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let in_place = std::io::stdout().is_terminal() && !json;
     let (mut rate, mut from, mut said) = (Rate::default(), RateFrom::default(), String::new());
     loop {
-        let look = Look::at(settings)?;
+        let look = super::look(settings)?;
         let mut value = look.json();
         let rate = rate.of(&value["deployment"]);
         value["bytes_per_s"] = json!(rate);
@@ -29,7 +29,7 @@ pub fn run(settings: &Settings, json: bool) -> anyhow::Result<()> {
             json!(from.iter().map(|(name, rate)| json!({ "from": name, "bytes_per_s": rate })).collect::<Vec<_>>());
         let says = match (json, in_place) {
             (true, _) => serde_json::to_string(&value)?,
-            (_, true) => look.text() + &now(rate, &from),
+            (_, true) => super::text(&look) + &now(rate, &from),
             _ => line(&value),
         };
         if says != said {

@@ -3,7 +3,7 @@
 use super::Node;
 use crate::peer::socket::{ClientId, Outbox, Reply, SocketEvent};
 use fullmetal_proto::Timestamp;
-use fullmetal_proto::announce::carried;
+use fullmetal_proto::announce::{carried, newest};
 use fullmetal_proto::wire::local::{Client, FromPeer, PeerReport, ToPeer};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -142,6 +142,7 @@ impl Node {
             ToPeer::Receipt(bytes) => self.on_handed(bytes.into_vec(), false),
             ToPeer::Announce(hint) => self.on_announce(id, hint, descriptor),
             ToPeer::Central(object) => self.answer_central(id, object),
+            ToPeer::CheckNow => self.announcements.core.handle(newest::Input::CheckNow, self.now()),
             ToPeer::Status => {
                 let report = FromPeer::Status(self.status());
                 self.clients.say(id, report);

@@ -94,7 +94,7 @@ fn may_say(client: Client, message: &ToPeer) -> bool {
         ToPeer::Receipt(_) | ToPeer::Announce(_) | ToPeer::Central(_) | ToPeer::Offer { .. } => {
             client == Client::Gateway
         }
-        ToPeer::Report(_) => client == Client::Agent,
+        ToPeer::Report(_) | ToPeer::CheckNow => client == Client::Agent,
         ToPeer::Blob { .. }
         | ToPeer::Want { .. }
         | ToPeer::Unwant { .. }

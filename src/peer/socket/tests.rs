@@ -36,6 +36,7 @@ fn observers_only_ask_how_it_is_going() {
     let manifest = fullmetal_proto::Digest::default();
     let fetching = ToPeer::Unwant { manifest };
     let deciding = ToPeer::Receipt(Default::default());
+    assert!(may_say(Client::Agent, &ToPeer::CheckNow) && !may_say(Client::Observer, &ToPeer::CheckNow));
     let says = |client| [&ToPeer::Status, &fetching, &deciding].map(|message| may_say(client, message));
     assert_eq!(says(Client::Observer), [true, false, false]);
     assert_eq!(says(Client::Agent), [true, true, false]);

@@ -5,7 +5,7 @@
 //! verified announcements of equal rank and different content raise [`Effect::Alarm`]; the first one stays.
 //!
 //! Hints travel by gossip ([`Effect::Publish`]), on connect, to [`FANOUT`] neighbours when the newest changes, as an answer
-//! to an older one, and every [`EXCHANGE_MS`] to one neighbour. The last four ways reach the whole connected fleet when gossip drops everything.
+//! to an older one, and every [`EXCHANGE_MS`] to one neighbour (to all on [`Input::CheckNow`]). The last four ways reach the whole connected fleet when gossip drops everything.
 
 mod candidates;
 #[cfg(test)]
@@ -63,6 +63,9 @@ pub enum Input {
         /// Which body.
         digest: Digest,
     },
+    /// Somebody on the device wants to know of newer ones now: each neighbour is told ours, which one that has a newer
+    /// answers.
+    CheckNow,
     /// `next_wakeup` has come.
     Wakeup,
 }
@@ -147,6 +150,7 @@ impl Newest {
                 self.effects.extend(self.candidates.refused(&digest).map(Effect::Refuse));
             }
             Input::Failed { digest } => self.candidates.failed(&digest, now),
+            Input::CheckNow => self.check(now),
             Input::Wakeup => self.candidates.expire(now),
         }
         self.exchange(now);
@@ -189,12 +193,19 @@ impl Newest {
         }
     }
 
-    /// The neighbour is behind: tell it, unless it was told this a moment ago.
+    /// Tells a neighbour, unless it was told this a moment ago.
     fn answer(&mut self, peer: &DeviceId, ours: Hint, now: Timestamp) {
         let told = self.neighbours.get(peer).and_then(|n| n.told);
         let again = |at: Timestamp| now.since(at) < Duration::from_millis(ANSWER_MS_MIN);
         if !told.is_some_and(|(digest, at)| digest == ours.digest && again(at)) {
             self.tell(peer, ours, now);
+        }
+    }
+
+    fn check(&mut self, now: Timestamp) {
+        let Some(ours) = self.newest else { return };
+        for peer in self.neighbours.keys().cloned().collect::<Vec<_>>() {
+            self.answer(&peer, ours, now);
         }
     }
 

@@ -16,6 +16,28 @@ fn hint(epoch: u64, counter: u64, body: &str) -> Hint {
     Hint { epoch, counter, digest, length: body.len() as u32 }
 }
 
+#[test]
+fn a_check_tells_each_neighbour_ours_but_not_twice_in_a_moment() {
+    let mut core = Newest::new(1);
+    let mut told = |input, now| {
+        core.handle(input, now);
+        let sends = std::iter::from_fn(|| core.poll()).filter_map(|effect| match effect {
+            Effect::Send { peer, .. } => Some(peer),
+            _ => None,
+        });
+        sends.collect::<BTreeSet<_>>()
+    };
+    let all = BTreeSet::from([id(0), id(1), id(2)]);
+    for peer in &all {
+        told(Input::Connected { peer: peer.clone() }, at(1));
+    }
+    assert!(told(Input::CheckNow, at(1)).is_empty(), "there is nothing to tell");
+    told(Input::Verified { hint: hint(1, 1, "a") }, at(1));
+    assert_eq!(told(Input::CheckNow, at(7)), all);
+    assert!(told(Input::CheckNow, at(8)).is_empty());
+    assert_eq!(told(Input::CheckNow, at(13)), all);
+}
+
 /// Several cores, links between them, and the bodies that each holds. Gossip is dropped altogether.
 struct Fleet {
     nodes: Vec<Newest>,
