@@ -142,8 +142,7 @@ fn holders() -> usize {
 #[ignore = "runs on a device"]
 fn device() {
     prepare();
-    run("systemctl", &["start", "fullmetal-agent"]);
-    until("the agent rests", || property("State") == "idle");
+    a_name_that_is_refused_is_told();
     let told = busctl(STRANGER, &["--xml-interface", "introspect", NAME, PATH]).unwrap();
     for part in [
         "\"GetStatus\"",
@@ -164,6 +163,20 @@ fn device() {
     a_loud_user_stops_nothing();
     without_polkit_root_alone_changes_things();
     the_name_comes_back();
+}
+
+/// The agent is there all the same, and has the name as soon as it may.
+fn a_name_that_is_refused_is_told() {
+    let (policy, away) = (FILES[0].0, "/root/policy");
+    fs::rename(policy, away).unwrap();
+    run("systemctl", &["reload", "dbus"]);
+    run("systemctl", &["start", "fullmetal-agent"]);
+    let told = || run(FULLMETAL, &["status"]).contains("trouble: org.fullmetal.Agent1 is not on the system bus");
+    until("it is told", told);
+    fs::rename(away, policy).unwrap();
+    run("systemctl", &["reload", "dbus"]);
+    until("the agent rests", || property("State") == "idle");
+    until("the trouble is over", || !told());
 }
 
 fn status_is_for_all() {
@@ -209,6 +222,8 @@ fn inhibitors_go_with_their_holder() {
     let held = property("Inhibitors");
     assert_eq!((&held[0][0], &held[0][1], &held[0][3]), (&"hmi".into(), &"casting".into(), &program.child.id().into()));
     program.says("Inhibitors");
+    let log = run("journalctl", &["-u", "fullmetal-agent", "--no-pager"]);
+    assert!(log.contains("local say locked=false inhibited=true"), "switches are held back: {log}");
     Program::start().does(&format!("forge {}", program.name), "forged");
     assert_eq!(holders(), 1, "nobody else can let go");
     program.does("let go", "let go");
