@@ -110,7 +110,7 @@ fn installed(paths: &Paths, version: &str) -> Installed {
     let made = paths.checkout(&app.name, &app.commit);
     let source = made.to_string_lossy();
     let release = ["--json", "publish", &source, "--repo", "/root/repo", "--ref", "apps/web/x86_64", "--unsigned"];
-    let asks = ["--name", "web", "--version", version, "--release", version, "--probation", "1", "--level", "1"];
+    let asks = ["--name", "web", "--version", version, "--release", version, "--probation", "5", "--level", "1"];
     let published: Value = serde_json::from_str(&run(FULLMETAL, &[&release[..], &asks].concat())).unwrap();
     let hex = published["commit"].as_str().unwrap();
     let commit: Digest = hex.parse().unwrap();
