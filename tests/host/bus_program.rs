@@ -12,6 +12,7 @@ pub struct Program {
     pub child: Child,
     to: ChildStdin,
     lines: Receiver<String>,
+    passed: Vec<String>,
     /// On the bus.
     pub name: String,
 }
@@ -27,7 +28,8 @@ impl Program {
         let (sender, lines) = channel();
         let out = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut program = Program { to: child.stdin.take().unwrap(), child, lines, name: String::new() };
+        let mut program =
+            Program { to: child.stdin.take().unwrap(), child, lines, passed: Vec::new(), name: String::new() };
         program.name = program.says("listening as").split_whitespace().last().unwrap().to_owned();
         program
     }
@@ -43,13 +45,20 @@ impl Program {
         writeln!(self.to, "{what}").unwrap();
     }
 
-    /// Waits for a line that contains this.
-    pub fn says(&self, words: &str) -> String {
+    /// Waits for a line that contains this; others, which come in any order, are kept for later.
+    pub fn says(&mut self, words: &str) -> String {
+        if let Some(said) = self.passed.iter().position(|line| line.contains(words)) {
+            return self.passed.remove(said);
+        }
         loop {
-            let line = self.lines.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("it does not say {words:?}"));
+            let line = self
+                .lines
+                .recv_timeout(LIMIT)
+                .unwrap_or_else(|_| panic!("it does not say {words:?}: {:?}", self.passed));
             if line.contains(words) {
                 return line;
             }
+            self.passed.push(line);
         }
     }
 }

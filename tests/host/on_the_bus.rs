@@ -110,7 +110,7 @@ fn installed(paths: &Paths, version: &str) -> Installed {
     let made = paths.checkout(&app.name, &app.commit);
     let source = made.to_string_lossy();
     let release = ["--json", "publish", &source, "--repo", "/root/repo", "--ref", "apps/web/x86_64", "--unsigned"];
-    let asks = ["--name", "web", "--version", version, "--release", version, "--probation", "1", "--level", "1"];
+    let asks = ["--name", "web", "--version", version, "--release", version, "--probation", "5", "--level", "1"];
     let published: Value = serde_json::from_str(&run(FULLMETAL, &[&release[..], &asks].concat())).unwrap();
     let hex = published["commit"].as_str().unwrap();
     let commit: Digest = hex.parse().unwrap();
@@ -222,8 +222,8 @@ fn inhibitors_go_with_their_holder() {
     let held = property("Inhibitors");
     assert_eq!((&held[0][0], &held[0][1], &held[0][3]), (&"hmi".into(), &"casting".into(), &program.child.id().into()));
     program.says("Inhibitors");
-    let log = run("journalctl", &["-u", "fullmetal-agent", "--no-pager"]);
-    assert!(log.contains("local say locked=false inhibited=true"), "switches are held back: {log}");
+    let log = || run("journalctl", &["-u", "fullmetal-agent", "--no-pager"]);
+    until("switches are held back", || log().contains("local say locked=false inhibited=true"));
     Program::start().does(&format!("forge {}", program.name), "forged");
     assert_eq!(holders(), 1, "nobody else can let go");
     program.does("let go", "let go");
@@ -243,7 +243,7 @@ fn inhibitors_go_with_their_holder() {
 }
 
 fn what_happens_is_told() {
-    let program = Program::start();
+    let mut program = Program::start();
     call("root", &["Rollback", "s", "web"]).unwrap();
     program.says("signal Switching");
     program.says("proving");

@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 use zbus::Connection;
 use zbus::connection::socket::{BoxedSplit, Split};
+use zbus::fdo::RequestNameFlags;
 use zbus::object_server::SignalEmitter;
 
 /// The name, and with it the interface.
@@ -152,10 +153,15 @@ impl Adapter {
                 return Ok(());
             }
         };
-        let connection = match timeout(START_MAX, self.connect(stream)).await {
-            Ok(connection) => connection?,
-            Err(_) => return Err(zbus::Error::Failure("the bus does not answer".to_owned())),
-        };
+        let silent = |_| zbus::Error::Failure("the bus does not answer".to_owned());
+        let connection = timeout(START_MAX, self.connect(stream)).await.map_err(silent)??;
+        let flags = RequestNameFlags::DoNotQueue.into();
+        let named = timeout(START_MAX, connection.request_name_with_flags(NAME, flags)).await;
+        if let Err(error) = named.map_err(silent).and_then(|named| named) {
+            // Its tasks would keep it open.
+            let _ = connection.close().await;
+            return Err(error);
+        }
         self.trouble(None);
         info!(name = NAME, "on the system bus");
         let ended = self.serve(&connection).await;
@@ -171,7 +177,7 @@ impl Adapter {
         let (read, write) = stream.into_split();
         let socket: BoxedSplit = Split::new(Box::new(Bounded(read)), Box::new(write));
         let builder = zbus::connection::Builder::socket(socket).max_queued(CALLS_QUEUED_MAX);
-        builder.serve_at(PATH, self.object.clone())?.name(NAME)?.build().await
+        builder.serve_at(PATH, self.object.clone())?.build().await
     }
 
     async fn serve(&mut self, connection: &Connection) -> zbus::Result<()> {
