@@ -43,7 +43,7 @@ lint: tools
 	@.ci/install-tools lint
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	cargo clippy --release --locked -p fullmetal --test host_runc --test host_systemd -- -D warnings
+	cargo clippy --release --locked -p fullmetal --test host_runc --test host_systemd --test device_fleet -- -D warnings
 	cargo clippy --release --locked -p fullmetal-gateway --test power_loss -- -D warnings
 	cargo clippy --release --locked -p fullmetal-sim $(REAL_TESTS:%=--test %) -- -D warnings
 	cargo deny --locked check bans licenses sources
@@ -62,6 +62,7 @@ test-real: build test-hawkbit
 	@.ci/install-tools run
 	$(REAL) -p fullmetal --test host_runc
 	$(REAL) -p fullmetal --test host_systemd -- --test-threads=2
+	$(REAL) -p fullmetal --test device_fleet -- --test-threads=4
 	$(REAL) -p fullmetal-sim --test readme
 	$(REAL) -p fullmetal-sim --test bad_input
 	$(REAL) -p fullmetal-sim --test fleet -- --test-threads=1 --nocapture

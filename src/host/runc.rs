@@ -76,11 +76,19 @@ pub(super) struct Runc {
     program: PathBuf,
     root: PathBuf,
     container: String,
+    /// [`Runc::in_service`].
+    service: bool,
 }
 
 impl Runc {
     pub(super) fn new(program: &Path, layout: &Layout) -> Self {
-        Runc { program: program.to_owned(), root: layout.runc_root(), container: layout.container() }
+        Runc { program: program.to_owned(), root: layout.runc_root(), container: layout.container(), service: false }
+    }
+
+    /// Commands in the container are started by systemd, so that what this process may not do is no matter to them.
+    #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "only units have use for it"))]
+    pub(super) fn in_service(self) -> Self {
+        Runc { service: true, ..self }
     }
 
     /// Starts making the container; its standard streams become the app's.
@@ -98,7 +106,7 @@ impl Runc {
 
     /// Runs `argv` in the container; the caller waits.
     pub(super) fn exec(&self, argv: &[String], pid_file: &Path, out: io::PipeWriter) -> Result<Child, RuncError> {
-        let mut command = self.command("exec");
+        let mut command = if self.service { self.service("exec") } else { self.command("exec") };
         command.arg("--pid-file").arg(pid_file).arg(&self.container).args(argv);
         let err = out.try_clone().map_err(|source| self.unspawned("exec", source))?;
         self.spawn(command.stdout(out).stderr(err), "exec")
@@ -123,6 +131,14 @@ impl Runc {
     fn command(&self, act: &str) -> Command {
         let mut command = clean(&self.program);
         command.arg("--root").arg(&self.root).arg(act);
+        command
+    }
+
+    /// `systemd-run(1)`: it passes the streams on, waits, and ends as the command does.
+    fn service(&self, act: &str) -> Command {
+        let mut command = clean(&find("systemd-run"));
+        command.args(["--quiet", "--no-ask-password", "--pipe", "--wait", "--collect", "--"]);
+        command.arg(&self.program).arg("--root").arg(&self.root).arg(act);
         command
     }
 

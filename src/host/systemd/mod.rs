@@ -5,6 +5,7 @@
 //! a unit that is stopped.
 
 mod bus;
+mod early;
 mod journal;
 
 pub use bus::BusError;
@@ -19,6 +20,7 @@ use super::{bundle, generation, health, runc_version};
 use crate::config::Paths;
 use crate::durable::{self, Existing};
 use bus::{Bus, UnitState};
+use early::Early;
 use fullmetal_proto::wire::report::ExitStatus;
 use fullmetal_proto::{AppName, DeviceId, Timestamp};
 use std::fs;
@@ -200,16 +202,29 @@ impl SystemdHost {
         Ok(end.exit)
     }
 
-    fn launch(&self, bus: &mut Bus, app: &App, limit: Duration) -> Result<(), HostError> {
+    /// Starts it, or waits for the start that is under way: systemd has one job for both.
+    fn launch(&self, bus: &mut Bus, app: &App, options: &UnitOptions) -> Result<(), HostError> {
         let unit = unit_name(&app.name);
-        let end = bus.start(&unit)?.end(limit + JOB_MARGIN)?;
+        let limit = options.start_timeout.unwrap_or(unit::START_TIMEOUT);
+        let mut early = Early::new(self.layout(&app.name).pid_file());
+        let look = || {
+            if options.notify {
+                early.look()
+            }
+        };
+        let end = bus.start(&unit)?.end_while(limit + JOB_MARGIN, look)?;
         if end.result == "done" {
             return Ok(());
         }
         let state = bus.unit(&unit)?;
-        let (result, exit) = (state.text("Result"), end.exit.or(state.exit()));
-        let ended = exit.map(|e| format!(", its main process ended with {e:?}")).unwrap_or_default();
-        let why = format!("systemd ended its job with \"{}\" (result \"{result}\"{ended})", end.result);
+        let (result, exit) = (state.text("Result"), early.exit.or(end.exit).or(state.exit()));
+        let ended = match exit {
+            Some(ExitStatus::Code(code)) => format!(", exit status {code}"),
+            Some(ExitStatus::Signal(signal)) => format!(", ended by signal {signal}"),
+            None => String::new(),
+        };
+        let last = self.lines(&app.name, Phase::Exited).pop().map(|line| format!(": {line}")).unwrap_or_default();
+        let why = format!("systemd ended its job with \"{}\" (result \"{result}\"{ended}){last}", end.result);
         Err(HostError::NotStarted { name: app.name.clone(), why })
     }
 }
@@ -260,9 +275,18 @@ impl AppHost for SystemdHost {
             bus.reload()?;
         }
         bus.reset_failed(&unit_name(&app.name))?;
-        self.launch(&mut bus, app, options.start_timeout.unwrap_or(unit::START_TIMEOUT))?;
+        self.launch(&mut bus, app, &options)?;
         info!(app = %app.name, commit = %app.commit.short(), generation, "app started");
         Ok(Started::New)
+    }
+
+    fn settle(&mut self, app: &App) -> Result<(), HostError> {
+        let mut bus = Bus::connect()?;
+        let unit = bus.unit(&unit_name(&app.name))?;
+        if unit.text("ActiveState") != "activating" || unit.text("SubState") == "auto-restart" {
+            return Ok(());
+        }
+        self.launch(&mut bus, app, &UnitOptions::read(&self.paths, &app.name, &app.commit)?)
     }
 
     fn stop(&mut self, name: &AppName) -> Result<(), HostError> {
@@ -316,7 +340,9 @@ impl AppHost for SystemdHost {
         let run = layout.run();
         let pid_file = tempfile::Builder::new().prefix("health-").suffix(".pid").tempfile_in(&run);
         let pid_file = pid_file.map_err(HostError::io("making a file in", &run))?;
-        health::ask(&Runc::new(&self.options.runc, &layout), argv, pid_file.path(), limit)
+        // The agent's own unit may have no network, few address families and less: nothing of that is for the app.
+        let runc = Runc::new(&self.options.runc, &layout).in_service();
+        health::ask(&runc, argv, pid_file.path(), limit)
     }
 
     fn list(&self) -> Result<Vec<AppName>, HostError> {
@@ -333,6 +359,24 @@ impl AppHost for SystemdHost {
             }
         }
         Ok(there)
+    }
+
+    fn known(&self) -> Result<Vec<AppName>, HostError> {
+        self.files.all()
+    }
+
+    fn place(&mut self, app: &App) -> Result<(), HostError> {
+        let path = unit::stored(&self.paths.app_dir(&app.name), &app.commit);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            // The policy refuses it: its start will tell.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(HostError::io("reading", &path)(e)),
+        };
+        if self.files.place_unit(&app.name, &text, super::starts_at_boot(&self.paths, &app.name))? {
+            Bus::connect()?.reload()?;
+        }
+        Ok(())
     }
 
     fn wait_for_change(&mut self, name: &AppName, limit: Duration) {
