@@ -246,6 +246,14 @@ impl Host {
         wait_for("the app's page", LIMIT, || Ok(self.device.run(&argv).ok())).unwrap().trim_end().to_owned()
     }
 
+    /// When systemd last said this of an app in this boot, such as `Stopped`; in seconds since the kernel's boot.
+    pub fn last(&self, word: &str, app: &str) -> Option<f64> {
+        let argv = ["journalctl", "-b", "--no-pager", "-o", "short-monotonic", "_PID=1"];
+        let (said, words) = (self.device.run(&argv).unwrap(), format!(": {word} {app}.service"));
+        let line = said.lines().rev().find(|line| line.contains(&words))?;
+        line.trim_start_matches('[').split(']').next()?.trim().parse().ok()
+    }
+
     /// A property of a unit.
     pub fn property(&self, unit: &str, key: &str) -> String {
         self.device.run(&["systemctl", "show", "--value", "-p", key, unit]).unwrap().trim().to_owned()

@@ -2,8 +2,9 @@
 
 use crate::bench::{Bench, Host};
 use crate::{LIMIT, check};
-use fullmetal_sim::lab::{Operator, wait_for};
+use fullmetal_sim::lab::{Operator, Usage, wait_for};
 use std::collections::BTreeMap;
+use std::fs;
 
 const HEALTH: &str = r#"["/bin/sh","-c","wget -q -O /dev/null http://127.0.0.1:$(cat /data/port)/"]"#;
 
@@ -68,6 +69,19 @@ impl Story {
     }
 }
 
+/// What agent and peer cost when nothing is to be done, and how long the last switch took.
+fn tell_figures(host: &Host) {
+    let line = |pid: u32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " ");
+    for program in ["fullmetal agent", "fullmetal peer"] {
+        let pids = host.device.processes().unwrap();
+        let pid = pids.into_iter().find(|pid| line(*pid).contains(program)).unwrap();
+        println!("{}: {program} {:?}", host.name, Usage::of(pid).unwrap());
+    }
+    if let (Some(ended), Some(started)) = (host.last("Stopped", "web"), host.last("Started", "web")) {
+        println!("{}: from the end of the old version to the start of the new one {:.2} s", host.name, started - ended);
+    }
+}
+
 #[test]
 fn three_devices_with_systemd_go_through_the_demos_story() {
     let mut operator = None;
@@ -119,4 +133,5 @@ fn three_devices_with_systemd_go_through_the_demos_story() {
     story.assign(3, &["press-1", "press-2", "press-3"].map(|name| (name, "finished")));
     names.iter().for_each(|name| story.is_told(name));
     story.check(&[(1, "release 3"), (2, "release 3"), (3, "release 3")]);
+    story.bench.hosts.iter().for_each(tell_figures);
 }
