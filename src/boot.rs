@@ -1,4 +1,5 @@
-//! What `fullmetal-boot` does early at each boot: unit files in `/run` from the state in `/var`, then the target of all apps.
+//! What `fullmetal-boot` does early at each boot: a clock that is far behind is raised, unit files are written to `/run` from
+//! the state in `/var`, then the target of all apps is started.
 //!
 //! It needs neither the agent nor the bus, and what it writes needs nothing of us: apps start although `fullmetal` is
 //! broken. An app of which something is missing is left out and told; the agent sets it right when it comes.
@@ -6,11 +7,16 @@
 use crate::config::Paths;
 use crate::current;
 use crate::host::{APPS_TARGET, UnitFiles, stored};
+use crate::identity::{Clock, system_time};
+use crate::journal::RECORD_NAME;
 use anyhow::{Context as _, ensure};
-use fullmetal_proto::AppName;
 use fullmetal_proto::deploy::FOREIGN_UNIT_LEN_MAX;
+use fullmetal_proto::wire::{Opened, Trust, open};
+use fullmetal_proto::{AppName, Timestamp};
+use rustix::time::{ClockId, Timespec, clock_settime};
 use std::fs;
 use std::process::Command;
+use std::time::UNIX_EPOCH;
 
 /// Writes the units of all apps whose version in force has one; gives those that could not be, and why.
 ///
@@ -50,6 +56,34 @@ fn write_unit(paths: &Paths, files: &UnitFiles, name: &AppName) -> anyhow::Resul
     Ok(())
 }
 
+/// Sets a clock that is behind what this device has seen, as after years without a battery, to the last time that it knows
+/// of; gives that time if it did.
+///
+/// # Errors
+/// When the clock cannot be set.
+pub fn raise_clock(paths: &Paths) -> anyhow::Result<Option<Timestamp>> {
+    let (now, known) = (system_time(), last_known(paths));
+    if now >= known {
+        return Ok(None);
+    }
+    let time = Timespec { tv_sec: i64::try_from(known.as_secs())?, tv_nsec: 0 };
+    clock_settime(ClockId::Realtime, time).with_context(|| format!("setting the clock from {now} to {known}"))?;
+    Ok(Some(known))
+}
+
+/// The latest of: this program's release, the issue of the trust file, and the newest record of the journal, unless that was
+/// written by a clock that was far ahead. The files are root's: whoever can write them can set the clock as well.
+fn last_known(paths: &Paths) -> Timestamp {
+    let clock = Clock::new();
+    let trust: Option<Opened<Trust>> = fs::read(paths.trust_file()).ok().and_then(|bytes| open(&bytes).ok());
+    if let Some(trust) = trust {
+        clock.raise(trust.document.issued);
+    }
+    let written = fs::metadata(paths.journal_dir().join(RECORD_NAME)).and_then(|record| record.modified()).ok();
+    let written = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    clock.judge(Timestamp::ZERO.after(written))
+}
+
 /// Has systemd read the units and start what is to be started, which goes on when this is over.
 ///
 /// # Errors
@@ -67,7 +101,8 @@ mod tests {
     use super::*;
     use fullmetal_proto::Digest;
     use fullmetal_proto::deploy::Installed;
-    use fullmetal_proto::wire::StartOptions;
+    use fullmetal_proto::wire::trust::Role;
+    use fullmetal_proto::wire::{BuildKey, PublicKey, SigningKey, StartOptions, seal};
     use std::path::Path;
 
     fn install(paths: &Paths, name: &str, autostart: bool) -> Digest {
@@ -79,6 +114,26 @@ mod tests {
         fs::write(stored(&dir, &commit), format!("[X-Fullmetal]\nCommit={commit}\nJob=no\n")).unwrap();
         current::set(&dir, &version).unwrap();
         commit
+    }
+
+    fn trust(issued: Timestamp) -> Vec<u8> {
+        let signer = SigningKey::from_bytes(&[7; 32]);
+        let key = PublicKey::of(&signer);
+        let role = Role { keys: vec![key], threshold: 1 };
+        let trust = Trust {
+            fleet: "plant-7".parse().unwrap(),
+            version: 1,
+            issued,
+            expires: Timestamp::MAX,
+            root: role.clone(),
+            build: vec![BuildKey { key, refs: vec!["*".into()] }],
+            build_threshold: 1,
+            gateway: role,
+            epoch: 1,
+            device_ca: vec![serde_bytes::ByteBuf::from(vec![1])],
+            unsigned_refs: Vec::new(),
+        };
+        seal(&trust, &[&signer]).unwrap()
     }
 
     fn units(root: &Path) -> Vec<String> {
@@ -98,6 +153,30 @@ mod tests {
             .collect::<Vec<_>>();
         all.sort();
         all
+    }
+
+    #[test]
+    fn the_last_time_that_is_known_is_that_of_the_newest_record_unless_its_clock_was_far_ahead() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::new(root.path());
+        let (released, year) = (last_known(&paths), std::time::Duration::from_secs(366 * 86_400));
+        assert!(released > Timestamp::ZERO, "of a device without any files");
+        fs::create_dir_all(paths.journal_dir()).unwrap();
+        let record = fs::File::create(paths.journal_dir().join(RECORD_NAME)).unwrap();
+        let written = |time: Timestamp| {
+            record.set_modified(UNIX_EPOCH + std::time::Duration::from_millis(time.as_millis())).unwrap();
+        };
+        written(released.after(year / 2));
+        assert_eq!(last_known(&paths), released.after(year / 2));
+        let issued = released.after(year / 4);
+        fs::create_dir_all(paths.trust_file().parent().unwrap()).unwrap();
+        fs::write(paths.trust_file(), trust(issued)).unwrap();
+        written(Timestamp::ZERO);
+        assert_eq!(last_known(&paths), issued);
+        written(issued.after(year / 2));
+        assert_eq!(last_known(&paths), issued.after(year / 2));
+        written(issued.after(year * 70));
+        assert_eq!(last_known(&paths), issued);
     }
 
     #[test]

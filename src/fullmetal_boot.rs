@@ -2,14 +2,20 @@
 //!
 //! Without arguments; `systemd/fullmetal-boot.service` calls it.
 
-use fullmetal::boot::{start_apps, write_units};
+use fullmetal::boot::{raise_clock, start_apps, write_units};
 use fullmetal::config::Paths;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let told = |error: &anyhow::Error| eprintln!("fullmetal-boot: {error:#}");
+    let paths = Paths::new("/");
+    match raise_clock(&paths) {
+        Ok(raised) => raised.iter().for_each(|time| eprintln!("fullmetal-boot: the clock was raised to {time}")),
+        // The agent judges by the last signed time anyway.
+        Err(error) => told(&error),
+    }
     // What can be started is started.
-    let written = write_units(&Paths::new("/")).inspect_err(told);
+    let written = write_units(&paths).inspect_err(told);
     for (name, error) in written.iter().flatten() {
         eprintln!("fullmetal-boot: {name} is not started: {error:#}");
     }

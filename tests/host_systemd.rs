@@ -173,6 +173,10 @@ fn units_that_are_not_as_they_should_be_are_told_with_what_to_do() {
     ] {
         assert!(told.contains(part), "{part:?} is not in {told}");
     }
+    // An agent removes it, though nothing of it runs.
+    device.serve(fullmetal, &["agent"]).unwrap_err();
+    let told = verified();
+    assert!(!told.contains("left is a unit"), "{told}");
     device.run(&["sh", "-c", "echo [Service] > /run/systemd/system/web.service"]).unwrap();
     assert!(verified().contains("the unit of web is not ours"));
 }

@@ -131,7 +131,8 @@ impl Apps {
         }
         for m in &moves {
             durable::remove(&self.paths.stopped(&m.name))?;
-            self.bring(&m.name, &m.new).with_context(|| format!("switching {} to {}", m.name, m.new.version))?;
+            let brought = self.bring(&m.name, &m.new).and_then(|()| self.settle(&m.name, &m.new));
+            brought.with_context(|| format!("switching {} to {}", m.name, m.new.version))?;
         }
         self.wake(&ran, &moves)
     }
@@ -153,12 +154,19 @@ impl Apps {
     pub fn revert(&mut self, moves: &[Move]) -> Result<(), NotReverted> {
         let mut failed = NotReverted { apps: Vec::new(), reason: String::new() };
         let ran = self.host.list().unwrap_or_default();
-        let order = needs::start_order(&self.paths, moves.iter().map(|m| &m.name));
-        for m in order.iter().filter_map(|name| moves.iter().find(|m| m.name == *name)) {
+        // What others need goes last. One that cannot be stopped here is told of below.
+        for m in needs::needed_last(&self.paths, moves).iter().filter(|m| moves.len() > 1 && ran.contains(&m.name)) {
+            let back = |s: AppStatus| m.old.as_ref().is_some_and(|old| is_version(&s, old));
+            if self.host.status(&m.name).ok().flatten().is_some_and(|s| !back(s)) {
+                let _ = self.host.stop(&m.name);
+            }
+        }
+        for m in &needs::back_in_order(&self.paths, moves) {
             let reverted = match &m.old {
-                Some(old) => {
-                    self.bring(&m.name, old).with_context(|| format!("bringing {} {} back", m.name, old.version))
-                }
+                Some(old) => self
+                    .bring(&m.name, old)
+                    .and_then(|()| self.settle(&m.name, old))
+                    .with_context(|| format!("bringing {} {} back", m.name, old.version)),
                 None => self.remove(&m.name).with_context(|| format!("removing {}", m.name)),
             };
             if let Err(error) = reverted {
@@ -194,7 +202,8 @@ impl Apps {
         match self.checkouts.flaw(name, &version.commit) {
             Some(_) => self.checkouts.make(&*(self.store)()?, name, &version.commit),
             None => Ok(()),
-        }
+        }?;
+        Ok(self.host.place(&App { name: name.clone(), commit: version.commit, job: version.start.job })?)
     }
 
     /// Before `current` names it: what starts apps at boot has only the disk. A damaged checkout, and a policy that has
@@ -205,6 +214,12 @@ impl Apps {
             Err(HostError::Refused { .. } | HostError::Policy { .. }) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// After a reboot or a start of the agent in the midst of a switch, the app may be on its way already: its probation
+    /// begins when it is up, as without that.
+    fn settle(&mut self, name: &AppName, version: &Installed) -> anyhow::Result<()> {
+        Ok(self.host.settle(&App { name: name.clone(), commit: version.commit, job: version.start.job })?)
     }
 
     fn start(&mut self, name: &AppName, version: &Installed) -> anyhow::Result<()> {

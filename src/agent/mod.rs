@@ -47,7 +47,7 @@ use crate::local::Packet;
 use crate::repo::{LibostreeStore, ObjectStore};
 use anyhow::Context as _;
 use fullmetal_proto::Timestamp;
-use fullmetal_proto::deploy::{Deploy, Input, Now, Policy, Record, State};
+use fullmetal_proto::deploy::{AppEvent, Deploy, Input, Now, Policy, Record, State};
 use fullmetal_proto::wire::local::FromPeer;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -296,9 +296,22 @@ impl Agent {
                 self.say.release(id);
                 self.input(Input::Wakeup);
             }
+            Event::Input(input) if self.is_of_a_shutdown(&input) => {
+                info!("the device goes down; nothing more is decided")
+            }
             Event::Input(input) => self.input(input),
             Event::Trouble(kind, trouble) => self.troubles.tell(kind, trouble),
         }
+    }
+
+    /// Apps that are stopped because the device is have not failed; after its boot all goes on from the record.
+    fn is_of_a_shutdown(&self, input: &Input) -> bool {
+        use AppEvent::{Exited, SaysFailed, Unhealthy};
+        let bad = matches!(
+            input,
+            Input::Failed { .. } | Input::App { event: Exited { .. } | SaysFailed { .. } | Unhealthy { .. }, .. }
+        );
+        bad && self.machine.state().is_after_switch() && self.host.is_going_down()
     }
 
     /// Hands one input to the machine and does all that it asks for.

@@ -6,7 +6,7 @@ use crate::current;
 use crate::host::UnitOptions;
 use anyhow::bail;
 use fullmetal_proto::deploy::Move;
-use fullmetal_proto::deploy::order::{Needs, needed_first};
+use fullmetal_proto::deploy::order::{Cycle, Needs, needed_first};
 use fullmetal_proto::{AppName, Digest};
 use std::collections::BTreeMap;
 
@@ -33,8 +33,37 @@ pub fn in_order(paths: &Paths, moves: &[Move]) -> anyhow::Result<Vec<Move>> {
             Err(_) => {}
         }
     }
+    Ok(sorted(moves, &needs)?)
+}
+
+/// The moves so that what the new versions need comes last: the order in which they are stopped. What cannot be known,
+/// such as of a checkout that is damaged, does not hold a roll back up.
+pub fn needed_last(paths: &Paths, moves: &[Move]) -> Vec<Move> {
+    let mut moves = ordered(paths, moves, |m| Some(m.new.commit));
+    moves.reverse();
+    moves
+}
+
+/// The moves so that what the old versions need comes first.
+pub fn back_in_order(paths: &Paths, moves: &[Move]) -> Vec<Move> {
+    ordered(paths, moves, |m| m.old.as_ref().map(|old| old.commit))
+}
+
+/// As far as it can be known, with each moved app's version as `commit` says.
+fn ordered(paths: &Paths, moves: &[Move], commit: impl Fn(&Move) -> Option<Digest>) -> Vec<Move> {
+    let mut versions = installed(paths);
+    for m in moves {
+        versions.remove(&m.name);
+        versions.extend(commit(m).map(|commit| (m.name.clone(), commit)));
+    }
+    let options = |(name, commit)| Some((AppName::clone(name), UnitOptions::read(paths, name, commit).ok()?.needs()));
+    let needs: Needs = versions.iter().filter_map(options).collect();
+    sorted(moves, &needs).unwrap_or_else(|_| moves.to_vec())
+}
+
+fn sorted(moves: &[Move], needs: &Needs) -> Result<Vec<Move>, Cycle> {
     let names: Vec<AppName> = moves.iter().map(|m| m.name.clone()).collect();
-    let order = needed_first(&names, &needs)?;
+    let order = needed_first(&names, needs)?;
     Ok(order.iter().flat_map(|name| moves.iter().find(|m| m.name == *name)).cloned().collect())
 }
 

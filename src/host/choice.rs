@@ -4,6 +4,7 @@ use super::{AppHost, RuncError, SupervisorHost, SupervisorOptions, SystemdHost, 
 use crate::config::{HostKind, Settings};
 use std::io;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// Makes hosts of one device: several threads and programs look at the same apps.
 #[derive(Clone, Debug)]
@@ -37,6 +38,16 @@ impl Hosts {
         match self {
             Hosts::Supervisor(options) => Box::new(SupervisorHost::new(options.clone())),
             Hosts::Systemd(options) => Box::new(SystemdHost::new(options.clone())),
+        }
+    }
+
+    /// Whether the device is on its way to a reboot or to off: what apps do then says nothing of them. Without a bus, which
+    /// may be gone already.
+    pub fn is_going_down(&self) -> bool {
+        let asked = || Command::new("systemctl").arg("is-system-running").stdin(Stdio::null()).output();
+        match self {
+            Hosts::Supervisor(_) => false,
+            Hosts::Systemd(_) => asked().is_ok_and(|said| said.stdout.starts_with(b"stopping")),
         }
     }
 

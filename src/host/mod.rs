@@ -71,6 +71,16 @@ pub trait AppHost: Send {
     /// configuration breaks the policy.
     fn start(&mut self, app: &App) -> Result<Started, HostError>;
 
+    /// Waits for an app that somebody else began to start, such as systemd at boot, as [`AppHost::start`] waits for one
+    /// that it starts. Where nothing is waited for at a start, there is nothing to wait for here.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    fn settle(&mut self, app: &App) -> Result<(), HostError> {
+        let _ = app;
+        Ok(())
+    }
+
     /// Sees to it that no process of the app is left; its last status stays readable. An unknown app is stopped.
     ///
     /// # Errors
@@ -101,6 +111,16 @@ pub trait AppHost: Send {
     /// See [`AppHost::list`].
     fn traces(&self) -> Result<Vec<AppName>, HostError> {
         self.list()
+    }
+
+    /// Has the system know the version in force of an app that is not started, so that a person who starts it gets this
+    /// one. Nothing that runs is touched.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn place(&mut self, app: &App) -> Result<(), HostError> {
+        let _ = app;
+        Ok(())
     }
 
     /// Sees to it that a later `start` of this version needs nothing but what is on the disk, durably. Nothing that

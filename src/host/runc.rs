@@ -134,7 +134,14 @@ impl Runc {
             Some(limit) => {
                 let mut run = clean(&find("systemd-run"));
                 // Each would be told in the journal otherwise.
-                run.args(["--quiet", "--pipe", "--wait", "--collect", "--property=LogLevelMax=notice"]);
+                run.args([
+                    "--quiet",
+                    "--no-ask-password",
+                    "--pipe",
+                    "--wait",
+                    "--collect",
+                    "--property=LogLevelMax=notice",
+                ]);
                 run.arg(format!("--property=RuntimeMaxSec={}ms", limit.as_millis())).arg("--").arg(&self.program);
                 run
             }

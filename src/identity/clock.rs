@@ -30,7 +30,12 @@ impl Clock {
 
     /// The trusted time.
     pub fn now(&self) -> Timestamp {
-        judge(system_time(), Timestamp::from_millis(self.signed_ms.load(Ordering::Relaxed)))
+        self.judge(system_time())
+    }
+
+    /// The same where the system clock shows, or showed, this.
+    pub fn judge(&self, system: Timestamp) -> Timestamp {
+        judge(system, Timestamp::from_millis(self.signed_ms.load(Ordering::Relaxed)))
     }
 }
 

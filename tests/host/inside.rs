@@ -243,9 +243,9 @@ fn reloads_disturb_nothing() {
 #[ignore = "runs on a device"]
 fn removal_leaves_nothing() {
     let (mut host, app, failing) = (host(), app("gone", POLITE), app("failing", "exit 3"));
-    for app in [&app, &failing] {
-        host.start(app).unwrap();
-    }
+    host.start(&app).unwrap();
+    // On a busy machine its end is sometimes seen before its start.
+    let _ = host.start(&failing);
     assert_eq!(host.traces().unwrap(), [failing.name.clone(), app.name.clone()]);
     wait_until(&host, &failing.name, |s| s.phase == Phase::Exited);
     assert_ne!(said(&["find", "/sys/fs/cgroup", "-name", "gone.service"]), "", "else it proves nothing below");

@@ -8,7 +8,7 @@ mod process;
 mod recorder;
 
 #[cfg(feature = "store")]
-pub(super) use process::kill_if_deaf;
+pub(super) use process::{kill_if_deaf, read_pid};
 
 use super::generation;
 use super::lock::Lock;
@@ -18,7 +18,7 @@ use super::tail::Tail;
 use super::{App, HostError, Layout, Phase, bundle};
 use fullmetal_proto::DeviceId;
 use fullmetal_proto::wire::report::ExitStatus;
-use process::{heeds_term, read_pid, reap};
+use process::{heeds_term, reap};
 use recorder::{Recorder, read_some};
 use rustix::fs::Mode;
 use rustix::process::{Pid, Signal, chdir, getpid, kill_process, set_child_subreaper, setsid, umask};

@@ -44,7 +44,7 @@ pub(in crate::host) fn kill_if_deaf(pid_file: &Path) {
     }
 }
 
-pub(super) fn read_pid(path: &Path) -> Result<Pid, HostError> {
+pub(in crate::host) fn read_pid(path: &Path) -> Result<Pid, HostError> {
     let text = std::fs::read_to_string(path).map_err(HostError::io("reading", path))?;
     let pid = text.trim().parse().ok().filter(|p| *p > 1).and_then(Pid::from_raw);
     pid.ok_or_else(|| HostError::io("reading", path)(io::Error::other("not a process id")))

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zbus::message::Type;
 use zbus::zvariant::{DynamicType, OwnedObjectPath, OwnedValue, Value};
 use zbus::{Connection, Message, MessageStream};
@@ -24,9 +24,12 @@ const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
+const NO_OWNER: &str = "org.freedesktop.DBus.Error.NameHasNoOwner";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// systemd answers within that, also while it reads all units anew.
 const CALL_MAX: Duration = Duration::from_secs(60);
+/// How often something is looked at while a job is waited for.
+const LOOK: Duration = Duration::from_millis(200);
 /// Signals that may wait while an answer is waited for.
 const SIGNALS_MAX: usize = 4096;
 
@@ -123,8 +126,7 @@ impl Bus {
         let runtime = runtime.map_err(BusError::Loop)?;
         let (connection, owner) = runtime.block_on(bounded("listen on the system bus", async {
             let connection = zbus::connection::Builder::system()?.max_queued(SIGNALS_MAX).build().await?;
-            let owner = connection.call_method(Some(BUS), BUS_PATH, Some(BUS), "GetNameOwner", &DESTINATION).await?;
-            let owner = owner.body().deserialize()?;
+            let owner = owner(&connection).await?;
             Ok((connection, owner))
         }))?;
         Ok(Bus { runtime, connection, owner, signals: None })
@@ -242,6 +244,11 @@ pub(super) struct Job<'a> {
 impl Job<'_> {
     /// Waits for its end.
     pub(super) fn end(self, limit: Duration) -> Result<JobEnd, BusError> {
+        self.end_while(limit, || {})
+    }
+
+    /// The same, and looks at something again and again meanwhile.
+    pub(super) fn end_while(self, limit: Duration, mut look: impl FnMut()) -> Result<JobEnd, BusError> {
         let Job { bus: Bus { runtime, signals, owner, .. }, unit, path } = self;
         let unit_path = object_path(unit);
         let signals = signals.as_mut().ok_or_else(|| call("end a job", gone()))?;
@@ -257,7 +264,18 @@ impl Job<'_> {
             }
         };
         // The timer is one of the event loop's.
-        let end = runtime.block_on(async { timeout(limit, ended).await });
+        let end = runtime.block_on(async {
+            let looking = async {
+                loop {
+                    sleep(LOOK).await;
+                    look();
+                }
+            };
+            tokio::select! {
+                end = timeout(limit, ended) => end,
+                () = looking => unreachable!("it looks for ever"),
+            }
+        });
         match end {
             Ok(end) => end,
             Err(_) => {
@@ -282,6 +300,16 @@ async fn next(signals: &mut MessageStream, owner: &str) -> Result<Message, BusEr
         let message = signals.next().await.unwrap_or_else(|| Err(gone())).map_err(|e| call("send signals", e))?;
         if message.message_type() == Type::Signal && message.header().sender().is_some_and(|s| s.as_str() == owner) {
             return Ok(message);
+        }
+    }
+}
+
+/// The name of systemd's own connection. Early at boot the bus is there and systemd is not on it yet.
+async fn owner(connection: &Connection) -> zbus::Result<String> {
+    loop {
+        match connection.call_method(Some(BUS), BUS_PATH, Some(BUS), "GetNameOwner", &DESTINATION).await {
+            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_OWNER => sleep(LOOK).await,
+            answer => return answer?.body().deserialize(),
         }
     }
 }

@@ -5,24 +5,28 @@
 //! a unit that is stopped.
 
 mod bus;
+mod early;
 mod journal;
+mod options;
 
 pub use bus::BusError;
+pub use options::SystemdOptions;
 
-use super::runc::{self, Runc};
+use super::runc::Runc;
 use super::state::State;
 use super::supervise::kill_if_deaf;
 use super::unit::{self, Unit, unit_name};
 use super::unit_files::{self, UnitFiles};
-use super::{App, AppHost, AppStatus, Health, HostError, Layout, Phase, RuncError, Started, UnitOptions};
-use super::{bundle, generation, health, runc_version};
+use super::{App, AppHost, AppStatus, Health, HostError, Layout, Phase, Started, UnitOptions};
+use super::{bundle, generation, health};
 use crate::config::Paths;
 use crate::durable::{self, Existing};
 use bus::{Bus, UnitState};
+use early::Early;
 use fullmetal_proto::wire::report::{ExitStatus, LOG_LINES_MAX};
-use fullmetal_proto::{AppName, DeviceId, Timestamp};
+use fullmetal_proto::{AppName, Timestamp};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tracing::{info, warn};
 
@@ -32,40 +36,6 @@ const JOB_MARGIN: Duration = Duration::from_secs(15);
 const LAST_WORDS_MS_MAX: u64 = 500;
 /// Said of an app that systemd ended for it.
 const OUT_OF_MEMORY: &str = "fullmetal: ended because it took more memory than there was for it (oom-kill)";
-
-/// How apps are run.
-#[derive(Clone, Debug)]
-pub struct SystemdOptions {
-    /// All paths hang off this directory; `/` but in tests.
-    pub root: PathBuf,
-    /// The device, part of every container's id.
-    pub device: DeviceId,
-    /// The container runtime: an absolute path.
-    pub runc: PathBuf,
-    /// How long an app may take to end after SIGTERM.
-    pub grace: Duration,
-}
-
-impl SystemdOptions {
-    /// Whether this device runs systemd: `sd_booted(3)`.
-    pub fn is_booted() -> bool {
-        fs::symlink_metadata("/run/systemd/system").is_ok_and(|m| m.is_dir())
-    }
-
-    /// runc from the usual directories, 10 seconds to end.
-    pub fn new(root: &Path, device: &DeviceId) -> Self {
-        let runc = runc::find("runc");
-        SystemdOptions { root: root.to_owned(), device: device.clone(), runc, grace: Duration::from_secs(10) }
-    }
-
-    /// Whether the container runtime is there and can be run; a warning where its version has holes that are known.
-    ///
-    /// # Errors
-    /// What is wrong with it, and what to install.
-    pub fn check_runtime(&self) -> Result<Option<String>, RuncError> {
-        runc::check(&self.runc).map(|said| runc_version::warning(&said))
-    }
-}
 
 /// Runs each app as a unit of systemd.
 pub struct SystemdHost {
@@ -202,16 +172,29 @@ impl SystemdHost {
         Ok(end.exit)
     }
 
-    fn launch(&self, bus: &mut Bus, app: &App, limit: Duration) -> Result<(), HostError> {
+    /// Starts it, or waits for the start that is under way: systemd has one job for both.
+    fn launch(&self, bus: &mut Bus, app: &App, options: &UnitOptions) -> Result<(), HostError> {
         let unit = unit_name(&app.name);
-        let end = bus.start(&unit)?.end(limit + JOB_MARGIN)?;
+        let limit = options.start_timeout.unwrap_or(unit::START_TIMEOUT);
+        let mut early = Early::new(self.layout(&app.name).pid_file());
+        let look = || {
+            if options.notify {
+                early.look()
+            }
+        };
+        let end = bus.start(&unit)?.end_while(limit + JOB_MARGIN, look)?;
         if end.result == "done" {
             return Ok(());
         }
         let state = bus.unit(&unit)?;
-        let (result, exit) = (state.text("Result"), end.exit.or(state.exit()));
-        let ended = exit.map(|e| format!(", its main process ended with {e:?}")).unwrap_or_default();
-        let why = format!("systemd ended its job with \"{}\" (result \"{result}\"{ended})", end.result);
+        let (result, exit) = (state.text("Result"), early.exit.or(end.exit).or(state.exit()));
+        let ended = match exit {
+            Some(ExitStatus::Code(code)) => format!(", exit status {code}"),
+            Some(ExitStatus::Signal(signal)) => format!(", ended by signal {signal}"),
+            None => String::new(),
+        };
+        let last = self.lines(&app.name, Phase::Exited).pop().map(|line| format!(": {line}")).unwrap_or_default();
+        let why = format!("systemd ended its job with \"{}\" (result \"{result}\"{ended}){last}", end.result);
         Err(HostError::NotStarted { name: app.name.clone(), why })
     }
 }
@@ -262,9 +245,18 @@ impl AppHost for SystemdHost {
             bus.reload()?;
         }
         bus.reset_failed(&unit_name(&app.name))?;
-        self.launch(&mut bus, app, options.start_timeout.unwrap_or(unit::START_TIMEOUT))?;
+        self.launch(&mut bus, app, &options)?;
         info!(app = %app.name, commit = %app.commit.short(), generation, "app started");
         Ok(Started::New)
+    }
+
+    fn settle(&mut self, app: &App) -> Result<(), HostError> {
+        let mut bus = Bus::connect()?;
+        let unit = bus.unit(&unit_name(&app.name))?;
+        if unit.text("ActiveState") != "activating" || unit.text("SubState") == "auto-restart" {
+            return Ok(());
+        }
+        self.launch(&mut bus, app, &UnitOptions::read(&self.paths, &app.name, &app.commit)?)
     }
 
     fn stop(&mut self, name: &AppName) -> Result<(), HostError> {
@@ -349,6 +341,20 @@ impl AppHost for SystemdHost {
         names.sort();
         names.dedup();
         Ok(names)
+    }
+
+    fn place(&mut self, app: &App) -> Result<(), HostError> {
+        let path = unit::stored(&self.paths.app_dir(&app.name), &app.commit);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            // The policy refuses it: its start will tell.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(HostError::io("reading", &path)(e)),
+        };
+        if self.files.place_unit(&app.name, &text, super::starts_at_boot(&self.paths, &app.name))? {
+            Bus::connect()?.reload()?;
+        }
+        Ok(())
     }
 
     fn wait_for_change(&mut self, name: &AppName, limit: Duration) {

@@ -5,10 +5,12 @@
 //! write them. Each boot has a boot id of its own, as programs compare it.
 
 use super::groups::{self, hierarchies};
+use crate::lab::{net, output_of};
 use anyhow::Context as _;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::mount::{mount, mount_bind, mount_change, mount_remount, unmount};
 use rustix::process::{chdir, pivot_root};
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use std::ffi::{CString, OsString};
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -40,6 +42,12 @@ pub struct DeviceStage {
     /// Programs of the host that it sees.
     #[arg(long = "program")]
     pub(super) programs: Vec<PathBuf>,
+    /// The network namespace that it lives in; a lone one of its own where there is none.
+    #[arg(long)]
+    pub(super) netns: Option<String>,
+    /// The image of a disk of its own for what Fullmetal keeps.
+    #[arg(long)]
+    pub(super) disk: Option<PathBuf>,
 }
 
 impl DeviceStage {
@@ -51,6 +59,8 @@ impl DeviceStage {
         add("--base", &self.base);
         add("--dir", &self.dir);
         self.programs.iter().for_each(|program| add("--program", program));
+        self.netns.iter().for_each(|netns| add("--netns", Path::new(netns)));
+        self.disk.iter().for_each(|disk| add("--disk", disk));
         for (on, flag) in [(self.init, "--init"), (self.second, "--second")] {
             args.extend(on.then(|| flag.into()));
         }
@@ -65,6 +75,8 @@ impl DeviceStage {
 pub fn stage(stage: &DeviceStage) -> anyhow::Result<()> {
     if stage.init {
         prepare(stage)?;
+        // The clock is the host's, too.
+        remove_capability_from_bounding_set(CapabilitySet::SYS_TIME).context("leaving the host's clock alone")?;
         let mut systemd = Command::new("/lib/systemd/systemd");
         systemd.env_clear().env("container", "fullmetal-lab").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         systemd.args(["--unit=multi-user.target", "--log-target=journal", "--show-status=no"]);
@@ -72,7 +84,11 @@ pub fn stage(stage: &DeviceStage) -> anyhow::Result<()> {
     }
     groups::enter(&stage.group, stage.second)?;
     let mut unshare = Command::new("unshare");
-    unshare.args(["-m", "-p", "-u", "-i", "-n", "-C", "-f", "--kill-child=KILL", "--propagation", "private"]);
+    unshare.args(["-m", "-p", "-u", "-i", "-C", "-f", "--kill-child=KILL", "--propagation", "private"]);
+    match &stage.netns {
+        Some(netns) => net::enter(netns)?,
+        None => drop(unshare.arg("-n")),
+    }
     unshare.arg(std::env::current_exe()?).arg("device");
     unshare.args(DeviceStage { init: true, ..stage.clone() }.args());
     Err(unshare.exec()).context("running unshare")
@@ -101,6 +117,12 @@ fn prepare(stage: &DeviceStage) -> anyhow::Result<()> {
     let (root, dir) = (stage.dir.join("root"), stage.dir.display());
     let data = format!("lowerdir={},upperdir={dir}/upper,workdir={dir}/work", stage.base.display());
     mounted("overlay", &root, MountFlags::empty(), &data)?;
+    if let Some(disk) = &stage.disk {
+        let at = root.join("var/lib/fullmetal");
+        fs::create_dir_all(&at)?;
+        // Its loop device goes with the mount.
+        output_of(Command::new("mount").args(["-o", "loop"]).arg(disk).arg(at))?;
+    }
     kernel(&root)?;
     control_groups(&root.join("sys/fs/cgroup"), stage.second)?;
     devices(&root.join("dev"))?;

@@ -7,9 +7,11 @@
 mod base;
 mod groups;
 mod init;
+mod installed;
 
 pub use init::{DeviceStage, stage};
 
+use super::output_of;
 use super::process::{is_gone_within, wait_for};
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -42,7 +44,14 @@ pub struct Device {
     dir: PathBuf,
     child: Option<Child>,
     first: Option<Pid>,
+    /// What systemd calls the state in which a boot is over.
+    up: &'static [&'static str],
 }
+
+/// All that was to start has been started, or has failed.
+const DONE: &[&str] = &["running", "degraded"];
+/// Units are being started.
+const BEGUN: &[&str] = &["starting", "running", "degraded"];
 
 impl Device {
     /// Makes a device that is off. `programs` of the host are seen in it below `/run/lab`.
@@ -69,18 +78,55 @@ impl Device {
             base,
             dir: dir.clone(),
             programs,
+            netns: None,
+            disk: None,
         };
-        Ok(Device { program: program.to_owned(), stage, dir, child: None, first: None })
+        Ok(Device { program: program.to_owned(), stage, dir, child: None, first: None, up: DONE })
     }
 
-    /// A file of the device while it is off, also one that the base has no directory for.
+    /// The directory of what the device has beyond its base: to be written to while it is off, and read at any time.
+    pub fn files(&self) -> PathBuf {
+        self.dir.join("upper")
+    }
+
+    /// One of these.
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.files().join(path.trim_start_matches('/'))
+    }
+
+    /// A file of the base below it.
+    pub fn base_file(&self, path: &str) -> PathBuf {
+        self.stage.base.join(path.trim_start_matches('/'))
+    }
+
+    /// Writes a file of the device while it is off, also one that the base has no directory for.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let path = self.dir.join("upper").join(path.trim_start_matches('/'));
+        let path = self.file(path);
         fs::create_dir_all(path.parent().unwrap_or(&self.dir))?;
         fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// Gives it a disk of its own for `/var/lib/fullmetal`, with what was written there so far; for one that is off.
+    ///
+    /// # Errors
+    /// When there is no space for it.
+    pub fn give_disk(&mut self, mib: u64) -> anyhow::Result<()> {
+        let image = self.dir.join("disk");
+        File::create(&image)?.set_len(mib << 20)?;
+        let before = self.file("/var/lib/fullmetal");
+        fs::create_dir_all(&before)?;
+        let mut mkfs = Command::new("mkfs.ext4");
+        output_of(mkfs.args(["-q", "-m", "0", "-d"]).arg(before).arg(&image))?;
+        self.stage.disk = Some(image);
+        Ok(())
+    }
+
+    /// From now on a boot is over when systemd starts units, which an app that is not ready would hold up.
+    pub fn boots_halfway(&mut self) {
+        self.up = BEGUN;
     }
 
     /// Switches it on and waits until all units are started.
@@ -114,7 +160,7 @@ impl Device {
         }
         let state = self.command(&["systemctl", "is-system-running"])?.output()?;
         let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
-        Ok(["running", "degraded"].contains(&state.as_str()).then_some(()))
+        Ok(self.up.contains(&state.as_str()).then_some(()))
     }
 
     /// A command inside the device, from outside of its control groups.
@@ -126,6 +172,26 @@ impl Device {
         let mut command = Command::new("nsenter");
         command.args(["-t", &first.to_string(), "-a", "--"]).args(argv).stdin(Stdio::null());
         Ok(command)
+    }
+
+    /// A file as the device sees it now, with all that is mounted there.
+    ///
+    /// # Errors
+    /// When the device is off.
+    pub fn seen(&self, path: &str) -> anyhow::Result<PathBuf> {
+        let first = self.first.context("the device is off")?.as_raw_nonzero();
+        Ok(Path::new(&format!("/proc/{first}/root")).join(path.trim_start_matches('/')))
+    }
+
+    /// Its processes by their numbers on this host, those in containers too; without our own commands.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn processes(&self) -> anyhow::Result<Vec<u32>> {
+        let below = format!(":/{}/", self.stage.group);
+        let is_ours = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|g| g.contains(&below));
+        let all = fs::read_dir("/proc").context("looking for processes")?.flatten();
+        Ok(all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_ours).collect())
     }
 
     /// Runs a command inside the device to its end and gives what it printed.
@@ -168,9 +234,17 @@ impl Device {
     /// # Errors
     /// When it does not come up.
     pub fn cut_power(&mut self) -> anyhow::Result<()> {
-        self.kill();
-        self.wait_for_end()?;
+        self.switch_off()?;
         self.boot()
+    }
+
+    /// Takes the power away.
+    ///
+    /// # Errors
+    /// When something of it does not end.
+    pub fn switch_off(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        self.wait_for_end()
     }
 
     fn kill(&self) {

@@ -1,0 +1,24 @@
+//! Whole deployments on devices with a real systemd, from decision to report: agent, peer and apps are the units that are
+//! shipped. Needs root; `debootstrap` makes the devices' base once.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "device_fleet/agents.rs"]
+mod agents;
+#[path = "device_fleet/apps.rs"]
+mod apps;
+#[path = "device_fleet/bench.rs"]
+mod bench;
+#[path = "device_fleet/check.rs"]
+mod check;
+#[path = "device_fleet/failures.rs"]
+mod failures;
+#[path = "device_fleet/steps.rs"]
+mod steps;
+#[path = "device_fleet/story.rs"]
+mod story;
+
+use std::time::Duration;
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(60);
