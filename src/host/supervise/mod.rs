@@ -8,7 +8,8 @@ mod process;
 mod recorder;
 
 #[cfg(feature = "store")]
-pub(super) use process::{kill_if_deaf, read_pid};
+pub(super) use process::kill_if_deaf;
+pub(super) use process::read_pid;
 
 use super::generation;
 use super::lock::Lock;
