@@ -133,6 +133,13 @@ fn prepare(stage: &DeviceStage) -> anyhow::Result<()> {
     fs::create_dir(&lab)?;
     fs::copy("/proc/sys/kernel/random/uuid", lab.join("boot_id")).context("making a boot id")?;
     bound(&lab.join("boot_id"), &root.join("proc/sys/kernel/random/boot_id"))?;
+    // `ProtectKernelTunables=` has the kernel's own seen again, and then the journal has no entries of this boot.
+    let within = root.join("run/systemd/system.control/fullmetal-agent.service.d");
+    fs::create_dir_all(&within)?;
+    fs::write(
+        within.join("lab.conf"),
+        "[Service]\nBindReadOnlyPaths=/run/lab/boot_id:/proc/sys/kernel/random/boot_id\n",
+    )?;
     for program in &stage.programs {
         let seen = lab.join(program.file_name().unwrap_or_default());
         File::create(&seen)?;

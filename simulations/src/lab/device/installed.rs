@@ -1,28 +1,24 @@
-//! A device as an integrator ships it: the programs and units of Fullmetal where the package has them, its peer a user of
-//! its own, enrolled, with a network.
+//! A device as an integrator ships it: with the files of the Debian package, its peer a user of its own, enrolled, with a
+//! network.
 
 use super::{Device, Groups};
 use crate::lab::net::{LAN, Net};
-use crate::lab::{Fleet, PEER_UID};
+use crate::lab::{Fleet, PEER_UID, output_of};
 use anyhow::Context as _;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// The units that are shipped, and whether they are enabled.
-const UNITS: [(&str, &str, bool); 4] = [
-    ("fullmetal-boot.service", include_str!("../../../../systemd/fullmetal-boot.service"), true),
-    ("fullmetal-peer.service", include_str!("../../../../systemd/fullmetal-peer.service"), true),
-    ("fullmetal-agent.service", include_str!("../../../../systemd/fullmetal-agent.service"), true),
-    ("fullmetal-apps.target", include_str!("../../../../systemd/fullmetal-apps.target"), false),
-];
+/// The units that an installed package enables.
+const ENABLED: [&str; 3] = ["fullmetal-boot.service", "fullmetal-peer.service", "fullmetal-agent.service"];
 
 impl Device {
-    /// Makes a device of `fleet` that is off; it lives in the host `name` of `net`, which must be there, and has the
-    /// programs that lie beside those of the fleet.
+    /// Makes a device of `fleet` that is off; it lives in the host `name` of `net`, which must be there, and has what
+    /// the package holds that `make deb` has made last.
     ///
     /// # Errors
-    /// Without root or the means to make the base.
+    /// Without root, the package, or the means to make the base.
     pub fn installed(fleet: &Fleet, net: &Net, name: &str, central: Option<&str>) -> anyhow::Result<Self> {
         let built = crate::lab::Programs::find(None)?.fullmetal;
         let mut device = Device::new(&built.with_file_name("fullmetal-sim"), Groups::AsHost, &[])?;
@@ -39,27 +35,38 @@ impl Device {
         let settings =
             format!("[peer]\ninterfaces = [{LAN:?}]\n{origin}\n[agent]\nprobation_s = 3\nstop_timeout_s = 2\n");
         device.write("/etc/fullmetal/fullmetal.d/10-lab.toml", settings.as_bytes())?;
-        device.install(&built, "/usr/bin/fullmetal")?;
-        device.install(&built.with_file_name("fullmetal-boot"), "/usr/lib/fullmetal/fullmetal-boot")?;
-        for (unit, text, enabled) in UNITS {
-            device.write(&format!("/usr/lib/systemd/system/{unit}"), text.as_bytes())?;
-            if enabled {
-                device.enable(unit)?;
-            }
-        }
+        device.unpack(&package(&built)?)?;
+        ENABLED.iter().try_for_each(|unit| device.enable(unit))?;
         Ok(device)
     }
 
-    fn install(&self, program: &Path, at: &str) -> anyhow::Result<()> {
-        let bytes = fs::read(program).with_context(|| format!("reading {}", program.display()))?;
-        self.write(at, &bytes)?;
-        Ok(fs::set_permissions(self.file(at), fs::Permissions::from_mode(0o755))?)
+    /// Debian's `/lib` is a link, which a package that is unpacked beside dpkg would replace.
+    fn unpack(&self, package: &Path) -> anyhow::Result<()> {
+        let files = self.dir.join("package");
+        output_of(Command::new("dpkg-deb").arg("-x").arg(package).arg(&files))?;
+        for (from, to) in [("usr", "/usr"), ("lib", "/usr/lib"), ("etc", "/etc")] {
+            let to = self.file(to);
+            fs::create_dir_all(&to)?;
+            output_of(Command::new("cp").arg("-a").arg(files.join(from).join(".")).arg(&to))?;
+        }
+        fs::remove_dir_all(&files).with_context(|| format!("removing {}", files.display()))
     }
 
     fn enable(&self, unit: &str) -> anyhow::Result<()> {
         let wants = self.file("/etc/systemd/system/multi-user.target.wants");
         fs::create_dir_all(&wants)?;
-        let target = format!("/usr/lib/systemd/system/{unit}");
+        let target = format!("/lib/systemd/system/{unit}");
         symlink(target, wants.join(unit)).with_context(|| format!("enabling {unit}"))
     }
+}
+
+/// The package of devices beside the programs.
+fn package(built: &Path) -> anyhow::Result<PathBuf> {
+    let dir = built.parent().unwrap_or(built).with_file_name("deb");
+    let files = fs::read_dir(&dir).into_iter().flatten().flatten().map(|e| e.path());
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        name.starts_with("fullmetal_") && name.ends_with(".deb")
+    };
+    files.into_iter().find(is_it).with_context(|| format!("no package in {}; run `make deb`", dir.display()))
 }
