@@ -56,9 +56,13 @@ fn ordered(paths: &Paths, moves: &[Move], commit: impl Fn(&Move) -> Option<Diges
         versions.remove(&m.name);
         versions.extend(commit(m).map(|commit| (m.name.clone(), commit)));
     }
-    let options = |(name, commit)| Some((AppName::clone(name), UnitOptions::read(paths, name, commit).ok()?.needs()));
-    let needs: Needs = versions.iter().filter_map(options).collect();
-    sorted(moves, &needs).unwrap_or_else(|_| moves.to_vec())
+    sorted(moves, &readable(paths, &versions)).unwrap_or_else(|_| moves.to_vec())
+}
+
+/// What those versions need whose checkouts say so.
+fn readable(paths: &Paths, versions: &BTreeMap<AppName, Digest>) -> Needs {
+    let needs = |(name, commit)| Some((AppName::clone(name), UnitOptions::read(paths, name, commit).ok()?.needs()));
+    versions.iter().filter_map(needs).collect()
 }
 
 fn sorted(moves: &[Move], needs: &Needs) -> Result<Vec<Move>, Cycle> {
@@ -74,13 +78,7 @@ pub fn start_order<'a>(paths: &Paths, names: impl IntoIterator<Item = &'a AppNam
     if names.len() < 2 {
         return names;
     }
-    let mut needs = Needs::new();
-    for (name, commit) in installed(paths) {
-        if let Ok(options) = UnitOptions::read(paths, &name, &commit) {
-            needs.insert(name, options.needs());
-        }
-    }
-    needed_first(&names, &needs).unwrap_or(names)
+    needed_first(&names, &readable(paths, &installed(paths))).unwrap_or(names)
 }
 
 fn installed(paths: &Paths) -> BTreeMap<AppName, Digest> {
