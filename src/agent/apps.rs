@@ -9,6 +9,7 @@ use crate::host::{App, AppHost, AppStatus, HostError, Phase};
 use crate::repo::ObjectStore;
 use anyhow::Context as _;
 use fullmetal_proto::deploy::{self, Installed, Move, Record};
+use fullmetal_proto::wire::StartOptions;
 use fullmetal_proto::{AppName, Digest};
 use std::collections::{BTreeMap, BTreeSet};
 use tracing::{info, warn};
@@ -46,19 +47,23 @@ impl Apps {
     pub fn adopt(&mut self, record: &Record) {
         let in_motion = in_motion(record);
         let settled = record.apps.keys().filter(|name| !in_motion.contains(*name));
+        let mut brought = Vec::new();
         for (name, app) in in_start_order(&self.paths, settled, &record.apps) {
             if self.paths.stopped(name).exists() {
                 info!(app = %name, "stopped by hand, not started");
                 continue;
             }
             let status = self.host.status(name).ok().flatten();
-            if status.is_some_and(|s| is_by_hand(&s, &app.current) || is_halted(&s, &app.current)) {
+            if status.as_ref().is_some_and(|s| is_by_hand(s, &app.current) || is_halted(s, &app.current)) {
                 continue;
             }
-            if let Err(error) = self.bring(name, &app.current) {
-                warn!(app = %name, error = %format!("{error:#}"), "app not started");
+            match self.bring(name, &app.current) {
+                Ok(()) if !is_as_wished(status.as_ref(), &app.current) => brought.push(name),
+                Ok(()) => {}
+                Err(error) => warn!(app = %name, error = %format!("{error:#}"), "app not started"),
             }
         }
+        self.wake_or_warn(brought);
         self.remove_strays(|name| record.apps.contains_key(name) || in_motion.contains(name));
     }
 
@@ -81,7 +86,7 @@ impl Apps {
     /// While nothing is in motion: what is installed runs, also when its supervisor was killed or it could not be
     /// started before. Gives those that count as lost and are in place again.
     pub fn look_after(&mut self, apps: &BTreeMap<AppName, deploy::App>) -> Vec<(AppName, Digest)> {
-        let mut back = Vec::new();
+        let (mut back, mut brought) = (Vec::new(), Vec::new());
         let mut amiss = Vec::new();
         for (name, app) in apps.iter().filter(|(name, _)| !self.paths.stopped(name).exists()) {
             let status = self.host.status(name);
@@ -96,10 +101,12 @@ impl Apps {
                 Ok(()) => {
                     info!(app = %name, commit = %app.current.commit.short(), "app was not as it should be; it was set right");
                     back.extend(app.lost.then(|| (name.clone(), app.current.commit)));
+                    brought.push(name);
                 }
                 Err(error) => self.say(name, &format!("{error:#}")),
             }
         }
+        self.wake_or_warn(brought);
         self.remove_strays(|name| apps.contains_key(name));
         back
     }
@@ -134,20 +141,27 @@ impl Apps {
             let brought = self.bring(&m.name, &m.new).and_then(|()| self.settle(&m.name, &m.new));
             brought.with_context(|| format!("switching {} to {}", m.name, m.new.version))?;
         }
-        self.wake(&ran, &moves)
+        self.wake(moves.iter().map(|m| &m.name))
     }
 
-    /// Starts again what ran and was stopped only because an app that it needs was.
-    fn wake(&mut self, ran: &[AppName], moves: &[Move]) -> anyhow::Result<()> {
-        let all: BTreeSet<&AppName> = ran.iter().chain(moves.iter().map(|m| &m.name)).collect();
-        for name in all {
-            let halted = self.host.status(name)?.is_some_and(|s| s.phase == Phase::Halted);
-            let current = current::get(&self.paths.app_dir(name)).filter(|(_, start)| start.autostart && halted);
+    /// Starts again what went down with one of these apps, because it requires that. What systemd stopped with them can be
+    /// told by nothing else, least of all after a crash in between.
+    fn wake<'a>(&mut self, apps: impl IntoIterator<Item = &'a AppName>) -> anyhow::Result<()> {
+        for name in needs::with_those_that_require(&self.paths, apps) {
+            let halted = self.host.status(&name)?.is_some_and(|s| s.phase == Phase::Halted);
+            let starts = |start: &StartOptions| start.autostart && halted && !self.paths.stopped(&name).exists();
+            let current = current::get(&self.paths.app_dir(&name)).filter(|(_, start)| starts(start));
             if let Some((commit, start)) = current {
-                self.host.start(&App { name: name.clone(), commit, job: start.job })?;
+                self.host.start(&App { name, commit, job: start.job })?;
             }
         }
         Ok(())
+    }
+
+    fn wake_or_warn<'a>(&mut self, apps: impl IntoIterator<Item = &'a AppName>) {
+        if let Err(error) = self.wake(apps) {
+            warn!(error = %format!("{error:#}"), "an app that requires another was not started again");
+        }
     }
 
     /// Brings every part back to its old version, or removes it where there was none; as many as can be.
@@ -175,9 +189,7 @@ impl Apps {
                 failed.apps.push(m.name.clone());
             }
         }
-        if let Err(error) = self.wake(&ran, moves) {
-            warn!(error = %format!("{error:#}"), "an app that needs one of these was not started again");
-        }
+        self.wake_or_warn(moves.iter().map(|m| &m.name));
         if failed.apps.is_empty() { Ok(()) } else { Err(failed) }
     }
 
@@ -252,10 +264,6 @@ fn is_version(status: &AppStatus, version: &Installed) -> bool {
     status.commit == version.commit && status.job == version.start.job
 }
 
-fn is_alive(status: &AppStatus) -> bool {
-    !matches!(status.phase, Phase::Lost | Phase::Stopped | Phase::Halted)
-}
-
 /// Somebody stopped this version by the means of the system, which is not ours to fight.
 fn is_halted(status: &AppStatus, version: &Installed) -> bool {
     status.phase == Phase::Halted && is_version(status, version)
@@ -263,12 +271,12 @@ fn is_halted(status: &AppStatus, version: &Installed) -> bool {
 
 /// An app that does not start by itself and that a person has started.
 fn is_by_hand(status: &AppStatus, version: &Installed) -> bool {
-    !version.start.autostart && is_alive(status) && is_version(status, version)
+    !version.start.autostart && status.is_alive() && is_version(status, version)
 }
 
 fn is_as_wished(status: Option<&AppStatus>, version: &Installed) -> bool {
     match status {
-        Some(s) if is_alive(s) => is_version(s, version),
+        Some(s) if s.is_alive() => is_version(s, version),
         Some(s) if is_halted(s, version) => true,
         Some(s) => !version.start.autostart && s.phase == Phase::Stopped,
         None => !version.start.autostart,

@@ -8,7 +8,7 @@ use anyhow::bail;
 use fullmetal_proto::deploy::Move;
 use fullmetal_proto::deploy::order::{Cycle, Needs, needed_first};
 use fullmetal_proto::{AppName, Digest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The moves so that what is needed comes first; the other way round is how they are stopped.
 ///
@@ -79,6 +79,21 @@ pub fn start_order<'a>(paths: &Paths, names: impl IntoIterator<Item = &'a AppNam
         return names;
     }
     needed_first(&names, &readable(paths, &installed(paths))).unwrap_or(names)
+}
+
+/// These apps and all installed ones that require one of them, also over others; what is required comes first.
+pub fn with_those_that_require<'a>(paths: &Paths, apps: impl IntoIterator<Item = &'a AppName>) -> Vec<AppName> {
+    let requires = |(name, commit)| Some((AppName::clone(name), UnitOptions::read(paths, name, commit).ok()?.requires));
+    let requires: Vec<(AppName, BTreeSet<AppName>)> = installed(paths).iter().filter_map(requires).collect();
+    let mut all: BTreeSet<AppName> = apps.into_iter().cloned().collect();
+    let mut count = 0;
+    while count < all.len() {
+        count = all.len();
+        let more = requires.iter().filter(|(_, of)| !of.is_disjoint(&all)).map(|(name, _)| name.clone());
+        let more: Vec<AppName> = more.collect();
+        all.extend(more);
+    }
+    start_order(paths, &all)
 }
 
 fn installed(paths: &Paths) -> BTreeMap<AppName, Digest> {
@@ -173,5 +188,24 @@ mod tests {
         assert_eq!(names(&in_order(&paths, &[web.clone(), db.clone()]).unwrap()), ["db", "web"]);
         current::set(&paths.app_dir(&db.name), &db.new).unwrap();
         assert_eq!(names(&in_order(&paths, &[web]).unwrap()), ["web"]);
+    }
+
+    #[test]
+    fn who_requires_an_app_is_found_also_over_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        let unit = |name, unit| {
+            let app = checked_out(&paths, name, unit);
+            current::set(&paths.app_dir(&app.name), &app.new).unwrap();
+            app.name
+        };
+        let db = unit("db", "");
+        unit("web", "[Unit]\nRequires=db.service");
+        unit("top", "[Unit]\nRequires=web.service");
+        unit("other", "[Unit]\nWants=db.service");
+        let found = with_those_that_require(&paths, [&db]);
+        let found: Vec<&str> = found.iter().map(AppName::as_str).collect();
+        assert!(found.len() == 3 && ["db", "web", "top"].iter().all(|name| found.contains(name)), "{found:?}");
+        assert_eq!(found[0], "db");
     }
 }

@@ -213,6 +213,13 @@ pub struct AppStatus {
     pub log: Vec<String>,
 }
 
+impl AppStatus {
+    /// Whether it runs, or will again without anybody's doing.
+    pub fn is_alive(&self) -> bool {
+        !matches!(self.phase, Phase::Lost | Phase::Stopped | Phase::Halted)
+    }
+}
+
 /// What a health command said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {

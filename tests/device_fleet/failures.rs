@@ -85,6 +85,13 @@ fn with_what_it_needs(bench: &mut Bench) {
     assert_eq!(bench.host().page(8080), format!("release {first}"));
     starts_in_order(bench);
     crate::check::as_its_journal_says(bench.host());
+    // What is no part of a deployment goes down with what it requires, and comes back with it.
+    bench.release += 1;
+    bench.host().set("db", &format!("fail-{}", bench.release));
+    bench.publish("db", bench.release, true, &["--probation", "1"]);
+    let action = bench.decide(&["db"]);
+    bench.ends_with(action, "failed", first);
+    assert_eq!(bench.host().page(8081), format!("release {first}"));
 }
 
 /// What was withdrawn before its switch leaves nothing, and what follows is as ever.

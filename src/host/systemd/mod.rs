@@ -176,7 +176,10 @@ impl SystemdHost {
     fn launch(&self, bus: &mut Bus, app: &App, options: &UnitOptions) -> Result<(), HostError> {
         let unit = unit_name(&app.name);
         let limit = options.start_timeout.unwrap_or(unit::START_TIMEOUT);
-        let mut early = Early::new(self.layout(&app.name).pid_file());
+        let pid_file = self.layout(&app.name).pid_file();
+        // That of the run before may name anybody by now.
+        fs::remove_file(&pid_file).ok();
+        let mut early = Early::new(pid_file);
         let look = || {
             if options.notify {
                 early.look()
@@ -207,10 +210,6 @@ fn ended(status: AppStatus, state: Option<State>) -> AppStatus {
     }
 }
 
-fn is_alive(status: &AppStatus) -> bool {
-    !matches!(status.phase, Phase::Stopped | Phase::Lost | Phase::Halted)
-}
-
 fn is_done(status: &AppStatus) -> bool {
     status.job && status.phase == Phase::Exited && status.last_exit == Some(ExitStatus::Code(0))
 }
@@ -225,10 +224,10 @@ impl AppHost for SystemdHost {
         let mut bus = Bus::connect()?;
         self.check_name(&bus, &app.name)?;
         if let Some(status) = self.look(&bus.unit(&unit_name(&app.name))?, &app.name)? {
-            if is_alive(&status) && status.commit == app.commit {
+            if status.is_alive() && status.commit == app.commit {
                 return Ok(Started::Adopted);
             }
-            if is_alive(&status) && !is_done(&status) {
+            if status.is_alive() && !is_done(&status) {
                 let (name, running, wanted) = (app.name.clone(), status.commit, app.commit);
                 return Err(HostError::Occupied { name, running, wanted });
             }
