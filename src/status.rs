@@ -12,6 +12,7 @@ use fullmetal_proto::wire::Report;
 use fullmetal_proto::wire::asking::{AgentReport, Inhibitor, LockNote};
 use fullmetal_proto::wire::local::{Client, FromPeer, PeerReport, ToPeer, VERSION};
 use serde_json::{Value, json};
+use std::time::Instant;
 
 /// How long the peer may take to answer.
 const ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -146,7 +147,9 @@ fn ask_peer(socket: &std::path::Path) -> anyhow::Result<PeerReport> {
     connection.set_timeouts(Some(ANSWER_LIMIT), Some(ANSWER_LIMIT))?;
     connection.send(&ToPeer::Hello { version: VERSION, client: Client::Observer }, None)?;
     connection.send(&ToPeer::Status, None)?;
+    let end = Instant::now() + ANSWER_LIMIT;
     while let Some(packet) = connection.receive::<FromPeer>()? {
+        anyhow::ensure!(Instant::now() < end, "the peer says other things, but not how it is");
         if let FromPeer::Status(report) = packet.message {
             return Ok(report);
         }

@@ -75,9 +75,12 @@ fn the_systemd_host_is_an_app_host_on_the_second_version_of_control_groups() {
 #[test]
 fn names_changes_and_ends_are_told_as_they_are() {
     let bench = Bench::new(Groups::AsHost);
-    for test in
-        ["a_name_of_the_system_is_refused", "an_end_is_told_by_a_signal", "who_stops_an_app_by_hand_is_not_fought"]
-    {
+    for test in [
+        "a_name_of_the_system_is_refused",
+        "an_end_is_told_by_a_signal",
+        "who_stops_an_app_by_hand_is_not_fought",
+        "a_health_command_is_asked_word_for_word",
+    ] {
         bench.inside(test);
     }
 }

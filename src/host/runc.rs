@@ -107,7 +107,9 @@ impl Runc {
     /// Runs `argv` in the container; the caller waits.
     pub(super) fn exec(&self, argv: &[String], pid_file: &Path, out: io::PipeWriter) -> Result<Child, RuncError> {
         let mut command = self.command("exec");
-        command.arg("--pid-file").arg(pid_file).arg(&self.container).args(argv);
+        // systemd puts variables of the environment in their place in what it starts, and takes `$$` for `$`.
+        let word = |arg: &String| if self.service.is_some() { arg.replace('$', "$$") } else { arg.clone() };
+        command.arg("--pid-file").arg(pid_file).arg(&self.container).args(argv.iter().map(word));
         let err = out.try_clone().map_err(|source| self.unspawned("exec", source))?;
         self.spawn(command.stdout(out).stderr(err), "exec")
     }

@@ -110,8 +110,10 @@ impl UnitFiles {
         }
         remove_file(&self.link(name))?;
         let current = Paths::new("/").current(name);
-        if let Some(place) = self.place(name).filter(|p| fs::read_link(p).is_ok_and(|to| to == current)) {
-            remove_file(&place)?;
+        if let Some(place) = self.place(name).filter(|p| fs::read_link(p).is_ok_and(|to| to == current))
+            && let Err(error) = fs::remove_file(&place)
+        {
+            tracing::debug!(%error, path = %place.display(), "a link to an app that is gone stays");
         }
         Ok(ours)
     }

@@ -241,6 +241,19 @@ fn reloads_disturb_nothing() {
 
 #[test]
 #[ignore = "runs on a device"]
+fn a_health_command_is_asked_word_for_word() {
+    let (mut host, app) = (host(), app("asked", POLITE));
+    host.start(&app).unwrap();
+    wait_until(&host, &app.name, |s| s.phase == Phase::Running);
+    let script = "X=7; test \"$X${X}\" = 77 && test $$ -gt 0 && test '%n' = \"%\"n";
+    let argv = ["/bin/sh", "-c", script].map(str::to_owned);
+    let health = host.health(&app.name, &argv, Duration::from_secs(10)).unwrap();
+    assert_eq!(health, fullmetal::host::Health::Healthy);
+    host.remove(&app.name).unwrap();
+}
+
+#[test]
+#[ignore = "runs on a device"]
 fn removal_leaves_nothing() {
     let (mut host, app, failing) = (host(), app("gone", POLITE), app("failing", "exit 3"));
     host.start(&app).unwrap();
