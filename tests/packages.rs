@@ -231,7 +231,7 @@ fn a_gateway_takes_the_agents_place(bench: &Bench) {
 
 fn removed_it_keeps_state_and_comes_back(bench: &Bench) {
     bench.sh("dpkg -r fullmetal-gateway fullmetal 2>&1");
-    bench.sh("! pgrep -f '[s]leep 1000' && ! pgrep fullmetal && ! ls /run/systemd/system/web.service /run/fullmetal");
+    bench.sh("! pgrep -f '[s]leep 1000' && ! pgrep fullmetal && test ! -e /run/systemd/system/web.service && test ! -e /run/fullmetal");
     bench.sh("ls -d /var/lib/fullmetal/apps/web /etc/fullmetal/identity /etc/fullmetal/gateway.key");
     bench.install("new");
     bench.wait("the app is started again", "systemctl is-active web && pgrep -f '[s]leep 1000'");
