@@ -352,6 +352,7 @@ fn a_supervisor_is_small_and_has_nothing_of_the_network_or_the_agent() {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let kib = |key| rollup.lines().find_map(|l| l.strip_prefix(key)).unwrap().trim().trim_end_matches(" kB");
     println!("supervisor: {} kB PSS, {} kB of its own", kib("Pss:"), kib("Anonymous:"));
-    // The rest is the program's text, which agent, peer and other supervisors have in memory too.
-    assert!(kib("Anonymous:").parse::<u32>().unwrap() < 3 << 10, "{rollup}");
+    // The rest is the program's text, which agent, peer and other supervisors have in memory too. About 2 MiB of its own
+    // are tables of the program that the loader has filled in.
+    assert!(kib("Anonymous:").parse::<u32>().unwrap() < 4 << 10, "{rollup}");
 }

@@ -21,6 +21,9 @@ pub struct Say {
     opens: Cell<Option<(u64, Option<Timestamp>)>>,
 }
 
+/// So many places of inhibitors are for root alone.
+const OF_ROOT: usize = 8;
+
 impl Say {
     /// The lock is not read yet.
     pub fn new(file: PathBuf, windows: Windows) -> Self {
@@ -38,6 +41,9 @@ impl Say {
             return Err(format!("{INHIBITORS_MAX} inhibitors are held, which is the limit; see `fullmetal status`"));
         }
         let uid = inhibitor.uid;
+        if uid != 0 && self.inhibitors.len() >= INHIBITORS_MAX - OF_ROOT {
+            return Err("the places of inhibitors are taken but for those of root; see `fullmetal status`".to_owned());
+        }
         if uid != 0 && self.inhibitors.values().filter(|held| held.uid == uid).count() >= INHIBITORS_OF_USER_MAX {
             return Err(format!("user {uid} holds {INHIBITORS_OF_USER_MAX} inhibitors, which is the limit"));
         }
@@ -147,6 +153,17 @@ mod tests {
         say.hold(1_001, of(8)).unwrap();
         say.release(0);
         say.hold(1_000, of(7)).unwrap();
+    }
+
+    #[test]
+    fn many_users_together_leave_root_some_of_them() {
+        let mut say = Say::new("lock".into(), Windows::default());
+        let of = |uid| Inhibitor { uid, ..held("a") };
+        for id in 0..(INHIBITORS_MAX - OF_ROOT) as Id {
+            say.hold(id, of(1 + id as u32 % 8)).unwrap();
+        }
+        assert!(say.hold(1_000, of(9)).unwrap_err().contains("root"));
+        say.hold(1_001, of(0)).unwrap();
     }
 
     #[test]

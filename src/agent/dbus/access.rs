@@ -25,7 +25,7 @@ const POLKIT_MAX: Duration = Duration::from_secs(120);
 /// Calls of one connection at a time, and of all.
 const OF_CALLER_MAX: usize = 4;
 const CALLS_MAX: usize = 256;
-/// Calls of one user that polkit is asked about at a time, and of all.
+/// Calls of one user that read, or that polkit is asked about, at a time, and of all.
 const OF_USER_MAX: usize = 4;
 const CHECKS_MAX: usize = 32;
 
@@ -63,6 +63,7 @@ pub struct Caller {
 #[derive(Default)]
 pub struct Access {
     callers: Places,
+    readers: Places,
     users: Places,
 }
 
@@ -77,6 +78,18 @@ impl Access {
         let credentials: ConnectionCredentials = body.deserialize()?;
         let uid = credentials.unix_user_id().ok_or_else(|| denied("the bus does not know who asks"))?;
         Ok(Caller { name: name.to_owned(), uid, pid: credentials.process_id().unwrap_or(0), _place: place })
+    }
+
+    /// Who sent a call that reads, with a place among those of their user: what takes long must not use up the others'.
+    pub async fn reader(&self, connection: &Connection, header: &Header<'_>) -> fdo::Result<Caller> {
+        let caller = self.caller(connection, header).await?;
+        if caller.uid == 0 {
+            return Ok(caller);
+        }
+        let Caller { name, uid, pid, _place } = caller;
+        drop(_place);
+        let place = self.readers.take(&uid.to_string(), OF_USER_MAX, CHECKS_MAX)?;
+        Ok(Caller { name, uid, pid, _place: place })
     }
 
     /// Who sent a call, if they may have this done.

@@ -77,7 +77,8 @@ impl Object {
 
     /// Looks at the device, or tells what was seen a moment ago.
     async fn look(&self) -> fdo::Result<Value> {
-        let mut last = self.0.look.lock().await;
+        let turn = timeout(door::ANSWER_MAX, self.0.look.lock()).await;
+        let mut last = turn.map_err(|_| fdo::Error::TimedOut(door::late()))?;
         if let Some((at, value)) = &*last
             && at.elapsed() < LOOK_AGE_MAX
         {
@@ -107,7 +108,7 @@ impl Object {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> fdo::Result<String> {
-        let caller = self.0.access.caller(connection, &header).await?;
+        let caller = self.0.access.reader(connection, &header).await?;
         let mut value = self.look().await?;
         if caller.uid != 0 {
             let ended = value["ended"].as_array_mut().into_iter().flatten();
