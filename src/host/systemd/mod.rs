@@ -27,11 +27,13 @@ use fullmetal_proto::wire::report::{ExitStatus, LOG_LINES_MAX};
 use fullmetal_proto::{AppName, Timestamp};
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 /// What systemd may take beyond what the unit allows.
 const JOB_MARGIN: Duration = Duration::from_secs(15);
+/// How long the runtime may take to make a container.
+const CONTAINER_MAX: Duration = Duration::from_secs(15);
 /// How long the last lines of an app that ended are waited for: the journal is a process of its own.
 const LAST_WORDS_MS_MAX: u64 = 500;
 /// Said of an app that systemd ended for it.
@@ -172,14 +174,24 @@ impl SystemdHost {
         Ok(end.exit)
     }
 
+    /// To systemd an app that does not say when it is ready has started with its runtime, whose container comes later.
+    fn await_container(&self, bus: &mut Bus, name: &AppName) -> Result<(), HostError> {
+        let end = Instant::now() + CONTAINER_MAX;
+        while !self.has_container(name) && Instant::now() < end {
+            let unit = bus.unit(&unit_name(name))?;
+            if (unit.text("ActiveState"), unit.text("SubState")) != ("active", "running") {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// Starts it, or waits for the start that is under way: systemd has one job for both.
     fn launch(&self, bus: &mut Bus, app: &App, options: &UnitOptions) -> Result<(), HostError> {
         let unit = unit_name(&app.name);
         let limit = options.start_timeout.unwrap_or(unit::START_TIMEOUT);
-        let pid_file = self.layout(&app.name).pid_file();
-        // That of the run before may name anybody by now.
-        fs::remove_file(&pid_file).ok();
-        let mut early = Early::new(pid_file);
+        let mut early = Early::new(self.layout(&app.name).pid_file());
         let look = || {
             if options.notify {
                 early.look()
@@ -187,7 +199,7 @@ impl SystemdHost {
         };
         let end = bus.start(&unit)?.end_while(limit + JOB_MARGIN, look)?;
         if end.result == "done" {
-            return Ok(());
+            return self.await_container(bus, &app.name);
         }
         let state = bus.unit(&unit)?;
         let (result, exit) = (state.text("Result"), early.exit.or(end.exit).or(state.exit()));
@@ -244,6 +256,8 @@ impl AppHost for SystemdHost {
             bus.reload()?;
         }
         bus.reset_failed(&unit_name(&app.name))?;
+        // That of the run before may name anybody by now.
+        fs::remove_file(layout.pid_file()).ok();
         self.launch(&mut bus, app, &options)?;
         info!(app = %app.name, commit = %app.commit.short(), generation, "app started");
         Ok(Started::New)
@@ -253,7 +267,7 @@ impl AppHost for SystemdHost {
         let mut bus = Bus::connect()?;
         let unit = bus.unit(&unit_name(&app.name))?;
         if unit.text("ActiveState") != "activating" || unit.text("SubState") == "auto-restart" {
-            return Ok(());
+            return self.await_container(&mut bus, &app.name);
         }
         self.launch(&mut bus, app, &UnitOptions::read(&self.paths, &app.name, &app.commit)?)
     }
