@@ -10,7 +10,7 @@ use std::process::Command;
 
 const SCRIPT: &str = r#"#!/bin/sh
 echo "release N starts"
-if [ -e /data/fail-N ]; then echo "cannot start: /data/fail-N is there" >&2; exit 3; fi
+if [ -e /data/fail-N ]; then echo "cannot start: /data/fail-N is there"; exit 3; fi
 while [ -e /data/hold-N ]; do sleep 0.05; done
 [ -x /bin/systemd-notify ] && /bin/systemd-notify --ready
 exec httpd -f -p 127.0.0.1:$(cat /data/port) -h /www

@@ -212,10 +212,10 @@ impl Host {
         .unwrap();
     }
 
-    /// The main process of a running app's container, by its number on the device.
+    /// The main process of a running app's container, by its number on the device; empty before there is one.
     pub fn main_pid(&self, app: &str) -> String {
         let file = self.device.seen(&format!("/run/fullmetal/apps/{app}/container.pid")).unwrap();
-        fs::read_to_string(file).unwrap().trim().to_owned()
+        fs::read_to_string(file).unwrap_or_default().trim().to_owned()
     }
 
     pub fn fullmetal(&self, args: &[&str]) -> anyhow::Result<String> {
