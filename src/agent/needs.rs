@@ -123,6 +123,13 @@ mod tests {
         Move { name, old: None, new }
     }
 
+    /// The same, and in force.
+    fn in_force(paths: &Paths, name: &str, unit: &str) -> AppName {
+        let app = checked_out(paths, name, unit);
+        current::set(&paths.app_dir(&app.name), &app.new).unwrap();
+        app.name
+    }
+
     fn names(moves: &[Move]) -> Vec<&str> {
         moves.iter().map(|m| m.name.as_str()).collect()
     }
@@ -157,11 +164,7 @@ mod tests {
     fn installed_apps_start_in_their_order_and_a_cycle_keeps_none_from_starting() {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::new(dir.path());
-        let unit = |name, unit| {
-            let app = checked_out(&paths, name, unit);
-            current::set(&paths.app_dir(&app.name), &app.new).unwrap();
-            app.name
-        };
+        let unit = |name, unit| in_force(&paths, name, unit);
         let apps = [
             unit("a", "[Unit]\nAfter=c.service"),
             unit("b", ""),
@@ -194,11 +197,7 @@ mod tests {
     fn who_requires_an_app_is_found_also_over_others() {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::new(dir.path());
-        let unit = |name, unit| {
-            let app = checked_out(&paths, name, unit);
-            current::set(&paths.app_dir(&app.name), &app.new).unwrap();
-            app.name
-        };
+        let unit = |name, unit| in_force(&paths, name, unit);
         let db = unit("db", "");
         unit("web", "[Unit]\nRequires=db.service");
         unit("top", "[Unit]\nRequires=web.service");

@@ -59,6 +59,15 @@ pub struct Caller {
     _place: Place,
 }
 
+impl Caller {
+    /// Its place among all calls is free again; it has one of its user's.
+    fn moved_to(self, places: &Places) -> fdo::Result<Caller> {
+        let Caller { name, uid, pid, _place } = self;
+        drop(_place);
+        Ok(Caller { name, uid, pid, _place: places.take(&uid.to_string(), OF_USER_MAX, CHECKS_MAX)? })
+    }
+}
+
 /// Bounds what is under way. Calls that have no place are refused at once.
 #[derive(Default)]
 pub struct Access {
@@ -86,10 +95,7 @@ impl Access {
         if caller.uid == 0 {
             return Ok(caller);
         }
-        let Caller { name, uid, pid, _place } = caller;
-        drop(_place);
-        let place = self.readers.take(&uid.to_string(), OF_USER_MAX, CHECKS_MAX)?;
-        Ok(Caller { name, uid, pid, _place: place })
+        caller.moved_to(&self.readers)
     }
 
     /// Who sent a call, if they may have this done.
@@ -98,13 +104,11 @@ impl Access {
         if caller.uid == 0 {
             return Ok(caller);
         }
-        let Caller { name, uid, pid, _place } = caller;
         // What a person takes to answer must not use up the others' places.
-        drop(_place);
-        let place = self.users.take(&uid.to_string(), OF_USER_MAX, CHECKS_MAX)?;
+        let caller = caller.moved_to(&self.users)?;
         let is_interactive = header.primary().flags().contains(Flags::AllowInteractiveAuth);
-        match timeout(POLKIT_MAX, check(connection, &name, action, is_interactive)).await {
-            Ok(Ok(())) => Ok(Caller { name, uid, pid, _place: place }),
+        match timeout(POLKIT_MAX, check(connection, &caller.name, action, is_interactive)).await {
+            Ok(Ok(())) => Ok(caller),
             Ok(Err(refusal)) => Err(refusal),
             Err(_) => Err(denied("polkit does not answer")),
         }
