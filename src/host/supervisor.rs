@@ -4,7 +4,7 @@ use super::lock::Lock;
 use super::runc::{POLL_MS, Runc};
 use super::state::State;
 use super::{App, AppHost, AppStatus, Health, HostError, Layout, Phase, RuncError, Started};
-use super::{bundle, generation, health, runc, runc_version};
+use super::{bundle, generation, health, runc, runc_version, unit_files};
 use fullmetal_proto::{AppName, DeviceId};
 use rustix::process::{Signal, kill_process};
 use std::fs::{self, File};
@@ -238,10 +238,7 @@ impl AppHost for SupervisorHost {
     fn remove(&mut self, name: &AppName) -> Result<(), HostError> {
         self.stop(name)?;
         let run = self.layout(name).run();
-        match fs::remove_dir_all(&run) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(HostError::io("removing", &run)(e)),
-            _ => Ok(()),
-        }
+        unit_files::remove_tree(&run).map_err(HostError::io("removing", &run))
     }
 }
 
