@@ -164,7 +164,7 @@ impl Leases {
         }
         let goes_on = |holder: NodeId, since: Moment| {
             let old = now.since(since) > NEWS_US && is_judged(world, holder);
-            old && self.moved_at(holder).is_some_and(|at| now.since(at) <= GOES_ON_US)
+            old && self.has_gone_on(holder, now)
         };
         for (piece, holders) in self.held.iter().filter(|(_, holders)| holders.len() > 1) {
             for (node, _) in holders.iter().filter(|(holder, since)| goes_on(*holder, *since)) {
@@ -177,8 +177,11 @@ impl Leases {
         Ok(())
     }
 
-    fn moved_at(&self, node: NodeId) -> Option<Moment> {
-        self.moved.get(&node)?.last
+    /// Whether bytes come to it, and did so for long enough that the other has heard of it. After a stall of central that ends
+    /// for both at once it takes as long again until one of them gives way.
+    fn has_gone_on(&self, node: NodeId, now: Moment) -> bool {
+        let goes_on = |bytes: &Bytes| bytes.last.is_some_and(|last| now.since(last) <= GOES_ON_US);
+        self.moved.get(&node).is_some_and(|bytes| goes_on(bytes) && now.since(bytes.since) > NEWS_US)
     }
 
     /// Whether it gets bytes and did so all the while in which others may have heard of it.

@@ -116,6 +116,12 @@ fn two_may_begin_at_once_but_not_three_and_not_both_go_on() {
     let slow: Vec<Observation> =
         (0..30).map(|i| if i % 10 < 2 { moves(1 + i % 2) } else { Observation::Second }).collect();
     assert!(shown(&slow).is_err(), "both go on, a byte each three seconds");
+    let again = |steps: u32| {
+        let stalled = (0..12).map(|_| Observation::Second).chain((0..steps).map(|i| moves(1 + i % 2)));
+        stalled.chain([Observation::Second]).collect::<Vec<_>>()
+    };
+    assert!(shown(&again(4)).is_ok(), "a stall has just ended for both");
+    assert!(shown(&again(12)).is_err(), "both go on after a stall");
     let left = Observation::LeftToCentral { node: 2, release: 0, pieces: vec![0] };
     assert!(shown(&[&[left], both.as_slice()].concat()).is_ok(), "one gave way");
 }
