@@ -12,8 +12,9 @@ use crate::sim::world::{NodeId, World};
 use fullmetal_proto::Bitmap;
 
 /// How long central may give nothing, in microseconds: a lease that runs out, takeovers by rank, a request that
-/// stalls.
-const WAIT_US_MAX: u64 = 30_000_000;
+/// stalls. When most of a fleet loses power at once, those elected among them, each takeover waits until the silent ones
+/// before it in the line are given up.
+const WAIT_US_MAX: u64 = 45_000_000;
 /// The same after something changed at central or in the network: the longest pause after failures, by chance a quarter
 /// longer, and one more run.
 const PAUSE_US_MAX: u64 = 420_000_000;
