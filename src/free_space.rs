@@ -26,6 +26,6 @@ pub fn lack(needed: u64, disk: &StatVfs) -> Option<String> {
     Some(format!("needs {needed} and {reserve} must stay free, {free} is free; free {lacking} more"))
 }
 
-fn mib(bytes: u64) -> String {
+pub(crate) fn mib(bytes: u64) -> String {
     format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
 }

@@ -25,4 +25,6 @@ pub mod publish;
 pub mod repo;
 #[cfg(feature = "store")]
 pub mod status;
+#[cfg(feature = "store")]
+pub mod sysroot;
 mod untrusted;

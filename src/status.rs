@@ -6,6 +6,7 @@ use crate::console;
 use crate::host::{AppHost, Hosts};
 use crate::journal::{self, DirectoryDisk};
 use crate::local::Connection;
+use crate::sysroot::{OsDeployment, Sysroot, SysrootError};
 use fullmetal_proto::AppName;
 use fullmetal_proto::deploy::{self, Phase, Record};
 use fullmetal_proto::wire::Report;
@@ -23,6 +24,8 @@ pub struct Look<'a> {
     pub settings: &'a Settings,
     /// Its apps, see [`app_json`].
     pub apps: Vec<Value>,
+    /// The operating system's deployments, what boots next first; none where OSTree has not deployed it.
+    pub system: Result<Vec<OsDeployment>, SysrootError>,
     /// The deployment under way, or null.
     pub deployment: Value,
     /// What local people say.
@@ -49,6 +52,7 @@ impl<'a> Look<'a> {
         Ok(Look {
             settings,
             apps: record.apps.iter().map(|(name, app)| app_json(paths, &*host, name, app)).collect(),
+            system: Sysroot::of(paths.root()).map_or(Ok(Vec::new()), |sysroot| sysroot.deployments()),
             deployment: deployment_json(paths, &record, report),
             say: say_json(lock::get(&paths.lock_file()), report),
             ended: ended_json(&record, &ended_reports(&paths.reports_dir())),
@@ -64,6 +68,7 @@ impl<'a> Look<'a> {
         json!({
             "device": settings.device.id, "fleet": settings.device.fleet, "apps": self.apps,
             "deployment": self.deployment, "ended": self.ended, "agent": { "running": self.agent.as_ref().ok() },
+            "system": self.system.as_ref().ok(), "system_error": self.system.as_ref().err().map(ToString::to_string),
             "peer": peer.as_ref().ok(), "peer_error": peer.as_ref().err().map(console::one_line),
             "trouble": self.trouble.lines().collect::<Vec<_>>(), "local": self.say,
         })

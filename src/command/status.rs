@@ -1,6 +1,7 @@
 //! `fullmetal status`: what runs on this device, what is under way, how its peer is doing.
 
 mod say;
+mod system;
 mod watch;
 
 use super::Context;
@@ -40,6 +41,7 @@ fn look(settings: &Settings) -> anyhow::Result<Look<'_>> {
 fn text(look: &Look) -> String {
     let device = &look.settings.device;
     let mut text = format!("{} of fleet {}\n", device.id, device.fleet);
+    system::system_text(&mut text, &look.system);
     look.apps.iter().for_each(|app| app_line(&mut text, app));
     if look.apps.is_empty() {
         text.push_str("  no apps\n");

@@ -5,10 +5,11 @@
 //! write them. Each boot has a boot id of its own, as programs compare it.
 
 use super::groups::{self, hierarchies};
+use super::system;
 use crate::lab::{net, output_of};
 use anyhow::Context as _;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
-use rustix::mount::{mount, mount_bind, mount_change, mount_remount, unmount};
+use rustix::mount::{mount, mount_bind, mount_change, mount_move, mount_remount, unmount};
 use rustix::process::{chdir, pivot_root};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use std::ffi::{CString, OsString};
@@ -17,6 +18,9 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// What only the lab puts there, as a device sees it.
+pub(super) const LAB: &str = "/run/lab";
 
 /// One stage of a device's way to its systemd.
 #[derive(Clone, Debug, clap::Args)]
@@ -45,6 +49,9 @@ pub struct DeviceStage {
     /// The network namespace that it lives in; a lone one of its own where there is none.
     #[arg(long)]
     pub(super) netns: Option<String>,
+    /// The file system on which OSTree deployed its root; else that is the one below with what is its own.
+    #[arg(long)]
+    pub(super) sysroot: Option<PathBuf>,
     /// The image of a disk of its own for what Fullmetal keeps.
     #[arg(long)]
     pub(super) disk: Option<PathBuf>,
@@ -60,6 +67,7 @@ impl DeviceStage {
         add("--dir", &self.dir);
         self.programs.iter().for_each(|program| add("--program", program));
         self.netns.iter().for_each(|netns| add("--netns", Path::new(netns)));
+        self.sysroot.iter().for_each(|sysroot| add("--sysroot", sysroot));
         self.disk.iter().for_each(|disk| add("--disk", disk));
         for (on, flag) in [(self.init, "--init"), (self.second, "--second")] {
             args.extend(on.then(|| flag.into()));
@@ -94,16 +102,16 @@ pub fn stage(stage: &DeviceStage) -> anyhow::Result<()> {
     Err(unshare.exec()).context("running unshare")
 }
 
-fn plain() -> MountFlags {
+pub(super) fn plain() -> MountFlags {
     MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC
 }
 
-fn mounted(kind: &str, at: &Path, flags: MountFlags, data: &str) -> anyhow::Result<()> {
+pub(super) fn mounted(kind: &str, at: &Path, flags: MountFlags, data: &str) -> anyhow::Result<()> {
     let data = CString::new(data)?;
     mount(kind, at, kind, flags, data.as_c_str()).with_context(|| format!("mounting {kind} at {}", at.display()))
 }
 
-fn bound(from: &Path, to: &Path) -> anyhow::Result<()> {
+pub(super) fn bound(from: &Path, to: &Path) -> anyhow::Result<()> {
     mount_bind(from, to).with_context(|| format!("binding {} to {}", from.display(), to.display()))
 }
 
@@ -115,8 +123,13 @@ fn read_only(at: &Path) -> anyhow::Result<()> {
 fn prepare(stage: &DeviceStage) -> anyhow::Result<()> {
     rustix::system::sethostname(stage.name.as_bytes()).context("naming the device")?;
     let (root, dir) = (stage.dir.join("root"), stage.dir.display());
-    let data = format!("lowerdir={},upperdir={dir}/upper,workdir={dir}/work", stage.base.display());
-    mounted("overlay", &root, MountFlags::empty(), &data)?;
+    match &stage.sysroot {
+        Some(sysroot) => system::prepare(stage, sysroot, &root)?,
+        None => {
+            let data = format!("lowerdir={},upperdir={dir}/upper,workdir={dir}/work", stage.base.display());
+            mounted("overlay", &root, MountFlags::empty(), &data)?;
+        }
+    }
     if let Some(disk) = &stage.disk {
         let at = root.join("var/lib/fullmetal");
         fs::create_dir_all(&at)?;
@@ -126,11 +139,15 @@ fn prepare(stage: &DeviceStage) -> anyhow::Result<()> {
     kernel(&root)?;
     control_groups(&root.join("sys/fs/cgroup"), stage.second)?;
     devices(&root.join("dev"))?;
-    for (at, mode) in [("run", "mode=755"), ("tmp", "mode=1777")] {
-        mounted("tmpfs", &root.join(at), MountFlags::NOSUID | MountFlags::NODEV, mode)?;
+    let lab = root.join(LAB.trim_start_matches('/'));
+    mounted("tmpfs", &root.join("tmp"), MountFlags::NOSUID | MountFlags::NODEV, "mode=1777")?;
+    if stage.sysroot.is_some() {
+        bound(&system::arguments(), &root.join("proc/cmdline"))?;
+        mount_move("/run", root.join("run")).context("moving /run")?;
+    } else {
+        mounted("tmpfs", &root.join("run"), MountFlags::NOSUID | MountFlags::NODEV, "mode=755")?;
+        fs::create_dir(&lab)?;
     }
-    let lab = root.join("run/lab");
-    fs::create_dir(&lab)?;
     fs::copy("/proc/sys/kernel/random/uuid", lab.join("boot_id")).context("making a boot id")?;
     bound(&lab.join("boot_id"), &root.join("proc/sys/kernel/random/boot_id"))?;
     // `ProtectKernelTunables=` has the kernel's own seen again, and then the journal has no entries of this boot.
@@ -159,7 +176,7 @@ fn kernel(root: &Path) -> anyhow::Result<()> {
     bound(&sys, &sys)?;
     read_only(&sys)?;
     // The settings of its own network namespace.
-    let aside = root.join("mnt");
+    let aside = root.join("tmp");
     mounted("proc", &aside, plain(), "")?;
     bound(&aside.join("sys/net"), &sys.join("net"))?;
     unmount(&aside, UnmountFlags::DETACH).context("unmounting")?;

@@ -8,6 +8,7 @@ mod base;
 mod groups;
 mod init;
 mod installed;
+mod system;
 
 pub use init::{DeviceStage, stage};
 
@@ -23,8 +24,6 @@ use std::time::Duration;
 
 /// A boot, and the end of a device, take at most this long.
 const TURN_MAX: Duration = Duration::from_secs(30);
-/// Where programs of the host are seen in a device.
-const PROGRAMS: &str = "/run/lab";
 
 /// Which control groups a device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +78,7 @@ impl Device {
             dir: dir.clone(),
             programs,
             netns: None,
+            sysroot: None,
             disk: None,
         };
         Ok(Device { program: program.to_owned(), stage, dir, child: None, first: None, up: DONE })
@@ -91,6 +91,9 @@ impl Device {
 
     /// One of these.
     pub fn file(&self, path: &str) -> PathBuf {
+        if let Some(sysroot) = &self.stage.sysroot {
+            return system::place(sysroot, path);
+        }
         self.files().join(path.trim_start_matches('/'))
     }
 
@@ -213,7 +216,7 @@ impl Device {
     /// # Errors
     /// When it fails, with all that it said.
     pub fn serve(&self, program: &Path, args: &[&str]) -> anyhow::Result<String> {
-        let program = Path::new(PROGRAMS).join(program.file_name().unwrap_or_default());
+        let program = Path::new(init::LAB).join(program.file_name().unwrap_or_default());
         let program = program.to_string_lossy();
         let service = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--", &program];
         self.run(&[&service, args].concat())
@@ -274,6 +277,7 @@ impl Drop for Device {
             let _ = child.wait();
         }
         groups::remove(&self.stage.group);
+        self.stage.sysroot.iter().for_each(|sysroot| system::loosen(sysroot));
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("{}: {error}", self.dir.display());
         }

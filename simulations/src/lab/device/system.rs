@@ -1,0 +1,195 @@
+//! Devices whose root is an OSTree deployment, as devices with updates of their operating system have it.
+//!
+//! The system is the devices' base with what a device was given, committed once and hardlinked from then on. libostree
+//! deploys it, and its own `ostree-prepare-root` puts the root together at each boot. Only the boot loader is played: it
+//! takes the first entry that libostree wrote.
+
+use super::init::{LAB, bound, mounted, plain};
+use super::{Device, DeviceStage};
+use crate::lab::output_of;
+use anyhow::Context as _;
+use rustix::fs::{FlockOperation, IFlags, flock, ioctl_getflags, ioctl_setflags};
+use rustix::mount::MountFlags;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What libostree calls the operating system of all devices.
+const OS_NAME: &str = "lab";
+/// The base as a commit.
+const BASE_REF: &str = "base";
+/// The name of the only kernel, which is nothing that could be booted.
+const KERNEL: &str = "usr/lib/modules/6.1.0-lab";
+/// Where a deployed system's directories of `/` lead that are not its own.
+const LINKS: [(&str, &str); 8] = [
+    ("home", "var/home"),
+    ("root", "var/roothome"),
+    ("srv", "var/srv"),
+    ("mnt", "var/mnt"),
+    ("opt", "var/opt"),
+    ("media", "run/media"),
+    ("ostree", "sysroot/ostree"),
+    ("usr/lib/tmpfiles.d/lab.conf", "../../share/lab/tmpfiles"),
+];
+/// What a deployed system has as a place to mount at, or for what is not of the system.
+const EMPTY: [&str; 8] = ["boot", "dev", "proc", "run", "sys", "sysroot", "tmp", "var"];
+/// What is in `/var` before anything is written there.
+const TMPFILES: &str = "d /var/log 0755\nd /var/lib 0755\nd /var/lib/private 0700\nd /var/home 0755\n\
+    d /var/roothome 0700\nd /var/tmp 1777\nd /var/cache 0755\nL /var/run - - - - /run\nL /var/lock - - - - /run/lock\n";
+
+/// A repository beside the base that holds it as a commit, made if need be.
+fn repository(base: &Path) -> anyhow::Result<PathBuf> {
+    let repo = base.with_extension("repo");
+    let lock = File::create(base.with_file_name("lock"))?;
+    flock(&lock, FlockOperation::LockExclusive).context("waiting for the system of the devices")?;
+    if !repo.is_dir() {
+        let (new, tree) = (base.with_extension("repo.new"), base.with_extension("tree"));
+        for left in [&new, &tree] {
+            let _ = fs::remove_dir_all(left);
+        }
+        output_of(Command::new("cp").args(["-a", "--link"]).arg(base).arg(&tree))?;
+        shape(&tree)?;
+        output_of(ostree(&new).args(["init", "--mode=bare"]))?;
+        commit(&new, BASE_REF, &[format!("dir={}", tree.display())])?;
+        fs::remove_dir_all(&tree)?;
+        fs::rename(&new, &repo).context("naming the repository of the devices' system")?;
+    }
+    Ok(repo)
+}
+
+/// Makes a tree that OSTree can deploy of a Debian.
+fn shape(tree: &Path) -> anyhow::Result<()> {
+    let links = LINKS.iter().map(|(link, _)| *link);
+    for old in EMPTY.into_iter().chain(links).chain(["debootstrap"]) {
+        let _ = fs::remove_dir_all(tree.join(old));
+    }
+    fs::rename(tree.join("etc"), tree.join("usr/etc")).context("moving etc")?;
+    for new in EMPTY.into_iter().chain(["usr/share/lab", KERNEL]) {
+        fs::create_dir_all(tree.join(new)).with_context(|| format!("making {new}"))?;
+    }
+    fs::write(tree.join("usr/share/lab/tmpfiles"), TMPFILES)?;
+    for (link, target) in LINKS {
+        symlink(target, tree.join(link)).with_context(|| format!("linking {link}"))?;
+    }
+    for (file, bytes) in [("vmlinuz", "a kernel\n"), ("initramfs.img", "a first file system\n")] {
+        fs::write(tree.join(KERNEL).join(file), bytes)?;
+    }
+    Ok(())
+}
+
+fn ostree(repo: &Path) -> Command {
+    let mut command = Command::new("ostree");
+    command.arg(format!("--repo={}", repo.display()));
+    command
+}
+
+fn admin(sysroot: &Path, what: &str) -> Command {
+    let mut command = Command::new("ostree");
+    command.args(["admin", what]).arg(format!("--sysroot={}", sysroot.display()));
+    command
+}
+
+/// Commits trees, the later above the earlier; the commit's hash.
+fn commit(repo: &Path, branch: &str, trees: &[String]) -> anyhow::Result<String> {
+    let mut command = ostree(repo);
+    command.args(["commit", "--no-bindings", "-b", branch]).args(trees.iter().map(|tree| format!("--tree={tree}")));
+    Ok(output_of(&mut command)?.trim().to_owned())
+}
+
+impl Device {
+    /// Gives a device that is off a root that OSTree deployed: of its base and of what it was given so far.
+    ///
+    /// # Errors
+    /// When libostree cannot deploy it.
+    pub fn deploy(&mut self) -> anyhow::Result<()> {
+        let repo = repository(&self.stage.base)?;
+        let (layer, sysroot) = (self.dir.join("layer"), self.dir.join("sysroot"));
+        let given = self.files();
+        fs::create_dir_all(layer.join("usr"))?;
+        for (from, to) in [("usr", "usr"), ("etc", "usr/etc")] {
+            if given.join(from).is_dir() {
+                output_of(Command::new("cp").arg("-a").arg(given.join(from)).arg(layer.join(to)).arg("-T"))?;
+            }
+        }
+        // What is this device's alone is no part of the system.
+        let _ = fs::remove_dir_all(layer.join("usr/etc/fullmetal"));
+        fs::create_dir(&sysroot)?;
+        output_of(admin(&sysroot, "init-fs").arg("--modern").arg(&sysroot))?;
+        output_of(admin(&sysroot, "os-init").arg(OS_NAME))?;
+        let store = sysroot.join("ostree/repo");
+        output_of(ostree(&store).args(["pull-local"]).arg(&repo).arg(BASE_REF))?;
+        let first = commit(&store, "first", &[format!("ref={BASE_REF}"), format!("dir={}", layer.display())])?;
+        output_of(admin(&sysroot, "deploy").args([&format!("--os={OS_NAME}"), "--karg=rw", &first]))?;
+        fs::remove_dir_all(&layer)?;
+        self.stage.sysroot = Some(sysroot.clone());
+        let (etc, var) =
+            (deployed(&sysroot)?.join("etc/fullmetal"), sysroot.join("ostree/deploy").join(OS_NAME).join("var"));
+        for (from, to) in [("etc/fullmetal", etc), ("var", var)] {
+            if given.join(from).is_dir() {
+                output_of(Command::new("cp").arg("-a").arg(given.join(from)).arg(to).arg("-T"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the boot loader takes: the first entry's kernel arguments.
+pub(super) fn entry(sysroot: &Path) -> anyhow::Result<String> {
+    let dir = sysroot.join("boot/loader/entries");
+    let read = fs::read_dir(&dir).with_context(|| format!("looking for entries in {}", dir.display()))?;
+    let mut entries: Vec<(u64, String)> = Vec::new();
+    for entry in read.flatten() {
+        let text = fs::read_to_string(entry.path())?;
+        let field = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(|rest| rest.trim().to_owned());
+        let version = field("version ").and_then(|version| version.parse().ok()).context("an entry without version")?;
+        entries.push((version, field("options ").context("an entry without options")?));
+    }
+    entries.sort();
+    entries.pop().map(|(_, options)| options).with_context(|| format!("no entry in {}", dir.display()))
+}
+
+/// Where the deployment lies that the boot loader takes.
+pub(super) fn deployed(sysroot: &Path) -> anyhow::Result<PathBuf> {
+    let options = entry(sysroot)?;
+    let link = options.split(' ').find_map(|o| o.strip_prefix("ostree=/")).context("an entry without ostree=")?;
+    fs::canonicalize(sysroot.join(link)).with_context(|| format!("following {link}"))
+}
+
+/// Where a file of the device lies while it is off: `/var` is of all deployments, the rest of the one that boots next.
+pub(super) fn place(sysroot: &Path, path: &str) -> PathBuf {
+    let path = path.trim_start_matches('/');
+    match path.strip_prefix("var/") {
+        Some(below) => sysroot.join("ostree/deploy").join(OS_NAME).join("var").join(below),
+        None => deployed(sysroot).unwrap_or_else(|_| sysroot.to_owned()).join(path),
+    }
+}
+
+/// Puts the root together at `root`, as the first file system of a system does; `/run` is mounted then, and holds the
+/// kernel's arguments.
+pub(super) fn prepare(stage: &DeviceStage, sysroot: &Path, root: &Path) -> anyhow::Result<()> {
+    mounted("tmpfs", Path::new("/run"), MountFlags::NOSUID | MountFlags::NODEV, "mode=755")?;
+    fs::create_dir(LAB)?;
+    fs::write(arguments(), entry(sysroot)?)?;
+    mounted("proc", Path::new("/proc"), plain(), "")?;
+    bound(&arguments(), Path::new("/proc/cmdline"))?;
+    bound(sysroot, root)?;
+    output_of(Command::new(stage.base.join("usr/lib/ostree/ostree-prepare-root")).arg(root))?;
+    Ok(())
+}
+
+/// The file of the kernel's arguments, before `/run` has moved to its place.
+pub(super) fn arguments() -> PathBuf {
+    Path::new(LAB).join("cmdline")
+}
+
+/// Deployments cannot be removed before they may be changed again.
+pub(super) fn loosen(sysroot: &Path) {
+    let deployed = sysroot.join("ostree/deploy").join(OS_NAME).join("deploy");
+    for deployment in fs::read_dir(deployed).into_iter().flatten().flatten() {
+        let Ok(dir) = File::open(deployment.path()) else { continue };
+        if let Ok(flags) = ioctl_getflags(&dir) {
+            let _ = ioctl_setflags(&dir, flags - IFlags::IMMUTABLE);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What can go wrong with the operating system's deployments.
+
+use fullmetal_proto::Digest;
+use ostree::glib;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong with the operating system's deployments.
+#[derive(Debug, thiserror::Error)]
+pub enum SysrootError {
+    /// libostree failed.
+    #[error("{what} in the sysroot {path}: {source}")]
+    Libostree {
+        /// What was being done, such as "staging a deployment".
+        what: &'static str,
+        /// The sysroot.
+        path: PathBuf,
+        /// libostree's answer.
+        #[source]
+        source: glib::Error,
+    },
+    /// A system call failed.
+    #[error("{what} {path}: {source}")]
+    Io {
+        /// What was being done, such as "reading".
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The running root is no deployment, although the system was booted with OSTree.
+    #[error(
+        "the system was booted with OSTree, but no deployment of {path} is the running root: look at `ostree admin status`"
+    )]
+    NotBooted {
+        /// The sysroot.
+        path: PathBuf,
+    },
+    /// The commit holds no kernel where libostree looks for one.
+    #[error("OS commit {commit} has no kernel: it must be /usr/lib/modules/VERSION/vmlinuz")]
+    NoKernel {
+        /// Which.
+        commit: Digest,
+    },
+    /// The kernel and what comes with it do not fit beside those that are there.
+    #[error("not enough space in {path} for the kernel of OS commit {commit}: it {lack}")]
+    BootFull {
+        /// Where kernels lie.
+        path: PathBuf,
+        /// Whose kernel.
+        commit: Digest,
+        /// The figures.
+        lack: String,
+    },
+    /// Nothing is staged, or something else.
+    #[error("OS commit {commit} is not staged: {instead} is")]
+    NotStaged {
+        /// What should be.
+        commit: Digest,
+        /// What is.
+        instead: String,
+    },
+    /// What the boot loader takes next is not what it should take.
+    #[error("the next boot would be {instead}, not OS commit {commit}")]
+    NotNext {
+        /// What should be.
+        commit: Digest,
+        /// What is.
+        instead: String,
+    },
+    /// A file that the boot loader reads differs from the commit's.
+    #[error("{path} differs from the file of OS commit {commit}; nothing boots it, the staged system is dropped")]
+    Damaged {
+        /// The loader's file.
+        path: PathBuf,
+        /// Whose kernel it should be.
+        commit: Digest,
+    },
+}
+
+impl SysrootError {
+    pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| SysrootError::Io { what, path, source }
+    }
+}

@@ -1,0 +1,165 @@
+//! The files that a boot loader reads: where a commit holds them, what they take in `/boot`, whether they are whole there.
+
+use super::SysrootError;
+use crate::free_space;
+use fullmetal_proto::Digest;
+use ostree::gio::prelude::*;
+use ostree::{gio, glib};
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Directories of a commit in which libostree looks for a kernel, in this order: of each version one in the first.
+const MODULES: &str = "usr/lib/modules";
+const OLDER: [&str; 2] = ["usr/lib/ostree-boot", "boot"];
+/// How the names of files begin that go to `/boot`.
+const PARTS: [&str; 3] = ["vmlinuz", "initramfs", "devicetree"];
+/// Bytes that are read at a time.
+const CHUNK_LEN: usize = 256 << 10;
+/// The entry and the directories that hold it all.
+const SPARE_BLOCKS: u64 = 8;
+
+/// The files of one commit that go to `/boot`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Kernel {
+    /// Their objects' names, sorted, and their lengths in bytes.
+    files: Vec<(String, u64)>,
+}
+
+impl Kernel {
+    /// Looks for them in a commit of the repository.
+    pub(super) fn of(repo: &ostree::Repo, sysroot: &Path, commit: &Digest) -> Result<Self, SysrootError> {
+        let failed =
+            |source| SysrootError::Libostree { what: "looking for a kernel", path: sysroot.to_owned(), source };
+        let (tree, _) = repo.read_commit(&commit.to_string(), gio::Cancellable::NONE).map_err(failed)?;
+        let versions = children(&tree.resolve_relative_path(MODULES)).map_err(failed)?;
+        let modules = versions.into_iter().map(|version| tree.resolve_relative_path(MODULES).child(version.name()));
+        let older = OLDER.iter().map(|dir| tree.resolve_relative_path(dir));
+        for dir in modules.chain(older) {
+            let mut files = Vec::new();
+            for info in children(&dir).map_err(failed)? {
+                let name = info.name();
+                if PARTS.iter().any(|part| name.to_string_lossy().starts_with(part)) {
+                    files.extend(objects(&dir.child(&name), &info).map_err(failed)?);
+                }
+            }
+            if !files.is_empty() {
+                files.sort();
+                return Ok(Kernel { files });
+            }
+        }
+        Err(SysrootError::NoKernel { commit: *commit })
+    }
+
+    /// Whether they fit into `boot` beside what is there.
+    pub(super) fn fits(&self, boot: &Path, commit: &Digest) -> Result<(), SysrootError> {
+        let disk = rustix::fs::statvfs(boot).map_err(|e| SysrootError::io("asking for space at", boot)(e.into()))?;
+        let block = disk.f_frsize.max(1);
+        let blocks: u64 = self.files.iter().map(|(_, length)| length.div_ceil(block)).sum();
+        let needed = (blocks + SPARE_BLOCKS) * block;
+        match needed.checked_sub(free_space::free(&disk)).filter(|lacking| *lacking > 0) {
+            None => Ok(()),
+            Some(lacking) => {
+                let [needed, free, lacking] = [needed, free_space::free(&disk), lacking].map(free_space::mib);
+                let lack = format!("needs {needed}, {free} is free; free {lacking} more");
+                Err(SysrootError::BootFull { path: boot.to_owned(), commit: *commit, lack })
+            }
+        }
+    }
+
+    /// Compares what the loader's entry names with the files of the deployed tree, and these with the commit: `/boot` may
+    /// have files of its own, or the very same ones.
+    pub(super) fn check(
+        &self,
+        repo: &ostree::Repo,
+        (boot, tree): (&Path, &Path),
+        deployment: &ostree::Deployment,
+        commit: &Digest,
+    ) -> Result<(), SysrootError> {
+        let config = deployment.bootconfig();
+        let named = ["linux", "initrd", "devicetree"].map(|key| config.as_ref().and_then(|config| config.get(key)));
+        let own = files_below(tree)?;
+        let is_as_committed =
+            |object: &str| repo.fsck_object(ostree::ObjectType::File, object, gio::Cancellable::NONE).is_ok();
+        let are_whole = self.files.iter().all(|(object, _)| is_as_committed(object));
+        for path in named.into_iter().flatten() {
+            // As the loader sees it: from the root of the file system that holds `/boot`.
+            let path = path.trim_start_matches('/');
+            let path = boot.join(path.strip_prefix("boot/").unwrap_or(path));
+            if !are_whole || !own.contains(&hash_of(&path)?) {
+                return Err(SysrootError::Damaged { path, commit: *commit });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is in a directory of a commit; nothing when it is not there.
+fn children(dir: &gio::File) -> Result<Vec<gio::FileInfo>, glib::Error> {
+    let flags = gio::FileQueryInfoFlags::NOFOLLOW_SYMLINKS;
+    let listed = dir.enumerate_children("standard::name,standard::type,standard::size", flags, gio::Cancellable::NONE);
+    match listed {
+        Ok(listed) => {
+            let mut all = Vec::new();
+            while let Some(info) = listed.next_file(gio::Cancellable::NONE)? {
+                all.push(info);
+            }
+            Ok(all)
+        }
+        Err(error) if error.matches(gio::IOErrorEnum::NotFound) || error.matches(gio::IOErrorEnum::NotDirectory) => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A file of a commit, or all files of a directory and below.
+fn objects(file: &gio::File, info: &gio::FileInfo) -> Result<Vec<(String, u64)>, glib::Error> {
+    if info.file_type() == gio::FileType::Directory {
+        let below = children(file)?;
+        let below = below.iter().map(|info| objects(&file.child(info.name()), info));
+        return Ok(below.collect::<Result<Vec<_>, _>>()?.concat());
+    }
+    let object = file.downcast_ref::<ostree::RepoFile>().map(|file| file.checksum().to_string());
+    Ok(vec![(object.unwrap_or_default(), u64::try_from(info.size()).unwrap_or(0))])
+}
+
+/// The hashes of the files of a deployed tree that go to `/boot`.
+fn files_below(tree: &Path) -> Result<Vec<[u8; 32]>, SysrootError> {
+    let modules = tree.join(MODULES);
+    let versions = names(&modules)?.into_iter().map(|version| modules.join(version));
+    let mut hashes = Vec::new();
+    for dir in versions.chain(OLDER.iter().map(|dir| tree.join(dir))) {
+        for name in names(&dir)?.into_iter().filter(|name| PARTS.iter().any(|part| name.starts_with(part))) {
+            let path = dir.join(name);
+            if path.is_file() {
+                hashes.push(hash_of(&path)?);
+            }
+        }
+    }
+    Ok(hashes)
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, SysrootError> {
+    match fs::read_dir(dir) {
+        Ok(entries) => Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(SysrootError::io("looking into", dir)(error)),
+    }
+}
+
+fn hash_of(path: &PathBuf) -> Result<[u8; 32], SysrootError> {
+    let mut file = File::open(path).map_err(SysrootError::io("opening", path))?;
+    // What lies on the disk, not what was written there a moment ago.
+    let synced =
+        rustix::fs::fsync(&file).and_then(|()| rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed));
+    synced.map_err(|e| SysrootError::io("syncing", path)(e.into()))?;
+    let (mut hash, mut chunk) = (Sha256::new(), vec![0; CHUNK_LEN]);
+    loop {
+        match file.read(&mut chunk).map_err(SysrootError::io("reading", path))? {
+            0 => return Ok(hash.finalize().into()),
+            read => hash.update(&chunk[..read]),
+        }
+    }
+}

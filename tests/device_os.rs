@@ -1,0 +1,61 @@
+//! Devices whose root is an OSTree deployment. Needs root; `debootstrap` makes the devices' base once.
+//!
+//! The test boots a device and runs parts of itself on it, the ignored tests in [`inside`].
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "device_os/inside.rs"]
+mod inside;
+
+use fullmetal_sim::lab::device::{Device, Groups};
+use std::path::{Path, PathBuf};
+
+/// Where a version of the system says which it is.
+const VERSION: &str = "/usr/share/lab-version";
+
+/// A device that runs version 1 of its system, and this test program on it.
+struct Bench {
+    device: Device,
+    own: PathBuf,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let sim = Path::new(env!("CARGO_BIN_EXE_fullmetal")).with_file_name("fullmetal-sim");
+        let own = std::env::current_exe().unwrap();
+        let mut device = Device::new(&sim, Groups::AsHost, &[&own]).unwrap();
+        device.write(VERSION, b"1").unwrap();
+        device.deploy().unwrap();
+        device.boot().unwrap();
+        Bench { device, own }
+    }
+
+    /// Runs the other half of a test.
+    fn inside(&self, test: &str) {
+        let test = format!("inside::{test}");
+        let said = self.device.serve(&self.own, &["--exact", &test, "--ignored", "--nocapture"]).unwrap();
+        assert!(said.contains("1 passed"), "{test}: {said}");
+    }
+
+    fn version(&self) -> String {
+        self.device.run(&["cat", VERSION]).unwrap()
+    }
+}
+
+#[test]
+fn a_system_is_staged_finalized_booted_and_taken_back() {
+    let mut bench = Bench::new();
+    bench.inside("the_running_system_is_told");
+    bench.inside("a_second_system_is_staged");
+    bench.device.cut_power().unwrap();
+    assert_eq!(bench.version(), "1", "nothing was finalized");
+    bench.inside("a_power_cut_has_forgotten_what_was_staged");
+    bench.inside("a_kernel_that_does_not_fit_is_refused");
+    bench.inside("a_staged_system_is_made_to_boot_next");
+    bench.device.cut_power().unwrap();
+    assert_eq!(bench.version(), "2", "it was finalized before the power went");
+    bench.inside("the_second_system_runs");
+    bench.device.reboot().unwrap();
+    assert_eq!(bench.version(), "1", "it was taken back");
+    bench.inside("a_damaged_kernel_is_found");
+}

@@ -1,0 +1,163 @@
+//! What the tests do on the device; each is run by its outer half, never by itself.
+
+use super::VERSION;
+use fullmetal::sysroot::{OsDeployment, Sysroot, SysrootError};
+use fullmetal_proto::Digest;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// What a second version has beside its number: a kernel of its own.
+const KERNEL: &str = "usr/lib/modules/6.1.0-lab/vmlinuz";
+
+/// Runs a script and gives what it printed.
+fn sh(script: &str) -> String {
+    let output = Command::new("sh").args(["-euc", script]).output().unwrap();
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Commits what runs with another kernel as a version.
+fn version(number: &str, kernel_len: usize) -> Digest {
+    let tree = Path::new("/tmp").join(number);
+    fs::create_dir_all(tree.join(KERNEL).parent().unwrap()).unwrap();
+    fs::create_dir_all(tree.join("usr/share")).unwrap();
+    fs::write(tree.join(KERNEL), number.repeat(kernel_len)).unwrap();
+    fs::write(tree.join(VERSION.trim_start_matches('/')), number).unwrap();
+    let commit = format!(
+        "ostree commit -b v{number} --no-bindings --add-metadata-string=version={number} --tree=ref=first --tree=dir={}",
+        tree.display()
+    );
+    sh(&commit).parse().unwrap()
+}
+
+fn known(branch: &str) -> Digest {
+    sh(&format!("ostree rev-parse {branch}")).parse().unwrap()
+}
+
+fn sysroot() -> Sysroot {
+    Sysroot::of(Path::new("/")).unwrap()
+}
+
+fn deployments() -> Vec<OsDeployment> {
+    sysroot().deployments().unwrap()
+}
+
+fn first() -> OsDeployment {
+    OsDeployment {
+        commit: known("first"),
+        serial: 0,
+        version: None,
+        booted: true,
+        staged: false,
+        pinned: false,
+        ours: false,
+    }
+}
+
+fn second() -> OsDeployment {
+    OsDeployment { commit: known("v2"), version: Some("2".into()), booted: false, ours: true, ..first() }
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn the_running_system_is_told() {
+    assert_eq!(Sysroot::of(Path::new("/tmp")).map(|_| ()), None);
+    assert_eq!(deployments(), [first()]);
+    sysroot().check_next(&known("first")).unwrap();
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn a_second_system_is_staged() {
+    let second_commit = version("2", 10);
+    sysroot().check_boot_space(&second_commit).unwrap();
+    for _ in 0..2 {
+        sysroot().stage(&second_commit).unwrap();
+        assert_eq!(deployments(), [OsDeployment { staged: true, ..second() }, first()]);
+    }
+    let error = sysroot().check_next(&second_commit).unwrap_err();
+    assert!(
+        matches!(&error, SysrootError::NotNext { instead, .. } if *instead == known("first").to_string()),
+        "{error}"
+    );
+    // Another takes its place, and it the other's.
+    sysroot().stage(&version("3", 1)).unwrap();
+    let error = sysroot().finalize(&second_commit).unwrap_err();
+    assert!(matches!(error, SysrootError::NotStaged { .. }), "{error}");
+    sysroot().stage(&second_commit).unwrap();
+    assert_eq!(deployments()[0].commit, second_commit);
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn a_power_cut_has_forgotten_what_was_staged() {
+    assert_eq!(deployments(), [first()]);
+    let error = sysroot().finalize(&known("v2")).unwrap_err();
+    assert!(error.to_string().contains("nothing is"), "{error}");
+    sysroot().drop_all_but(&[]).unwrap();
+    assert_eq!(deployments(), [first()]);
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn a_kernel_that_does_not_fit_is_refused() {
+    let large = version("4", 8 << 20);
+    sh(
+        "mkdir /tmp/boot; mount -t tmpfs -o size=4m boot /tmp/boot; cp -a /boot/. /tmp/boot; mount --move /tmp/boot /boot",
+    );
+    let refused = sysroot().check_boot_space(&large);
+    sh("umount /boot");
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("/boot") && error.contains("needs 8.0 MiB"), "{error}");
+    sysroot().check_boot_space(&large).unwrap();
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn a_staged_system_is_made_to_boot_next() {
+    let second_commit = known("v2");
+    fs::write("/etc/local", "kept").unwrap();
+    sysroot().stage(&second_commit).unwrap();
+    sysroot().finalize(&second_commit).unwrap();
+    sysroot().check_next(&second_commit).unwrap();
+    assert_eq!(deployments(), [second(), first()]);
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn the_second_system_runs() {
+    let (was, runs) = (OsDeployment { booted: false, ..first() }, OsDeployment { booted: true, ..second() });
+    assert_eq!(deployments(), [runs.clone(), was.clone()]);
+    assert_eq!(fs::read_to_string("/etc/local").unwrap(), "kept");
+    assert!(fs::read_to_string("/proc/cmdline").unwrap().contains("rw"), "arguments are kept");
+    sysroot().drop_all_but(&[]).unwrap();
+    assert_eq!(deployments(), [runs.clone(), was.clone()], "the first is not ours");
+    sysroot().boot_next(&was.commit).unwrap();
+    assert_eq!(deployments(), [was, runs]);
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn a_damaged_kernel_is_found() {
+    assert_eq!(deployments(), [first(), second()]);
+    let kernels = sh("ls /boot/ostree/*/vmlinuz*");
+    let damages: [fn(&str); 2] = [
+        // The deployed tree and the repository have the same file.
+        |kernel| fs::write(kernel, "another").unwrap(),
+        |kernel| fs::remove_file(kernel).and_then(|()| fs::write(kernel, "another")).unwrap(),
+    ];
+    for damage in damages {
+        let found = kernels.lines().filter(|kernel| {
+            let bytes = fs::read(kernel).unwrap();
+            damage(kernel);
+            let checked = sysroot().check_next(&known("first"));
+            fs::write(kernel, &bytes).unwrap();
+            checked.is_err_and(|error| matches!(error, SysrootError::Damaged { path, .. } if path == Path::new(kernel)))
+        });
+        assert_eq!(found.count(), 1, "of {kernels}");
+    }
+    sysroot().check_next(&known("first")).unwrap();
+    sysroot().drop_all_but(&[]).unwrap();
+    assert_eq!(deployments(), [first()], "the second is ours, and neither runs nor is kept");
+}
