@@ -1,6 +1,7 @@
 //! Real boot loaders, GRUB and U-Boot, in qemu: they count down what was armed on their disk, and fall back.
 //!
-//! No kernel is started: what a loader would start, and with which command line, it says on the serial line, and ends.
+//! Their entries are written by the real libostree. No kernel is started: what a loader would start, and with which command line,
+//! it says on the serial line, and ends.
 //! Needs root for loop mounts; `.ci/install-tools run` installs the loaders and qemu.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -9,6 +10,8 @@
 mod grub;
 #[path = "boot_loader/machine.rs"]
 mod machine;
+#[path = "boot_loader/sysroot.rs"]
+mod sysroot;
 #[path = "boot_loader/u_boot.rs"]
 mod u_boot;
 
@@ -88,7 +91,7 @@ fn grub_counts_down_what_was_armed_and_falls_back() {
 #[test]
 fn grub_boots_the_second_entry_when_the_first_cannot_be_loaded() {
     let device = grub::Grub::new();
-    device.off(&mut |root| std::fs::remove_file(root.join("boot/ostree/fm-new/vmlinuz")).unwrap());
+    device.off(&mut |root| std::fs::remove_file(root.join(device.kernels.new.trim_start_matches('/'))).unwrap());
     assert_eq!(device.boot(Disk::Writable), Boot::Second);
 }
 

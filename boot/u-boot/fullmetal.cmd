@@ -5,10 +5,10 @@
 # It counts in the environment and saves it, so that must be one which U-Boot can save, best with two copies.
 # Variables: src/boot_loader/u_boot.rs. The board sets, in its environment or before it runs this:
 #   devtype, devnum, distro_bootpart   where /boot is
-#   fullmetal_boot                     loads ${fullmetal_dir}${kernel_image} and ${fullmetal_dir}${ramdisk_image} and boots them
+#   fullmetal_boot                     loads ${kernel_image} and ${ramdisk_image} from there and boots them
 #   fullmetal_save                     saves the environment where /etc/fw_env.config finds it [saveenv]
 #   fullmetal_addr                     where /boot/loader/uEnv.txt is loaded [kernel_addr_r]
-#   fullmetal_dir                      /boot, or - where that is a partition of its own; then it is emptied here
+# libostree's link /boot/boot -> . makes /boot/... right also where /boot is a partition of its own.
 
 fullmetal_entry=first
 if test -z "${fullmetal_save}"; then setenv fullmetal_save saveenv; fi
@@ -32,17 +32,15 @@ fi
 
 # Nothing below is saved.
 if test -z "${fullmetal_addr}"; then setenv fullmetal_addr ${kernel_addr_r}; fi
-if test -z "${fullmetal_dir}"; then setenv fullmetal_dir /boot; fi
-if test "${fullmetal_dir}" = -; then setenv fullmetal_dir; fi
 setenv kernel_image2
-load ${devtype} ${devnum}:${distro_bootpart} ${fullmetal_addr} ${fullmetal_dir}/loader/uEnv.txt
+load ${devtype} ${devnum}:${distro_bootpart} ${fullmetal_addr} /boot/loader/uEnv.txt
 env import -t ${fullmetal_addr} ${filesize}
 if test ${fullmetal_entry} = second && test -n "${kernel_image2}"; then
-  setenv kernel_image ${kernel_image2}
-  setenv ramdisk_image ${ramdisk_image2}
-  setenv bootargs ${bootargs2}
+  setenv kernel_image "${kernel_image2}"
+  setenv ramdisk_image "${ramdisk_image2}"
+  setenv bootargs "${bootargs2}"
 fi
-setenv bootargs ${bootargs} fullmetal.loader=u-boot
+setenv bootargs "${bootargs} fullmetal.loader=u-boot"
 echo fullmetal: ${fullmetal_entry} entry, tries left: ${fullmetal_tries}
 run fullmetal_boot
 # It came back: a counted boot has failed, and the next may be of the other entry.

@@ -56,15 +56,15 @@ pub fn detect(places: &Places) -> Result<Found, BootLoaderError> {
         }
         return Err(BootLoaderError::Unprepared {
             loader: "U-Boot",
-            problem: "this boot went neither through fullmetal.scr nor through FullMetalUpdate's script".into(),
-            remedy: "install boot/u-boot/fullmetal.cmd, and reboot",
+            problem: "this boot went neither through fullmetal.cmd nor through FullMetalUpdate's script".into(),
+            remedy: "install it as docs/integrators-os.md says, and reboot",
         });
     }
     if places.grub_env().parent().is_some_and(|dir| dir.is_dir()) {
         return Err(BootLoaderError::Unprepared {
             loader: "GRUB",
             problem: "this boot did not go through a configuration of fullmetal-grub".into(),
-            remedy: "have libostree call boot/grub/fullmetal-grub (OSTREE_GRUB2_EXEC), deploy again, and reboot",
+            remedy: "have libostree call it as docs/integrators-os.md says (OSTREE_GRUB2_EXEC), deploy again, and reboot",
         });
     }
     Err(BootLoaderError::Unknown { remedy: "boot with GRUB, U-Boot or systemd-boot as docs/integrators-os.md says" })

@@ -69,7 +69,7 @@ impl BootLoader for UBoot {
         let env = self.env.read()?;
         if self.script == Script::Fullmetal {
             if cmdline::loader(&self.places)?.as_deref() != Some("u-boot") {
-                return Err(unprepared("this boot did not go through fullmetal.scr".into(), "install it, and reboot"));
+                return Err(unprepared("this boot did not go through fullmetal.cmd".into(), "install it, and reboot"));
             }
             if env.get("fullmetal_saved").map(String::as_str) != Some("1") {
                 let problem = format!("`saveenv` has not reached what {} names", self.env.config().display());

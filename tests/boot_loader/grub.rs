@@ -1,8 +1,8 @@
 use crate::machine::{self, Boot, PARTITION};
+use crate::sysroot::{self, Kernels};
 use crate::{Device, Disk};
 use fullmetal_sim::lab::output_of;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,9 +29,10 @@ function initrd {
 configfile /boot/grub/grub.cfg
 ";
 
-/// A device with GRUB; its grub.cfg is made by our generator of entries as libostree writes them.
+/// A device with GRUB; its grub.cfg is made by our generator, which libostree has called.
 pub struct Grub {
     dir: tempfile::TempDir,
+    pub kernels: Kernels,
 }
 
 /// A file system that is mounted until it is dropped.
@@ -50,25 +51,14 @@ impl Grub {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let tree = dir.path().join("tree");
         let boot = tree.join("boot");
-        for made in ["loader.0/entries", "grub", "ostree/fm-new", "ostree/fm-old", "../test", "../proc"] {
-            fs::create_dir_all(boot.join(made)).unwrap();
+        let kernels = sysroot::make(&tree, "grub.cfg");
+        for made in ["proc", "test"] {
+            fs::create_dir_all(tree.join(made)).unwrap();
         }
-        for (version, name) in [(1, "old"), (2, "new")] {
-            fs::write(boot.join(format!("ostree/fm-{name}/vmlinuz")), "").unwrap();
-            let text = format!(
-                "title Debian (ostree:{version})\nversion {version}\noptions root=/dev/vda1 rw note=\"a b\" ostree=/ostree/boot.0/fm/{name}/0\n\
-                 linux /ostree/fm-{name}/vmlinuz\ninitrd /ostree/fm-{name}/initramfs.img\n"
-            );
-            fs::write(boot.join(format!("loader.0/entries/ostree-{version}-fm.conf")), text).unwrap();
-        }
-        symlink("loader.0", boot.join("loader")).unwrap();
-        symlink("../loader/grub.cfg", boot.join("grub/grub.cfg")).unwrap();
-        let generator = Path::new(env!("CARGO_MANIFEST_DIR")).join("boot/grub/fullmetal-grub");
-        output_of(Command::new(generator).arg("-o").arg(boot.join("loader.0/grub.cfg"))).unwrap();
         output_of(Command::new("grub-editenv").arg(boot.join("grub/grubenv")).arg("create")).unwrap();
         fs::write(tree.join("test/grub.cfg"), COMMANDS).unwrap();
         fs::write(tree.join("proc/cmdline"), "root=/dev/vda1\n").unwrap();
-        let device = Grub { dir };
+        let device = Grub { dir, kernels };
         machine::make_disk(&device.path("disk"), &tree);
         device.make_image();
         device
@@ -104,9 +94,9 @@ impl Grub {
 impl Device for Grub {
     fn boot(&self, disk: Disk) -> Boot {
         let kernel = self.path("grub").display().to_string();
-        let (entry, cmdline) = machine::run(&self.path("disk"), disk, ["-kernel", &kernel]);
+        let (entry, cmdline) = machine::run(&self.path("disk"), disk, ["-kernel", &kernel], &self.kernels);
         self.off(&mut |root| fs::write(root.join("proc/cmdline"), &cmdline).unwrap());
-        assert!(cmdline.contains("note=a b "), "one word for GRUB, which quotes it for the kernel: {cmdline}");
+        assert!(cmdline.contains(" note=a b "), "one word for GRUB, which quotes it for the kernel: {cmdline}");
         entry
     }
 

@@ -1,4 +1,5 @@
 use crate::Disk;
+use crate::sysroot::Kernels;
 use fullmetal_sim::lab::{output_of, wait_for};
 use std::fs::{self, File};
 use std::path::Path;
@@ -42,9 +43,9 @@ impl Drop for Machine {
     }
 }
 
-/// Runs a machine with `image` until it resets, and returns the words after `BOOTS` up to `END` on its serial line: the
-/// kernel's path and its command line.
-pub fn run(image: &Path, disk: Disk, firmware: [&str; 2]) -> (Boot, String) {
+/// Runs a machine with `image` until it resets, and returns what is between `BOOTS` and `END` on its serial line: the kernel's
+/// path and its command line.
+pub fn run(image: &Path, disk: Disk, firmware: [&str; 2], kernels: &Kernels) -> (Boot, String) {
     let log = image.with_extension("log");
     let read_only = if disk == Disk::ReadOnly { ",readonly=on" } else { "" };
     let mut qemu = Command::new("qemu-system-x86_64");
@@ -58,13 +59,14 @@ pub fn run(image: &Path, disk: Disk, firmware: [&str; 2]) -> (Boot, String) {
     let said = said();
     assert!(status.success(), "{status}: {said}");
     // GRUB breaks lines where its terminal ends.
-    let joined = said.replace("\r\n", "").replace('\n', "");
-    let words = joined.split("BOOTS ").nth(1).and_then(|rest| rest.split(" END").next());
+    let joined = said.replace(['\r', '\n'], "").replace("bootargs=", " ");
+    let words = joined.split("BOOTS ").nth(1).and_then(|rest| rest.split("END").next());
     let (kernel, cmdline) = words.and_then(|words| words.split_once(' ')).unwrap_or_else(|| panic!("no boot: {said}"));
-    let entry = match kernel {
-        "/boot/ostree/fm-new/vmlinuz" => Boot::First,
-        "/boot/ostree/fm-old/vmlinuz" => Boot::Second,
-        other => panic!("{other} is booted: {said}"),
+    let entry = if kernel == kernels.new {
+        Boot::First
+    } else {
+        assert_eq!(kernel, kernels.old, "{said}");
+        Boot::Second
     };
-    (entry, cmdline.to_owned())
+    (entry, cmdline.trim().to_owned())
 }

@@ -1,4 +1,5 @@
 use crate::machine::{self, Boot};
+use crate::sysroot::{self, Kernels};
 use crate::{Device, Disk};
 use fullmetal_sim::lab::output_of;
 use std::fs;
@@ -12,32 +13,28 @@ const BOARD: &str = "\
 virtio read 0x6000000 0x10 0x20
 env import -c 0x6000000 0x4000
 setenv fullmetal_save 'env export -c -s 0x4000 0x6000000 && virtio write 0x6000000 0x10 0x20'
-setenv fullmetal_boot 'echo BOOTS ${fullmetal_dir}${kernel_image} ${bootargs} END'
+setenv fullmetal_boot 'echo BOOTS ${kernel_image}; printenv bootargs; echo END'
 setenv fullmetal_addr 0x6100000
 setenv devtype virtio; setenv devnum 0; setenv distro_bootpart 1
 load virtio 0:1 0x6000000 /boot/fullmetal.scr
 source 0x6000000
 ";
 
-/// A device with U-Boot; its `uEnv.txt` is as libostree writes it.
+/// A device with U-Boot; its `uEnv.txt` is written by libostree.
 pub struct UBoot {
     dir: tempfile::TempDir,
+    kernels: Kernels,
 }
 
 impl UBoot {
     pub fn new() -> Self {
-        let device = UBoot { dir: tempfile::tempdir_in("/var/tmp").unwrap() };
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let kernels = sysroot::make(&dir.path().join("tree"), "uEnv.txt");
+        let device = UBoot { dir, kernels };
         let boot = device.path("tree/boot");
-        for made in ["tree/boot/loader", "root/etc", "root/proc"] {
+        for made in ["root/etc", "root/proc"] {
             fs::create_dir_all(device.path(made)).unwrap();
         }
-        let entry = |name: &str, number: &str| {
-            format!(
-                "kernel_image{number}=/ostree/fm-{name}/vmlinuz\nramdisk_image{number}=/ostree/fm-{name}/initramfs.img\n\
-                 bootargs{number}=root=/dev/vda1 rw ostree=/ostree/boot.0/fm/{name}/0\n"
-            )
-        };
-        fs::write(boot.join("loader/uEnv.txt"), entry("new", "") + &entry("old", "2")).unwrap();
         fs::write(device.path("board.cmd"), BOARD).unwrap();
         device.compile(&device.path("board.cmd"), &boot.join("boot.scr"));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("boot/u-boot/fullmetal.cmd");
@@ -71,7 +68,8 @@ impl UBoot {
 impl Device for UBoot {
     fn boot(&self, disk: Disk) -> Boot {
         let firmware = self.path("u-boot.rom").display().to_string();
-        let (entry, cmdline) = machine::run(&self.path("disk"), disk, ["-bios", &firmware]);
+        let (entry, cmdline) = machine::run(&self.path("disk"), disk, ["-bios", &firmware], &self.kernels);
+        assert!(cmdline.contains(" note=\"a b\" "), "{cmdline}");
         fs::write(self.path("root/proc/cmdline"), cmdline).unwrap();
         entry
     }

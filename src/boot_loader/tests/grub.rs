@@ -170,4 +170,8 @@ fn the_configuration_is_one_that_grub_reads_with_the_newest_deployment_first() {
     let line = r#"  linux /boot/ostree/fm-10/vmlinuz rw a="b c" x=\$y\;\{z\} ostree=/ostree/boot.0/fm/10/0 fullmetal.loader=grub"#;
     assert!(two.contains(line), "{two}");
     assert!(two.contains("  initrd /boot/ostree/fm-10/initrd\n"), "{two}");
+    // What libostree 2022.7 makes of a quoted argument that it is given twice: the rest must stay readable.
+    entry(10, r#"rw a="b c" c" ostree=/ostree/boot.0/fm/10/0"#);
+    let odd = generated(&dir.path().join("boot"));
+    assert!(odd.contains(r#" rw a=\"b c\" c\" ostree="#), "{odd}");
 }

@@ -151,7 +151,7 @@ fn u_boot_that_is_not_prepared_says_what_to_do() {
     ready.set("fullmetal_saved=\n");
     assert!(check(&ready).contains("saveenv"), "{}", check(&ready));
     ready.device.cmdline("rw");
-    assert!(check(&ready).contains("fullmetal.scr"), "{}", check(&ready));
+    assert!(check(&ready).contains("fullmetal.cmd"), "{}", check(&ready));
     assert!(matches!(detect(&ready.device.places()), Err(BootLoaderError::Unprepared { loader: "U-Boot", .. })));
 
     let theirs = bed(Script::FullMetalUpdate);
