@@ -3,6 +3,7 @@
 //! The way of an update, each step the last line before which the power may go:
 //! 1. before anything is fetched: [`detect`] says which loader booted this device, [`BootLoader::check`] whether it can count;
 //! 2. before libostree puts the new deployment first among the loader's entries: [`BootLoader::arm`];
+//!    Where the deployment is finished before the reboot, [`BootLoader::counted`] must still say so after it, or it is undone;
 //! 3. after each boot: [`State::of`] what [`BootLoader::counted`] says and the deployment that is [`booted`];
 //! 4. after the proof: [`BootLoader::clear`]; after a failed one [`BootLoader::give_up`], and a reboot;
 //! 5. after a fall back: the failed deployment is taken out of the entries, then [`BootLoader::clear`]. In the other order
