@@ -23,7 +23,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo --preserve-env
 endif
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=HOME)
 DEMO = $(AS_ROOT) $(BIN)/fullmetal-sim demo $(if $(HAWKBIT),--hawkbit $(HAWKBIT)) $(if $(PLAIN),--plain)
-REAL_TESTS := host_runc host_systemd device_fleet device_os packages readme first_fleet bad_input fleet lab power_loss
+REAL_TESTS := boot_loader host_runc host_systemd device_fleet device_os packages readme first_fleet bad_input fleet lab power_loss
 # The whole workspace, also for one test: features are the union then, so that what `make test` compiled serves here too.
 REAL := cargo test --release --locked --workspace
 
@@ -64,7 +64,7 @@ test-hawkbit: build
 
 test-real: deb test-hawkbit
 	@.ci/install-tools run
-	$(REAL) --test host_runc
+	$(REAL) --test host_runc --test boot_loader
 	$(REAL) --test host_systemd -- --test-threads=2
 	$(REAL) --test packages --test first_fleet
 	$(REAL) --test device_fleet --test device_os -- --test-threads=4

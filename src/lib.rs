@@ -4,6 +4,7 @@
 pub mod agent;
 mod batch;
 pub mod boot;
+pub mod boot_loader;
 pub mod config;
 pub mod console;
 pub mod current;

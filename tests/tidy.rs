@@ -86,7 +86,7 @@ fn no_module_is_a_junk_drawer() {
 }
 
 /// Which words a folder's production code may not use, and why.
-const BANNED: [(&str, &[&[&str]], &str); 12] = [
+const BANNED: [(&str, &[&[&str]], &str); 13] = [
     (
         "proto/src",
         &[AMBIENT, &["tokio", "std::env"]],
@@ -99,6 +99,11 @@ const BANNED: [(&str, &[&[&str]], &str); 12] = [
     ),
     ("src/repo", &[&["crate::peer", "crate::host", "crate::agent"]], "the store sees neither peer nor host"),
     ("src/host", &[&["crate::peer", "crate::repo", "crate::agent"]], "the host sees neither peer nor store"),
+    (
+        "src/boot_loader",
+        &[&["crate::peer", "crate::repo", "crate::host", "crate::agent", "crate::journal"]],
+        "a boot loader counts boots of what it is told, and asks nobody",
+    ),
     (
         "src/agent",
         &[&["crate::peer", "std::net::", "Tcp", "Udp", "lookup_host", "reqwest", "quinn", "libp2p"]],

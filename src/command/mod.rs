@@ -5,6 +5,7 @@
 mod agent;
 mod app;
 mod asking;
+mod boot_loader;
 mod enroll;
 mod history;
 mod inhibit;
@@ -70,6 +71,8 @@ enum Command {
     Rollback(OnDevice<Printing<rollback::RollbackArgs>>),
     /// Check store, checkouts, links, keys, journal and space; say what to do where something is wrong (as root).
     Verify(OnDevice<Printing<Nothing>>),
+    /// Show which boot loader this device has, whether it can count boots, and what it counts (as root).
+    BootLoader(OnDevice<Printing<Nothing>>),
     /// Stop and start single apps by hand.
     #[command(subcommand)]
     App(app::AppCommand),
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         },
         Command::Rollback(on_device) => rollback::run(&on_device.context(&before), &on_device.args.args),
         Command::Verify(on_device) => verify::run(&on_device.context(&before)),
+        Command::BootLoader(on_device) => boot_loader::run(&on_device.context(&before)),
         Command::App(command) => app::run(command, &before),
         Command::Inspect(on_device) => inspect::run(&on_device.context(&before), &on_device.args.args),
         Command::Publish(printing) => publish::run(printing.json(&before), printing.args),
