@@ -104,6 +104,7 @@ fn a_unit_has_the_limits_that_the_policy_says_when_the_agent_starts_it() {
 fn what_is_needed_starts_first_and_stops_last() {
     let bench = Bench::new(Groups::AsHost);
     bench.inside("dependencies_are_kept");
+    bench.inside("jobs::a_job_may_take_as_long_as_those_before_it");
     bench.inside("an_app_comes_back_although_what_it_requires_failed_to_start");
 }
 

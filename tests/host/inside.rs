@@ -16,6 +16,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+#[path = "jobs.rs"]
+mod jobs;
 #[path = "limits.rs"]
 mod limits;
 

@@ -7,6 +7,7 @@
 mod bus;
 mod early;
 mod journal;
+mod limit;
 mod options;
 
 pub use bus::BusError;
@@ -30,8 +31,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// What systemd may take beyond what the unit allows.
-const JOB_MARGIN: Duration = Duration::from_secs(15);
 /// How long the runtime may take to make a container.
 const CONTAINER_MAX: Duration = Duration::from_secs(15);
 /// How long the last lines of an app that ended are waited for: the journal is a process of its own.
@@ -159,13 +158,15 @@ impl SystemdHost {
     /// Ends the unit and waits; gives how its main process ended, if systemd said so.
     fn end(&self, bus: &mut Bus, name: &AppName) -> Result<Option<ExitStatus>, HostError> {
         let unit = unit_name(name);
-        let allowed = Duration::from_micros(bus.unit(&unit)?.number("TimeoutStopUSec")).min(Duration::from_secs(3600));
+        let limit = limit::of_job(bus, &self.files, name)? + self.options.margin;
         let Some(job) = bus.stop(&unit)? else { return Ok(None) };
-        // What does not listen to SIGTERM is not waited for.
-        if self.has_container(name) {
-            kill_if_deaf(&self.layout(name).pid_file());
-        }
-        let end = job.end(allowed + JOB_MARGIN)?;
+        // What does not listen to SIGTERM is not waited for, once it is its turn: apps that require it stop before it.
+        let hear = |changes: &UnitState| {
+            if changes.text("ActiveState") == "deactivating" && self.has_container(name) {
+                kill_if_deaf(&self.layout(name).pid_file());
+            }
+        };
+        let end = job.end(limit, hear, || {})?;
         let state = bus.unit(&unit)?;
         if !matches!(state.text("ActiveState"), "inactive" | "failed") {
             let why = format!("systemd ended its job with \"{}\" and says it is {}", end.result, state.state());
@@ -190,14 +191,14 @@ impl SystemdHost {
     /// Starts it, or waits for the start that is under way: systemd has one job for both.
     fn launch(&self, bus: &mut Bus, app: &App, options: &UnitOptions) -> Result<(), HostError> {
         let unit = unit_name(&app.name);
-        let limit = options.start_timeout.unwrap_or(unit::START_TIMEOUT);
+        let limit = limit::of_job(bus, &self.files, &app.name)? + self.options.margin;
         let mut early = Early::new(self.layout(&app.name).pid_file());
         let look = || {
             if options.notify {
                 early.look()
             }
         };
-        let end = bus.start(&unit)?.end_while(limit + JOB_MARGIN, look)?;
+        let end = bus.start(&unit)?.end(limit, |_| {}, look)?;
         if end.result == "done" {
             return self.await_container(bus, &app.name);
         }
@@ -329,7 +330,7 @@ impl AppHost for SystemdHost {
         let run = layout.run();
         let pid_file = tempfile::Builder::new().prefix("health-").suffix(".pid").tempfile_in(&run);
         let pid_file = pid_file.map_err(HostError::io("making a file in", &run))?;
-        let runc = Runc::new(&self.options.runc, &layout).through_systemd(limit + JOB_MARGIN);
+        let runc = Runc::new(&self.options.runc, &layout).through_systemd(limit + self.options.margin);
         health::ask(&runc, argv, pid_file.path(), limit)
     }
 
