@@ -83,6 +83,10 @@ fn names_changes_and_ends_are_told_as_they_are() {
     ] {
         bench.inside(test);
     }
+    let own = format!("/run/lab/{}", bench.own.file_name().unwrap().to_str().unwrap());
+    let test = "inside::jobs::a_health_command_is_answered_though_the_bus_goes_away";
+    let said = bench.device.run(&[&own, "--exact", test, "--ignored", "--nocapture"]).unwrap();
+    assert!(said.contains("1 passed"), "{said}");
 }
 
 #[test]

@@ -325,6 +325,10 @@ impl Agent {
         }
         self.note_what_comes();
         self.watch_if_needed();
+        let unasked = self.machine.unasked();
+        let unasked =
+            unasked.map(|(name, why)| format!("the probation of {name} waits: how it is cannot be asked: {why}"));
+        self.troubles.tell(trouble::Kind::Probation, unasked);
         self.tell_bus();
     }
 

@@ -325,6 +325,12 @@ pub enum HostError {
         /// What systemd says.
         why: String,
     },
+    /// A health command was not run to its end, and not for want of health.
+    #[error("the health command gave no answer: {why}; see `systemctl status`")]
+    Unanswered {
+        /// What is known of why.
+        why: String,
+    },
     /// A file that a start needs could not be written for good.
     #[error(transparent)]
     Durable(#[from] DurableError),

@@ -38,3 +38,34 @@ fn a_job_may_take_as_long_as_those_before_it() {
         host.remove(&app.name).unwrap();
     }
 }
+
+/// Runs without systemd between it and the outer half: the bus goes away and comes back.
+#[test]
+#[ignore = "runs on a device"]
+fn a_health_command_is_answered_though_the_bus_goes_away() {
+    let (mut host, app) = (host(), app("patient", POLITE));
+    host.start(&app).unwrap();
+    wait_until(&host, &app.name, |s| s.log == ["up"]);
+    let asked = |script: &str| {
+        let argv = ["/bin/sh", "-c", script].map(str::to_owned);
+        host.health(&app.name, &argv, Duration::from_secs(10))
+    };
+    let bus = ["dbus.socket", "dbus.service"];
+    let health = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| asked("touch /data/asked; while [ -e /data/asked ]; do sleep 0.1; done"));
+        let mark = Path::new("/var/lib/fullmetal/data/patient/asked");
+        let end = Instant::now() + Duration::from_secs(20);
+        while !mark.exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        said(&[&["systemctl", "stop"][..], &bus].concat());
+        fs::remove_file(mark).unwrap();
+        asking.join().unwrap()
+    });
+    let unasked = asked("exit 0");
+    said(&[&["systemctl", "start"][..], &bus].concat());
+    assert_eq!(health.unwrap(), fullmetal::host::Health::Healthy);
+    assert!(matches!(unasked, Err(HostError::Bus(_))), "{unasked:?}");
+    assert_eq!(asked("exit 0").unwrap(), fullmetal::host::Health::Healthy);
+    host.remove(&app.name).unwrap();
+}

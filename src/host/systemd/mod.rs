@@ -330,7 +330,9 @@ impl AppHost for SystemdHost {
         let run = layout.run();
         let pid_file = tempfile::Builder::new().prefix("health-").suffix(".pid").tempfile_in(&run);
         let pid_file = pid_file.map_err(HostError::io("making a file in", &run))?;
-        let runc = Runc::new(&self.options.runc, &layout).through_systemd(limit + self.options.margin);
+        let answer = pid_file.path().with_extension("answer");
+        // What is slow to begin has its time from then on.
+        let runc = Runc::new(&self.options.runc, &layout).through_systemd(limit + self.options.margin, answer);
         health::ask(&runc, argv, pid_file.path(), limit)
     }
 
