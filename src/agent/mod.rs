@@ -4,7 +4,8 @@
 //! for each app watches it while it proves itself. All of them tell this one through a single queue of events.
 //!
 //! Here: its start and its loop. [`effects`] does what the machine asks for, [`hearing`] takes what the peer says,
-//! [`door`] and [`dbus`] listen to people and programs on the device, [`say`] is what they say; [`keeping`] sees records and reports to the disk.
+//! [`door`] and [`dbus`] listen to people and programs on the device, [`say`] is what they say; [`shutdown`] holds back what
+//! may come of the device's own end; [`keeping`] sees records and reports to the disk.
 
 mod apps;
 mod bundles;
@@ -26,6 +27,7 @@ mod needs;
 mod notify;
 mod pace;
 mod say;
+mod shutdown;
 mod space;
 mod spool;
 #[cfg(test)]
@@ -47,7 +49,7 @@ use crate::local::Packet;
 use crate::repo::{LibostreeStore, ObjectStore};
 use anyhow::Context as _;
 use fullmetal_proto::Timestamp;
-use fullmetal_proto::deploy::{AppEvent, Deploy, Input, Now, Policy, Record, State};
+use fullmetal_proto::deploy::{Deploy, Input, Now, Policy, Record, State};
 use fullmetal_proto::wire::local::FromPeer;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -71,6 +73,8 @@ enum Event {
     Released(door::Id),
     /// Work is done, or an app does something.
     Input(Input),
+    /// The device does not go down, or no more.
+    StaysUp,
     /// Something lasting is in the way, or is so no more.
     Trouble(trouble::Kind, Option<String>),
 }
@@ -110,6 +114,7 @@ struct Agent {
     /// From the switch to the end of the probation.
     notify: Option<notify::Sockets>,
     host: Hosts,
+    shutdown: shutdown::Shutdown,
     events: Sender<Event>,
 }
 
@@ -189,6 +194,8 @@ impl Agent {
         let worker =
             worker::Worker::start(paths, Box::new(store), (checkouts, host.open()), link.clone(), events.clone());
         let containers = containers::Containers::start(apps, host.clone(), events.clone());
+        let asked = host.clone();
+        let shutdown = shutdown::Shutdown::new(Arc::new(move || asked.is_going_down()), events.clone());
         Ok(Agent {
             machine: Deploy::new(Policy { probation: settings.agent.probation }),
             settings,
@@ -216,6 +223,7 @@ impl Agent {
             bus: None,
             notify: None,
             host,
+            shutdown,
             events,
         })
     }
@@ -250,7 +258,8 @@ impl Agent {
 
     fn due(&self) -> Timestamp {
         let keeping = [&self.keeping.record_again, &self.keeping.reports_again, &self.keeping.resend];
-        let others = self.machine.next_wakeup().into_iter().chain(self.postponed.as_ref().map(|p| p.at));
+        let machine = self.machine.next_wakeup().filter(|_| !self.shutdown.holds());
+        let others = machine.into_iter().chain(self.postponed.as_ref().map(|p| p.at));
         let all = others.chain(keeping.into_iter().filter_map(|pace| pace.at()));
         all.fold(self.look_after_at, Timestamp::min)
     }
@@ -296,26 +305,21 @@ impl Agent {
                 self.say.release(id);
                 self.input(Input::Wakeup);
             }
-            Event::Input(input) if self.is_of_a_shutdown(&input) => {
-                info!("the device goes down; nothing more is decided")
-            }
             Event::Input(input) => self.input(input),
+            Event::StaysUp => self.shutdown.release().into_iter().for_each(|input| self.decide(input)),
             Event::Trouble(kind, trouble) => self.troubles.tell(kind, trouble),
         }
     }
 
-    /// Apps that are stopped because the device is have not failed; after its boot all goes on from the record.
-    fn is_of_a_shutdown(&self, input: &Input) -> bool {
-        use AppEvent::{Exited, SaysFailed, Unhealthy};
-        let bad = matches!(
-            input,
-            Input::Failed { .. } | Input::App { event: Exited { .. } | SaysFailed { .. } | Unhealthy { .. }, .. }
-        );
-        bad && self.machine.state().is_after_switch() && self.host.is_going_down()
+    /// Hands one input to the machine, unless the device may be going down.
+    fn input(&mut self, input: Input) {
+        if let Some(input) = self.shutdown.hold(input, self.machine.state().is_after_switch()) {
+            self.decide(input);
+        }
     }
 
     /// Hands one input to the machine and does all that it asks for.
-    fn input(&mut self, input: Input) {
+    fn decide(&mut self, input: Input) {
         self.tell_local();
         if let Err(error) = self.machine.handle(input, self.now()) {
             error!(%error, "the deployment machine refused an input");
