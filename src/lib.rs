@@ -25,4 +25,4 @@ pub mod publish;
 pub mod repo;
 #[cfg(feature = "store")]
 pub mod status;
-mod untrusted;
+pub mod untrusted;

@@ -37,6 +37,7 @@ mod verify;
 mod watch;
 mod worker;
 
+pub use needs::with_those_that_require;
 pub use say::wall_clock;
 pub use spool::ended_reports;
 pub use watch::elapsed as probation_elapsed;

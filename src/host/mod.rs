@@ -32,7 +32,7 @@ mod unit_files;
 pub use choice::Hosts;
 pub use layout::Layout;
 pub use memory::{Behaviour, MemoryHost};
-pub use oci::{Allow, Refusal};
+pub use oci::{Allow, CONFIG_LEN_MAX, Refusal};
 pub use options::{UnitOptions, foreign_unit};
 pub use runc::RuncError;
 pub use supervisor::{SupervisorHost, SupervisorOptions};

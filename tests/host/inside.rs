@@ -317,6 +317,7 @@ fn another_requires_web() {
     let start = StartOptions { autostart: true, job: false };
     let version = Installed { commit: top.commit, version: "1".into(), manifest: top.commit, start, unsigned: false };
     let mut record = journal::peek(&paths.journal_dir()).unwrap().unwrap();
+    current::set(&paths.app_dir(&top.name), &version).unwrap();
     record.apps.insert(top.name, deploy::App { current: version, previous: None, floor: 0, lost: false });
     Journal::open(&paths.journal_dir()).unwrap().save(&record).unwrap();
 }

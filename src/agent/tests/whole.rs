@@ -6,14 +6,14 @@ use crate::agent::shutdown::Shutdown;
 use crate::agent::{Agent, Event, LOOK_AFTER, apps};
 use crate::config::{Paths, Settings};
 use crate::host::Hosts;
+use crate::identity::tests::trust_of;
 use crate::identity::{Usage, issue_ca, issue_member, new_key, save_certificate, save_key};
 use crate::journal::{Journal, NEXT_NAME, peek};
 use crate::local::Listener;
 use fullmetal_proto::Timestamp;
 use fullmetal_proto::deploy::{Cause, Deployment, Input, Local, Outgoing, Phase, Record, State};
 use fullmetal_proto::wire::local::{FromPeer, ToPeer, VERSION};
-use fullmetal_proto::wire::trust::Role;
-use fullmetal_proto::wire::{BuildKey, PublicKey, ReportState, SigningKey, Trust, seal};
+use fullmetal_proto::wire::{PublicKey, ReportState, SigningKey, Trust, seal};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,20 +75,7 @@ fn enroll(paths: &Paths, key: &SigningKey) -> Trust {
     let certificate = issue_member((&ca, key), ids, &PublicKey::of(&own), Usage::Agent, now).unwrap();
     save_key(&paths.identity_dir().join("agent.key"), &own).unwrap();
     save_certificate(&paths.identity_dir().join("agent.crt"), &certificate).unwrap();
-    let role = Role { keys: vec![PublicKey::of(key)], threshold: 1 };
-    let trust = Trust {
-        fleet,
-        version: 1,
-        issued: now,
-        expires: Timestamp::MAX,
-        root: role.clone(),
-        build: vec![BuildKey { key: PublicKey::of(key), refs: vec!["*".into()] }],
-        build_threshold: 1,
-        gateway: role,
-        epoch: 1,
-        device_ca: vec![ca.into()],
-        unsigned_refs: Vec::new(),
-    };
+    let trust = trust_of(fleet.as_str(), PublicKey::of(key), now, ca);
     fs::write(paths.trust_file(), seal(&trust, &[key]).unwrap()).unwrap();
     trust
 }

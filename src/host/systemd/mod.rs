@@ -33,6 +33,8 @@ use tracing::{info, warn};
 
 /// How long the runtime may take to make a container.
 const CONTAINER_MAX: Duration = Duration::from_secs(15);
+/// How often the container is looked for: it comes within a few of these.
+const CONTAINER_LOOK: Duration = Duration::from_millis(20);
 /// How long the last lines of an app that ended are waited for: the journal is a process of its own.
 const LAST_WORDS_MS_MAX: u64 = 500;
 /// Said of an app that systemd ended for it.
@@ -175,15 +177,17 @@ impl SystemdHost {
         Ok(end.exit)
     }
 
-    /// To systemd an app that does not say when it is ready has started with its runtime, whose container comes later.
+    /// To systemd an app that does not say when it is ready has started with its runtime, whose container comes later: of
+    /// that nobody tells, so the runtime's record is looked for. Of its end systemd tells.
     fn await_container(&self, bus: &mut Bus, name: &AppName) -> Result<(), HostError> {
-        let end = Instant::now() + CONTAINER_MAX;
+        let (end, unit) = (Instant::now() + CONTAINER_MAX, unit_name(name));
+        let mut changed = true;
         while !self.has_container(name) && Instant::now() < end {
-            let unit = bus.unit(&unit_name(name))?;
-            if (unit.text("ActiveState"), unit.text("SubState")) != ("active", "running") {
+            let runs = |unit: UnitState| (unit.text("ActiveState"), unit.text("SubState")) == ("active", "running");
+            if changed && !runs(bus.unit(&unit)?) {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            changed = bus.changed(&unit, CONTAINER_LOOK)?;
         }
         Ok(())
     }
