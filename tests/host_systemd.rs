@@ -154,6 +154,10 @@ fn agent_and_commands_use_units_where_systemd_runs() {
     list("halted");
     let again = device.serve(fullmetal, &["app", "start", "web"]).unwrap();
     assert!(again.contains("top runs again, which requires web"), "{again}");
+    device.run(&["rm", "-r", "/var/lib/fullmetal/journal"]).unwrap();
+    let gone = device.serve(fullmetal, &["agent"]).unwrap_err().to_string();
+    assert!(gone.contains("record in /var/lib/fullmetal/journal is gone"), "{gone}");
+    assert_eq!(active().trim(), "active", "it goes on");
 }
 
 #[test]

@@ -67,6 +67,11 @@ impl Apps {
         self.remove_strays(|name| record.apps.contains_key(name) || in_motion.contains(name));
     }
 
+    /// Some version is the one in force, whatever the journal says.
+    pub fn are_in_force(&self) -> bool {
+        entries(&self.paths.apps_dir()).unwrap_or_default().iter().any(|dir| current::get(dir).is_some())
+    }
+
     /// When the journal cannot be read: every app runs what its `current` says.
     pub fn adopt_links(&mut self) {
         let dirs = entries(&self.paths.apps_dir()).unwrap_or_default();

@@ -128,7 +128,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let host = Hosts::of(&settings).context("finding myself")?;
     let journal = Journal::open(&settings.paths.journal_dir())?;
     let mut apps = apps(&settings, &host);
-    let record = adopt(&mut apps, &journal)?;
+    let record = adopt(&settings, &mut apps, &journal)?;
     let (sender, receiver) = channel();
     let mut agent = Agent::new(settings, journal, (apps, host), sender)?;
     // Before the lock is read: whoever finds nobody here has written it by then.
@@ -150,16 +150,28 @@ fn apps(settings: &Settings, host: &Hosts) -> (apps::Apps, checkouts::Checkouts)
 
 /// Starts the apps before anything else can fail: what is in force runs, whatever becomes of this agent.
 fn adopt(
+    settings: &Settings,
     (apps, _): &mut (apps::Apps, checkouts::Checkouts),
     journal: &Journal<DirectoryDisk>,
 ) -> anyhow::Result<Option<Box<Record>>> {
     match journal.load() {
-        Ok(record) => {
-            if let Some(record) = &record {
-                apps.adopt(record);
-            }
-            Ok(record.map(Box::new))
+        Ok(Some(record)) => {
+            apps.adopt(&record);
+            Ok(Some(Box::new(record)))
         }
+        // Nothing is in force before there is a record. What runs must not be taken for leftovers.
+        Ok(None) if apps.are_in_force() => {
+            apps.adopt_links();
+            let (journal, apps) = (settings.paths.journal_dir(), settings.paths.apps_dir());
+            anyhow::bail!(
+                "the record in {} is gone, though apps are in force; they go on as they are, nothing new is deployed. Check \
+                 the disk and put the record back, or begin anew: `rm {}/*/current` has the agent remove these apps when it \
+                 starts, and the device takes its next deployment as its first",
+                journal.display(),
+                apps.display()
+            )
+        }
+        Ok(None) => Ok(None),
         Err(error) => {
             // Nothing new may be deployed.
             apps.adopt_links();

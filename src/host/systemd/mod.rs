@@ -6,6 +6,7 @@
 
 mod bus;
 mod early;
+mod ended;
 mod journal;
 mod limit;
 mod options;
@@ -24,6 +25,7 @@ use crate::config::Paths;
 use crate::durable::{self, Existing};
 use bus::{Bus, UnitState};
 use early::Early;
+use ended::{ended, is_done};
 use fullmetal_proto::wire::report::{ExitStatus, LOG_LINES_MAX};
 use fullmetal_proto::{AppName, Timestamp};
 use std::fs;
@@ -192,6 +194,18 @@ impl SystemdHost {
         Ok(())
     }
 
+    /// From here on systemd sees to the app, whatever becomes of its start: see [`ended`].
+    fn hand_over(&self, name: &AppName) {
+        let file = self.layout(name).state();
+        let done = State::read(&file).and_then(|state| match state {
+            Some(state) if state.phase == Phase::Starting => State { phase: Phase::Running, ..state }.write(&file),
+            _ => Ok(()),
+        });
+        if let Err(error) = done {
+            warn!(app = %name, %error, "who stops it by hand now will not be told from a start that was cut off");
+        }
+    }
+
     /// Starts it, or waits for the start that is under way: systemd has one job for both.
     fn launch(&self, bus: &mut Bus, app: &App, options: &UnitOptions) -> Result<(), HostError> {
         let unit = unit_name(&app.name);
@@ -202,7 +216,9 @@ impl SystemdHost {
                 early.look()
             }
         };
-        let end = bus.start(&unit)?.end(limit, |_| {}, look)?;
+        let job = bus.start(&unit)?;
+        self.hand_over(&app.name);
+        let end = job.end(limit, |_| {}, look)?;
         if end.result == "done" {
             return self.await_container(bus, &app.name);
         }
@@ -219,18 +235,6 @@ impl SystemdHost {
     }
 }
 
-/// A unit that is not active: stopped by us, whose record says how, or by somebody else.
-fn ended(status: AppStatus, state: Option<State>) -> AppStatus {
-    match state {
-        Some(state) if state.phase == Phase::Stopped && state.commit == status.commit => state.status(false),
-        _ => AppStatus { phase: Phase::Halted, ..status },
-    }
-}
-
-fn is_done(status: &AppStatus) -> bool {
-    status.job && status.phase == Phase::Exited && status.last_exit == Some(ExitStatus::Code(0))
-}
-
 impl AppHost for SystemdHost {
     fn prepare(&mut self, app: &App) -> Result<(), HostError> {
         self.check_name(&Bus::connect()?, &app.name)?;
@@ -242,6 +246,7 @@ impl AppHost for SystemdHost {
         self.check_name(&bus, &app.name)?;
         if let Some(status) = self.look(&bus.unit(&unit_name(&app.name))?, &app.name)? {
             if status.is_alive() && status.commit == app.commit {
+                self.hand_over(&app.name);
                 return Ok(Started::Adopted);
             }
             if status.is_alive() && !is_done(&status) {
