@@ -4,6 +4,7 @@
 //! in `/run` is a copy, made at each start and by `fullmetal-boot`. A record of our own keeps what systemd forgets of
 //! a unit that is stopped.
 
+mod away;
 mod bus;
 mod early;
 mod ended;
