@@ -9,14 +9,15 @@ use crate::current;
 use crate::host::{APPS_TARGET, UnitFiles, stored};
 use crate::identity::{Clock, system_time};
 use crate::journal::RECORD_NAME;
+use crate::untrusted;
 use anyhow::{Context as _, ensure};
 use fullmetal_proto::deploy::FOREIGN_UNIT_LEN_MAX;
 use fullmetal_proto::wire::{Opened, Trust, open};
 use fullmetal_proto::{AppName, Timestamp};
 use rustix::time::{ClockId, Timespec, clock_settime};
-use std::fs;
 use std::process::Command;
 use std::time::UNIX_EPOCH;
+use std::{fs, io};
 
 /// Writes the units of all apps whose version in force has one; gives those that could not be, and why.
 ///
@@ -27,7 +28,7 @@ pub fn write_units(paths: &Paths) -> anyhow::Result<Vec<(AppName, anyhow::Error)
     let mut left_out = Vec::new();
     let dir = paths.apps_dir();
     let entries = match fs::read_dir(&dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(left_out),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(left_out),
         entries => entries.with_context(|| format!("reading {}", dir.display()))?,
     };
     for entry in entries.flatten() {
@@ -47,9 +48,9 @@ fn write_unit(paths: &Paths, files: &UnitFiles, name: &AppName) -> anyhow::Resul
         anyhow::bail!("{} is a unit of this device, which an app must not replace", path.display());
     }
     let path = stored(&dir, &commit);
-    let length = fs::metadata(&path).with_context(|| format!("looking at {}", path.display()))?.len();
-    ensure!(length <= FOREIGN_UNIT_LEN_MAX as u64, "{} has {length} bytes, which no unit of ours has", path.display());
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = untrusted::read(&path, FOREIGN_UNIT_LEN_MAX as u64);
+    let text = text.and_then(|text| String::from_utf8(text).map_err(io::Error::other));
+    let text = text.with_context(|| format!("reading {}", path.display()))?;
     let marked = crate::host::marked(&text).is_some_and(|marked| marked.commit == commit);
     ensure!(marked, "{} is damaged: it is not the unit of {commit}", path.display());
     files.place_unit(name, &text, start.autostart && !paths.stopped(name).exists())?;
@@ -99,10 +100,10 @@ pub fn start_apps() -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::tests::trust_of;
     use fullmetal_proto::Digest;
     use fullmetal_proto::deploy::Installed;
-    use fullmetal_proto::wire::trust::Role;
-    use fullmetal_proto::wire::{BuildKey, PublicKey, SigningKey, StartOptions, seal};
+    use fullmetal_proto::wire::{PublicKey, SigningKey, StartOptions, seal};
     use std::path::Path;
 
     fn install(paths: &Paths, name: &str, autostart: bool) -> Digest {
@@ -118,21 +119,7 @@ mod tests {
 
     fn trust(issued: Timestamp) -> Vec<u8> {
         let signer = SigningKey::from_bytes(&[7; 32]);
-        let key = PublicKey::of(&signer);
-        let role = Role { keys: vec![key], threshold: 1 };
-        let trust = Trust {
-            fleet: "plant-7".parse().unwrap(),
-            version: 1,
-            issued,
-            expires: Timestamp::MAX,
-            root: role.clone(),
-            build: vec![BuildKey { key, refs: vec!["*".into()] }],
-            build_threshold: 1,
-            gateway: role,
-            epoch: 1,
-            device_ca: vec![serde_bytes::ByteBuf::from(vec![1])],
-            unsigned_refs: Vec::new(),
-        };
+        let trust = trust_of("plant-7", PublicKey::of(&signer), issued, vec![1]);
         seal(&trust, &[&signer]).unwrap()
     }
 

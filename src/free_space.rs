@@ -18,9 +18,9 @@ pub fn free(disk: &StatVfs) -> u64 {
     disk.f_bavail.saturating_mul(disk.f_frsize)
 }
 
-/// What `needed` bytes lack, with all figures; nothing when they fit.
-pub fn lack(needed: u64, disk: &StatVfs) -> Option<String> {
-    let (reserve, free) = (reserve(disk), free(disk));
+/// What `needed` bytes lack where `reserve` bytes must stay free, with all figures; nothing when they fit.
+pub fn lack(needed: u64, reserve: u64, disk: &StatVfs) -> Option<String> {
+    let free = free(disk);
     let lacking = needed.saturating_add(reserve).checked_sub(free).filter(|&lacking| lacking > 0)?;
     let [needed, reserve, free, lacking] = [needed, reserve, free, lacking].map(mib);
     Some(format!("needs {needed} and {reserve} must stay free, {free} is free; free {lacking} more"))

@@ -28,4 +28,4 @@ pub mod repo;
 pub mod status;
 #[cfg(feature = "store")]
 pub mod sysroot;
-mod untrusted;
+pub mod untrusted;

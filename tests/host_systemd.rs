@@ -83,6 +83,10 @@ fn names_changes_and_ends_are_told_as_they_are() {
     ] {
         bench.inside(test);
     }
+    let own = format!("/run/lab/{}", bench.own.file_name().unwrap().to_str().unwrap());
+    let test = "inside::jobs::a_health_command_is_answered_though_the_bus_goes_away";
+    let said = bench.device.run(&[&own, "--exact", test, "--ignored", "--nocapture"]).unwrap();
+    assert!(said.contains("1 passed"), "{said}");
 }
 
 #[test]
@@ -104,6 +108,7 @@ fn a_unit_has_the_limits_that_the_policy_says_when_the_agent_starts_it() {
 fn what_is_needed_starts_first_and_stops_last() {
     let bench = Bench::new(Groups::AsHost);
     bench.inside("dependencies_are_kept");
+    bench.inside("jobs::a_job_may_take_as_long_as_those_before_it");
     bench.inside("an_app_comes_back_although_what_it_requires_failed_to_start");
 }
 
@@ -149,6 +154,10 @@ fn agent_and_commands_use_units_where_systemd_runs() {
     list("halted");
     let again = device.serve(fullmetal, &["app", "start", "web"]).unwrap();
     assert!(again.contains("top runs again, which requires web"), "{again}");
+    device.run(&["rm", "-r", "/var/lib/fullmetal/journal"]).unwrap();
+    let gone = device.serve(fullmetal, &["agent"]).unwrap_err().to_string();
+    assert!(gone.contains("record in /var/lib/fullmetal/journal is gone"), "{gone}");
+    assert_eq!(active().trim(), "active", "it goes on");
 }
 
 #[test]

@@ -67,6 +67,11 @@ impl Apps {
         self.remove_strays(|name| record.apps.contains_key(name) || in_motion.contains(name));
     }
 
+    /// Some version is the one in force, whatever the journal says.
+    pub fn are_in_force(&self) -> bool {
+        entries(&self.paths.apps_dir()).unwrap_or_default().iter().any(|dir| current::get(dir).is_some())
+    }
+
     /// When the journal cannot be read: every app runs what its `current` says.
     pub fn adopt_links(&mut self) {
         let dirs = entries(&self.paths.apps_dir()).unwrap_or_default();
@@ -147,7 +152,7 @@ impl Apps {
     /// Starts again what went down with one of these apps, because it requires that. What systemd stopped with them can be
     /// told by nothing else, least of all after a crash in between.
     fn wake<'a>(&mut self, apps: impl IntoIterator<Item = &'a AppName>) -> anyhow::Result<()> {
-        for name in needs::with_those_that_require(&self.paths, apps) {
+        for (name, _) in needs::with_those_that_require(&self.paths, apps) {
             let halted = self.host.status(&name)?.is_some_and(|s| s.phase == Phase::Halted);
             let starts = |start: &StartOptions| start.autostart && halted && !self.paths.stopped(&name).exists();
             let current = current::get(&self.paths.app_dir(&name)).filter(|(_, start)| starts(start));

@@ -3,7 +3,7 @@
 use crate::config::Paths;
 use crate::current::START_SUFFIX;
 use crate::durable::sync_dir;
-use crate::repo::{ObjectStore, installed};
+use crate::repo::{ObjectStore, StoreError, installed};
 use anyhow::{Context as _, bail};
 use fullmetal_proto::{AppName, Digest};
 use std::collections::BTreeSet;
@@ -39,7 +39,7 @@ impl Checkouts {
         let into = self.paths.checkout(name, commit);
         match flaw(&into).filter(|_| fs::symlink_metadata(&into).is_ok()) {
             Some(_) => self.make_again(store, name, commit),
-            None => self.check_out(store, &into, commit),
+            None => self.check_out(&into, || store.checkout(commit, &into)),
         }
     }
 
@@ -52,18 +52,18 @@ impl Checkouts {
         }
         let trash = self.discard(&into)?;
         warn!(checkout = %into.display(), "checkout is damaged or gone; it is made again");
-        self.check_out(store, &into, commit)?;
+        // First, since the new one may need its space.
         if let Some(trash) = trash
             && let Err(error) = fs::remove_dir_all(&trash)
         {
             warn!(%error, path = %trash.display(), "damaged checkout not removed; the next clearing tries again");
         }
-        Ok(())
+        self.check_out(&into, || store.checkout_again(commit, &into))
     }
 
-    fn check_out(&self, store: &dyn ObjectStore, into: &Path, commit: &Digest) -> anyhow::Result<()> {
+    fn check_out(&self, into: &Path, make: impl FnOnce() -> Result<(), StoreError>) -> anyhow::Result<()> {
         let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
-        store.checkout(commit, into)?;
+        make()?;
         match flaw(into) {
             Some(what) => bail!("it is no app: it has {what}"),
             None => Ok(()),

@@ -3,12 +3,18 @@
 use super::apps::{Apps, NotReverted};
 use super::trouble::Kind;
 use super::{Event, worker};
-use crate::host::Hosts;
+use crate::host::{HostError, Hosts};
 use fullmetal_proto::AppName;
 use fullmetal_proto::deploy::{App, AppEvent, Input, Move, Ticket};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 use tracing::warn;
+
+/// How long a switch waits for a systemd that cannot be asked: a bus that is started anew is back in seconds.
+const AWAY_MAX: Duration = Duration::from_secs(60);
+/// How often it is tried meanwhile.
+const AWAY_PAUSE: Duration = Duration::from_secs(1);
 
 enum Job {
     Switch(Ticket, Vec<Move>),
@@ -59,7 +65,7 @@ impl Thread {
         while let Ok(job) = jobs.recv() {
             match job {
                 Job::Switch(ticket, moves) => {
-                    let switched = self.apps.switch(&moves);
+                    let switched = patiently(AWAY_PAUSE, || self.apps.switch(&moves));
                     self.tell(worker::answer(ticket, Input::Switched { ticket }, switched));
                 }
                 Job::Revert(ticket, moves) => {
@@ -95,5 +101,47 @@ impl Thread {
 
     fn tell(&self, input: Input) {
         let _ = self.events.send(Event::Input(input));
+    }
+}
+
+/// Does it again while systemd cannot be asked, which is no failure of what is switched. A roll back has its own tries.
+fn patiently(pause: Duration, mut act: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let end = Instant::now() + AWAY_MAX;
+    loop {
+        match act() {
+            Err(error) if is_away(&error) && Instant::now() < end => {
+                warn!(error = format!("{error:#}"), "systemd cannot be asked; the switch is tried again");
+                std::thread::sleep(pause);
+            }
+            done => return done,
+        }
+    }
+}
+
+fn is_away(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(HostError::Bus(error)) if error.is_away())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::BusError;
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_systemd_that_cannot_be_asked_fails_no_switch_and_what_it_says_does_at_once() {
+        let tries = |errors: Vec<HostError>| {
+            let mut errors = errors.into_iter();
+            let switched =
+                patiently(Duration::ZERO, || errors.next().map_or(Ok(()), Err).context("switching web to 2"));
+            (switched.map_err(|e| format!("{e:#}")), errors.len())
+        };
+        let away = || HostError::Bus(BusError::Silent { act: "start a unit" });
+        let said = || HostError::NotStarted { name: "web".parse().unwrap(), why: "it ended".into() };
+        assert_eq!(tries(vec![away(), away()]), (Ok(()), 0));
+        let (failed, untried) = tries(vec![away(), said(), said()]);
+        assert!(failed.unwrap_err().contains("web did not start") && untried == 1);
+        let unended = BusError::Unended { unit: "web.service".into(), secs: 1, state: "active".into() };
+        assert!(tries(vec![HostError::Bus(unended)]).0.is_err());
     }
 }

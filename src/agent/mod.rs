@@ -4,7 +4,8 @@
 //! for each app watches it while it proves itself. All of them tell this one through a single queue of events.
 //!
 //! Here: its start and its loop. [`effects`] does what the machine asks for, [`hearing`] takes what the peer says,
-//! [`door`] and [`dbus`] listen to people and programs on the device, [`say`] is what they say; [`keeping`] sees records and reports to the disk.
+//! [`door`] and [`dbus`] listen to people and programs on the device, [`say`] is what they say; [`shutdown`] holds back what
+//! may come of the device's own end; [`keeping`] sees records and reports to the disk.
 
 mod apps;
 mod bundles;
@@ -26,6 +27,7 @@ mod needs;
 mod notify;
 mod pace;
 mod say;
+mod shutdown;
 mod space;
 mod spool;
 #[cfg(test)]
@@ -35,6 +37,7 @@ mod verify;
 mod watch;
 mod worker;
 
+pub use needs::with_those_that_require;
 pub use say::wall_clock;
 pub use spool::ended_reports;
 pub use watch::elapsed as probation_elapsed;
@@ -47,7 +50,7 @@ use crate::local::Packet;
 use crate::repo::{LibostreeStore, ObjectStore};
 use anyhow::Context as _;
 use fullmetal_proto::Timestamp;
-use fullmetal_proto::deploy::{AppEvent, Deploy, Input, Now, Policy, Record, State};
+use fullmetal_proto::deploy::{Deploy, Input, Now, Policy, Record, State};
 use fullmetal_proto::wire::local::FromPeer;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -71,6 +74,8 @@ enum Event {
     Released(door::Id),
     /// Work is done, or an app does something.
     Input(Input),
+    /// The device does not go down, or no more.
+    StaysUp,
     /// Something lasting is in the way, or is so no more.
     Trouble(trouble::Kind, Option<String>),
 }
@@ -110,6 +115,7 @@ struct Agent {
     /// From the switch to the end of the probation.
     notify: Option<notify::Sockets>,
     host: Hosts,
+    shutdown: shutdown::Shutdown,
     events: Sender<Event>,
 }
 
@@ -122,7 +128,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let host = Hosts::of(&settings).context("finding myself")?;
     let journal = Journal::open(&settings.paths.journal_dir())?;
     let mut apps = apps(&settings, &host);
-    let record = adopt(&mut apps, &journal)?;
+    let record = adopt(&settings, &mut apps, &journal)?;
     let (sender, receiver) = channel();
     let mut agent = Agent::new(settings, journal, (apps, host), sender)?;
     // Before the lock is read: whoever finds nobody here has written it by then.
@@ -144,16 +150,28 @@ fn apps(settings: &Settings, host: &Hosts) -> (apps::Apps, checkouts::Checkouts)
 
 /// Starts the apps before anything else can fail: what is in force runs, whatever becomes of this agent.
 fn adopt(
+    settings: &Settings,
     (apps, _): &mut (apps::Apps, checkouts::Checkouts),
     journal: &Journal<DirectoryDisk>,
 ) -> anyhow::Result<Option<Box<Record>>> {
     match journal.load() {
-        Ok(record) => {
-            if let Some(record) = &record {
-                apps.adopt(record);
-            }
-            Ok(record.map(Box::new))
+        Ok(Some(record)) => {
+            apps.adopt(&record);
+            Ok(Some(Box::new(record)))
         }
+        // Nothing is in force before there is a record. What runs must not be taken for leftovers.
+        Ok(None) if apps.are_in_force() => {
+            apps.adopt_links();
+            let (journal, apps) = (settings.paths.journal_dir(), settings.paths.apps_dir());
+            anyhow::bail!(
+                "the record in {} is gone, though apps are in force; they go on as they are, nothing new is deployed. Check \
+                 the disk and put the record back, or begin anew: `rm {}/*/current` has the agent remove these apps when it \
+                 starts, and the device takes its next deployment as its first",
+                journal.display(),
+                apps.display()
+            )
+        }
+        Ok(None) => Ok(None),
         Err(error) => {
             // Nothing new may be deployed.
             apps.adopt_links();
@@ -189,6 +207,8 @@ impl Agent {
         let worker =
             worker::Worker::start(paths, Box::new(store), (checkouts, host.open()), link.clone(), events.clone());
         let containers = containers::Containers::start(apps, host.clone(), events.clone());
+        let asked = host.clone();
+        let shutdown = shutdown::Shutdown::new(Arc::new(move || asked.is_going_down()), events.clone());
         Ok(Agent {
             machine: Deploy::new(Policy { probation: settings.agent.probation }),
             settings,
@@ -216,6 +236,7 @@ impl Agent {
             bus: None,
             notify: None,
             host,
+            shutdown,
             events,
         })
     }
@@ -250,7 +271,8 @@ impl Agent {
 
     fn due(&self) -> Timestamp {
         let keeping = [&self.keeping.record_again, &self.keeping.reports_again, &self.keeping.resend];
-        let others = self.machine.next_wakeup().into_iter().chain(self.postponed.as_ref().map(|p| p.at));
+        let machine = self.machine.next_wakeup().filter(|_| !self.shutdown.holds());
+        let others = machine.into_iter().chain(self.postponed.as_ref().map(|p| p.at));
         let all = others.chain(keeping.into_iter().filter_map(|pace| pace.at()));
         all.fold(self.look_after_at, Timestamp::min)
     }
@@ -296,26 +318,21 @@ impl Agent {
                 self.say.release(id);
                 self.input(Input::Wakeup);
             }
-            Event::Input(input) if self.is_of_a_shutdown(&input) => {
-                info!("the device goes down; nothing more is decided")
-            }
             Event::Input(input) => self.input(input),
+            Event::StaysUp => self.shutdown.release().into_iter().for_each(|input| self.decide(input)),
             Event::Trouble(kind, trouble) => self.troubles.tell(kind, trouble),
         }
     }
 
-    /// Apps that are stopped because the device is have not failed; after its boot all goes on from the record.
-    fn is_of_a_shutdown(&self, input: &Input) -> bool {
-        use AppEvent::{Exited, SaysFailed, Unhealthy};
-        let bad = matches!(
-            input,
-            Input::Failed { .. } | Input::App { event: Exited { .. } | SaysFailed { .. } | Unhealthy { .. }, .. }
-        );
-        bad && self.machine.state().is_after_switch() && self.host.is_going_down()
+    /// Hands one input to the machine, unless the device may be going down.
+    fn input(&mut self, input: Input) {
+        if let Some(input) = self.shutdown.hold(input, self.machine.state().is_after_switch()) {
+            self.decide(input);
+        }
     }
 
     /// Hands one input to the machine and does all that it asks for.
-    fn input(&mut self, input: Input) {
+    fn decide(&mut self, input: Input) {
         self.tell_local();
         if let Err(error) = self.machine.handle(input, self.now()) {
             error!(%error, "the deployment machine refused an input");
@@ -325,6 +342,10 @@ impl Agent {
         }
         self.note_what_comes();
         self.watch_if_needed();
+        let unasked = self.machine.unasked();
+        let unasked =
+            unasked.map(|(name, why)| format!("the probation of {name} waits: how it is cannot be asked: {why}"));
+        self.troubles.tell(trouble::Kind::Probation, unasked);
         self.tell_bus();
     }
 

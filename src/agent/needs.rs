@@ -81,19 +81,27 @@ pub fn start_order<'a>(paths: &Paths, names: impl IntoIterator<Item = &'a AppNam
     needed_first(&names, &readable(paths, &installed(paths))).unwrap_or(names)
 }
 
-/// These apps and all installed ones that require one of them, also over others; what is required comes first.
-pub fn with_those_that_require<'a>(paths: &Paths, apps: impl IntoIterator<Item = &'a AppName>) -> Vec<AppName> {
+/// These apps, and all installed ones that require one of them, also over others, each with the one that it requires;
+/// what is required comes first. What a person stopped stays so, and what requires it with it.
+pub fn with_those_that_require<'a>(
+    paths: &Paths,
+    apps: impl IntoIterator<Item = &'a AppName>,
+) -> Vec<(AppName, Option<AppName>)> {
     let requires = |(name, commit)| Some((AppName::clone(name), UnitOptions::read(paths, name, commit).ok()?.requires));
-    let requires: Vec<(AppName, BTreeSet<AppName>)> = installed(paths).iter().filter_map(requires).collect();
-    let mut all: BTreeSet<AppName> = apps.into_iter().cloned().collect();
-    let mut count = 0;
-    while count < all.len() {
-        count = all.len();
-        let more = requires.iter().filter(|(_, of)| !of.is_disjoint(&all)).map(|(name, _)| name.clone());
-        let more: Vec<AppName> = more.collect();
-        all.extend(more);
+    let requires = installed(paths).iter().filter_map(requires).collect::<Vec<(AppName, BTreeSet<AppName>)>>();
+    let mut all: BTreeMap<AppName, Option<AppName>> = apps.into_iter().map(|app| (app.clone(), None)).collect();
+    let mut open: Vec<AppName> = all.keys().cloned().collect();
+    while let Some(required) = open.pop() {
+        for (name, of) in requires.iter().filter(|(_, of)| of.contains(&required)) {
+            let stays_down = of.iter().chain([name]).any(|app| paths.stopped(app).exists());
+            if !stays_down && !all.contains_key(name) {
+                all.insert(name.clone(), Some(required.clone()));
+                open.push(name.clone());
+            }
+        }
     }
-    start_order(paths, &all)
+    let order = start_order(paths, all.keys());
+    order.into_iter().filter_map(|name| all.remove_entry(&name)).collect()
 }
 
 fn installed(paths: &Paths) -> BTreeMap<AppName, Digest> {
@@ -202,9 +210,19 @@ mod tests {
         unit("web", "[Unit]\nRequires=db.service");
         unit("top", "[Unit]\nRequires=web.service");
         unit("other", "[Unit]\nWants=db.service");
-        let found = with_those_that_require(&paths, [&db]);
-        let found: Vec<&str> = found.iter().map(AppName::as_str).collect();
-        assert!(found.len() == 3 && ["db", "web", "top"].iter().all(|name| found.contains(name)), "{found:?}");
-        assert_eq!(found[0], "db");
+        let found = || {
+            let found = with_those_that_require(&paths, [&db]);
+            let told = |(name, of): &(AppName, Option<AppName>)| match of {
+                Some(of) => format!("{name} requires {of}"),
+                None => name.to_string(),
+            };
+            found.iter().map(told).collect::<Vec<_>>()
+        };
+        assert_eq!(found(), ["db", "web requires db", "top requires web"]);
+        let web = paths.stopped(&"web".parse().unwrap());
+        fs::create_dir_all(web.parent().unwrap()).unwrap();
+        fs::write(web, "").unwrap();
+        unit("both", "[Unit]\nRequires=db.service web.service");
+        assert_eq!(found(), ["db"], "what requires an app that a person stopped would start it");
     }
 }

@@ -81,7 +81,7 @@ fn judge(need: &Need, stat: &StatVfs, repo: &Path) -> Result<(), String> {
     if *need == Need::default() {
         return Ok(());
     }
-    if let Some(lack) = free_space::lack(need.bytes, stat) {
+    if let Some(lack) = free_space::lack(need.bytes, free_space::reserve(stat), stat) {
         return Err(format!("not enough space on the disk of {}: the update {lack}", repo.display()));
     }
     // Some file systems make inodes as they go and say 0.

@@ -19,6 +19,8 @@ pub enum Kind {
     Door,
     /// The system bus.
     Bus,
+    /// An app that proves itself and cannot be asked how it is.
+    Probation,
 }
 
 /// All lasting troubles, newest word each. The file lies in memory (`/run`), so that a full disk can be told.

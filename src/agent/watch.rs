@@ -3,7 +3,7 @@
 
 use super::{Event, foreign};
 use crate::config::Paths;
-use crate::host::{AppHost, AppStatus, Health, Phase};
+use crate::host::{AppHost, AppStatus, Health, HostError, Phase};
 use crate::installed_commit;
 use fullmetal_proto::deploy::{AppEvent, Input, NewPart};
 use fullmetal_proto::wire::ExitStatus;
@@ -146,18 +146,36 @@ struct Seen {
     /// Generation and restarts at the exit that was told last.
     exit: Option<(u64, u32)>,
     next_check: Instant,
+    /// What was told last to be in the way of asking.
+    unasked: Option<String>,
 }
 
 impl Seen {
     fn new(app: Watched, started: Instant, teller: Teller) -> Self {
-        Seen { app, started, teller, running: false, exit: None, next_check: Instant::now() }
+        Seen { app, started, teller, running: false, exit: None, next_check: Instant::now(), unasked: None }
     }
 
+    /// Tells what is new. What cannot be asked is told as that: it says nothing about the app.
     fn look(&mut self, host: &dyn AppHost) {
-        let status = match host.status(&self.app.name) {
-            Ok(Some(status)) if status.commit == self.app.commit => status,
-            Ok(_) => return,
-            Err(error) => return warn!(app = %self.app.name, %error, "app's record not readable"),
+        match self.ask(host) {
+            Ok(true) if self.unasked.take().is_some() => self.tell(AppEvent::Asked),
+            Ok(_) => {}
+            Err(error) => {
+                let reason = error.to_string();
+                if self.unasked.as_ref() != Some(&reason) {
+                    warn!(app = %self.app.name, error = reason, "the app cannot be asked how it is");
+                    self.unasked = Some(reason.clone());
+                    self.tell(AppEvent::Unasked { reason });
+                }
+            }
+        }
+    }
+
+    /// Gives whether all that there is to ask was asked.
+    fn ask(&mut self, host: &dyn AppHost) -> Result<bool, HostError> {
+        let status = match host.status(&self.app.name)? {
+            Some(status) if status.commit == self.app.commit => status,
+            _ => return Ok(true),
         };
         if let Some(event) = self.exit_event(&status) {
             self.tell(event);
@@ -169,9 +187,14 @@ impl Seen {
             }
         }
         self.running = status.phase == Phase::Running;
-        if self.running && !self.app.health.is_empty() && self.next_check <= Instant::now() {
-            self.check(host);
+        if !self.running || self.app.health.is_empty() {
+            return Ok(true);
         }
+        let is_due = self.next_check <= Instant::now();
+        if is_due {
+            self.check(host)?;
+        }
+        Ok(is_due)
     }
 
     fn exit_event(&mut self, status: &AppStatus) -> Option<AppEvent> {
@@ -185,19 +208,17 @@ impl Seen {
         Some(AppEvent::Exited { status: status_code, log: status.log.clone() })
     }
 
-    fn check(&mut self, host: &dyn AppHost) {
+    fn check(&mut self, host: &dyn AppHost) -> Result<(), HostError> {
         let began = Timestamp::ZERO.after(self.started.elapsed());
-        let event = match host.health(&self.app.name, &self.app.health, HEALTH_LIMIT) {
-            Ok(Health::Healthy) => Some(AppEvent::Healthy { began }),
-            Ok(Health::Unhealthy { exit, output }) => Some(unhealthy(&format!("it ended with {exit:?}"), &output)),
-            Ok(Health::TimedOut { output }) => Some(unhealthy("it took too long", &output)),
-            Ok(Health::NotRunning) => None,
-            Err(error) => Some(unhealthy(&error.to_string(), &[])),
-        };
+        let health = host.health(&self.app.name, &self.app.health, HEALTH_LIMIT);
         self.next_check = Instant::now() + HEALTH_INTERVAL;
-        if let Some(event) = event {
-            self.tell(event);
+        match health? {
+            Health::Healthy => self.tell(AppEvent::Healthy { began }),
+            Health::Unhealthy { exit, output } => self.tell(unhealthy(&format!("it ended with {exit:?}"), &output)),
+            Health::TimedOut { output } => self.tell(unhealthy("it took too long", &output)),
+            Health::NotRunning => {}
         }
+        Ok(())
     }
 
     fn tell(&self, event: AppEvent) {
@@ -216,7 +237,7 @@ fn unhealthy(what: &str, output: &[String]) -> AppEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::{App, HostError, MemoryHost, Started};
+    use crate::host::{App, MemoryHost, Started};
     use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, channel};
 
@@ -299,6 +320,66 @@ mod tests {
         let unhealthy = app_events(&events, &hung, |event| matches!(event, AppEvent::Unhealthy { .. }));
         assert_eq!(unhealthy, AppEvent::Unhealthy { reason: "health check: it took too long: asking".into() });
         drop(watch);
+    }
+
+    /// A device whose systemd cannot be asked while `away` says what is in the way.
+    struct Away {
+        host: MemoryHost,
+        away: Arc<Mutex<&'static str>>,
+    }
+
+    impl Away {
+        fn answers(&self, part: &str) -> Result<(), HostError> {
+            let why = *self.away.lock().unwrap();
+            if why.starts_with(part) { Err(HostError::Unanswered { why: why.into() }) } else { Ok(()) }
+        }
+    }
+
+    impl AppHost for Away {
+        fn start(&mut self, app: &App) -> Result<Started, HostError> {
+            self.host.start(app)
+        }
+        fn stop(&mut self, name: &AppName) -> Result<(), HostError> {
+            self.host.stop(name)
+        }
+        fn status(&self, name: &AppName) -> Result<Option<AppStatus>, HostError> {
+            self.answers("status")?;
+            self.host.status(name)
+        }
+        fn health(&self, name: &AppName, argv: &[String], limit: Duration) -> Result<Health, HostError> {
+            self.answers("health")?;
+            self.host.health(name, argv, limit)
+        }
+        fn list(&self) -> Result<Vec<AppName>, HostError> {
+            self.host.list()
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_no_answer() {
+        let name: AppName = "web".parse().unwrap();
+        let mut host = Away { host: MemoryHost::new(), away: Arc::default() };
+        let commit = Digest::of(b"1");
+        host.start(&App { name: name.clone(), commit, job: false }).unwrap();
+        let (sender, events) = channel();
+        let watched = Watched { name: name.clone(), commit, health: vec!["check".into()], says_well: false };
+        let teller = Teller { events: sender, stopped: Arc::default() };
+        let mut seen = Seen::new(watched, Instant::now(), teller);
+        let mut told = |away: &'static str| {
+            *host.away.lock().unwrap() = away;
+            seen.next_check = Instant::now();
+            seen.look(&host);
+            let events = events.try_iter().filter_map(|event| match event {
+                Event::Input(Input::App { event, .. }) => Some(format!("{event:?}")),
+                _ => None,
+            });
+            events.map(|event| event.split([' ', '{']).next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(told("status: no bus"), ["Unasked"]);
+        assert!(told("status: no bus").is_empty(), "once is enough");
+        assert_eq!(told("health: no bus"), ["Running", "Unasked"]);
+        assert_eq!(told("-"), ["Healthy", "Asked"], "the answer comes first");
+        assert_eq!(told("health: no bus"), ["Unasked"]);
     }
 
     #[test]

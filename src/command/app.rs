@@ -4,10 +4,11 @@ use super::asking::is_root;
 use super::options::{Nothing, OnDevice, Printing};
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
+use fullmetal::agent::with_those_that_require;
 use fullmetal::config::{Paths, Settings};
 use fullmetal::console::{self, UsageError};
 use fullmetal::durable::{self, Existing};
-use fullmetal::host::{App, AppHost, Hosts, Phase, UnitOptions};
+use fullmetal::host::{App, AppHost, Hosts, Phase};
 use fullmetal::journal;
 use fullmetal::status;
 use fullmetal_proto::AppName;
@@ -97,32 +98,16 @@ fn start(device: &Device, name: &AppName) -> anyhow::Result<()> {
     let mut host = device.host()?;
     host.start(&app).with_context(|| format!("starting {name}"))?;
     console::print(&format!("{name} runs from commit {}\n", app.commit.short()))?;
-    let mut begun = vec![name.clone()];
-    while let Some(required) = begun.pop() {
-        for app in stopped_with(device, &*host, &required)? {
-            host.start(&app).with_context(|| format!("starting {}, which requires {required}", app.name))?;
-            console::print(&format!("{} runs again, which requires {required}\n", app.name))?;
-            begun.push(app.name);
+    // What went down with it: nobody said that it should stay so.
+    for (app, required) in with_those_that_require(&device.settings.paths, [name]) {
+        let (Some(required), Ok(installed)) = (required, device.installed(&app)) else { continue };
+        let starts = device.record.apps[&app].current.start.autostart;
+        if starts && host.status(&app)?.is_some_and(|status| status.phase == Phase::Halted) {
+            host.start(&installed).with_context(|| format!("starting {app}, which requires {required}"))?;
+            console::print(&format!("{app} runs again, which requires {required}\n"))?;
         }
     }
     Ok(())
-}
-
-/// Apps that went down with one that they require: nobody said that they should stay so.
-fn stopped_with(device: &Device, host: &dyn AppHost, required: &AppName) -> anyhow::Result<Vec<App>> {
-    let paths = &device.settings.paths;
-    let mut apps = Vec::new();
-    for (name, app) in device.record.apps.iter().filter(|(name, app)| starts(paths, name, app)) {
-        let requires = UnitOptions::read(paths, name, &app.current.commit).is_ok_and(|o| o.requires.contains(required));
-        if requires && host.status(name)?.is_some_and(|status| status.phase == Phase::Halted) {
-            apps.extend(device.installed(name));
-        }
-    }
-    Ok(apps)
-}
-
-fn starts(paths: &Paths, name: &AppName, app: &deploy::App) -> bool {
-    app.current.start.autostart && !paths.stopped(name).exists()
 }
 
 fn list(paths: Paths, json: bool) -> anyhow::Result<()> {

@@ -1,10 +1,17 @@
 //! Which host a device has: decided here, and nowhere else.
 
-use super::{AppHost, RuncError, SupervisorHost, SupervisorOptions, SystemdHost, SystemdOptions};
+use super::supervisor::poll;
+use super::{AppHost, HostError, RuncError, SupervisorHost, SupervisorOptions, SystemdHost, SystemdOptions};
 use crate::config::{HostKind, Settings};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long systemd may take to say what it does.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// The longest of its words.
+const ANSWER_LEN_MAX: u64 = 64;
 
 /// Makes hosts of one device: several threads and programs look at the same apps.
 #[derive(Clone, Debug)]
@@ -41,13 +48,16 @@ impl Hosts {
         }
     }
 
-    /// Whether the device is on its way to a reboot or to off: what apps do then says nothing of them. Without a bus, which
-    /// may be gone already.
-    pub fn is_going_down(&self) -> bool {
-        let asked = || Command::new("systemctl").arg("is-system-running").stdin(Stdio::null()).output();
+    /// Whether the device is on its way to a reboot or to off; `None` when systemd does not say. Without a bus, which may
+    /// be gone already; systemd has a few seconds to answer.
+    pub fn is_going_down(&self) -> Option<bool> {
         match self {
-            Hosts::Supervisor(_) => false,
-            Hosts::Systemd(_) => asked().is_ok_and(|said| said.stdout.starts_with(b"stopping")),
+            Hosts::Supervisor(_) => Some(false),
+            Hosts::Systemd(_) => match said(Command::new("systemctl").arg("is-system-running"), ANSWER_MAX)?.trim() {
+                "stopping" => Some(true),
+                "" | "unknown" | "offline" => None,
+                _ => Some(false),
+            },
         }
     }
 
@@ -60,5 +70,33 @@ impl Hosts {
             Hosts::Supervisor(options) => options.check_runtime(),
             Hosts::Systemd(options) => options.check_runtime(),
         }
+    }
+}
+
+/// The first line or so that a command prints, if it ends in time.
+fn said(command: &mut Command, limit: Duration) -> Option<String> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+    let ended = poll(limit, || child.try_wait().map_err(HostError::io("waiting for", Path::new("systemctl"))));
+    if !matches!(ended, Ok(Some(_))) {
+        child.kill().and_then(|()| child.wait()).ok();
+        return None;
+    }
+    let mut text = String::new();
+    child.stdout?.take(ANSWER_LEN_MAX).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn who_does_not_answer_in_time_says_nothing() {
+        let sh = |script: &str, limit| said(Command::new("sh").args(["-c", script]), limit);
+        assert_eq!(sh("echo stopping; exit 1", Duration::from_secs(20)).as_deref(), Some("stopping\n"));
+        let began = Instant::now();
+        assert_eq!(sh("echo running; exec sleep 1000", Duration::from_millis(100)), None);
+        assert!(began.elapsed() < Duration::from_secs(20));
     }
 }

@@ -32,7 +32,7 @@ mod unit_files;
 pub use choice::Hosts;
 pub use layout::Layout;
 pub use memory::{Behaviour, MemoryHost};
-pub use oci::{Allow, Refusal};
+pub use oci::{Allow, CONFIG_LEN_MAX, Refusal};
 pub use options::{UnitOptions, foreign_unit};
 pub use runc::RuncError;
 pub use supervisor::{SupervisorHost, SupervisorOptions};
@@ -323,6 +323,12 @@ pub enum HostError {
         /// The app.
         name: AppName,
         /// What systemd says.
+        why: String,
+    },
+    /// A health command was not run to its end, and not for want of health.
+    #[error("the health command gave no answer: {why}; see `systemctl status`")]
+    Unanswered {
+        /// What is known of why.
         why: String,
     },
     /// A file that a start needs could not be written for good.

@@ -11,7 +11,8 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 /// The units of the system that an app may wait for.
-const TARGETS: [&str; 4] = ["network.target", "network-online.target", "time-sync.target", "remote-fs.target"];
+pub(super) const TARGETS: [&str; 4] =
+    ["network.target", "network-online.target", "time-sync.target", "remote-fs.target"];
 
 /// How a version is started, besides its [`App`](super::App): what its commit says, else what the unit says that it brings
 /// along from FullMetalUpdate.

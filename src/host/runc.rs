@@ -75,9 +75,22 @@ pub(super) struct Runc {
     program: PathBuf,
     root: PathBuf,
     container: String,
-    /// How long a command may take as a service of systemd; `None` makes it a child.
-    service: Option<Duration>,
+    /// Makes commands services of systemd, not children.
+    service: Option<Service>,
 }
+
+/// A command as a service of systemd.
+#[derive(Clone, Debug)]
+struct Service {
+    /// How long it may take.
+    limit: Duration,
+    /// Empty from its begin on, then with its exit status: whoever asks systemd learns nothing when systemd or the bus
+    /// goes away meanwhile.
+    answer: PathBuf,
+}
+
+/// Notes begin and exit status of the command that follows. systemd takes `$$` for `$`.
+const ANSWERED: &str = ": >\"$$0\"; \"$$@\"; echo $$? >\"$$0\"";
 
 impl Runc {
     pub(super) fn new(program: &Path, layout: &Layout) -> Self {
@@ -85,10 +98,16 @@ impl Runc {
     }
 
     /// The same with commands that are services of systemd, and are ended after `limit`: what the agent's own unit may
-    /// not do, such as entering a container, its children may not either.
+    /// not do, such as entering a container, its children may not either. Their exit status comes into the file `answer`,
+    /// which is there once they begin.
     #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "only units are asked so"))]
-    pub(super) fn through_systemd(self, limit: Duration) -> Self {
-        Runc { service: Some(limit), ..self }
+    pub(super) fn through_systemd(self, limit: Duration, answer: PathBuf) -> Self {
+        Runc { service: Some(Service { limit, answer }), ..self }
+    }
+
+    /// Where a command's exit status comes to; `None` for children.
+    pub(super) fn answer(&self) -> Option<&Path> {
+        self.service.as_ref().map(|service| service.answer.as_path())
     }
 
     /// Starts making the container; its standard streams become the app's.
@@ -131,9 +150,9 @@ impl Runc {
     }
 
     fn command(&self, act: &str) -> Command {
-        let mut command = match self.service {
+        let mut command = match &self.service {
             None => clean(&self.program),
-            Some(limit) => {
+            Some(Service { limit, answer }) => {
                 let mut run = clean(&find("systemd-run"));
                 // Each would be told in the journal otherwise.
                 run.args([
@@ -144,7 +163,8 @@ impl Runc {
                     "--collect",
                     "--property=LogLevelMax=notice",
                 ]);
-                run.arg(format!("--property=RuntimeMaxSec={}ms", limit.as_millis())).arg("--").arg(&self.program);
+                run.arg(format!("--property=RuntimeMaxSec={}ms", limit.as_millis()));
+                run.args(["--", "/bin/sh", "-c", ANSWERED]).arg(answer).arg(&self.program);
                 run
             }
         };

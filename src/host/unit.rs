@@ -22,7 +22,7 @@ const MARK: &str = "[X-Fullmetal]";
 /// agent does not run must not give an app up. How often it was is seen in `systemctl show -p NRestarts`.
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
 /// How long an app may take to start, where it says nothing.
-pub const START_TIMEOUT: Duration = Duration::from_secs(90);
+const START_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Leaves the unit's control group and becomes the command that follows. Each start looks at the version: a unit outlives
 /// an update of the system that changes it. `DelegateSubgroup=` does the same from systemd 254 on.

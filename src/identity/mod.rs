@@ -19,7 +19,7 @@ pub use tls::{TlsError, client_config, crypto_provider, member_of, server_config
 pub use trust::{FleetTrust, SharedTrust};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::config::Settings;
 use crate::durable::DurableError;

@@ -28,22 +28,26 @@ fn ca() -> Ca {
     Ca { certificate: issue_ca(&fleet(), &key).unwrap(), key }
 }
 
-fn trust(ca: &Ca) -> FleetTrust {
-    let key = PublicKey::of(&ca.key);
+/// A fleet's trust with one key for everything, for tests.
+pub fn trust_of(fleet: &str, key: PublicKey, issued: Timestamp, ca: Vec<u8>) -> Trust {
     let role = Role { keys: vec![key], threshold: 1 };
-    let trust = Trust {
-        fleet: fleet(),
+    Trust {
+        fleet: fleet.parse().unwrap(),
         version: 1,
-        issued: now(),
+        issued,
         expires: Timestamp::MAX,
         root: role.clone(),
         build: vec![BuildKey { key, refs: vec!["*".into()] }],
         build_threshold: 1,
         gateway: role,
         epoch: 1,
-        device_ca: vec![ByteBuf::from(ca.certificate.clone())],
+        device_ca: vec![ByteBuf::from(ca)],
         unsigned_refs: Vec::new(),
-    };
+    }
+}
+
+fn trust(ca: &Ca) -> FleetTrust {
+    let trust = trust_of(fleet().as_str(), PublicKey::of(&ca.key), now(), ca.certificate.clone());
     FleetTrust { trust, revoked: Revocations::none(&fleet()) }
 }
 

@@ -68,7 +68,7 @@ pub enum JournalError {
     /// The file's content is not what was written.
     #[error(
         "journal {} is damaged: {problem}; apps go on as they are, nothing new is deployed. Check the disk; to \
-         begin anew move the file away: the device then takes its next deployment as its first",
+         begin anew move the file away and restart the agent, which says what that takes",
         path.display()
     )]
     Damaged {

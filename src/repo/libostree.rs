@@ -4,6 +4,7 @@ use super::intake::{closure, read_checked, read_head, reading, wrong_hash};
 use super::owners;
 use super::place::{place, publish};
 use super::{ObjectStore, StoreError};
+use crate::free_space;
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use ostree::gio::prelude::*;
@@ -11,6 +12,7 @@ use ostree::glib::{self, Bytes, Variant, VariantTy};
 use ostree::{
     ObjectType, RepoCheckoutAtOptions, RepoCheckoutMode, RepoListRefsExtFlags, RepoMode, RepoPruneFlags, gio,
 };
+use rustix::fs::StatVfs;
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::io::{self, Read};
@@ -228,6 +230,25 @@ impl LibostreeStore {
         }
         Ok(commits)
     }
+
+    fn check_out(&self, commit: &Digest, into: &Path, reserve: fn(&StatVfs) -> u64) -> Result<(), StoreError> {
+        if !self.has(&commit_id(commit))? {
+            return Err(StoreError::Missing { object: commit_id(commit) });
+        }
+        place(into, |temporary| {
+            let options = RepoCheckoutAtOptions {
+                mode: RepoCheckoutMode::User,
+                no_copy_fallback: true,
+                // Empty files are the likeliest to meet the file system's limit of links.
+                force_copy_zerosized: true,
+                ..RepoCheckoutAtOptions::default()
+            };
+            self.repo
+                .checkout_at(Some(&options), ostree::AT_FDCWD, temporary, &commit.to_string(), gio::Cancellable::NONE)
+                .map_err(self.failed("checking a commit out"))?;
+            owners::restore(self, commit, temporary, reserve)
+        })
+    }
 }
 
 impl ObjectStore for LibostreeStore {
@@ -266,22 +287,11 @@ impl ObjectStore for LibostreeStore {
     }
 
     fn checkout(&self, commit: &Digest, into: &Path) -> Result<(), StoreError> {
-        if !self.has(&commit_id(commit))? {
-            return Err(StoreError::Missing { object: commit_id(commit) });
-        }
-        place(into, |temporary| {
-            let options = RepoCheckoutAtOptions {
-                mode: RepoCheckoutMode::User,
-                no_copy_fallback: true,
-                // Empty files are the likeliest to meet the file system's limit of links.
-                force_copy_zerosized: true,
-                ..RepoCheckoutAtOptions::default()
-            };
-            self.repo
-                .checkout_at(Some(&options), ostree::AT_FDCWD, temporary, &commit.to_string(), gio::Cancellable::NONE)
-                .map_err(self.failed("checking a commit out"))?;
-            owners::restore(self, commit, temporary)
-        })
+        self.check_out(commit, into, free_space::reserve)
+    }
+
+    fn checkout_again(&self, commit: &Digest, into: &Path) -> Result<(), StoreError> {
+        self.check_out(commit, into, |_| 0)
     }
 
     fn prune(&mut self, keep: &[Digest]) -> Result<u64, StoreError> {

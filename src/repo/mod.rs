@@ -53,6 +53,12 @@ pub trait ObjectStore: Send {
     /// what the commit does not give to root, files as copies.
     fn checkout(&self, commit: &Digest, into: &Path) -> Result<(), StoreError>;
 
+    /// The same for a checkout that was there and is lost or damaged: it may take what must stay free otherwise. The app is
+    /// part of what the device is for, it had the space before, and what is kept free is kept for the device to go on.
+    fn checkout_again(&self, commit: &Digest, into: &Path) -> Result<(), StoreError> {
+        self.checkout(commit, into)
+    }
+
     /// Removes what no commit in `keep` reaches; commits that are not in the store are ignored. Returns the bytes freed in
     /// the store: hardlinked checkouts hold theirs until they are removed too. The current slice is dropped.
     fn prune(&mut self, keep: &[Digest]) -> Result<u64, StoreError>;

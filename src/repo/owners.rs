@@ -9,7 +9,7 @@ use crate::free_space;
 use fullmetal_proto::Digest;
 use fullmetal_proto::ostree::{Commit, DirMeta, DirTree, OstreeError};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
-use rustix::fs::statvfs;
+use rustix::fs::{StatVfs, statvfs};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown, lchown};
@@ -38,13 +38,18 @@ struct Foreign {
 }
 
 /// Gives everything below `at/rootfs` to its owner. Nobody but root gets into `at` then: what an app's user owns there
-/// would else belong to a user of that number of the device.
+/// would else belong to a user of that number of the device. `reserve` says how many bytes of the disk must stay free.
 ///
 /// Only root can do that: a store that somebody else uses leaves everything as it is.
 ///
 /// # Errors
 /// [`StoreError::Full`] before anything is copied when the copies do not fit; then when something cannot be given away.
-pub(super) fn restore(store: &LibostreeStore, commit: &Digest, at: &Path) -> Result<(), StoreError> {
+pub(super) fn restore(
+    store: &LibostreeStore,
+    commit: &Digest,
+    at: &Path,
+    reserve: fn(&StatVfs) -> u64,
+) -> Result<(), StoreError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
@@ -57,7 +62,7 @@ pub(super) fn restore(store: &LibostreeStore, commit: &Digest, at: &Path) -> Res
     if found.is_empty() {
         return Ok(());
     }
-    check_space(&found, at)?;
+    check_space(&found, at, reserve)?;
     fs::set_permissions(at, Permissions::from_mode(0o700)).map_err(|e| StoreError::io("closing", at, e))?;
     for foreign in &found {
         give(foreign).map_err(|e| StoreError::io("giving to its owner", &foreign.path, e))?;
@@ -112,13 +117,13 @@ fn parsed<T>(
     parse(&store.load(&object)?).map_err(|reason| StoreError::Refused { object, reason })
 }
 
-fn check_space(found: &[Foreign], at: &Path) -> Result<(), StoreError> {
+fn check_space(found: &[Foreign], at: &Path, reserve: fn(&StatVfs) -> u64) -> Result<(), StoreError> {
     let disk = statvfs(at).map_err(|e| StoreError::io("asking for space at", at, e.into()))?;
     let block = disk.f_frsize.max(1);
     let copies = || found.iter().filter_map(|foreign| foreign.copied);
     let needed = copies().map(|n| n.div_ceil(block).saturating_mul(block)).fold(0, u64::saturating_add);
     let full = |why| Err(StoreError::Full { path: at.to_owned(), why });
-    if let Some(lack) = free_space::lack(needed, &disk) {
+    if let Some(lack) = free_space::lack(needed, reserve(&disk), &disk) {
         return full(format!("a copy of the files that are not root's {lack}"));
     }
     // Some file systems make inodes as they go and say 0.
@@ -154,10 +159,16 @@ mod tests {
     fn copies_that_do_not_fit_are_refused_with_the_figures() {
         let dir = tempfile::tempdir().unwrap();
         let of = |copied| Foreign { path: dir.path().to_owned(), owner: (1000, 1000), copied };
-        check_space(&[of(Some(1)), of(None)], dir.path()).unwrap();
-        let refused = check_space(&[of(Some(7 << 20)), of(Some(1 << 60))], dir.path()).unwrap_err();
+        let check = |found: &[Foreign], reserve| check_space(found, dir.path(), reserve);
+        check(&[of(Some(1)), of(None)], free_space::reserve).unwrap();
+        let refused = check(&[of(Some(7 << 20)), of(Some(1 << 60))], free_space::reserve).unwrap_err();
         let told = refused.to_string();
         assert!(matches!(refused, StoreError::Full { .. }) && told.contains("1099511627783.0 MiB and "), "{told}");
+        // As much as is there but for half of what must stay free.
+        let disk = statvfs(dir.path()).unwrap();
+        let most = free_space::free(&disk) - free_space::reserve(&disk) / 2;
+        assert!(check(&[of(Some(most))], free_space::reserve).is_err());
+        check(&[of(Some(most))], |_| 0).unwrap();
     }
 
     #[test]

@@ -16,6 +16,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+#[path = "jobs.rs"]
+mod jobs;
 #[path = "limits.rs"]
 mod limits;
 
@@ -119,6 +121,14 @@ fn who_stops_an_app_by_hand_is_not_fought() {
     assert_eq!(host.start(&app).unwrap(), Started::New);
     wait_until(&host, &app.name, |s| s.phase == Phase::Running);
     host.stop(&app.name).unwrap();
+    // And so is who was killed before systemd was asked to start it.
+    let file = "/run/fullmetal/apps/halted/state.json";
+    let state = fs::read_to_string(file).unwrap();
+    fs::write(file, state.replace("\"stopped\"", "\"starting\"")).unwrap();
+    assert_eq!(host.status(&app.name).unwrap().unwrap().phase, Phase::Lost, "it is to be started again");
+    host.start(&app).unwrap();
+    said(&["systemctl", "stop", "halted"]);
+    assert_eq!(host.status(&app.name).unwrap().unwrap().phase, Phase::Halted);
 }
 
 /// An app that has `systemd-notify` and is to say when it is ready.
@@ -315,6 +325,7 @@ fn another_requires_web() {
     let start = StartOptions { autostart: true, job: false };
     let version = Installed { commit: top.commit, version: "1".into(), manifest: top.commit, start, unsigned: false };
     let mut record = journal::peek(&paths.journal_dir()).unwrap().unwrap();
+    current::set(&paths.app_dir(&top.name), &version).unwrap();
     record.apps.insert(top.name, deploy::App { current: version, previous: None, floor: 0, lost: false });
     Journal::open(&paths.journal_dir()).unwrap().save(&record).unwrap();
 }

@@ -212,6 +212,14 @@ pub enum AppEvent {
         /// What the check says.
         reason: String,
     },
+    /// How it is cannot be asked: that is no word of the app. Neither proven nor failed until [`AppEvent::Asked`], but not
+    /// for ever.
+    Unasked {
+        /// What is in the way.
+        reason: String,
+    },
+    /// It can be asked again; what it answered was handed in before.
+    Asked,
     /// It says by its notify socket that it is well.
     SaysWell,
     /// It says there that it is not; the first word counts.

@@ -59,6 +59,9 @@ pub const RETRY_MAX: Duration = Duration::from_secs(300);
 pub const REVERT_TRIES_MAX: u32 = 5;
 /// How long after the end of a probation a health check may still be waited for that began after it.
 pub const LAST_CHECK_MAX: Duration = Duration::from_secs(60);
+/// How long a probation waits for an app that cannot be asked how it is. A bus that is started anew is back in seconds, and
+/// a technician who is there in minutes; a device that never can be asked must not hold on to a deployment for ever.
+pub const UNASKED_MAX: Duration = Duration::from_secs(900);
 
 /// The ticket of work whose answer nobody waits for.
 const NOBODY: Ticket = Ticket(0);

@@ -1,8 +1,8 @@
 //! What is known of the apps that a deployment brought, and what follows from it.
 
-use super::LAST_CHECK_MAX;
 use super::input::AppEvent;
 use super::record::{Cause, NewPart};
+use super::{LAST_CHECK_MAX, UNASKED_MAX};
 use crate::wire::report::ExitStatus;
 use crate::{AppName, Timestamp};
 use std::collections::BTreeMap;
@@ -23,6 +23,16 @@ struct Seen {
     /// The first word on its notify socket.
     said: Option<Result<(), String>>,
     exit: Option<(ExitStatus, Vec<String>)>,
+    /// Since when it cannot be asked how it is, and why.
+    unasked: Option<(Timestamp, String)>,
+}
+
+impl Seen {
+    /// Whatever else it would say.
+    fn has_failed(&self, part: &NewPart) -> bool {
+        let says_so = part.notify && matches!(self.said, Some(Err(_)));
+        says_so || self.exit.is_some() || matches!(self.health, Health::Lost(_))
+    }
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -62,13 +72,20 @@ impl Watch {
         self.wakeup
     }
 
-    /// There is no verdict yet: after the deadline the last checks are waited for.
+    /// There is no verdict yet: after the deadline the last checks are waited for, and what cannot be asked.
     pub fn wait_on(&mut self, now: Timestamp) {
-        self.wakeup = self.deadline.map(|at| if at <= now { at.after(LAST_CHECK_MAX) } else { at });
+        let ends = self.deadline.into_iter().flat_map(|at| [at, at.after(LAST_CHECK_MAX)]);
+        let unasked = self.apps.values().filter_map(|seen| Some(seen.unasked.as_ref()?.0.after(UNASKED_MAX)));
+        self.wakeup = ends.chain(unasked).filter(|at| *at > now).min();
+    }
+
+    /// Why an app cannot be asked how it is.
+    pub fn unasked(&self, name: &AppName) -> Option<&str> {
+        self.apps.get(name)?.unasked.as_ref().map(|(_, reason)| reason.as_str())
     }
 
     /// Notes what an app does.
-    pub fn note(&mut self, name: &AppName, event: AppEvent) {
+    pub fn note(&mut self, name: &AppName, event: AppEvent, now: Timestamp) {
         let seen = self.apps.entry(name.clone()).or_default();
         match event {
             AppEvent::Running => seen.running = true,
@@ -80,6 +97,11 @@ impl Watch {
                     Health::Good(_) | Health::Lost(_) => Health::Lost(reason),
                 }
             }
+            AppEvent::Unasked { reason } => {
+                let since = seen.unasked.take().map_or(now, |(since, _)| since);
+                seen.unasked = Some((since, reason));
+            }
+            AppEvent::Asked => seen.unasked = None,
             AppEvent::SaysWell => {
                 seen.said.get_or_insert(Ok(()));
             }
@@ -119,6 +141,12 @@ impl Watch {
         }
         let nothing = Seen::default();
         let seen = self.apps.get(&part.name).unwrap_or(&nothing);
+        if let Some((since, reason)) = seen.unasked.as_ref().filter(|_| !seen.has_failed(part)) {
+            let over = since.after(UNASKED_MAX) <= now;
+            let minutes = UNASKED_MAX.as_secs() / 60;
+            let what = || format!("could not be asked for {minutes} minutes how it is: {reason}");
+            return if over { broken(part, &what()) } else { Judgement::Open };
+        }
         match &seen.exit {
             Some((ExitStatus::Code(0), _)) if start.job => Judgement::Settled,
             Some((status, log)) => Judgement::Broken(ended(part, *status, log)),

@@ -9,6 +9,12 @@ use crate::wire::report::ReportState;
 use crate::{AppName, Digest};
 
 impl Deploy {
+    /// The app whose probation waits since it cannot be asked how it is, and why.
+    pub fn unasked(&self) -> Option<(&AppName, &str)> {
+        let mut watched = self.record.watched().filter(|_| self.state == State::Proving);
+        watched.find_map(|part| Some((&part.name, self.watch.unasked(&part.name)?)))
+    }
+
     /// Journals the switch if nothing holds it back; only then it is asked for.
     pub(super) fn begin(&mut self, now: Now) -> Result<(), DeployError> {
         let Some(deployment) = &mut self.record.deployment else { return Ok(()) };
@@ -40,7 +46,7 @@ impl Deploy {
         }
         let watched = self.record.watched().any(|p| p.name == *name && p.installed.commit == commit);
         if watched && matches!(self.state, State::Switching | State::Proving) {
-            self.watch.note(name, event);
+            self.watch.note(name, event, now.steady);
         }
     }
 

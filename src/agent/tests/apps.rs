@@ -82,9 +82,11 @@ fn a_start_makes_a_damaged_checkout_again() {
     let mut device = Device::new();
     let (_, new) = switched(&mut device, "web");
     device.host.reboot();
-    fs::remove_dir(device.paths.checkout(&name("web"), &new.commit).join("rootfs")).unwrap();
+    let checkout = device.paths.checkout(&name("web"), &new.commit);
+    fs::remove_dir(checkout.join("rootfs")).unwrap();
     device.apps.adopt(&record_of("web", &new, false));
     assert!(device.runs("web", &new));
+    assert!(checkout.join("again").exists(), "it was not checked out like a new one, which the reserve may refuse");
 }
 
 fn record_of(app: &str, current: &Installed, lost: bool) -> deploy::Record {

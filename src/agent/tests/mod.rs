@@ -46,6 +46,14 @@ impl ObjectStore for Shelf {
         }
         Ok(())
     }
+    /// What it replaces has been removed by then.
+    fn checkout_again(&self, commit: &Digest, into: &Path) -> Result<(), StoreError> {
+        let beside: Vec<_> = fs::read_dir(into.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(!beside.iter().any(|name| name.to_string_lossy().starts_with(".trash")), "{beside:?}");
+        self.checkout(commit, into)?;
+        fs::write(into.join("again"), "").unwrap();
+        Ok(())
+    }
     fn prune(&mut self, keep: &[Digest]) -> Result<u64, StoreError> {
         self.0.lock().unwrap().retain(|c| keep.contains(c));
         Ok(0)

@@ -2,18 +2,21 @@
 
 use crate::agent::notify::tests::deployment;
 use crate::agent::pace::Pace;
+use crate::agent::shutdown::Shutdown;
 use crate::agent::{Agent, Event, LOOK_AFTER, apps};
 use crate::config::{Paths, Settings};
 use crate::host::Hosts;
+use crate::identity::tests::trust_of;
 use crate::identity::{Usage, issue_ca, issue_member, new_key, save_certificate, save_key};
 use crate::journal::{Journal, NEXT_NAME, peek};
 use crate::local::Listener;
 use fullmetal_proto::Timestamp;
 use fullmetal_proto::deploy::{Cause, Deployment, Input, Local, Outgoing, Phase, Record, State};
 use fullmetal_proto::wire::local::{FromPeer, ToPeer, VERSION};
-use fullmetal_proto::wire::trust::Role;
-use fullmetal_proto::wire::{BuildKey, PublicKey, ReportState, SigningKey, Trust, seal};
+use fullmetal_proto::wire::{PublicKey, ReportState, SigningKey, Trust, seal};
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -72,20 +75,7 @@ fn enroll(paths: &Paths, key: &SigningKey) -> Trust {
     let certificate = issue_member((&ca, key), ids, &PublicKey::of(&own), Usage::Agent, now).unwrap();
     save_key(&paths.identity_dir().join("agent.key"), &own).unwrap();
     save_certificate(&paths.identity_dir().join("agent.crt"), &certificate).unwrap();
-    let role = Role { keys: vec![PublicKey::of(key)], threshold: 1 };
-    let trust = Trust {
-        fleet,
-        version: 1,
-        issued: now,
-        expires: Timestamp::MAX,
-        root: role.clone(),
-        build: vec![BuildKey { key: PublicKey::of(key), refs: vec!["*".into()] }],
-        build_threshold: 1,
-        gateway: role,
-        epoch: 1,
-        device_ca: vec![ca.into()],
-        unsigned_refs: Vec::new(),
-    };
+    let trust = trust_of(fleet.as_str(), PublicKey::of(key), now, ca);
     fs::write(paths.trust_file(), seal(&trust, &[key]).unwrap()).unwrap();
     trust
 }
@@ -217,4 +207,24 @@ fn the_notify_socket_is_open_from_the_switch_to_the_end_of_the_deployment() {
     // There is no commit to switch to.
     bench.run_until("the roll back", |agent| agent.machine.state() == State::Idle);
     assert!(bench.agent.notify.is_none() && !socket.exists());
+}
+
+#[test]
+fn what_fails_while_the_device_goes_down_counts_when_it_stays_up_after_all() {
+    let mut bench = Bench::new();
+    let goes_down = Arc::new(AtomicBool::new(true));
+    let (asked, events) = (goes_down.clone(), bench.agent.events.clone());
+    bench.agent.shutdown = Shutdown::new(Arc::new(move || Some(asked.load(Ordering::Relaxed))), events);
+    let mut record = Record::default();
+    record.deployment = Some(Deployment { phase: Phase::Switching { restarts: 0 }, ..deployment(7, true) });
+    bench.agent.input(Input::Start { record: Some(Box::new(record)), local: Local::default() });
+    // There is no commit to switch to.
+    bench.run_until("the failure", |agent| agent.shutdown.holds());
+    let wish = Input::Announced { rank: (1, 9), expires: Timestamp::MAX, row: None };
+    bench.agent.input(wish);
+    bench.agent.wakeup();
+    assert!(bench.agent.machine.state() == State::Switching && bench.agent.due() > bench.agent.now().steady);
+    goes_down.store(false, Ordering::Relaxed);
+    bench.run_until("the roll back", |agent| agent.machine.state() == State::Idle);
+    assert_eq!(bench.agent.machine.record().rank, Some((1, 9)), "what came meanwhile is not lost either");
 }

@@ -2,7 +2,9 @@
 
 use super::store::{read, tree_id};
 use anyhow::Context as _;
+use fullmetal::host::CONFIG_LEN_MAX;
 use fullmetal::repo::{LibostreeStore, Owner, ROOT, recorded_owner};
+use fullmetal::untrusted;
 use fullmetal_proto::Digest;
 use fullmetal_proto::ostree::{DirMeta, DirTree};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
@@ -19,7 +21,7 @@ pub fn difference(store: &LibostreeStore, checkout: &Path, tree: &Digest) -> any
 
 /// Where the container has something mounted, below `rootfs`. runc makes what is missing there.
 fn mounts(checkout: &Path, rootfs: &Path) -> Vec<PathBuf> {
-    let config = fs::read(checkout.join("config.json")).unwrap_or_default();
+    let config = untrusted::read(&checkout.join("config.json"), CONFIG_LEN_MAX).unwrap_or_default();
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap_or_default();
     let asked = config["mounts"].as_array().into_iter().flatten().filter_map(|mount| mount["destination"].as_str());
     asked.chain(["/data"]).map(|at| rootfs.join(at.trim_start_matches('/'))).collect()

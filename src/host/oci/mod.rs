@@ -25,7 +25,7 @@ use oci_spec::runtime::{
 use std::path::{Path, PathBuf};
 
 /// The longest `config.json` in bytes.
-pub(super) const CONFIG_LEN_MAX: u64 = 1 << 20;
+pub const CONFIG_LEN_MAX: u64 = 1 << 20;
 
 /// Hidden from every app, whatever its configuration says: runc's own defaults.
 const MASKED: [&str; 8] = [

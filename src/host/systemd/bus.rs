@@ -90,6 +90,12 @@ impl UnitState {
         }
     }
 
+    /// Units that are named there.
+    pub(super) fn names(&self, key: &str) -> Vec<String> {
+        let names = self.0.get(key).and_then(|value| value.try_clone().ok());
+        names.and_then(|names| names.try_into().ok()).unwrap_or_default()
+    }
+
     pub(super) fn exit(&self) -> Option<ExitStatus> {
         exit_of(self.number("ExecMainCode"), self.number("ExecMainStatus"))
     }
@@ -242,13 +248,13 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Waits for its end.
-    pub(super) fn end(self, limit: Duration) -> Result<JobEnd, BusError> {
-        self.end_while(limit, || {})
-    }
-
-    /// The same, and looks at something again and again meanwhile.
-    pub(super) fn end_while(self, limit: Duration, mut look: impl FnMut()) -> Result<JobEnd, BusError> {
+    /// Waits for its end; meanwhile hears what changes of the unit, and looks at something again and again.
+    pub(super) fn end(
+        self,
+        limit: Duration,
+        mut hear: impl FnMut(&UnitState),
+        mut look: impl FnMut(),
+    ) -> Result<JobEnd, BusError> {
         let Job { bus: Bus { runtime, signals, owner, .. }, unit, path } = self;
         let unit_path = object_path(unit);
         let signals = signals.as_mut().ok_or_else(|| call("end a job", gone()))?;
@@ -257,7 +263,9 @@ impl Job<'_> {
             loop {
                 let message = next(signals, owner).await?;
                 if is_from(&message, &unit_path) {
-                    exit = exit_in(&message).or(exit);
+                    let changes = changes_in(&message);
+                    exit = changes.exit().or(exit);
+                    hear(&changes);
                 } else if let Some(result) = result_of(&message, &path) {
                     return Ok(JobEnd { result, exit });
                 }
@@ -331,10 +339,11 @@ fn is_from(message: &Message, path: &str) -> bool {
     from == Some(path) && member == Some("PropertiesChanged")
 }
 
-/// How the main process ended, when a signal of its unit says so.
-fn exit_in(message: &Message) -> Option<ExitStatus> {
-    let (_, changed, _): (String, HashMap<String, OwnedValue>, Vec<String>) = message.body().deserialize().ok()?;
-    UnitState(changed).exit()
+/// What a signal of a unit says is new.
+fn changes_in(message: &Message) -> UnitState {
+    let said = message.body().deserialize();
+    let (_, changed, _): (String, HashMap<String, OwnedValue>, Vec<String>) = said.unwrap_or_default();
+    UnitState(changed)
 }
 
 fn result_of(message: &Message, job: &OwnedObjectPath) -> Option<String> {

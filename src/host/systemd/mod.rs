@@ -4,9 +4,12 @@
 //! in `/run` is a copy, made at each start and by `fullmetal-boot`. A record of our own keeps what systemd forgets of
 //! a unit that is stopped.
 
+mod away;
 mod bus;
 mod early;
+mod ended;
 mod journal;
+mod limit;
 mod options;
 
 pub use bus::BusError;
@@ -23,6 +26,7 @@ use crate::config::Paths;
 use crate::durable::{self, Existing};
 use bus::{Bus, UnitState};
 use early::Early;
+use ended::{ended, is_done};
 use fullmetal_proto::wire::report::{ExitStatus, LOG_LINES_MAX};
 use fullmetal_proto::{AppName, Timestamp};
 use std::fs;
@@ -30,10 +34,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// What systemd may take beyond what the unit allows.
-const JOB_MARGIN: Duration = Duration::from_secs(15);
 /// How long the runtime may take to make a container.
 const CONTAINER_MAX: Duration = Duration::from_secs(15);
+/// How often the container is looked for: it comes within a few of these.
+const CONTAINER_LOOK: Duration = Duration::from_millis(20);
 /// How long the last lines of an app that ended are waited for: the journal is a process of its own.
 const LAST_WORDS_MS_MAX: u64 = 500;
 /// Said of an app that systemd ended for it.
@@ -159,13 +163,15 @@ impl SystemdHost {
     /// Ends the unit and waits; gives how its main process ended, if systemd said so.
     fn end(&self, bus: &mut Bus, name: &AppName) -> Result<Option<ExitStatus>, HostError> {
         let unit = unit_name(name);
-        let allowed = Duration::from_micros(bus.unit(&unit)?.number("TimeoutStopUSec")).min(Duration::from_secs(3600));
+        let limit = limit::of_job(bus, &self.files, name)? + self.options.margin;
         let Some(job) = bus.stop(&unit)? else { return Ok(None) };
-        // What does not listen to SIGTERM is not waited for.
-        if self.has_container(name) {
-            kill_if_deaf(&self.layout(name).pid_file());
-        }
-        let end = job.end(allowed + JOB_MARGIN)?;
+        // What does not listen to SIGTERM is not waited for, once it is its turn: apps that require it stop before it.
+        let hear = |changes: &UnitState| {
+            if changes.text("ActiveState") == "deactivating" && self.has_container(name) {
+                kill_if_deaf(&self.layout(name).pid_file());
+            }
+        };
+        let end = job.end(limit, hear, || {})?;
         let state = bus.unit(&unit)?;
         if !matches!(state.text("ActiveState"), "inactive" | "failed") {
             let why = format!("systemd ended its job with \"{}\" and says it is {}", end.result, state.state());
@@ -174,30 +180,46 @@ impl SystemdHost {
         Ok(end.exit)
     }
 
-    /// To systemd an app that does not say when it is ready has started with its runtime, whose container comes later.
+    /// To systemd an app that does not say when it is ready has started with its runtime, whose container comes later: of
+    /// that nobody tells, so the runtime's record is looked for. Of its end systemd tells.
     fn await_container(&self, bus: &mut Bus, name: &AppName) -> Result<(), HostError> {
-        let end = Instant::now() + CONTAINER_MAX;
+        let (end, unit) = (Instant::now() + CONTAINER_MAX, unit_name(name));
+        let mut changed = true;
         while !self.has_container(name) && Instant::now() < end {
-            let unit = bus.unit(&unit_name(name))?;
-            if (unit.text("ActiveState"), unit.text("SubState")) != ("active", "running") {
+            let runs = |unit: UnitState| (unit.text("ActiveState"), unit.text("SubState")) == ("active", "running");
+            if changed && !runs(bus.unit(&unit)?) {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            changed = bus.changed(&unit, CONTAINER_LOOK)?;
         }
         Ok(())
+    }
+
+    /// From here on systemd sees to the app, whatever becomes of its start: see [`ended`].
+    fn hand_over(&self, name: &AppName) {
+        let file = self.layout(name).state();
+        let done = State::read(&file).and_then(|state| match state {
+            Some(state) if state.phase == Phase::Starting => State { phase: Phase::Running, ..state }.write(&file),
+            _ => Ok(()),
+        });
+        if let Err(error) = done {
+            warn!(app = %name, %error, "who stops it by hand now will not be told from a start that was cut off");
+        }
     }
 
     /// Starts it, or waits for the start that is under way: systemd has one job for both.
     fn launch(&self, bus: &mut Bus, app: &App, options: &UnitOptions) -> Result<(), HostError> {
         let unit = unit_name(&app.name);
-        let limit = options.start_timeout.unwrap_or(unit::START_TIMEOUT);
+        let limit = limit::of_job(bus, &self.files, &app.name)? + self.options.margin;
         let mut early = Early::new(self.layout(&app.name).pid_file());
         let look = || {
             if options.notify {
                 early.look()
             }
         };
-        let end = bus.start(&unit)?.end_while(limit + JOB_MARGIN, look)?;
+        let job = bus.start(&unit)?;
+        self.hand_over(&app.name);
+        let end = job.end(limit, |_| {}, look)?;
         if end.result == "done" {
             return self.await_container(bus, &app.name);
         }
@@ -214,18 +236,6 @@ impl SystemdHost {
     }
 }
 
-/// A unit that is not active: stopped by us, whose record says how, or by somebody else.
-fn ended(status: AppStatus, state: Option<State>) -> AppStatus {
-    match state {
-        Some(state) if state.phase == Phase::Stopped && state.commit == status.commit => state.status(false),
-        _ => AppStatus { phase: Phase::Halted, ..status },
-    }
-}
-
-fn is_done(status: &AppStatus) -> bool {
-    status.job && status.phase == Phase::Exited && status.last_exit == Some(ExitStatus::Code(0))
-}
-
 impl AppHost for SystemdHost {
     fn prepare(&mut self, app: &App) -> Result<(), HostError> {
         self.check_name(&Bus::connect()?, &app.name)?;
@@ -237,6 +247,7 @@ impl AppHost for SystemdHost {
         self.check_name(&bus, &app.name)?;
         if let Some(status) = self.look(&bus.unit(&unit_name(&app.name))?, &app.name)? {
             if status.is_alive() && status.commit == app.commit {
+                self.hand_over(&app.name);
                 return Ok(Started::Adopted);
             }
             if status.is_alive() && !is_done(&status) {
@@ -329,7 +340,9 @@ impl AppHost for SystemdHost {
         let run = layout.run();
         let pid_file = tempfile::Builder::new().prefix("health-").suffix(".pid").tempfile_in(&run);
         let pid_file = pid_file.map_err(HostError::io("making a file in", &run))?;
-        let runc = Runc::new(&self.options.runc, &layout).through_systemd(limit + JOB_MARGIN);
+        let answer = pid_file.path().with_extension("answer");
+        // What is slow to begin has its time from then on.
+        let runc = Runc::new(&self.options.runc, &layout).through_systemd(limit + self.options.margin, answer);
         health::ask(&runc, argv, pid_file.path(), limit)
     }
 

@@ -18,6 +18,8 @@ pub struct SystemdOptions {
     pub runc: PathBuf,
     /// How long an app may take to end after SIGTERM.
     pub grace: Duration,
+    /// What systemd may take beyond what units allow.
+    pub margin: Duration,
 }
 
 impl SystemdOptions {
@@ -26,10 +28,11 @@ impl SystemdOptions {
         fs::symlink_metadata("/run/systemd/system").is_ok_and(|m| m.is_dir())
     }
 
-    /// runc from the usual directories, 10 seconds to end.
+    /// runc from the usual directories, 10 seconds to end, 15 for systemd.
     pub fn new(root: &Path, device: &DeviceId) -> Self {
         let runc = runc::find("runc");
-        SystemdOptions { root: root.to_owned(), device: device.clone(), runc, grace: Duration::from_secs(10) }
+        let (grace, margin) = (Duration::from_secs(10), Duration::from_secs(15));
+        SystemdOptions { root: root.to_owned(), device: device.clone(), runc, grace, margin }
     }
 
     /// Whether the container runtime is there and can be run; a warning where its version has holes that are known.

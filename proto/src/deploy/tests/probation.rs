@@ -12,7 +12,7 @@ fn judge(behaviour: Behaviour, events: &[AppEvent], at_secs: u64) -> String {
     let mut watch = Watch::default();
     watch.begin(Timestamp::ZERO, Duration::from_secs(30));
     for event in events {
-        watch.note(&name("web"), event.clone());
+        watch.note(&name("web"), event.clone(), Timestamp::from_secs(5));
     }
     match watch.judge([part].iter(), Timestamp::from_secs(at_secs)) {
         Judgement::Broken(cause) => cause.reason,
@@ -107,4 +107,44 @@ fn what_must_say_that_it_is_well_is_proven_by_its_first_word_and_by_staying() {
     let died = exit(ExitStatus::Code(3));
     assert_eq!(judge(web, &[Running, SaysWell, died], 9), "web 1 ended with exit status 3 during its probation");
     assert_eq!(judge(Behaviour::Runs, &[Running, failed()], 30), "Settled", "nobody asked it");
+}
+
+#[test]
+fn what_cannot_be_asked_is_neither_proven_nor_failed_until_it_can_but_not_for_ever() {
+    use AppEvent::{Asked, Running};
+    let unasked = || AppEvent::Unasked { reason: "no bus".into() };
+    for (behaviour, events) in [
+        (Behaviour::Healthy, &[Running, healthy(4), unasked()][..]),
+        (Behaviour::Healthy, &[Running, sick(), unasked()]),
+        (Behaviour::Healthy, &[unasked()]),
+        (Behaviour::Runs, &[Running, unasked()]),
+        (Behaviour::JobDone, &[Running, unasked()]),
+        (Behaviour::Says, &[Running, unasked()]),
+    ] {
+        for secs in [6, 30, 90, 904] {
+            assert_eq!(judge(behaviour, events, secs), "Open", "{behaviour:?} after {secs} s");
+        }
+        let told = judge(behaviour, events, 905);
+        assert_eq!(told, "web 1 could not be asked for 15 minutes how it is: no bus", "{behaviour:?}");
+    }
+    // Its answers come before the word that it answers.
+    let web = Behaviour::Healthy;
+    assert_eq!(judge(web, &[Running, healthy(4), unasked(), healthy(500), Asked], 501), "Settled");
+    assert_eq!(judge(web, &[Running, unasked(), sick(), Asked], 501), "web 1 was never healthy: no answer");
+    assert_eq!(judge(Behaviour::Runs, &[unasked(), Running, Asked], 501), "Settled");
+    // What it said, it said.
+    let died = exit(ExitStatus::Code(3));
+    assert_eq!(judge(web, &[Running, died, unasked()], 6), "web 1 ended with exit status 3 during its probation");
+    assert_eq!(judge(web, &[healthy(1), sick(), unasked()], 6), "web 1 became unhealthy: no answer");
+}
+
+#[test]
+fn the_watch_wakes_for_what_cannot_be_asked_and_never_in_the_past() {
+    let mut watch = Watch::default();
+    watch.begin(Timestamp::ZERO, Duration::from_secs(30));
+    watch.note(&name("web"), AppEvent::Unasked { reason: "no bus".into() }, Timestamp::from_secs(5));
+    for (now, wakeup) in [(6, Some(30)), (31, Some(90)), (91, Some(905)), (905, None)] {
+        watch.wait_on(Timestamp::from_secs(now));
+        assert_eq!(watch.wakeup(), wakeup.map(Timestamp::from_secs), "at {now} s");
+    }
 }

@@ -6,12 +6,11 @@ mod meeting;
 mod strangers;
 
 use super::*;
+use crate::identity::tests::trust_of;
 use crate::identity::{FleetTrust, Usage, issue_ca, issue_member, new_key};
 use fullmetal_proto::membership::limits::{ACCEPTED_MAX, DIALED_MAX, NEIGHBOURS_WANTED};
-use fullmetal_proto::wire::trust::Role;
-use fullmetal_proto::wire::{BuildKey, PublicKey, Revocations, SigningKey, Trust};
+use fullmetal_proto::wire::{PublicKey, Revocations, SigningKey};
 use fullmetal_proto::{Digest, FleetId, Timestamp};
-use serde_bytes::ByteBuf;
 use std::path::Path;
 use tokio::time::Instant;
 
@@ -50,21 +49,8 @@ impl Ca {
     }
 
     fn trust(&self) -> FleetTrust {
-        let key = PublicKey::of(&self.key);
-        let role = Role { keys: vec![key], threshold: 1 };
-        let trust = Trust {
-            fleet: self.fleet.clone(),
-            version: 1,
-            issued: Timestamp::from_secs(1_795_528_440),
-            expires: Timestamp::MAX,
-            root: role.clone(),
-            build: vec![BuildKey { key, refs: vec!["*".into()] }],
-            build_threshold: 1,
-            gateway: role,
-            epoch: 1,
-            device_ca: vec![ByteBuf::from(self.certificate.clone())],
-            unsigned_refs: Vec::new(),
-        };
+        let (key, issued) = (PublicKey::of(&self.key), Timestamp::from_secs(1_795_528_440));
+        let trust = trust_of(self.fleet.as_str(), key, issued, self.certificate.clone());
         FleetTrust { trust, revoked: Revocations::none(&self.fleet) }
     }
 
