@@ -11,6 +11,8 @@ mod apps;
 mod bench;
 #[path = "device_fleet/check.rs"]
 mod check;
+#[path = "device_fleet/clock.rs"]
+mod clock;
 #[path = "device_fleet/failures.rs"]
 mod failures;
 #[path = "device_fleet/steps.rs"]
