@@ -20,9 +20,10 @@ use fullmetal::host::{App, AppHost, AppStatus, Health, HostError, Phase, Started
 use fullmetal_proto::{AppName, Digest};
 use fullmetal_sim::lab::device::{Device, Groups};
 use fullmetal_sim::lab::wait_for;
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// What an installed device has of ours.
@@ -40,13 +41,17 @@ struct Bench {
 
 impl Bench {
     fn new(groups: Groups) -> Self {
+        let mut bench = Bench::off(groups);
+        bench.device.boot().unwrap();
+        bench
+    }
+
+    fn off(groups: Groups) -> Self {
         let fullmetal = Path::new(env!("CARGO_BIN_EXE_fullmetal"));
         let own = std::env::current_exe().unwrap();
         let boot = Path::new(env!("CARGO_BIN_EXE_fullmetal-boot"));
         let sim = fullmetal.with_file_name("fullmetal-sim");
-        let mut device = Device::new(&sim, groups, &[&own, fullmetal, boot]).unwrap();
-        device.boot().unwrap();
-        Bench { device, own }
+        Bench { device: Device::new(&sim, groups, &[&own, fullmetal, boot]).unwrap(), own }
     }
 
     /// Runs the other half of a test.
@@ -95,9 +100,23 @@ fn an_app_is_started_when_it_says_so_and_ended_when_it_will_not() {
 
 #[test]
 fn a_unit_has_the_limits_that_the_policy_says_when_the_agent_starts_it() {
-    let bench = Bench::new(Groups::AsHost);
+    let mut bench = Bench::off(Groups::AsHost);
+    bench.device.give_disk(128).unwrap();
+    bench.device.boot().unwrap();
     bench.inside("limits::the_policy_holds");
     bench.inside("limits::limits_are_held");
+    its_disk_knows_weights(&bench.device);
+    bench.inside("limits::who_has_more_weight_gets_more_of_the_disk");
+}
+
+/// Most schedulers of disks, and none at all, pass weights over. What is written to this disk waits for the one below it.
+fn its_disk_knows_weights(device: &Device) {
+    let mounts = fs::read_to_string(device.seen("/proc/1/mounts").unwrap()).unwrap();
+    let disk = mounts.lines().find(|line| line.contains(" /var/lib/fullmetal ")).unwrap().split(' ').next().unwrap();
+    let direct = Command::new("losetup").args(["--direct-io=on", disk]).status().unwrap();
+    assert!(direct.success(), "losetup --direct-io=on {disk}");
+    let scheduler = format!("/sys/block/{}/queue/scheduler", disk.trim_start_matches("/dev/"));
+    fs::write(&scheduler, "bfq").unwrap_or_else(|e| panic!("{scheduler}: {e}; the kernel of this host lacks BFQ"));
 }
 
 #[test]
