@@ -6,6 +6,8 @@
 
 #[path = "host/bus_program.rs"]
 mod bus_program;
+#[path = "host/by_polkit.rs"]
+mod by_polkit;
 #[path = "host/conformance.rs"]
 mod conformance;
 #[path = "host/inside.rs"]
