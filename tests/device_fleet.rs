@@ -15,6 +15,8 @@ mod check;
 mod clock;
 #[path = "device_fleet/failures.rs"]
 mod failures;
+#[path = "device_fleet/said.rs"]
+mod said;
 #[path = "device_fleet/steps.rs"]
 mod steps;
 #[path = "device_fleet/story.rs"]
