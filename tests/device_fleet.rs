@@ -11,8 +11,12 @@ mod apps;
 mod bench;
 #[path = "device_fleet/check.rs"]
 mod check;
+#[path = "device_fleet/clock.rs"]
+mod clock;
 #[path = "device_fleet/failures.rs"]
 mod failures;
+#[path = "device_fleet/said.rs"]
+mod said;
 #[path = "device_fleet/steps.rs"]
 mod steps;
 #[path = "device_fleet/story.rs"]

@@ -6,6 +6,8 @@
 
 #[path = "host/bus_program.rs"]
 mod bus_program;
+#[path = "host/by_polkit.rs"]
+mod by_polkit;
 #[path = "host/conformance.rs"]
 mod conformance;
 #[path = "host/inside.rs"]
@@ -20,6 +22,7 @@ use fullmetal::host::{App, AppHost, AppStatus, Health, HostError, Phase, Started
 use fullmetal_proto::{AppName, Digest};
 use fullmetal_sim::lab::device::{Device, Groups};
 use fullmetal_sim::lab::wait_for;
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -40,13 +43,17 @@ struct Bench {
 
 impl Bench {
     fn new(groups: Groups) -> Self {
+        let mut bench = Bench::off(groups);
+        bench.device.boot().unwrap();
+        bench
+    }
+
+    fn off(groups: Groups) -> Self {
         let fullmetal = Path::new(env!("CARGO_BIN_EXE_fullmetal"));
         let own = std::env::current_exe().unwrap();
         let boot = Path::new(env!("CARGO_BIN_EXE_fullmetal-boot"));
         let sim = fullmetal.with_file_name("fullmetal-sim");
-        let mut device = Device::new(&sim, groups, &[&own, fullmetal, boot]).unwrap();
-        device.boot().unwrap();
-        Bench { device, own }
+        Bench { device: Device::new(&sim, groups, &[&own, fullmetal, boot]).unwrap(), own }
     }
 
     /// Runs the other half of a test.
@@ -99,9 +106,21 @@ fn an_app_is_started_when_it_says_so_and_ended_when_it_will_not() {
 
 #[test]
 fn a_unit_has_the_limits_that_the_policy_says_when_the_agent_starts_it() {
-    let bench = Bench::new(Groups::AsHost);
+    let mut bench = Bench::off(Groups::AsHost);
+    bench.device.give_disk(64).unwrap();
+    bench.device.boot().unwrap();
     bench.inside("limits::the_policy_holds");
     bench.inside("limits::limits_are_held");
+    its_disk_knows_weights(&bench.device);
+    bench.inside("limits::the_scheduler_of_the_disk_has_the_weights");
+}
+
+/// Most schedulers of disks, and none at all, pass weights over.
+fn its_disk_knows_weights(device: &Device) {
+    let mounts = fs::read_to_string(device.seen("/proc/1/mounts").unwrap()).unwrap();
+    let disk = mounts.lines().find(|line| line.contains(" /var/lib/fullmetal ")).unwrap().split(' ').next().unwrap();
+    let scheduler = format!("/sys/block/{}/queue/scheduler", disk.trim_start_matches("/dev/"));
+    fs::write(&scheduler, "bfq").unwrap_or_else(|e| panic!("{scheduler}: {e}; the kernel of this host lacks BFQ"));
 }
 
 #[test]

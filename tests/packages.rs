@@ -119,6 +119,8 @@ fn a_device_is_installed_upgraded_below_an_app_and_purged() {
     the_agent_sees_what_it_needs(&bench);
     an_upgrade_leaves_the_app_alone(&bench);
     a_gateway_takes_the_agents_place(&bench);
+    an_upgrade_starts_the_gateway_anew(&bench);
+    without_the_gateways_package_it_is_a_device_again(&bench);
     removed_it_keeps_state_and_comes_back(&bench);
     purged_nothing_is_left(&bench);
 }
@@ -229,16 +231,65 @@ fn a_gateway_takes_the_agents_place(bench: &Bench) {
     assert_eq!(bench.property("web", "ActiveState"), "active", "apps need no agent");
 }
 
+/// The packages of the same version: to their scripts that is an upgrade like any other.
+fn an_upgrade_starts_the_gateway_anew(bench: &Bench) {
+    let app = bench.sh("cat /run/fullmetal/apps/web/container.pid");
+    let kept =
+        || bench.sh("cd /var/lib/fullmetal/gateway; find . -type f ! -name audit.jsonl -exec sha256sum {} + | sort");
+    let spooled = "cd /var/lib/fullmetal/gateway; test -s state && test -z \"$(find spool -type f)\"";
+    bench.wait("the gateway has taken the device's report", spooled);
+    let (before, pid) = (kept(), bench.property("fullmetal-gateway", "MainPID"));
+    bench.install("new");
+    bench.wait("the gateway has its peer", "fullmetal-gateway --json status | grep '\"connected\": *true'");
+    let now = bench.property("fullmetal-gateway", "MainPID");
+    assert_ne!(now, pid, "it is restarted");
+    assert_eq!(bench.sh(&format!("readlink /proc/{now}/exe")), "/usr/bin/fullmetal-gateway");
+    assert_eq!(bench.property("fullmetal-gateway", "NRestarts"), "0");
+    assert_eq!(kept(), before, "its state");
+    assert_eq!(bench.property("fullmetal-agent", "ActiveState"), "inactive", "the agent has no place beside it");
+    assert_eq!(bench.sh("cat /run/fullmetal/apps/web/container.pid"), app, "the container");
+}
+
+fn without_the_gateways_package_it_is_a_device_again(bench: &Bench) {
+    let app = bench.sh("cat /run/fullmetal/apps/web/container.pid");
+    let kept = || {
+        bench.sh("sha256sum /etc/fullmetal/identity/* /etc/fullmetal/trust /etc/fullmetal/fullmetal.d/[14]0-*
+             find /var/lib/fullmetal -maxdepth 2 ! -name gateway ! -path '*/gateway/*' -printf '%p %U %m\n' | sort
+             ls /var/cache/fullmetal
+             getent passwd fullmetal fullmetal-gateway
+             systemctl show -p MainPID web fullmetal-peer")
+    };
+    let before = kept();
+    bench.sh("dpkg -P fullmetal-gateway 2>&1");
+    assert_eq!(kept(), before);
+    bench.sh("for gone in /var/lib/fullmetal/gateway /run/fullmetal/gateway /etc/fullmetal/gateway.key \
+             /etc/fullmetal/fullmetal.d/05-gateway-user.toml /etc/fullmetal/fullmetal.d/30-gateway.toml \
+             /lib/systemd/system/fullmetal-gateway.service; do test ! -e $gone; done
+         ! pgrep -f fullmetal-gateway
+         systemctl start fullmetal-agent");
+    bench.wait("the agent has adopted the app", "fullmetal app list | grep running");
+    assert_eq!(bench.sh("cat /run/fullmetal/apps/web/container.pid"), app, "the container");
+}
+
 fn removed_it_keeps_state_and_comes_back(bench: &Bench) {
-    bench.sh("dpkg -r fullmetal-gateway fullmetal 2>&1");
+    bench.sh("dpkg -r fullmetal 2>&1");
     bench.sh("! pgrep -f '[s]leep 1000' && ! pgrep fullmetal && test ! -e /run/systemd/system/web.service && test ! -e /run/fullmetal");
-    bench.sh("ls -d /var/lib/fullmetal/apps/web /etc/fullmetal/identity /etc/fullmetal/gateway.key");
+    bench.sh("ls -d /var/lib/fullmetal/apps/web /etc/fullmetal/identity");
     bench.install("new");
     bench.wait("the app is started again", "systemctl is-active web && pgrep -f '[s]leep 1000'");
 }
 
+/// The gateway's package is only removed at first: what it has is its own until it is purged, too.
 fn purged_nothing_is_left(bench: &Bench) {
-    bench.sh("dpkg -P fullmetal-gateway fullmetal 2>&1");
+    a_gateway_takes_the_agents_place(bench);
+    let kept = "find /etc/fullmetal /var/lib/fullmetal -printf '%p %U %m\n' | grep gateway | sort";
+    bench.sh("dpkg -r fullmetal-gateway 2>&1");
+    let before = bench.sh(kept);
+    assert!(["/var/lib/fullmetal/gateway/", "gateway.key", "30-gateway.toml"].iter().all(|part| before.contains(part)));
+    bench.sh("dpkg -P fullmetal 2>&1");
+    assert_eq!(bench.sh(kept), before);
+    assert_eq!(bench.sh("find /etc/fullmetal /var/lib/fullmetal -type f | grep -v gateway || true"), "");
+    bench.sh("dpkg -P fullmetal-gateway 2>&1");
     let left = bench.sh("find / -xdev \\( -path /proc -o -path /sys -o -path /srv -o -path /root \\) -prune -o -name '*fullmetal*' -print");
     assert_eq!(left, "");
     // The device itself is of the lab.

@@ -35,9 +35,9 @@ pub(super) fn check(layout: &Layout, app: &App) -> Result<Adapted, HostError> {
     oci::adapt(&json, &place, &terms).map_err(refused)
 }
 
-/// Makes the bundle and the app's data directory. Gives what [`adapted`] says is lacking.
+/// Makes the bundle and the app's data directory. Gives what the app asks for, is allowed and cannot have on this device, a line each.
 pub(super) fn prepare(layout: &Layout, app: &App) -> Result<Vec<String>, HostError> {
-    let (json, lacks) = adapted(layout, app)?;
+    let (json, Adapted { lacks, .. }) = adapted(layout, app)?;
     let bundle = layout.bundle();
     fs::create_dir_all(&bundle).map_err(HostError::io("making", &bundle))?;
     let path = bundle.join("config.json");
@@ -45,15 +45,15 @@ pub(super) fn prepare(layout: &Layout, app: &App) -> Result<Vec<String>, HostErr
     Ok(lacks)
 }
 
-/// The `config.json` to run, and what the app asks for, is allowed and cannot have on this device, a line each. The app's
-/// data directory is made, which belongs to the app's user.
-pub(super) fn adapted(layout: &Layout, app: &App) -> Result<(Vec<u8>, Vec<String>), HostError> {
-    let Adapted { spec, lacks } = check(layout, app)?;
+/// The `config.json` to run, and what is in it. The app's data directory is made, which belongs to the app's user.
+pub(super) fn adapted(layout: &Layout, app: &App) -> Result<(Vec<u8>, Adapted), HostError> {
+    let adapted = check(layout, app)?;
+    let spec = &adapted.spec;
     let (uid, gid) = spec.process().as_ref().map_or((0, 0), |p| (p.user().uid(), p.user().gid()));
     make_data(&layout.data(), uid, gid)?;
-    let encoded = serde_json::to_vec_pretty(&spec).map_err(io::Error::from);
+    let encoded = serde_json::to_vec_pretty(spec).map_err(io::Error::from);
     let json = encoded.map_err(HostError::io("encoding the configuration of", &layout.checkout(&app.commit)))?;
-    Ok((json, lacks))
+    Ok((json, adapted))
 }
 
 /// Its parents are root's, so that no app can put a link in the place of its directory.

@@ -17,6 +17,8 @@ mod oci;
 mod options;
 mod runc;
 mod runc_version;
+#[cfg_attr(not(feature = "store"), allow(dead_code, reason = "units are for devices, and those have the store"))]
+mod shares;
 mod state;
 pub mod supervise;
 mod supervisor;

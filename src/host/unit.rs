@@ -5,8 +5,10 @@
 //!
 //! **Control groups.** The container's is below the unit's. The second version gives a group below another one its own
 //! limits only if no process is in the upper one, so that runc leaves it for a group beside the container's, as
-//! systemd-nspawn does: <https://systemd.io/CGROUP_DELEGATION>. Limits then hold for the app alone, in both versions.
+//! systemd-nspawn does: <https://systemd.io/CGROUP_DELEGATION>. Limits then hold for the app alone, in both versions; weights are
+//! the unit's ([`Shares`]).
 
+use super::shares::Shares;
 use super::{App, Layout, UnitOptions};
 use fullmetal_proto::{AppName, Digest};
 use std::collections::BTreeSet;
@@ -65,6 +67,7 @@ pub(super) struct Unit<'a> {
     pub(super) layout: &'a Layout,
     pub(super) app: &'a App,
     pub(super) options: &'a UnitOptions,
+    pub(super) shares: Shares,
     /// The container runtime, absolute.
     pub(super) runc: &'a Path,
     /// How long an app may take to end.
@@ -128,6 +131,11 @@ impl Unit<'_> {
         line("RuntimeDirectoryPreserve", "yes");
         line("Slice", "system.slice");
         line("Delegate", "yes");
+        for (key, weight) in [("CPUWeight", self.shares.cpu), ("IOWeight", self.shares.io)] {
+            if let Some(weight) = weight {
+                line(key, &weight.to_string());
+            }
+        }
         // Where the kernel counts them for systemd, an app that lost a process for want of memory is ended and started anew.
         line("OOMPolicy", "stop");
         line("KillMode", "mixed");
@@ -172,6 +180,7 @@ mod tests {
             layout: &layout,
             app: &app,
             options,
+            shares: Shares { cpu: None, io: Some(500).filter(|_| job) },
             runc: Path::new("/usr/bin/runc"),
             grace: Duration::from_secs(10),
         };
@@ -223,6 +232,7 @@ mod tests {
             "TimeoutStartSec=1500ms",
             "Restart=on-failure",
             "RemainAfterExit=yes",
+            "IOWeight=500",
         ] {
             assert!(text.lines().any(|l| l == line), "{text} lacks {line}");
         }

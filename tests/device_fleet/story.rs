@@ -1,19 +1,20 @@
 //! The demo's story with Hawkbit's decisions, on devices whose agent, peer and apps are units.
 
 use crate::bench::{Bench, Host};
-use crate::{LIMIT, check};
+use crate::{LIMIT, check, said};
 use fullmetal_sim::lab::{Operator, Usage, wait_for};
 use std::collections::BTreeMap;
 use std::fs;
 
 const HEALTH: &str = r#"["/bin/sh","-c","wget -q -O /dev/null http://127.0.0.1:$(cat /data/port)/"]"#;
 
-struct Story {
-    bench: Bench,
-    operator: Operator,
-    sets: BTreeMap<u64, u64>,
+pub struct Story {
+    pub bench: Bench,
+    pub operator: Operator,
+    /// Hawkbit's sets, by release.
+    pub sets: BTreeMap<u64, u64>,
     /// What was decided for each device: action and the word that Hawkbit has for its end.
-    decided: BTreeMap<String, Vec<(u64, &'static str)>>,
+    pub decided: BTreeMap<String, Vec<(u64, &'static str)>>,
 }
 
 impl Story {
@@ -28,7 +29,7 @@ impl Story {
     }
 
     /// An operator's decision, and how it should end on each.
-    fn assign(&mut self, release: u64, to: &[(&str, &'static str)]) {
+    pub fn assign(&mut self, release: u64, to: &[(&str, &'static str)]) {
         let names: Vec<String> = to.iter().map(|(name, _)| (*name).to_owned()).collect();
         let actions = self.operator.assign(self.sets[&release], &names).unwrap();
         for (name, end) in to {
@@ -37,7 +38,7 @@ impl Story {
     }
 
     /// Waits until Hawkbit has the end of a device's newest action.
-    fn is_told(&mut self, device: &str) {
+    pub fn is_told(&mut self, device: &str) {
         let (action, end) = *self.decided[device].last().unwrap();
         wait_for(&format!("Hawkbit hears of {device}"), LIMIT, || {
             self.bench.gateway.check()?;
@@ -47,12 +48,19 @@ impl Story {
         .unwrap();
     }
 
-    fn host(&self, number: usize) -> &Host {
+    /// What Hawkbit was told of a device's newest action, all in one.
+    pub fn words(&self, device: &str) -> String {
+        let (action, _) = *self.decided[device].last().unwrap();
+        let history = self.operator.history(device, action).unwrap();
+        history.into_iter().flat_map(|entry| entry.messages).collect::<Vec<_>>().join("; ")
+    }
+
+    pub fn host(&self, number: usize) -> &Host {
         &self.bench.hosts[number - 1]
     }
 
     /// All that the devices have and have told is true.
-    fn check(&self, expected: &[(usize, &str)]) {
+    pub fn check(&self, expected: &[(usize, &str)]) {
         for (number, page) in expected {
             let host = self.host(*number);
             assert_eq!(host.page(8080), *page, "{}", host.name);
@@ -107,10 +115,7 @@ fn three_devices_with_systemd_go_through_the_demos_story() {
     story.assign(2, &[("press-1", "finished"), ("press-2", "error"), ("press-3", "finished")]);
     ["press-1", "press-2"].iter().for_each(|name| story.is_told(name));
     story.check(&[(1, "release 2"), (2, "release 1")]);
-    let (action, _) = *story.decided["press-2"].last().unwrap();
-    let said = story.operator.history("press-2", action).unwrap();
-    let said: Vec<String> = said.into_iter().flat_map(|entry| entry.messages).collect();
-    let said = said.join("; ");
+    let said = story.words("press-2");
     for words in ["status 3", "/data/fail-2 is there"] {
         assert!(said.contains(words), "{words:?} is not in {said}");
     }
@@ -134,4 +139,5 @@ fn three_devices_with_systemd_go_through_the_demos_story() {
     names.iter().for_each(|name| story.is_told(name));
     story.check(&[(1, "release 3"), (2, "release 3"), (3, "release 3")]);
     story.bench.hosts.iter().for_each(tell_figures);
+    said::what_is_said_on_the_notify_socket_decides(&mut story);
 }

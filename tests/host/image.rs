@@ -3,9 +3,12 @@
 use super::{AppStatus, Site, wait_until};
 use crate::site::run;
 use fullmetal::host::{App, AppHost, Health};
+use serde_json::json;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// What the app does: tells who and where it is, writes to its volume and its data, and stays.
@@ -47,12 +50,67 @@ fn image(dir: &Path) -> String {
     image
 }
 
+/// A registry on loopback, over plain HTTP; it ends with this.
+struct Registry {
+    server: Child,
+    address: String,
+}
+
+impl Registry {
+    fn start(dir: &Path) -> Registry {
+        let config = dir.join("registry.yml");
+        let storage = dir.join("registry").display().to_string();
+        let text = json!({ "version": 0.1, "storage": { "filesystem": { "rootdirectory": storage } },
+                           "http": { "addr": "127.0.0.1:0" } });
+        fs::write(&config, text.to_string()).unwrap();
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut server = command.spawn().expect("docker-registry is missing: apt-get install docker-registry");
+        let said = BufReader::new(server.stderr.take().unwrap());
+        let mut registry = Registry { server, address: String::new() };
+        let mut lines = said.lines().map(Result::unwrap);
+        registry.address =
+            lines.find_map(|l| Some(l.split_once("listening on ")?.1.split('"').next()?.to_owned())).unwrap();
+        // It goes on saying what it does.
+        std::thread::spawn(move || lines.for_each(drop));
+        registry
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn publish(site: &Site, image: &str) -> String {
+    let (repo, arch) = (site.dir.path().join("central").display().to_string(), std::env::consts::ARCH);
+    let args = ["publish", image, "--repo", &repo, "--ref", "apps/web", "--arch", arch, "--unsigned"];
+    run(env!("CARGO_BIN_EXE_fullmetal"), &args)
+}
+
+/// As [docs/images.md](../../docs/images.md) has it.
+#[test]
+fn an_image_that_went_through_a_registry_is_the_same_app() {
+    let site = Site::new();
+    let (image, registry) = (image(site.dir.path()), Registry::start(site.dir.path()));
+    let name = format!("docker://{}/web:1.36", registry.address);
+    // As Docker pushes it.
+    run("skopeo", &["copy", "--dest-tls-verify=false", "--format", "v2s2", &format!("oci:{image}"), &name]);
+    let got = format!("{}:1.36", site.dir.path().join("web").display());
+    run("skopeo", &["copy", "--override-arch", "amd64", "--src-tls-verify=false", &name, &format!("oci:{got}")]);
+    let before = publish(&site, &image);
+    let after = publish(&site, &got);
+    assert_eq!(before.lines().next(), after.lines().next(), "{before}{after}");
+    assert!(after.contains("unchanged at apps/web"), "{after}");
+}
+
 #[test]
 fn an_app_from_an_oci_image_runs_as_the_image_says() {
     let site = Site::new();
-    let (repo, arch) = (site.dir.path().join("central").display().to_string(), std::env::consts::ARCH);
-    let args = ["publish", &image(site.dir.path()), "--repo", &repo, "--ref", "apps/web", "--arch", arch, "--unsigned"];
-    let said = run(env!("CARGO_BIN_EXE_fullmetal"), &args);
+    let repo = site.dir.path().join("central").display().to_string();
+    let said = publish(&site, &image(site.dir.path()));
     let (commit, rest) = said.split_once('\n').unwrap();
     assert!(rest.contains("note: volume /srv is scratch space"), "{said}");
     let checkout = site.dir.path().join(format!("var/lib/fullmetal/apps/web/{commit}"));

@@ -66,6 +66,54 @@ fn limits_are_held() {
     fs::remove_file(file).unwrap();
 }
 
+/// Writes past the page cache for ever.
+const WRITES: &str = "echo up; while :; do busybox dd if=/dev/zero of=/data/file bs=64k count=64 oflag=direct conv=notrunc 2>/dev/null; done";
+
+/// A weight is no bound, and what comes of it hangs on the disk; so what the scheduler has, and that it serves these groups.
+#[test]
+#[ignore = "runs on a device"]
+fn the_scheduler_of_the_disk_has_the_weights() {
+    let weighing = |name: &str, weight: u16| {
+        let config = |_: &Path, config: &mut serde_json::Value| {
+            config["linux"]["resources"] = serde_json::json!({ "blockIO": { "weight": weight } });
+        };
+        check_out(Path::new("/"), name, &format!("{WRITES} # {name}"), config)
+    };
+    let mut host = host();
+    let apps = [weighing("light", 10), weighing("heavy", 1000)];
+    for app in &apps {
+        host.start(app).unwrap();
+    }
+    for app in &apps {
+        wait_until(&host, &app.name, |_| served(app.name.as_str()) > 0);
+    }
+    assert_eq!(["light", "heavy"].map(|app| property(app, "IOWeight")), ["10", "10000"]);
+    // In the first version systemd makes 1 to 3.6 of a weight of 1 to 100.
+    let [light, heavy] = ["light", "heavy"].map(weight);
+    assert!(heavy > 3 * light, "{heavy} and {light}");
+    for app in &apps {
+        host.remove(&app.name).unwrap();
+    }
+}
+
+/// Of a unit: what BFQ weighs it by. Neighbours are compared, and a container has none below its unit.
+fn weight(app: &str) -> u64 {
+    let files = ["blkio/system.slice/APP.service/blkio.bfq.weight", "system.slice/APP.service/io.bfq.weight"];
+    let files = files.map(|file| format!("/sys/fs/cgroup/{}", file.replace("APP", app)));
+    let said = files.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap();
+    said.split_whitespace().last().unwrap().parse().unwrap()
+}
+
+/// Bytes that an app's container has had written; with the first version as BFQ counts them.
+fn served(app: &str) -> u64 {
+    let group = format!("system.slice/{app}.service/ctr");
+    let read = |file: String| fs::read_to_string(format!("/sys/fs/cgroup/{file}")).unwrap_or_default();
+    let (first, second) = (read(format!("blkio/{group}/blkio.bfq.io_service_bytes")), read(format!("{group}/io.stat")));
+    let of_first = first.lines().filter_map(|line| Some(line.split_once(" Write ")?.1));
+    let of_second = second.split_whitespace().filter_map(|field| field.strip_prefix("wbytes="));
+    of_first.chain(of_second).map(|bytes| bytes.parse::<u64>().unwrap()).sum()
+}
+
 /// The kernel gives controllers to the container's group only if the unit's own has no process.
 #[test]
 #[ignore = "runs on a device"]

@@ -3,6 +3,7 @@
 //! [`device`] is the half that runs on the device; it starts a program of another user, see [`bus_program`].
 
 use super::bus_program::Program;
+use super::by_polkit;
 use super::site::{check_out, kill, run};
 use super::{Bench, Groups};
 use fullmetal::config::Paths;
@@ -158,6 +159,8 @@ fn device() {
     }
     status_is_for_all();
     changes_are_for_whom_polkit_lets();
+    by_polkit::who_sits_at_the_screen_may_do_what_harms_nothing();
+    by_polkit::an_administrator_is_asked_for_the_password();
     inhibitors_go_with_their_holder();
     what_happens_is_told();
     a_loud_user_stops_nothing();

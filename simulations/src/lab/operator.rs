@@ -97,15 +97,21 @@ impl Operator {
         self.ask("POST", "/rest/v1/targets", &devices.iter().map(target).collect()).map(|_| ())
     }
 
-    /// Makes a set of one app whose commit was made by others; gives its number.
-    pub fn make_set(&self, name: &str, ref_name: &str, commit: &str) -> anyhow::Result<u64> {
+    /// Makes a set of one app whose commit was made by others, with more metadata for its module; gives its number.
+    pub fn make_set(
+        &self,
+        (name, version): (&str, &str),
+        (ref_name, commit): (&str, &str),
+        more: &[(&str, &str)],
+    ) -> anyhow::Result<u64> {
         let first = |made: Value| made[0]["id"].as_u64().context("Hawkbit made nothing");
-        let module = json!([{ "name": name, "version": "1", "type": "application" }]);
+        let module = json!([{ "name": name, "version": version, "type": "application" }]);
         let module = first(self.ask("POST", "/rest/v1/softwaremodules", &module)?)?;
-        let entry = |(key, value): (&str, &str)| json!({ "key": key, "value": value, "targetVisible": true });
-        let entries = [("fullmetal.ref", ref_name), ("fullmetal.commit", commit), ("fullmetal.name", name)].map(entry);
-        self.ask("POST", &format!("/rest/v1/softwaremodules/{module}/metadata"), &entries.into_iter().collect())?;
-        let set = json!([{ "name": name, "version": "1", "type": "app", "modules": [{ "id": module }] }]);
+        let entry = |(key, value): &(&str, &str)| json!({ "key": key, "value": value, "targetVisible": true });
+        let known = [("fullmetal.ref", ref_name), ("fullmetal.commit", commit), ("fullmetal.name", name)];
+        let entries = known.iter().chain(more).map(entry).collect();
+        self.ask("POST", &format!("/rest/v1/softwaremodules/{module}/metadata"), &entries)?;
+        let set = json!([{ "name": name, "version": version, "type": "app", "modules": [{ "id": module }] }]);
         first(self.ask("POST", "/rest/v1/distributionsets", &set)?)
     }
 

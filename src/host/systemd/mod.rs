@@ -16,6 +16,7 @@ pub use bus::BusError;
 pub use options::SystemdOptions;
 
 use super::runc::Runc;
+use super::shares::Shares;
 use super::state::State;
 use super::supervise::kill_if_deaf;
 use super::unit::{self, Unit, unit_name};
@@ -86,10 +87,12 @@ impl SystemdHost {
     /// the agent: a policy changed since counts from the agent's next start of the app on.
     fn store(&self, app: &App) -> Result<(String, UnitOptions), HostError> {
         let layout = self.layout(&app.name);
-        let (json, lacks) = bundle::adapted(&layout, app)?;
+        let (json, adapted) = bundle::adapted(&layout, app)?;
+        let shares = Shares::of(&adapted.spec);
         let options = UnitOptions::read(&self.paths, &app.name, &app.commit)?;
         let runc = &self.options.runc;
-        let text = Unit { layout: &layout, app, options: &options, runc, grace: self.options.grace }.text();
+        let grace = self.options.grace;
+        let text = Unit { layout: &layout, app, options: &options, shares, runc, grace }.text();
         let dir = unit::bundle(&layout, &app.commit);
         let file = unit::stored(&self.paths.app_dir(&app.name), &app.commit);
         durable::make_dir(&dir, 0o755)?;
@@ -98,7 +101,7 @@ impl SystemdHost {
                 durable::write(&path, bytes, mode, Existing::Replaced)?;
             }
         }
-        for lack in lacks {
+        for lack in adapted.lacks {
             warn!(app = %app.name, "{lack}");
         }
         Ok((text, options))

@@ -32,8 +32,10 @@ const HELD_MAX: usize = 64;
 const HELD_PER_PEER_MAX: usize = 8;
 /// How long a hint may wait; shorter than the swarm's memory of messages.
 const HELD_SECS_MAX: u64 = 8;
-/// Seconds before a gossip connection is dialed again; doubles up to 64 times.
+/// Before a gossip connection is dialed again; doubles up to 64 times.
 const REDIAL: Duration = Duration::from_secs(1);
+/// One that was there for so long had been accepted: who dials in TLS 1.3 is through before the other side has judged it.
+const ACCEPTED: Duration = Duration::from_secs(10);
 
 /// Gossip could not start.
 #[derive(Debug, thiserror::Error)]
@@ -136,8 +138,37 @@ struct Admitted {
     /// Where it is dialed, when that is up to us.
     dial: Option<Multiaddr>,
     connections: u32,
+    /// When the newest of them began.
+    since: Instant,
+    /// How often it was dialed without being accepted.
     tries: u32,
     redial_at: Option<Instant>,
+}
+
+impl Admitted {
+    fn new(device: DeviceId, dial: Option<Multiaddr>, now: Instant) -> Self {
+        Admitted { device, dial, connections: 0, since: now, tries: 0, redial_at: None }
+    }
+
+    fn connected(&mut self, now: Instant) {
+        self.connections += 1;
+        self.since = now;
+    }
+
+    fn disconnected(&mut self, left: u32, now: Instant) {
+        self.connections = left;
+        if now - self.since >= ACCEPTED {
+            self.tries = 0;
+        }
+        self.redial_later(now);
+    }
+
+    fn redial_later(&mut self, now: Instant) {
+        if self.connections == 0 && self.dial.is_some() {
+            self.redial_at = Some(now + REDIAL * (1 << self.tries.min(6)));
+            self.tries += 1;
+        }
+    }
 }
 
 /// A received hint that has not proved true.
@@ -179,8 +210,7 @@ impl Task {
             Command::Admit { peer, device, dial } => {
                 self.swarm.behaviour_mut().allowed.allow_peer(peer);
                 let dial = dial.map(|to| address(to.ip(), to.port()));
-                let admitted = Admitted { device, dial, connections: 0, tries: 0, redial_at: None };
-                let before = self.admitted.insert(peer, admitted);
+                let before = self.admitted.insert(peer, Admitted::new(device, dial, Instant::now()));
                 let connections = before.map_or(0, |b| b.connections);
                 if let Some(now) = self.admitted.get_mut(&peer) {
                     now.connections = connections;
@@ -208,10 +238,8 @@ impl Task {
     }
 
     fn redial_later(&mut self, peer: &PeerId) {
-        let Some(admitted) = self.admitted.get_mut(peer) else { return };
-        if admitted.connections == 0 && admitted.dial.is_some() {
-            admitted.redial_at = Some(Instant::now() + REDIAL * (1 << admitted.tries.min(6)));
-            admitted.tries += 1;
+        if let Some(admitted) = self.admitted.get_mut(peer) {
+            admitted.redial_later(Instant::now());
         }
     }
 
@@ -244,14 +272,12 @@ impl Task {
             }
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
                 if let Some(admitted) = self.admitted.get_mut(&peer_id) {
-                    admitted.connections += 1;
-                    admitted.tries = 0;
+                    admitted.connected(Instant::now());
                 }
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established, .. } => {
                 if let Some(admitted) = self.admitted.get_mut(&peer_id) {
-                    admitted.connections = num_established;
-                    self.redial_later(&peer_id);
+                    admitted.disconnected(num_established, Instant::now());
                 }
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {

@@ -86,3 +86,17 @@ async fn a_hint_travels_on_only_after_it_proved_true() {
     };
     assert!(proved.await);
 }
+
+#[test]
+fn who_is_not_accepted_dials_less_and_less_often() {
+    let began = Instant::now();
+    let mut peer = Admitted::new("press-1".parse().unwrap(), Some(address([127, 0, 0, 1].into(), 1)), began);
+    let mut lasts = |seconds: u64| {
+        peer.connected(began);
+        let end = began + Duration::from_secs(seconds);
+        peer.disconnected(0, end);
+        (peer.redial_at.unwrap() - end).as_secs()
+    };
+    assert_eq!([0, 0, 0, 0].map(&mut lasts), [1, 2, 4, 8]);
+    assert_eq!([60, 0].map(&mut lasts), [1, 2]);
+}

@@ -11,7 +11,7 @@ use std::process::Command;
 
 const RELEASE: &str = "bookworm";
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,libpam-systemd,polkitd,runc,busybox-static,procps,libostree-1-1,\
-     ostree,ostree-boot,nginx-light,curl";
+     ostree,ostree-boot,nginx-light,curl,libfaketime";
 /// Units that would reach for the kernel that the host shares, or that only cost time here.
 const MASKED: &str = "systemd-sysctl.service systemd-modules-load.service sys-kernel-debug.mount \
     sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount dev-hugepages.mount \
@@ -45,7 +45,9 @@ fn make(base: &Path) -> anyhow::Result<()> {
     if new.exists() {
         fs::remove_dir_all(&new).with_context(|| format!("removing {}", new.display()))?;
     }
-    let mut debootstrap = Command::new("debootstrap");
+    // A thread that lives at a site of its own has no way to Debian; the program as a whole has.
+    let mut debootstrap = Command::new("nsenter");
+    debootstrap.arg(format!("--net=/proc/{}/ns/net", std::process::id())).arg("debootstrap");
     debootstrap.args(["--variant=minbase", &format!("--include={PACKAGES}"), RELEASE]).arg(&new);
     output_of(&mut debootstrap).context("debootstrap (`.ci/install-tools run` installs it)")?;
     for unit in MASKED.split_whitespace() {

@@ -46,7 +46,7 @@ pub fn publish(
 ) -> anyhow::Result<Published> {
     if let Sizes::FromRepo { path, rev, .. } = &spec.sizes {
         copy(path, rev, &fleet.plain_repo())?;
-        let set = operator.make_set(APP, rev, &commit_of(&fleet.plain_repo(), rev)?)?;
+        let set = operator.make_set((APP, "1"), (rev, &commit_of(&fleet.plain_repo(), rev)?), &[])?;
         return Ok(Published { ref_name: rev.clone(), set, bytes: sizes.bytes });
     }
     let tree = fleet.dir().join("release");
