@@ -2,7 +2,7 @@
 
 use crate::config::Paths;
 use crate::current::START_SUFFIX;
-use crate::durable::sync_dir;
+use crate::durable::{self, sync_dir};
 use crate::repo::{ObjectStore, installed};
 use anyhow::{Context as _, bail};
 use fullmetal_proto::{AppName, Digest};
@@ -93,8 +93,12 @@ impl Checkouts {
                     fs::remove_file(&entry).with_context(|| format!("removing {}", entry.display()))?;
                 }
             }
-            // Only an empty directory goes: an app without versions.
-            let _ = fs::remove_dir(&app);
+            // Only an empty directory goes: an app without versions, which nobody can have stopped.
+            if fs::remove_dir(&app).is_ok()
+                && let Ok(name) = file_name(&app).parse()
+            {
+                durable::remove(&self.paths.stopped(&name))?;
+            }
         }
         let freed = store.prune(commits).context("pruning the store")?;
         info!(freed, "pruned");
