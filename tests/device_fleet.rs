@@ -13,6 +13,8 @@ mod bench;
 mod check;
 #[path = "device_fleet/failures.rs"]
 mod failures;
+#[path = "device_fleet/leaving.rs"]
+mod leaving;
 #[path = "device_fleet/steps.rs"]
 mod steps;
 #[path = "device_fleet/story.rs"]
