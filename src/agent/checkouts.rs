@@ -2,7 +2,7 @@
 
 use crate::config::Paths;
 use crate::current::START_SUFFIX;
-use crate::durable::{self, sync_dir};
+use crate::durable::sync_dir;
 use crate::repo::{ObjectStore, installed};
 use anyhow::{Context as _, bail};
 use fullmetal_proto::{AppName, Digest};
@@ -97,7 +97,7 @@ impl Checkouts {
             if fs::remove_dir(&app).is_ok()
                 && let Ok(name) = file_name(&app).parse()
             {
-                durable::remove(&self.paths.stopped(&name))?;
+                crate::durable::remove(&self.paths.stopped(&name))?;
             }
         }
         let freed = store.prune(commits).context("pruning the store")?;
