@@ -108,7 +108,7 @@ fn deployment_json(paths: &Paths, record: &Record, report: Option<&AgentReport>)
     let reason = if let Phase::RollingBack { cause } = &d.phase { Some(&cause.reason) } else { None };
     json!({
         "action": d.wish.action, "bundle": d.wish.bundle, "mode": d.wish.mode, "phase": phase(&d.phase),
-        "parts": d.parts.iter().map(|p| format!("{} {}", p.name, p.installed.version)).collect::<Vec<_>>(),
+        "parts": d.changes(), "removed": d.removed,
         "state": report.map(|r| &r.state), "bytes_total": report.map(|r| r.bytes_total).filter(|total| *total > 0),
         "bytes_from_peers": report.map_or(d.bytes_from_peers, |r| r.bytes_from_peers),
         "bytes_from_central": report.map_or(d.bytes_from_central, |r| r.bytes_from_central),

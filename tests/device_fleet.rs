@@ -15,6 +15,8 @@ mod check;
 mod clock;
 #[path = "device_fleet/failures.rs"]
 mod failures;
+#[path = "device_fleet/leaving.rs"]
+mod leaving;
 #[path = "device_fleet/said.rs"]
 mod said;
 #[path = "device_fleet/steps.rs"]

@@ -11,11 +11,13 @@
 //! autostart = true
 //! job = false
 //! ```
+//!
+//! `remove = ["camera"]` above the parts has apps leave the devices with the same switch; parts may be missing then.
 
 use fullmetal_proto::dispatch::{PartWish, Targets, Wish};
-use fullmetal_proto::wire::bundle::PARTS_MAX;
+use fullmetal_proto::wire::bundle::{PARTS_MAX, REMOVED_MAX};
 use fullmetal_proto::wire::{Mode, Proof, StartOptions};
-use fullmetal_proto::{DeviceId, RefName};
+use fullmetal_proto::{AppName, DeviceId, RefName};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -67,6 +69,8 @@ struct File {
     devices: toml::Value,
     mode: Option<String>,
     #[serde(default)]
+    remove: Vec<String>,
+    #[serde(default)]
     part: Vec<PartTable>,
 }
 
@@ -112,8 +116,9 @@ fn one_line(text: &str, error: &toml::de::Error) -> String {
 type Problem = (String, String);
 
 fn convert(file: File) -> Result<Wish, Problem> {
-    if file.part.is_empty() || file.part.len() > PARTS_MAX {
-        return Err(("[[part]]".into(), format!("must be there 1 to {PARTS_MAX} times")));
+    if file.part.is_empty() && file.remove.is_empty() || file.part.len() > PARTS_MAX {
+        let problem = format!("must be there 1 to {PARTS_MAX} times, unless apps are only removed");
+        return Err(("[[part]]".into(), problem));
     }
     let parts = file.part.into_iter().enumerate().map(|(i, p)| part(i + 1, p));
     Ok(Wish {
@@ -122,7 +127,21 @@ fn convert(file: File) -> Result<Wish, Problem> {
         mode: mode(file.mode.as_deref().unwrap_or("now"))?,
         valid_until: None,
         parts: parts.collect::<Result<_, _>>()?,
+        removed: removed(&file.remove)?,
     })
+}
+
+fn removed(names: &[String]) -> Result<Vec<AppName>, Problem> {
+    if names.len() > REMOVED_MAX {
+        return Err(("remove".into(), format!("has more than {REMOVED_MAX} apps")));
+    }
+    let mut removed = BTreeSet::new();
+    for name in names {
+        if !removed.insert(field("remove".into(), name)?) {
+            return Err(("remove".into(), format!("names {name} twice")));
+        }
+    }
+    Ok(removed.into_iter().collect())
 }
 
 fn targets(value: toml::Value) -> Result<Targets, Problem> {
@@ -208,6 +227,16 @@ mod tests {
     }
 
     #[test]
+    fn apps_leave_with_others_that_come_or_alone() {
+        let part = "[[part]]\nref = \"apps/web/x86_64\"\n";
+        for (part, parts) in [("", 0), (part, 1)] {
+            let wish = read(&format!("devices = \"all\"\nremove = [\"old\", \"camera\"]\n{part}")).unwrap();
+            let removed: Vec<_> = wish.removed.iter().map(AppName::as_str).collect();
+            assert_eq!((removed, wish.parts.len()), (vec!["camera", "old"], parts));
+        }
+    }
+
+    #[test]
     fn each_mistake_is_named_with_its_place() {
         let part = "[[part]]\nref = \"apps/web/x86_64\"\n";
         let cases = [
@@ -229,6 +258,9 @@ mod tests {
             ("devices = \"all\"\n{part}job = \"yes\"\n", vec!["line 4", "boolean"]),
             ("devices = \"all\"\n{part}[[part]]\nref = \"/x\"\n", vec!["[[part]] 2: ref", "/x"]),
             ("devices = \"all\"\n[[part]]\nname = \"x\"\n", vec!["missing field `ref`"]),
+            ("devices = \"all\"\nremove = [\"a/b\"]\n{part}", vec!["remove", "app name"]),
+            ("devices = \"all\"\nremove = [\"a\", \"a\"]\n{part}", vec!["remove names a twice"]),
+            ("devices = \"all\"\nremove = \"a\"\n{part}", vec!["line 2", "sequence"]),
         ];
         for (text, words) in cases {
             let message = read(&text.replace("{part}", part)).unwrap_err();

@@ -131,22 +131,26 @@ impl Apps {
         }
     }
 
-    /// Brings every part to its new version.
+    /// Brings every part to its new version, and removes what has none.
     pub fn switch(&mut self, moves: &[Move]) -> anyhow::Result<()> {
-        let moves = needs::in_order(&self.paths, moves)?;
+        let coming = needs::in_order(&self.paths, moves)?;
         let ran = self.host.list()?;
         // What others need goes last.
-        for m in moves.iter().rev().filter(|m| moves.len() > 1 && ran.contains(&m.name)) {
-            if self.host.status(&m.name)?.is_some_and(|s| !is_version(&s, &m.new)) {
-                self.host.stop(&m.name)?;
+        for (name, new) in coming.iter().rev().filter(|(name, _)| moves.len() > 1 && ran.contains(name)) {
+            if self.host.status(name)?.is_some_and(|s| !is_version(&s, new)) {
+                self.host.stop(name)?;
             }
         }
-        for m in &moves {
-            durable::remove(&self.paths.stopped(&m.name))?;
-            let brought = self.bring(&m.name, &m.new).and_then(|()| self.settle(&m.name, &m.new));
-            brought.with_context(|| format!("switching {} to {}", m.name, m.new.version))?;
+        // After all that changes, which may have needed it until now.
+        for name in needs::leaving(&self.paths, moves) {
+            self.take_away(&name).with_context(|| format!("removing {name}"))?;
         }
-        self.wake(moves.iter().map(|m| &m.name))
+        for (name, new) in &coming {
+            durable::remove(&self.paths.stopped(name))?;
+            let brought = self.bring(name, new).and_then(|()| self.settle(name, new));
+            brought.with_context(|| format!("switching {name} to {}", new.version))?;
+        }
+        self.wake(coming.iter().map(|(name, _)| name))
     }
 
     /// Starts again what went down with one of these apps, because it requires that. What systemd stopped with them can be
@@ -257,9 +261,15 @@ impl Apps {
         Ok(())
     }
 
-    fn remove(&mut self, name: &AppName) -> anyhow::Result<()> {
+    /// Nothing of it is left for the system to start. What it takes to bring it back stays until it is pruned: checkouts,
+    /// and that a person stopped it.
+    fn take_away(&mut self, name: &AppName) -> anyhow::Result<()> {
         self.host.remove(name)?;
-        durable::remove(&self.paths.current(name))?;
+        Ok(durable::remove(&self.paths.current(name))?)
+    }
+
+    fn remove(&mut self, name: &AppName) -> anyhow::Result<()> {
+        self.take_away(name)?;
         Ok(durable::remove(&self.paths.stopped(name))?)
     }
 }

@@ -93,8 +93,12 @@ impl Checkouts {
                     fs::remove_file(&entry).with_context(|| format!("removing {}", entry.display()))?;
                 }
             }
-            // Only an empty directory goes: an app without versions.
-            let _ = fs::remove_dir(&app);
+            // Only an empty directory goes: an app without versions, which nobody can have stopped.
+            if fs::remove_dir(&app).is_ok()
+                && let Ok(name) = file_name(&app).parse()
+            {
+                crate::durable::remove(&self.paths.stopped(&name))?;
+            }
         }
         let freed = store.prune(commits).context("pruning the store")?;
         info!(freed, "pruned");

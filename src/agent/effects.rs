@@ -1,6 +1,7 @@
 //! What the machine asks for.
 
 use super::{Agent, bundles, judge, notify, watch, worker};
+use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::{Effect, Input, State, Ticket};
 use fullmetal_proto::wire::local::ToPeer;
 use tracing::info;
@@ -12,19 +13,7 @@ impl Agent {
             Effect::Persist { seq, record } => self.persist(seq, record),
             Effect::Judge { ticket, action, bundle } => {
                 info!(action, bundle = %bundle.short(), "judging");
-                match judge::Judging::start(ticket, &self.settings.paths.bundle(&bundle)) {
-                    Ok(judging) => {
-                        judging.ask(&self.link);
-                        self.judging = Some(judging);
-                    }
-                    Err(judge::Verdict { retry, reason }) => {
-                        if retry {
-                            // The peer tells its announcement again, which has the bundle.
-                            self.link.reconnect();
-                        }
-                        self.later(Input::Failed { ticket, retry, reason });
-                    }
-                }
+                self.judge(ticket, bundle);
             }
             Effect::CheckSpace { ticket, moves, .. } => {
                 // The peer must not drop what it has of it before it is fetched, and after that serves it on.
@@ -55,6 +44,28 @@ impl Agent {
                 self.worker.prune(ticket, commits);
             }
             Effect::Ignored { rank, why } => info!(epoch = rank.0, counter = rank.1, %why, "announcement not followed"),
+        }
+    }
+
+    fn judge(&mut self, ticket: Ticket, bundle: Digest) {
+        match judge::Judging::start(ticket, &self.settings.paths.bundle(&bundle)) {
+            Ok(judging) => match judging.needs_nothing() {
+                Some(blobs) => {
+                    let verdict = self.verdict(ticket, Ok(blobs));
+                    self.later(verdict);
+                }
+                None => {
+                    judging.ask(&self.link);
+                    self.judging = Some(judging);
+                }
+            },
+            Err(judge::Verdict { retry, reason }) => {
+                if retry {
+                    // The peer tells its announcement again, which has the bundle.
+                    self.link.reconnect();
+                }
+                self.later(Input::Failed { ticket, retry, reason });
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::trouble::Kind;
 use super::{Agent, bundles, judge, verify, worker};
 use crate::local::{Packet, read_descriptor};
 use fullmetal_proto::Digest;
-use fullmetal_proto::deploy::Input;
+use fullmetal_proto::deploy::{Input, Ticket};
 use fullmetal_proto::wire::Hint;
 use fullmetal_proto::wire::local::{FromPeer, ToPeer};
 use std::os::fd::OwnedFd;
@@ -72,16 +72,20 @@ impl Agent {
         let Some(judging) = &mut self.judging else { return };
         let Some(done) = judging.take(sha256, got, &self.link) else { return };
         let ticket = judging.ticket;
-        self.refresh_trust();
-        let verdict = done.and_then(|blobs| judge::judge(self, &blobs));
         self.judging = None;
-        let input = match verdict {
-            Ok((parts, judged)) => {
-                self.judged = judged;
-                Input::Judged { ticket, parts }
+        let input = self.verdict(ticket, done);
+        self.input(input);
+    }
+
+    /// Judges a bundle once all that it needs is here.
+    pub(super) fn verdict(&mut self, ticket: Ticket, blobs: Result<judge::Blobs, judge::Verdict>) -> Input {
+        self.refresh_trust();
+        match blobs.and_then(|blobs| judge::judge(self, &blobs)) {
+            Ok(judge::Judged { candidates, removed, parts }) => {
+                self.judged = parts;
+                Input::Judged { ticket, parts: candidates, removed }
             }
             Err(judge::Verdict { retry, reason }) => Input::Failed { ticket, retry, reason },
-        };
-        self.input(input);
+        }
     }
 }

@@ -28,7 +28,7 @@ pub struct Past {
     pub state: ReportState,
     /// When, by the trusted clock.
     pub at: Timestamp,
-    /// Apps that it brought and their versions, where that is known.
+    /// Apps that it brought and their versions, and `NAME removed`, where that is known.
     #[serde(default)]
     pub brought: Vec<String>,
     /// Why it ended so; empty when all went well.

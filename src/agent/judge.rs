@@ -5,11 +5,11 @@ use super::foreign;
 use super::link::Link;
 use crate::identity::Usage;
 use crate::local::read_descriptor;
-use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::{Candidate, Ticket};
 use fullmetal_proto::ostree::{Commit, CommitRefusal, Deployable};
 use fullmetal_proto::wire::local::{CentralObject, ToPeer};
 use fullmetal_proto::wire::{BlobRef, Bundle, Opened, Part, Pieces, StartOptions, open};
+use fullmetal_proto::{AppName, Digest};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -71,6 +71,11 @@ impl Judging {
         Ok(Judging { ticket, bundle: opened.document, wanted, got: BTreeMap::new() })
     }
 
+    /// All that is needed, when that is nothing: of a bundle that only removes.
+    pub fn needs_nothing(&self) -> Option<Blobs> {
+        self.wanted.is_empty().then(|| Blobs { bundle: self.bundle.clone(), bytes: BTreeMap::new() })
+    }
+
     /// Asks the peer for all that is still missing.
     pub fn ask(&self, link: &Link) {
         for (sha256, (blob, central)) in &self.wanted {
@@ -108,8 +113,16 @@ impl Judging {
     }
 }
 
+/// A bundle that holds.
+pub struct Judged {
+    pub candidates: Vec<Candidate>,
+    /// Apps that leave. The gateway's word is enough for that.
+    pub removed: Vec<AppName>,
+    pub parts: JudgedParts,
+}
+
 /// Judges every part: signatures, binding, hardware, manifest.
-pub fn judge(agent: &Agent, blobs: &Blobs) -> Result<(Vec<Candidate>, JudgedParts), Verdict> {
+pub fn judge(agent: &Agent, blobs: &Blobs) -> Result<Judged, Verdict> {
     let now = agent.clock.now();
     // An expired trust file or certificate stops the start of an install, never what runs.
     let later = |reason: String| Verdict { retry: true, reason };
@@ -126,7 +139,7 @@ pub fn judge(agent: &Agent, blobs: &Blobs) -> Result<(Vec<Candidate>, JudgedPart
         judged.insert(part.commit, (part.manifest.clone(), Arc::new(manifest)));
         candidates.push(candidate);
     }
-    Ok((candidates, judged))
+    Ok(Judged { candidates, removed: blobs.bundle.removed.clone(), parts: judged })
 }
 
 fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> Result<(Candidate, Pieces), String> {

@@ -94,7 +94,7 @@ struct Agent {
     spool: spool::Spool,
     keeping: keeping::Keeping,
     history: history::History,
-    /// The action of the deployment under way or the last one, and what it brings.
+    /// The action of the deployment under way or the last one, and what it brings and takes away.
     brings: (u64, Vec<String>),
     troubles: trouble::Troubles,
     link: link::Link,
@@ -352,12 +352,9 @@ impl Agent {
     /// The record of an end no longer says what the deployment brought.
     fn note_what_comes(&mut self) {
         let Some(deployment) = &self.machine.record().deployment else { return };
-        if deployment.by_hand
-            || self.brings.0 != deployment.wish.action
-            || self.brings.1.len() != deployment.parts.len()
-        {
-            let parts = deployment.parts.iter().map(|p| format!("{} {}", p.name, p.installed.version));
-            self.brings = (deployment.wish.action, parts.collect());
+        let known = deployment.parts.len() + deployment.removed.len();
+        if deployment.by_hand || self.brings.0 != deployment.wish.action || self.brings.1.len() != known {
+            self.brings = (deployment.wish.action, deployment.changes());
         }
     }
 

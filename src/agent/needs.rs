@@ -5,23 +5,26 @@ use crate::config::Paths;
 use crate::current;
 use crate::host::UnitOptions;
 use anyhow::bail;
-use fullmetal_proto::deploy::Move;
 use fullmetal_proto::deploy::order::{Cycle, Needs, needed_first};
+use fullmetal_proto::deploy::{Installed, Move};
 use fullmetal_proto::{AppName, Digest};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The moves so that what is needed comes first; the other way round is how they are stopped.
+/// The new versions so that what is needed comes first; the other way round is how they are stopped.
 ///
 /// Fails with the cycle spelled out when apps would wait for one another once these are in force, and with its name when
-/// an app would not be there without which one of these does not run.
-pub fn in_order(paths: &Paths, moves: &[Move]) -> anyhow::Result<Vec<Move>> {
-    let mut versions: BTreeMap<AppName, Digest> = installed(paths);
-    versions.extend(moves.iter().map(|m| (m.name.clone(), m.new.commit)));
+/// an app would not be there without which one of these, or of those that stay, does not run.
+pub fn in_order(paths: &Paths, moves: &[Move]) -> anyhow::Result<Vec<(AppName, Installed)>> {
+    let versions = after(paths, moves, |m| m.new.as_ref());
+    let leaves = |app: &&AppName| moves.iter().any(|m| m.new.is_none() && m.name == **app);
     let mut needs = Needs::new();
     for (name, commit) in &versions {
         let moved = moves.iter().any(|m| m.name == *name);
         match UnitOptions::read(paths, name, commit) {
             Ok(options) => {
+                if let Some(app) = options.requires.iter().find(leaves) {
+                    bail!("{name} requires {app}, which this deployment removes: remove {name} too, or leave {app}");
+                }
                 let missing = options.requires.iter().find(|app| moved && !versions.contains_key(app));
                 if let Some(app) = missing {
                     bail!("{name} requires {app}, which is neither installed nor part of this deployment: add it");
@@ -33,30 +36,43 @@ pub fn in_order(paths: &Paths, moves: &[Move]) -> anyhow::Result<Vec<Move>> {
             Err(_) => {}
         }
     }
-    Ok(sorted(moves, &needs)?)
+    let version = |m: Move| Some((m.name, m.new?));
+    Ok(sorted(moves, &needs)?.into_iter().filter_map(version).collect())
+}
+
+/// The apps that leave so that none of them goes before what needs it, as far as that can be known.
+pub fn leaving(paths: &Paths, moves: &[Move]) -> Vec<AppName> {
+    let mut names = start_order(paths, moves.iter().filter(|m| m.new.is_none()).map(|m| &m.name));
+    names.reverse();
+    names
 }
 
 /// The moves so that what the new versions need comes last: the order in which they are stopped. What cannot be known,
 /// such as of a checkout that is damaged, does not hold a roll back up.
 pub fn needed_last(paths: &Paths, moves: &[Move]) -> Vec<Move> {
-    let mut moves = ordered(paths, moves, |m| Some(m.new.commit));
+    let mut moves = ordered(paths, moves, |m| m.new.as_ref());
     moves.reverse();
     moves
 }
 
 /// The moves so that what the old versions need comes first.
 pub fn back_in_order(paths: &Paths, moves: &[Move]) -> Vec<Move> {
-    ordered(paths, moves, |m| m.old.as_ref().map(|old| old.commit))
+    ordered(paths, moves, |m| m.old.as_ref())
 }
 
-/// As far as it can be known, with each moved app's version as `commit` says.
-fn ordered(paths: &Paths, moves: &[Move], commit: impl Fn(&Move) -> Option<Digest>) -> Vec<Move> {
+/// As far as it can be known, with each moved app at `version`.
+fn ordered(paths: &Paths, moves: &[Move], version: fn(&Move) -> Option<&Installed>) -> Vec<Move> {
+    sorted(moves, &readable(paths, &after(paths, moves, version))).unwrap_or_else(|_| moves.to_vec())
+}
+
+/// What is installed with each moved app at `version`.
+fn after(paths: &Paths, moves: &[Move], version: fn(&Move) -> Option<&Installed>) -> BTreeMap<AppName, Digest> {
     let mut versions = installed(paths);
     for m in moves {
         versions.remove(&m.name);
-        versions.extend(commit(m).map(|commit| (m.name.clone(), commit)));
+        versions.extend(version(m).map(|version| (m.name.clone(), version.commit)));
     }
-    sorted(moves, &readable(paths, &versions)).unwrap_or_else(|_| moves.to_vec())
+    versions
 }
 
 /// What those versions need whose checkouts say so.
@@ -112,7 +128,6 @@ fn installed(paths: &Paths) -> BTreeMap<AppName, Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fullmetal_proto::deploy::Installed;
     use fullmetal_proto::wire::StartOptions;
     use std::fs;
 
@@ -128,18 +143,22 @@ mod tests {
         let checkout = paths.checkout(&name, &new.commit);
         fs::create_dir_all(&checkout).unwrap();
         fs::write(checkout.join("systemd.service"), unit).unwrap();
-        Move { name, old: None, new }
+        Move { name, old: None, new: Some(new) }
+    }
+
+    fn put(paths: &Paths, app: &Move) {
+        current::set(&paths.app_dir(&app.name), app.new.as_ref().unwrap()).unwrap();
     }
 
     /// The same, and in force.
     fn in_force(paths: &Paths, name: &str, unit: &str) -> AppName {
         let app = checked_out(paths, name, unit);
-        current::set(&paths.app_dir(&app.name), &app.new).unwrap();
+        put(paths, &app);
         app.name
     }
 
-    fn names(moves: &[Move]) -> Vec<&str> {
-        moves.iter().map(|m| m.name.as_str()).collect()
+    fn names(moves: &[(AppName, Installed)]) -> Vec<&str> {
+        moves.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     #[test]
@@ -153,7 +172,7 @@ mod tests {
             ["web", "db"],
             "proxy is not in force"
         );
-        current::set(&paths.app_dir(&proxy.name), &proxy.new).unwrap();
+        put(&paths, &proxy);
         assert_eq!(names(&in_order(&paths, &[web, db]).unwrap()), ["db", "web"]);
     }
 
@@ -163,7 +182,7 @@ mod tests {
         let paths = Paths::new(dir.path());
         let db = checked_out(&paths, "db", "[Unit]\nAfter=web.service");
         let web = checked_out(&paths, "web", "[Unit]\nRequires=db.service");
-        current::set(&paths.app_dir(&db.name), &db.new).unwrap();
+        put(&paths, &db);
         let told = in_order(&paths, &[web]).unwrap_err().to_string();
         assert_eq!(told, "apps wait for one another: web -> db -> web; take one of these dependencies out");
     }
@@ -192,12 +211,13 @@ mod tests {
         let paths = Paths::new(dir.path());
         let db = checked_out(&paths, "db", "");
         let mut web = checked_out(&paths, "web", "");
-        web.new.commit = crate::installed_commit::tests::committed(&paths, "'fullmetal.requires': <['db']>");
+        web.new.as_mut().unwrap().commit =
+            crate::installed_commit::tests::committed(&paths, "'fullmetal.requires': <['db']>");
         let told = in_order(&paths, std::slice::from_ref(&web)).unwrap_err().to_string();
         let expected = "web requires db, which is neither installed nor part of this deployment: add it";
         assert_eq!(told, expected, "a checkout that nothing names is no app");
         assert_eq!(names(&in_order(&paths, &[web.clone(), db.clone()]).unwrap()), ["db", "web"]);
-        current::set(&paths.app_dir(&db.name), &db.new).unwrap();
+        put(&paths, &db);
         assert_eq!(names(&in_order(&paths, &[web]).unwrap()), ["web"]);
     }
 
@@ -224,5 +244,27 @@ mod tests {
         fs::write(web, "").unwrap();
         unit("both", "[Unit]\nRequires=db.service web.service");
         assert_eq!(found(), ["db"], "what requires an app that a person stopped would start it");
+    }
+
+    fn leaves(app: &AppName) -> Move {
+        Move { name: app.clone(), old: Some(version(app.as_str())), new: None }
+    }
+
+    #[test]
+    fn what_stays_or_comes_keeps_what_it_requires_and_may_lose_what_it_only_wants() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(dir.path());
+        let [db, cache] = ["db", "cache"].map(|name| in_force(&paths, name, ""));
+        let web = in_force(&paths, "web", "[Unit]\nRequires=db.service\nWants=cache.service");
+        let told = in_order(&paths, &[leaves(&db)]).unwrap_err().to_string();
+        assert_eq!(told, "web requires db, which this deployment removes: remove web too, or leave db");
+        let again = checked_out(&paths, "web", "[Unit]\nRequires=db.service\n[Service]\nRestart=no");
+        assert_eq!(in_order(&paths, &[again, leaves(&db)]).unwrap_err().to_string(), told);
+        assert!(in_order(&paths, &[leaves(&cache)]).unwrap().is_empty());
+        let without = checked_out(&paths, "web", "[Unit]\nAfter=db.service");
+        assert_eq!(names(&in_order(&paths, &[without, leaves(&db)]).unwrap()), ["web"]);
+        let all = [leaves(&db), leaves(&cache), leaves(&web)];
+        assert!(in_order(&paths, &all).unwrap().is_empty());
+        assert_eq!(leaving(&paths, &all)[0], web, "what needs the others goes first");
     }
 }

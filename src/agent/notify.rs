@@ -198,6 +198,7 @@ pub(super) mod tests {
             wish,
             phase: Phase::Staging,
             parts: vec![part],
+            removed: vec![],
             probation_ms: 0,
             reported: None,
             too_late: false,

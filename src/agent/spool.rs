@@ -4,7 +4,7 @@ use crate::durable::{make_dir, sweep, sync_dir};
 use crate::identity::{Identity, write_new};
 use anyhow::Context as _;
 use fullmetal_proto::deploy::Outgoing;
-use fullmetal_proto::wire::{PartState, Report, open, seal};
+use fullmetal_proto::wire::{Bundle, Document as _, PartState, Report, open, seal};
 use std::fs::{remove_file, rename};
 use std::path::{Path, PathBuf};
 use tracing::warn;
@@ -65,6 +65,7 @@ impl Spool {
             bytes_from_central: outgoing.bytes_from_central,
             bytes_total: outgoing.bytes_total,
             agent: env!("CARGO_PKG_VERSION").to_owned(),
+            bundle_major: Bundle::MAJOR,
             free_bytes,
             elapsed_ms: outgoing.elapsed_ms,
             at: outgoing.at,

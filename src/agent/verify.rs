@@ -24,9 +24,11 @@ pub fn announcement(agent: &Agent, hint: &Hint, bytes: &[u8]) -> anyhow::Result<
     let row = announcement.row(&agent.identity.device);
     let row = row
         .map(|row| {
-            let bundle = announcement.bundle(row).context("its bundle")?;
-            bundles::store(&agent.settings.paths, &bundle.digest, &announcement.bundles[usize::from(row.1)])?;
-            anyhow::Ok(Row { action: row.2, bundle: bundle.digest, mode: row.3, valid_until: row.4 })
+            // One that cannot be read here fails its action when it is judged, so that its end is told.
+            let bytes = announcement.bundles.get(usize::from(row.1)).context("its row names no bundle")?;
+            let bundle = Digest::of(bytes);
+            bundles::store(&agent.settings.paths, &bundle, bytes)?;
+            anyhow::Ok(Row { action: row.2, bundle, mode: row.3, valid_until: row.4 })
         })
         .transpose()?;
     Ok(Input::Announced { rank: announcement.rank(), expires: announcement.expires, row })

@@ -10,10 +10,10 @@ use crate::host::{App, AppHost};
 use crate::local::Packet;
 use crate::repo::ObjectStore;
 use anyhow::Context as _;
-use fullmetal_proto::deploy::{Input, Move, Ticket};
+use fullmetal_proto::deploy::{Input, Installed, Move, Ticket};
 use fullmetal_proto::wire::local::FromPeer;
 use fullmetal_proto::wire::{BlobRef, Pieces};
-use fullmetal_proto::{Bitmap, Digest};
+use fullmetal_proto::{AppName, Bitmap, Digest};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -107,10 +107,16 @@ impl Worker {
     }
 }
 
+/// The new versions; what leaves has none.
+fn coming(moves: &[Move]) -> impl Iterator<Item = (&AppName, &Installed)> {
+    moves.iter().filter_map(|m| Some((&m.name, m.new.as_ref()?)))
+}
+
 fn wanted(moves: &[Move], judged: &JudgedParts) -> Vec<Wanted> {
     let part = |m: &Move| {
-        let (blob, pieces) = judged.get(&m.new.commit)?;
-        Some(Wanted { commit: m.new.commit, blob: blob.clone(), pieces: pieces.clone() })
+        let commit = m.new.as_ref()?.commit;
+        let (blob, pieces) = judged.get(&commit)?;
+        Some(Wanted { commit, blob: blob.clone(), pieces: pieces.clone() })
     };
     moves.iter().filter_map(part).collect()
 }
@@ -145,8 +151,8 @@ impl Thread {
             }
             Job::Checkout(ticket, moves) => {
                 let made = self.check_out(&moves);
-                let is_job = |m: &&Move| foreign::ends_by_itself(&self.paths, &m.name, &m.new.commit);
-                let jobs = moves.iter().filter(is_job).map(|m| m.name.clone()).collect();
+                let ends = |name: &AppName, new: &Installed| foreign::ends_by_itself(&self.paths, name, &new.commit);
+                let jobs = coming(&moves).filter(|(name, new)| ends(name, new)).map(|(name, _)| name.clone()).collect();
                 answer(ticket, Input::CheckedOut { ticket, jobs }, made)
             }
             Job::Prune(ticket, commits) => {
@@ -160,22 +166,26 @@ impl Thread {
     }
 
     /// Checks every new version out beside what runs, and sees that all of them can be started here, as the policy
-    /// and what they need of one another stand.
+    /// and what they need of one another stand, and that nothing leaves that something else requires.
     fn check_out(&mut self, moves: &[Move]) -> anyhow::Result<()> {
-        for m in moves {
-            let made = self.checkouts.make(&*self.store, &m.name, &m.new.commit);
-            made.with_context(|| format!("checking out {} {}", m.name, m.new.version))?;
+        for (name, new) in coming(moves) {
+            let made = self.checkouts.make(&*self.store, name, &new.commit);
+            made.with_context(|| format!("checking out {name} {}", new.version))?;
         }
         needs::in_order(&self.paths, moves)?;
-        for m in moves {
-            let app = App { name: m.name.clone(), commit: m.new.commit, job: m.new.start.job };
-            self.host.prepare(&app).with_context(|| format!("{} {} is not installed", m.name, m.new.version))?;
+        for (name, new) in coming(moves) {
+            let app = App { name: name.clone(), commit: new.commit, job: new.start.job };
+            self.host.prepare(&app).with_context(|| format!("{name} {} is not installed", new.version))?;
         }
         Ok(())
     }
 
     /// The peer is asked for what it has only where that makes a difference. `None` when it was cancelled.
     fn space(&self, ticket: Ticket, wanted: &[Wanted], events: &Receiver<FetchEvent>) -> Option<Input> {
+        if wanted.is_empty() {
+            // Apps that leave take none, and may be what a full disk waits for.
+            return Some(Input::Fits { ticket, bytes: 0 });
+        }
         let check = |cached: &BTreeMap<Digest, Bitmap>| {
             let part = |w: &'_ Wanted| (w.pieces.clone(), cached.get(&w.blob.sha256).cloned());
             let parts: Vec<_> = wanted.iter().map(part).collect();

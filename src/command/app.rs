@@ -66,7 +66,7 @@ impl Device {
             return Err(UsageError(format!("no app {name} is installed here; {there}")).into());
         };
         let under_way = self.record.deployment.as_ref().filter(|d| d.phase != deploy::Phase::Staging);
-        if let Some(deployment) = under_way.filter(|d| d.parts.iter().any(|part| part.name == *name)) {
+        if let Some(deployment) = under_way.filter(|d| d.touches(name)) {
             ensure!(
                 !deployment.by_hand,
                 "{name} is being rolled back; try again when `fullmetal status` shows its end"

@@ -120,11 +120,16 @@ impl Bench {
 
     /// The same in another mode.
     pub fn decide_in(&mut self, mode: &str, apps: &[&str]) -> u64 {
+        self.decide_that(mode, apps, &[])
+    }
+
+    /// The same, and that other apps leave.
+    pub fn decide_that(&mut self, mode: &str, apps: &[&str], leave: &[&str]) -> u64 {
         self.decisions += 1;
         let file = self.dir.path().join(format!("decision-{}.toml", self.decisions));
         let names: Vec<&str> = self.hosts.iter().map(|h| h.name.as_str()).collect();
         let parts: String = apps.iter().map(|app| format!("[[part]]\nref = \"apps/{app}/x86_64\"\n")).collect();
-        fs::write(&file, format!("devices = {names:?}\nmode = {mode:?}\n{parts}")).unwrap();
+        fs::write(&file, format!("devices = {names:?}\nmode = {mode:?}\nremove = {leave:?}\n{parts}")).unwrap();
         self.gateway.gateway(&["deploy", &file.to_string_lossy()]).unwrap();
         self.decisions
     }

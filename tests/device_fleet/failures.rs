@@ -92,6 +92,7 @@ fn with_what_it_needs(bench: &mut Bench) {
     let action = bench.decide(&["db"]);
     bench.ends_with(action, "failed", first);
     assert_eq!(bench.host().page(8081), format!("release {first}"));
+    crate::leaving::is_refused_while_it_is_required(bench);
 }
 
 /// What was withdrawn before its switch leaves nothing, and what follows is as ever.
@@ -128,4 +129,5 @@ fn what_fails_is_rolled_back_and_told_and_what_was_proven_is_not() {
     {
         case(&mut bench);
     }
+    crate::leaving::apps_leave(&mut bench);
 }

@@ -69,7 +69,7 @@ impl Daemon {
                 return Ok(Some(Input::Audited { id: entry.id }));
             }
             Effect::Unspool { device, counter } => self.disk.unspool(&device, counter)?,
-            Effect::Resolve { action, parts } => self.resolver.make(action, parts),
+            Effect::Resolve { action, parts, removed } => self.resolver.make(action, parts, removed),
             Effect::Help(parts) => self.help(&parts),
             Effect::Announce(announcement) => self.announce(&announcement)?,
             Effect::Receipt { device, counter } => self.receipt(device, counter),

@@ -1,9 +1,10 @@
 //! Reading central through the peer, and the thread that does it so that the gateway never waits.
 
-use super::{ResolveError, bundle};
+use super::{ResolveError, parts};
 use crate::link::{CentralAnswer, CentralError, Link};
 use crate::manifests::Manifests;
 use fullmetal::identity::SharedTrust;
+use fullmetal_proto::AppName;
 use fullmetal_proto::dispatch::PartWish;
 use fullmetal_proto::wire::Bundle;
 use fullmetal_proto::wire::local::{CentralObject, ToPeer};
@@ -63,10 +64,13 @@ fn gone() -> CentralError {
 /// A bundle that was made or not, for an action.
 pub type Resolution = (u64, Result<Bundle, ResolveError>);
 
+/// An action whose bundle is to be made, its parts, and what it removes.
+type Job = (u64, Vec<PartWish>, Vec<AppName>);
+
 /// The thread that makes bundles, one after another.
 #[derive(Debug)]
 pub struct Resolver {
-    jobs: Sender<(u64, Vec<PartWish>)>,
+    jobs: Sender<Job>,
 }
 
 impl Resolver {
@@ -77,10 +81,11 @@ impl Resolver {
         manifests: Manifests,
         results: Sender<E>,
     ) -> Self {
-        let (jobs, queue) = mpsc::channel::<(u64, Vec<PartWish>)>();
+        let (jobs, queue) = mpsc::channel::<Job>();
         std::thread::spawn(move || {
-            for (action, parts) in queue {
-                let result = bundle(&mut central, &trust.get(), &manifests, &parts);
+            for (action, wishes, removed) in queue {
+                let result = parts(&mut central, &trust.get(), &manifests, &wishes);
+                let result = result.map(|parts| Bundle { parts, removed });
                 if results.send(E::from((action, result))).is_err() {
                     return;
                 }
@@ -90,7 +95,7 @@ impl Resolver {
     }
 
     /// Queues an action's bundle.
-    pub fn make(&self, action: u64, parts: Vec<PartWish>) {
-        let _ = self.jobs.send((action, parts));
+    pub fn make(&self, action: u64, parts: Vec<PartWish>, removed: Vec<AppName>) {
+        let _ = self.jobs.send((action, parts, removed));
     }
 }

@@ -12,7 +12,7 @@ use fullmetal::identity::FleetTrust;
 use fullmetal_proto::dispatch::PartWish;
 use fullmetal_proto::ostree::{Commit, CommitMetadata, CommitRefusal, Deployable, OstreeError};
 use fullmetal_proto::wire::local::CentralObject;
-use fullmetal_proto::wire::{BlobRef, Bundle, Manifest, OpenError, Part, PartKind, open, seal};
+use fullmetal_proto::wire::{BlobRef, Manifest, OpenError, Part, PartKind, open, seal};
 use fullmetal_proto::{AppName, Digest, RefName};
 
 /// Why a bundle cannot be made.
@@ -122,16 +122,15 @@ impl ResolveError {
     }
 }
 
-/// Makes the bundle of `parts` from what central has. Manifests of commits that were never framed are derived and kept in
+/// Makes the parts of a bundle from what central has. Manifests of commits that were never framed are derived and kept in
 /// `manifests`.
-pub fn bundle(
+pub fn parts(
     central: &mut dyn Central,
     trust: &FleetTrust,
     manifests: &Manifests,
-    parts: &[PartWish],
-) -> Result<Bundle, ResolveError> {
-    let parts = parts.iter().map(|wish| part(central, trust, manifests, wish)).collect::<Result<_, _>>()?;
-    Ok(Bundle { parts })
+    wishes: &[PartWish],
+) -> Result<Vec<Part>, ResolveError> {
+    wishes.iter().map(|wish| part(central, trust, manifests, wish)).collect()
 }
 
 fn part(

@@ -4,7 +4,7 @@ mod text;
 
 use fullmetal_proto::dispatch::{Action, Alarm, Device, Dispatch, Label, Phase, Progress, State};
 use fullmetal_proto::wire::{ExitStatus, Mode, PartState, ReportState};
-use fullmetal_proto::{DeviceId, FleetId, Timestamp};
+use fullmetal_proto::{AppName, DeviceId, FleetId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -111,6 +111,9 @@ pub struct ActionStatus {
     pub at: Timestamp,
     /// What it brings, once its bundle is made.
     pub parts: Vec<Label>,
+    /// Apps that leave its devices.
+    #[serde(default)]
+    pub removed: Vec<AppName>,
     /// Its devices.
     pub devices: BTreeMap<DeviceId, ProgressStatus>,
 }
@@ -172,6 +175,7 @@ fn action_status(action: &Action) -> ActionStatus {
         phase: action.phase.clone(),
         at: action.at,
         parts: action.labels.clone(),
+        removed: action.removed.clone(),
         devices: action.devices.iter().map(|(d, p)| (d.clone(), progress_status(p))).collect(),
     }
 }

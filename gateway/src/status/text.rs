@@ -95,7 +95,8 @@ fn action_line(number: u64, action: &ActionStatus) -> Line<6> {
         Phase::Refused { reason } => ("refused".to_owned(), reason.clone()),
         other => (name(other), String::new()),
     };
-    let parts: Vec<String> = action.parts.iter().map(|p| format!("{} {}", p.name, p.version)).collect();
+    let parts = action.parts.iter().map(|p| format!("{} {}", p.name, p.version));
+    let parts: Vec<String> = parts.chain(action.removed.iter().map(|name| format!("{name} removed"))).collect();
     let cells = [number.to_string(), action.at.to_string(), name(&action.mode), phase, parts.join(", "), tally(action)];
     (cells, reason)
 }
@@ -153,7 +154,8 @@ mod tests {
 
     fn action(phase: Phase, devices: &[(&str, ProgressStatus)]) -> ActionStatus {
         let devices = devices.iter().map(|(id, progress)| (id.parse().unwrap(), progress.clone())).collect();
-        ActionStatus { mode: Mode::Now, phase, at: Timestamp::from_secs(1_795_528_440), parts: vec![], devices }
+        let at = Timestamp::from_secs(1_795_528_440);
+        ActionStatus { mode: Mode::Now, phase, at, parts: vec![], removed: vec!["old".parse().unwrap()], devices }
     }
 
     fn status(actions: Vec<ActionStatus>, devices: &[(&str, u64, ProgressStatus)]) -> Status {
@@ -209,7 +211,7 @@ mod tests {
             let text = status(actions, &[("press-1", 1, silent.clone())]).to_string();
             let device = text.lines().find(|line| line.starts_with("press-1")).unwrap();
             assert!(device.ends_with(word), "{text}");
-            assert!(text.contains(&format!("1 {word}")), "{text}");
+            assert!(text.contains(&format!("1 {word}")) && text.contains("old removed"), "{text}");
         }
     }
 }

@@ -273,6 +273,7 @@ pub fn report(device: &str, counter: u64, action: u64, bundle: Option<Digest>, c
         bytes_from_central: 300,
         bytes_total: 0,
         agent: "0.1.0".into(),
+        bundle_major: 2,
         free_bytes: Some(3 << 30),
         elapsed_ms: 4000,
         at: now(),

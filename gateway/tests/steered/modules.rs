@@ -84,14 +84,37 @@ fn modules_of_fullmetalupdate_work_as_they_are() {
     device.report(&site, action, ReportState::Succeeded);
     hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
 
+    // Central need not have the commit of what leaves any more.
+    let gone = Digest::of(b"gone").to_string();
     for (name, key) in [("removed", "autoremove"), ("misspelt", "autoremoved")] {
-        let metadata = [("rev", rev_text.as_str()), (key, "1")];
+        let metadata = [("rev", gone.as_str()), (key, "1")];
         let set = hawkbit.set(name, "app", &[Module("hello-world", "application", &metadata)]);
-        let words = [&format!("has {key} = 1"), "cannot be removed through Hawkbit"];
         let action = hawkbit.assign(set, &device.name, "forced");
-        hawkbit.wait(&device.name, action, "error", &words);
-        assert_ne!(device.row(&site).unwrap().action, action, "nothing was announced for it");
+        let what = device.told(&site, action, Mode::Now).what;
+        assert_eq!((what.parts.len(), what.removed[0].as_str()), (0, "hello-world"));
+        device.report(&site, action, ReportState::Succeeded);
+        hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
     }
+}
+
+#[test]
+fn a_set_may_bring_one_app_and_remove_another_but_not_for_devices_that_are_too_old_for_that() {
+    let (site, hawkbit, web, mut device) = site("ask");
+    let web = web.to_string();
+    let modules = [
+        Module("the web", "application", &[("fullmetal.ref", REF), ("fullmetal.commit", &web)]),
+        Module("old", "application", &[("autoremove", "1")]),
+    ];
+    let set = hawkbit.set("both", "app", &modules);
+    let action = hawkbit.assign(set, &device.name, "forced");
+    let what = device.told(&site, action, Mode::Now).what;
+    assert_eq!((what.parts[0].name.as_str(), what.removed[0].as_str()), ("web", "old"));
+    device.report_with(&site, action, ReportState::Succeeded, |report| report.bundle_major = 0);
+    hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
+    let alone = hawkbit.set("alone", "app", &[Module("older", "application", &[("autoremove", "1")])]);
+    let action = hawkbit.assign(alone, &device.name, "forced");
+    hawkbit.wait(&device.name, action, "error", &["too old to remove apps", "(agent 0.1.0)", "update Fullmetal there"]);
+    assert_ne!(device.row(&site).unwrap().action, action, "nothing was announced for it");
 }
 
 /// The set ends in failure with these words, and nobody was told to install it.

@@ -104,6 +104,7 @@ impl Deploy {
             },
             phase: Phase::Staging,
             parts: vec![part],
+            removed: Vec::new(),
             probation_ms: millis(comeback.probation.unwrap_or(self.policy.probation).min(PROBATION_MAX)),
             reported: None,
             too_late: false,

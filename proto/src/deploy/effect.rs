@@ -59,7 +59,8 @@ pub enum Effect {
         moves: Vec<Move>,
     },
     /// Bring every part to its new version: stop the old app unless it is the new one already, rename
-    /// `current`, start the new one if it is to be started. One that runs already is left alone, one that
+    /// `current`, start the new one if it is to be started. Of an app that has no new version nothing is left but its
+    /// checkouts and its data. One that runs already is left alone, one that
     /// ended since this boot is not started again, unless it is to be started otherwise than before. Answered by [`Input::Switched`](super::Input::Switched) or
     /// [`Input::Failed`](super::Input::Failed), also when the checkout is not there. From then on
     /// [`Input::App`](super::Input::App), beginning with what is true already.
@@ -114,15 +115,15 @@ pub enum Effect {
     },
 }
 
-/// How one part changes.
+/// How one app changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Move {
     /// The app.
     pub name: AppName,
     /// What is in force; absent when it is installed for the first time.
     pub old: Option<Installed>,
-    /// What is to be.
-    pub new: Installed,
+    /// What is to be; absent when the app leaves the device.
+    pub new: Option<Installed>,
 }
 
 /// Why an announcement was not followed.

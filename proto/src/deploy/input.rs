@@ -57,6 +57,8 @@ pub enum Input {
         ticket: Ticket,
         /// All parts of the bundle.
         parts: Vec<Candidate>,
+        /// Apps that leave the device with it, none of them among the parts.
+        removed: Vec<AppName>,
     },
     /// Answers [`Effect::CheckSpace`](super::Effect::CheckSpace): it fits.
     Fits {

@@ -6,7 +6,7 @@
 //!
 //! What holds, whatever happens and whenever the power goes:
 //! - A switch begins only after its record is durable; an effect never overtakes the record it relies on.
-//! - A deployment ends with all its parts new or all of them as they were.
+//! - A deployment ends with all its parts new and what it removes gone, or all of them as they were.
 //! - Local root may bring an app's previous version back, see [`Comeback`]: no action begins or ends with it.
 //! - Each action that was taken note of gets exactly one terminal report: the record that ends a deployment
 //!   holds the report with its counter, and it is given out again until the spool has it.
@@ -293,7 +293,7 @@ impl Deploy {
             return Ok(());
         }
         match input {
-            Input::Judged { parts, .. } => self.judged(parts, now),
+            Input::Judged { parts, removed, .. } => self.judged(parts, removed, now),
             Input::Fits { bytes, .. } => self.fits(bytes),
             Input::FetchProgress { bytes_from_peers, bytes_from_central, .. } => {
                 self.progress(bytes_from_peers, bytes_from_central, now);

@@ -3,6 +3,9 @@
 //! Version 1 is frozen: after an operating system was rolled back, an older agent reads what a newer one
 //! wrote. Fields may be added (older agents ignore them); none may be removed or change its meaning. The
 //! keys inside lists are short because the whole must stay under [`RECORD_LEN_MAX`].
+//!
+//! What an older agent must not ignore makes a higher version, for as long as it is there: version 2 is a deployment under
+//! way that removes apps. An older agent leaves such a record alone, and the apps as they are.
 
 use crate::wire::announcement::Mode;
 use crate::wire::bundle::{PartKind, StartOptions};
@@ -12,8 +15,10 @@ use crate::{AppName, Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The version that this agent writes and reads.
-pub const RECORD_VERSION: u16 = 1;
+/// The newest version that this agent reads.
+pub const RECORD_VERSION: u16 = 2;
+/// The version of everything that all agents understand.
+const RECORD_VERSION_MIN: u16 = 1;
 /// The longest encoded record in bytes.
 pub const RECORD_LEN_MAX: usize = 16 << 10;
 /// How long a record of an unknown version may be and still be told apart from damage.
@@ -22,6 +27,7 @@ const UNKNOWN_LEN_MAX: usize = 4 * RECORD_LEN_MAX;
 /// Everything durable that the machine knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
+    /// Set when it is written, by what is in it.
     version: u16,
     /// The highest (epoch, counter) of a verified announcement: anything not above it is a replay.
     pub rank: Option<(u64, u64)>,
@@ -37,6 +43,9 @@ pub struct Record {
     pub outbox: Vec<Outgoing>,
     /// The newest ended actions, oldest first: none of them gets a second terminal report.
     pub ended: Vec<Ended>,
+    /// What apps that were removed may not fall below when they come again; the last removed last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub floors: Vec<(AppName, u64)>,
 }
 
 /// One installed app.
@@ -103,6 +112,9 @@ pub struct Deployment {
     pub phase: Phase,
     /// Its parts, once judged; what each replaces is in [`Record::apps`] until it is proven.
     pub parts: Vec<NewPart>,
+    /// Apps that leave with it, once judged; they are in [`Record::apps`] until it is proven.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<AppName>,
     /// How long the parts are watched, in milliseconds.
     pub probation_ms: u64,
     /// The furthest milestone that was reported.
@@ -232,7 +244,7 @@ pub struct Ended {
 pub enum RecordError {
     /// Written by a newer agent. The apps go on; nothing new may be deployed.
     #[error(
-        "journal record has version {found}, this agent knows only {RECORD_VERSION}: apps go on as they are, \
+        "journal record has version {found}, this agent knows only up to {RECORD_VERSION}: apps go on as they are, \
          no new deployments until a newer agent runs here again"
     )]
     UnknownVersion {
@@ -254,7 +266,7 @@ impl Default for Record {
     /// The record of a device on which nothing ever happened.
     fn default() -> Self {
         Record {
-            version: RECORD_VERSION,
+            version: RECORD_VERSION_MIN,
             rank: None,
             next_counter: 1,
             apps: BTreeMap::new(),
@@ -262,14 +274,30 @@ impl Default for Record {
             next: None,
             outbox: Vec::new(),
             ended: Vec::new(),
+            floors: Vec::new(),
         }
+    }
+}
+
+impl Deployment {
+    /// What it brings and what it takes away, a few words each, for people.
+    pub fn changes(&self) -> Vec<String> {
+        let parts = self.parts.iter().map(|p| format!("{} {}", p.name, p.installed.version));
+        parts.chain(self.removed.iter().map(|name| format!("{name} removed"))).collect()
+    }
+
+    /// Whether an app changes with it.
+    pub fn touches(&self, name: &AppName) -> bool {
+        self.parts.iter().any(|part| part.name == *name) || self.removed.contains(name)
     }
 }
 
 impl Record {
     /// Its bytes, at most [`RECORD_LEN_MAX`].
     pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
-        let bytes = cbor::to_vec(self);
+        let removes = self.deployment.as_ref().is_some_and(|d| !d.removed.is_empty());
+        let version = if removes { RECORD_VERSION } else { RECORD_VERSION_MIN };
+        let bytes = cbor::to_vec(&Record { version, ..self.clone() });
         if bytes.len() > RECORD_LEN_MAX {
             return Err(RecordError::TooLong { len: bytes.len() });
         }
@@ -279,10 +307,11 @@ impl Record {
     /// Reads it back; an unknown version is told apart from damage.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let head: Head = cbor::from_slice(bytes, UNKNOWN_LEN_MAX)?;
-        if head.version != RECORD_VERSION {
+        if !(RECORD_VERSION_MIN..=RECORD_VERSION).contains(&head.version) {
             return Err(RecordError::UnknownVersion { found: head.version });
         }
-        Ok(cbor::from_slice(bytes, RECORD_LEN_MAX)?)
+        let record: Record = cbor::from_slice(bytes, RECORD_LEN_MAX)?;
+        Ok(Record { version: RECORD_VERSION_MIN, ..record })
     }
 
     /// Whether the terminal report of an ended action may not be in the spool yet.

@@ -12,12 +12,19 @@ use crate::wire::cbor;
 use crate::wire::report::ReportState;
 use std::time::Duration;
 
+/// How many removed apps' floors are remembered, the newest.
+const FLOORS_MAX: usize = 32;
 /// What the record may grow by after the verdict: the cause of a failure, small reports, another wish.
 pub(super) const RECORD_GROWTH: usize = 6 * 1024 + OUTBOX_MAX * 384;
 
 impl Deploy {
     /// Takes the verdict on a bundle whose signatures hold.
-    pub(super) fn judged(&mut self, candidates: Vec<Candidate>, now: Now) -> Result<(), DeployError> {
+    pub(super) fn judged(
+        &mut self,
+        candidates: Vec<Candidate>,
+        removed: Vec<AppName>,
+        now: Now,
+    ) -> Result<(), DeployError> {
         self.state.on(Event::Accepted)?;
         if let Some(reason) = self.objection(&candidates) {
             return self.end(Event::Refused, ReportState::Failed, Cause::new(&reason), now);
@@ -26,6 +33,7 @@ impl Deploy {
         let probation = probation.unwrap_or_default().min(PROBATION_MAX);
         if let Some(deployment) = &mut self.record.deployment {
             deployment.parts = candidates.into_iter().map(NewPart::from).collect();
+            deployment.removed = removed;
             deployment.probation_ms = millis(probation);
         }
         if self.record.moves().is_empty() {
@@ -50,7 +58,7 @@ impl Deploy {
                     c.name, c.version
                 ));
             }
-            let floor = self.record.apps.get(&c.name)?.floor;
+            let floor = self.record.floor(&c.name);
             let release = c.release.filter(|r| *r < floor)?;
             Some(format!(
                 "{} {} is release {release}, below {floor}, the lowest that may follow what was proven here: \
@@ -171,15 +179,27 @@ impl NewPart {
 }
 
 impl Record {
-    /// The parts of the deployment under way that are not in force, with what they replace.
+    /// The parts of the deployment under way that are not in force, with what they replace, then the apps that leave and
+    /// are there.
     pub fn moves(&self) -> Vec<Move> {
         let moved = |part: &NewPart| {
             let app = self.apps.get(&part.name);
             let old = app.map(|a| a.current.clone());
-            let new = Move { name: part.name.clone(), old, new: part.installed.clone() };
+            let new = Move { name: part.name.clone(), old, new: Some(part.installed.clone()) };
             if app.is_some_and(|a| part.is_in_force(a)) { None } else { Some(new) }
         };
-        self.deployment.iter().flat_map(|d| d.parts.iter().filter_map(moved)).collect()
+        let removed = |name: &AppName| {
+            let old = self.apps.get(name)?.current.clone();
+            Some(Move { name: name.clone(), old: Some(old), new: None })
+        };
+        let parts = self.deployment.iter().flat_map(|d| d.parts.iter().filter_map(moved));
+        parts.chain(self.deployment.iter().flat_map(|d| d.removed.iter().filter_map(removed))).collect()
+    }
+
+    /// The lowest release of an app that may be installed, also after it was removed.
+    pub(super) fn floor(&self, name: &AppName) -> u64 {
+        let gone = || self.floors.iter().find(|(of, _)| of == name).map(|(_, floor)| *floor);
+        self.apps.get(name).map(|app| app.floor).or_else(gone).unwrap_or_default()
     }
 
     /// The parts of the deployment under way that are not in force.
@@ -188,25 +208,34 @@ impl Record {
         self.deployment.iter().flat_map(|d| &d.parts).filter(move |p| !in_force(p))
     }
 
-    /// The parts of the deployment under way are proven: they are in force, floors rise.
+    /// The deployment under way is proven: its parts are in force, floors rise, what it removes is no more.
     pub(super) fn keep(&mut self) {
-        let Some(deployment) = &self.deployment else { return };
-        for part in &deployment.parts {
-            let new = part.installed.clone();
+        let Some(deployment) = self.deployment.clone() else { return };
+        for part in deployment.parts {
+            let new = part.installed;
+            let floor = self.floor(&part.name).max(part.floor);
             match self.apps.get_mut(&part.name) {
-                Some(app) => app.replace(new, part.floor),
+                Some(app) => app.replace(new, floor),
                 None => {
-                    let app = App { current: new, previous: None, floor: part.floor, lost: false };
-                    self.apps.insert(part.name.clone(), app);
+                    self.floors.retain(|(name, _)| *name != part.name);
+                    self.apps.insert(part.name, App { current: new, previous: None, floor, lost: false });
                 }
             }
         }
+        for name in deployment.removed {
+            if let Some(App { floor: 1.., .. }) = self.apps.get(&name) {
+                self.floors.push((name.clone(), self.floor(&name)));
+            }
+            self.apps.remove(&name);
+        }
+        let surplus = self.floors.len().saturating_sub(FLOORS_MAX);
+        self.floors.drain(..surplus);
     }
 }
 
 impl App {
     fn replace(&mut self, new: Installed, floor: u64) {
-        self.floor = self.floor.max(floor);
+        self.floor = floor;
         let old = std::mem::replace(&mut self.current, new);
         let lost = std::mem::take(&mut self.lost);
         if old.commit != self.current.commit && !lost {

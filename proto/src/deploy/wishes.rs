@@ -100,6 +100,7 @@ impl Deploy {
             wish,
             phase: Phase::Staging,
             parts: Vec::new(),
+            removed: Vec::new(),
             probation_ms: 0,
             reported: None,
             too_late: false,

@@ -246,12 +246,14 @@ impl Dispatch {
         self.state.bundles.insert(bundle, bytes.clone());
         self.state.next_action = self.state.next_action.max(number.saturating_add(1));
         let at = announcement.issued;
+        let bundle_of = || open::<Bundle>(bytes).map(|b| b.document).unwrap_or_default();
         let fresh = || Action {
             given: true,
             mode,
             valid_until,
             parts: Vec::new(),
-            labels: open::<Bundle>(bytes).map(|b| labels_of(&b.document)).unwrap_or_default(),
+            removed: bundle_of().removed,
+            labels: labels_of(&bundle_of()),
             bundle: Some(bundle),
             phase: if mode == Mode::Withdraw { Phase::Withdrawn } else { Phase::Announced },
             at,
@@ -268,7 +270,7 @@ impl Dispatch {
     /// Actions whose rows the take-over swept away before anybody was told are made anew.
     fn redo_ready(&mut self) {
         for (number, action) in &mut self.state.actions {
-            if action.phase == Phase::Ready && !action.parts.is_empty() {
+            if action.phase == Phase::Ready && !(action.parts.is_empty() && action.removed.is_empty()) {
                 action.phase = Phase::Pending { reason: String::new() };
                 self.retry_at.insert(*number, self.now);
             }

@@ -3,9 +3,8 @@
 use super::io::{Effect, NOBODY, Outcome, Targets, Wish};
 use super::machine::Dispatch;
 use super::state::{Action, Event, Label, Phase, Progress, Wanted};
-use crate::wire::announcement::{BUNDLES_MAX, ROWS_MAX};
 use crate::wire::bundle::PARTS_MAX;
-use crate::wire::{Announcement, Bundle, Document, Mode, ReportState, open, seal};
+use crate::wire::{Bundle, Mode, ReportState, open, seal};
 use crate::{DeviceId, Digest};
 use serde_bytes::ByteBuf;
 use std::collections::BTreeSet;
@@ -27,11 +26,12 @@ impl Dispatch {
         if let Some(alarm) = &self.state.alarm {
             return self.refuse(ticket, None, alarm.to_string());
         }
-        if wish.mode == Mode::Withdraw || wish.parts.is_empty() || wish.parts.len() > PARTS_MAX {
+        let is_empty = wish.parts.is_empty() && wish.removed.is_empty();
+        if wish.mode == Mode::Withdraw || is_empty || wish.parts.len() > PARTS_MAX {
             return self.refuse(
                 ticket,
                 None,
-                format!("a decision needs 1 to {PARTS_MAX} parts and mode stage, when-idle or now"),
+                format!("a decision needs 1 to {PARTS_MAX} parts, or apps to remove, and mode stage, when-idle or now"),
             );
         }
         if !self.may_number() && self.held.len() >= HELD_MAX {
@@ -88,6 +88,7 @@ impl Dispatch {
             mode: wish.mode,
             valid_until: wish.valid_until,
             parts: wish.parts.clone(),
+            removed: wish.removed.clone(),
             labels: Vec::new(),
             bundle: None,
             phase: Phase::Pending { reason: String::new() },
@@ -107,11 +108,12 @@ impl Dispatch {
     /// The same action again: it may have become more urgent, or hold longer.
     fn renew(&mut self, ticket: u64, number: u64, wish: &Wish) {
         let Some(action) = self.state.actions.get_mut(&number) else { return };
-        if action.parts.is_empty() && action.brings(&wish.parts) {
+        let known = action.is_for(&wish.parts, &wish.removed);
+        if known && action.parts.is_empty() {
             // Taken over from another gateway's announcement, which has no wishes.
             action.parts = wish.parts.clone();
         }
-        if action.parts != wish.parts {
+        if !known {
             return self.refuse(ticket, Some(number), format!("action {number} exists with other parts"));
         }
         if (action.mode, action.valid_until) != (wish.mode, wish.valid_until) && action.phase != Phase::Withdrawn {
@@ -151,27 +153,28 @@ impl Dispatch {
         if !matches!(action.phase, Phase::Pending { .. }) {
             return;
         }
-        let parts = action.parts.clone();
+        let (parts, removed) = (action.parts.clone(), action.removed.clone());
         if action.given {
-            let same = |(_, a): &(&u64, &Action)| a.given && a.parts == parts;
+            let same = |(_, a): &(&u64, &Action)| a.given && a.parts == parts && a.removed == removed;
             let made = self.state.actions.iter().filter(same).find_map(|(_, a)| self.state.bundles.get(&a.bundle?));
             if let Some(envelope) = made.cloned() {
                 return self.take_bundle(number, &envelope);
             }
             let mut resolving = self.resolving.iter().filter_map(|n| self.state.actions.get(n));
-            if resolving.any(|a| a.given && a.parts == parts) {
+            if resolving.any(|a| a.given && a.parts == parts && a.removed == removed) {
                 return;
             }
         }
         if self.resolving.insert(number) {
-            self.out.push_back(Effect::Resolve { action: number, parts });
+            self.out.push_back(Effect::Resolve { action: number, parts, removed });
         }
     }
 
     /// The action itself, and all others of the deployment system that wait for the same bundle.
     fn with_siblings(&self, number: u64) -> Vec<u64> {
         let Some(action) = self.state.actions.get(&number).filter(|a| a.given) else { return vec![number] };
-        let waits = |a: &Action| a.given && matches!(a.phase, Phase::Pending { .. }) && a.parts == action.parts;
+        let same = |a: &Action| a.given && a.parts == action.parts && a.removed == action.removed;
+        let waits = |a: &Action| same(a) && matches!(a.phase, Phase::Pending { .. });
         let others = self.state.actions.iter().filter(|(n, a)| **n != number && waits(a)).map(|(n, _)| *n);
         std::iter::once(number).chain(others).collect()
     }
@@ -237,7 +240,8 @@ impl Dispatch {
             return;
         }
         let digest = Digest::of(envelope);
-        if let Err(problem) = self.check_room(number, digest, envelope) {
+        let may = self.check_readable(number, &bundle.document);
+        if let Err(problem) = may.and_then(|()| self.check_room(number, digest, envelope)) {
             return self.refuse_action(number, problem);
         }
         self.state.bundles.insert(digest, ByteBuf::from(envelope));
@@ -250,25 +254,6 @@ impl Dispatch {
         self.audit_lazily(Event::Bundled { action: number, bundle: digest, parts: labels });
         self.apply_rows(number);
         self.compose_for(self.askers.contains_key(&number));
-    }
-
-    /// Whether the announcement has room for the action's rows and bundle.
-    fn check_room(&self, number: u64, digest: Digest, envelope: &[u8]) -> Result<(), String> {
-        let new = |d: &&DeviceId| !self.state.rows.contains_key(*d);
-        let devices = || self.state.actions.get(&number).into_iter().flat_map(|a| a.devices.keys());
-        let rows = self.state.rows.len() + devices().filter(new).count();
-        let used: BTreeSet<Digest> = self.state.rows.values().map(|w| w.bundle).chain([digest]).collect();
-        let more: usize = devices().filter(new).map(|d| d.as_str().len() + 40).sum();
-        let length = self.state.announcement_len() + more + envelope.len();
-        if rows > ROWS_MAX || used.len() > BUNDLES_MAX || length > Announcement::LEN_MAX {
-            return Err(format!(
-                "no room: the announcement would have {rows} rows (of {ROWS_MAX}), {} bundles (of {BUNDLES_MAX}) and \
-                 {length} bytes (of {}); withdraw old actions or give devices the same parts",
-                used.len(),
-                Announcement::LEN_MAX
-            ));
-        }
-        Ok(())
     }
 
     /// Puts a ready action into the rows of its devices, where no newer one is.

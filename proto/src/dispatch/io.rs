@@ -78,6 +78,9 @@ pub struct Wish {
     pub valid_until: Option<Timestamp>,
     /// The parts of its bundle.
     pub parts: Vec<PartWish>,
+    /// Apps that leave the devices, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<AppName>,
 }
 
 /// A verified announcement that somebody else has.
@@ -219,6 +222,8 @@ pub enum Effect {
         action: u64,
         /// Of what.
         parts: Vec<PartWish>,
+        /// What its bundle removes.
+        removed: Vec<AppName>,
     },
     /// Make the report durable, then [`Input::Spooled`].
     Spool {

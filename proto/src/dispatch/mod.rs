@@ -19,6 +19,7 @@
 mod alarm;
 mod announce;
 mod decide;
+mod fit;
 mod io;
 mod machine;
 mod reports;

@@ -80,7 +80,9 @@ impl Dispatch {
         // It was alive when it said so, however long the report was carried.
         let made = report.at.min(self.now);
         known.heard = known.heard.max(Some(made).filter(|at| *at > Timestamp::ZERO));
-        let says_parts = report.state == ReportState::Inventory || !report.parts.is_empty();
+        // With the last app it removes a device has none.
+        let says_all = matches!(report.state, ReportState::Inventory | ReportState::Succeeded);
+        let says_parts = says_all || !report.parts.is_empty();
         if says_parts && report.counter >= known.parts_counter {
             known.parts_counter = report.counter;
             known.parts = report.parts.clone();
@@ -89,6 +91,7 @@ impl Dispatch {
             known.agent_counter = report.counter;
             known.agent = report.agent.clone();
             known.free_bytes = report.free_bytes;
+            known.bundle_major = report.bundle_major;
         }
         let base = known.seen.base();
         self.note_progress(&report);

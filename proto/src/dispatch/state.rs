@@ -198,6 +198,9 @@ pub struct Action {
     pub valid_until: Option<Timestamp>,
     /// What was asked for; empty when it was taken over from an announcement.
     pub parts: Vec<PartWish>,
+    /// Apps that are to leave, also when it was taken over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<AppName>,
     /// What it became.
     pub labels: Vec<Label>,
     /// Its bundle, once made.
@@ -211,8 +214,15 @@ pub struct Action {
 }
 
 impl Action {
+    /// Whether it is a wish for these parts and removals, as far as it is known: of one that was taken over from an
+    /// announcement only its bundle is.
+    pub fn is_for(&self, parts: &[PartWish], removed: &[AppName]) -> bool {
+        let same = if self.parts.is_empty() { self.brings(parts) } else { self.parts == parts };
+        same && self.removed == removed
+    }
+
     /// Whether its bundle holds just the commits that `parts` name.
-    pub fn brings(&self, parts: &[PartWish]) -> bool {
+    fn brings(&self, parts: &[PartWish]) -> bool {
         let wanted: BTreeSet<Option<Digest>> = parts.iter().map(|p| p.commit).collect();
         let here: BTreeSet<Option<Digest>> = self.labels.iter().map(|l| Some(l.commit)).collect();
         wanted == here && parts.len() == self.labels.len()
@@ -285,6 +295,9 @@ pub struct Device {
     /// The version of its agent; empty when it never said so.
     #[serde(default)]
     pub agent: String,
+    /// The newest format of bundles that its agent reads, by the same report; 0: it did not say.
+    #[serde(default)]
+    pub bundle_major: u16,
     /// Free bytes of its object store's disk, roughly.
     #[serde(default)]
     pub free_bytes: Option<u64>,

@@ -24,7 +24,7 @@ impl Steering {
 
     fn has_parts_of(&self, order: &Order) -> bool {
         let read = self.devices.values().filter_map(|d| d.read.as_ref()?.order.as_ref().ok());
-        read.into_iter().any(|o| o.wish.parts == order.wish.parts)
+        read.into_iter().any(|o| (&o.wish.parts, &o.wish.removed) == (&order.wish.parts, &order.wish.removed))
     }
 
     /// A deployment that nobody had before is probably one of many: the others are asked as soon as [`POLLS_APART`] allows, and within
@@ -121,10 +121,7 @@ fn next_of_deployment(id: &DeviceId, action: u64, device: &Device, state: &State
         return (device.refused != Some(action)).then(|| tell(id, message, Asked::Refusal(action)));
     }
     let phase = known.filter(|a| a.given).map(|a| &a.phase);
-    let other = |a: &Action, o: &Order| {
-        let parts = if a.parts.is_empty() { !a.brings(&o.wish.parts) } else { a.parts != o.wish.parts };
-        parts || !a.devices.contains_key(id)
-    };
+    let other = |a: &Action, o: &Order| !a.is_for(&o.wish.parts, &o.wish.removed) || !a.devices.contains_key(id);
     let waits = match (known, phase, &state.alarm) {
         _ if let Err(reason) = &reading.order => format!("the device goes on with what it was told; {reason}"),
         (Some(known), ..) if reading.order.as_ref().is_ok_and(|o| other(known, o)) => format!(

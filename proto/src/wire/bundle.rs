@@ -1,4 +1,6 @@
 //! A bundle: the immutable set of parts that are deployed together, named by its hash.
+//!
+//! Format 2 adds apps that leave the device. A bundle that removes nothing is written in format 1, which all devices read.
 
 use super::envelope::{Document, DocumentError, Kind};
 use crate::{AppName, Digest, HardwareId, RefName};
@@ -6,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 /// The most parts in a bundle.
 pub const PARTS_MAX: usize = 32;
+/// The most apps that a bundle removes.
+pub const REMOVED_MAX: usize = 32;
+/// The first format that removes apps.
+pub const MAJOR_OF_REMOVAL: u16 = 2;
 /// Blobs travel in chunks of at most this many bytes.
 pub const CHUNK_LEN: u64 = 1 << 20;
 /// The longest blob: a manifest.
@@ -135,27 +141,54 @@ pub struct Part {
     pub proof: Proof,
 }
 
-/// Parts that are staged, switched and proven together. Parts that it does not name stay as they are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Parts that are staged, switched and proven together, and apps that leave with them. Apps that it does not name stay as
+/// they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bundle {
-    /// At most one OS, and each app once.
+    /// At most one OS, and each app once. Empty only when something is removed.
     pub parts: Vec<Part>,
+    /// Apps that leave the device, each once and none of the parts: since format [`MAJOR_OF_REMOVAL`]. One that is not
+    /// there is no mistake.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<AppName>,
 }
 
 impl Document for Bundle {
     const KIND: Kind = Kind::Bundle;
+    const MAJOR: u16 = MAJOR_OF_REMOVAL;
     const LEN_MAX: usize = 64 << 10;
 
+    fn major(&self) -> u16 {
+        if self.removed.is_empty() { 1 } else { MAJOR_OF_REMOVAL }
+    }
+
     fn check(&self) -> Result<(), DocumentError> {
-        if self.parts.is_empty() || self.parts.len() > PARTS_MAX {
-            return DocumentError::err("parts", format!("needs 1 to {PARTS_MAX} parts"));
+        let is_empty = self.parts.is_empty() && self.removed.is_empty();
+        if is_empty || self.parts.len() > PARTS_MAX {
+            return DocumentError::err("parts", format!("needs 1 to {PARTS_MAX} parts, or apps to remove"));
         }
         let mut names: Vec<_> = self.parts.iter().map(|p| (p.kind, &p.name)).collect();
         names.sort();
         if names.windows(2).any(|w| w[0] == w[1] || w[1].0 == PartKind::Os) {
             return DocumentError::err("parts", "an app twice, or more than one OS");
         }
+        self.check_removed()?;
         self.parts.iter().try_for_each(Part::check)
+    }
+}
+
+impl Bundle {
+    fn check_removed(&self) -> Result<(), DocumentError> {
+        if self.removed.len() > REMOVED_MAX {
+            return DocumentError::err("removed", format!("more than {REMOVED_MAX} apps"));
+        }
+        let mut names: Vec<_> = self.removed.iter().collect();
+        names.extend(self.parts.iter().filter(|p| p.kind == PartKind::App).map(|p| &p.name));
+        names.sort();
+        match names.windows(2).find(|w| w[0] == w[1]) {
+            Some(twice) => DocumentError::err("removed", format!("{} twice, or among the parts too", twice[0])),
+            None => Ok(()),
+        }
     }
 }
 

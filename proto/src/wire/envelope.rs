@@ -137,10 +137,15 @@ impl Envelope {
 pub trait Document: Serialize + DeserializeOwned {
     /// What it is.
     const KIND: Kind;
-    /// The newest format major that this build reads and writes.
+    /// The newest format major that this build reads.
     const MAJOR: u16 = 1;
     /// The longest body in bytes.
     const LEN_MAX: usize;
+
+    /// The oldest format major that says all of it, and in which it is written: what older programs can read they shall.
+    fn major(&self) -> u16 {
+        Self::MAJOR
+    }
 
     /// Checks what the type system does not: counts, ranges, references within the document.
     fn check(&self) -> Result<(), DocumentError>;
@@ -230,7 +235,7 @@ pub fn seal<D: Document>(document: &D, signers: &[&SigningKey]) -> Result<Vec<u8
     if body.len() > D::LEN_MAX {
         return Err(CborError::TooLong { len: body.len(), max: D::LEN_MAX }.into());
     }
-    let mut envelope = Envelope { kind: D::KIND, major: D::MAJOR, body, signatures: Vec::new() };
+    let mut envelope = Envelope { kind: D::KIND, major: document.major(), body, signatures: Vec::new() };
     for key in signers {
         envelope.sign(key);
     }
@@ -253,5 +258,10 @@ pub(super) fn read<D: Document>(envelope: Envelope, bytes: &[u8]) -> Result<Open
     }
     let document: D = cbor::from_slice(&envelope.body, D::LEN_MAX)?;
     document.check()?;
+    if document.major() > envelope.major {
+        // Older programs pass the field over: it must mean the same to all.
+        let problem = format!("holds what only format {} may", document.major());
+        return Err(DocumentError { field: "major", problem }.into());
+    }
     Ok(Opened { document, envelope, digest: Digest::of(bytes) })
 }

@@ -115,6 +115,9 @@ pub struct Report {
     /// The agent's version; empty: not said.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub agent: String,
+    /// The newest format of bundles that the agent reads; 0: not said, as by agents that read the first only.
+    #[serde(default, skip_serializing_if = "is_none_said")]
+    pub bundle_major: u16,
     /// Free bytes of the object store's disk, rounded down so that it says something new only now and then. Absent: not
     /// said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,6 +157,11 @@ impl Document for Report {
         }
         Ok(())
     }
+}
+
+/// serde hands over a reference.
+fn is_none_said(major: &u16) -> bool {
+    *major == 0
 }
 
 /// serde hands over a reference.

@@ -225,10 +225,16 @@ impl Object {
         self.see(|seen| seen.action)
     }
 
-    /// Apps and versions that it brings.
+    /// Apps and versions that it brings, and those that leave.
     #[zbus(property)]
     fn parts(&self) -> Vec<String> {
         self.see(|seen| seen.parts.clone())
+    }
+
+    /// Apps that leave with it.
+    #[zbus(property)]
+    fn removed(&self) -> Vec<String> {
+        self.see(|seen| seen.removed.clone())
     }
 
     /// Bytes that came from neighbours.

@@ -2,7 +2,7 @@
 
 use super::NAME;
 use crate::agent::history::Past;
-use fullmetal_proto::deploy::Record;
+use fullmetal_proto::deploy::{Deployment, Record};
 use fullmetal_proto::wire::asking::AgentReport;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ pub enum News {
     Switching {
         /// The deployment system's number; 0 for what root does by hand.
         action: u64,
-        /// Apps and versions that it brings.
+        /// See [`Seen::parts`].
         parts: Vec<String>,
     },
     /// A deployment ended, and its report is on the disk.
@@ -31,8 +31,10 @@ pub struct Seen {
     pub report: AgentReport,
     /// The action of the deployment under way; 0 when there is none, and for what root does by hand.
     pub action: u64,
-    /// Apps and versions that it brings, once they are known.
+    /// Apps and versions that it brings, and `NAME removed`, once they are known.
     pub parts: Vec<String>,
+    /// Apps that leave with it.
+    pub removed: Vec<String>,
     /// Each app in force, its version and the one before, which may be empty.
     pub apps: Vec<(String, String, String)>,
 }
@@ -43,7 +45,6 @@ pub type Held = (String, String, u32, u32, u64);
 impl Seen {
     pub fn of(report: AgentReport, record: &Record) -> Self {
         let deployment = record.deployment.as_ref();
-        let parts = deployment.iter().flat_map(|d| &d.parts);
         let apps = record.apps.iter().map(|(name, app)| {
             let previous = app.previous.as_ref().map(|p| p.version.clone()).unwrap_or_default();
             (name.to_string(), app.current.version.clone(), previous)
@@ -51,7 +52,8 @@ impl Seen {
         Seen {
             report,
             action: deployment.filter(|d| !d.by_hand).map_or(0, |d| d.wish.action),
-            parts: parts.map(|p| format!("{} {}", p.name, p.installed.version)).collect(),
+            parts: deployment.map(Deployment::changes).unwrap_or_default(),
+            removed: deployment.iter().flat_map(|d| &d.removed).map(ToString::to_string).collect(),
             apps: apps.collect(),
         }
     }
@@ -69,13 +71,14 @@ impl Seen {
         self.report.windows_closed_until.map_or(0, |at| at.as_secs())
     }
 
-    fn properties(&self) -> [(&'static str, Value<'_>); 12] {
+    fn properties(&self) -> [(&'static str, Value<'_>); 13] {
         let report = &self.report;
         [
             ("State", report.state.as_str().into()),
             ("Apps", self.apps.clone().into()),
             ("Action", self.action.into()),
             ("Parts", self.parts.clone().into()),
+            ("Removed", self.removed.clone().into()),
             ("BytesFromPeers", report.bytes_from_peers.into()),
             ("BytesFromCentral", report.bytes_from_central.into()),
             ("BytesTotal", report.bytes_total.into()),

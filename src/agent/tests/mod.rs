@@ -2,6 +2,7 @@
 
 mod apps;
 mod door;
+mod removal;
 mod space;
 mod whole;
 
@@ -157,5 +158,10 @@ fn name(text: &str) -> AppName {
 }
 
 fn to(app: &str, old: Option<&Installed>, new: &Installed) -> Move {
-    Move { name: name(app), old: old.cloned(), new: new.clone() }
+    Move { name: name(app), old: old.cloned(), new: Some(new.clone()) }
+}
+
+/// The app leaves.
+fn gone(app: &str, old: &Installed) -> Move {
+    Move { name: name(app), old: Some(old.clone()), new: None }
 }

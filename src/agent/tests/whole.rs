@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 pub struct Bench {
     pub agent: Agent,
     events: Receiver<Event>,
-    root_key: SigningKey,
+    pub root_key: SigningKey,
     trust: Trust,
     pub paths: Paths,
     _dir: tempfile::TempDir,

@@ -60,6 +60,9 @@ impl Describe for Revocations {
 
 impl Describe for Bundle {
     fn describe(&self, text: &mut String) {
+        if !self.removed.is_empty() {
+            line(text, "removes", &joined(&self.removed));
+        }
         for part in &self.parts {
             let kind = if part.kind == fullmetal_proto::wire::PartKind::Os { "os" } else { "app" };
             line(text, kind, &format!("{} {}", part.name, part.version));

@@ -308,8 +308,9 @@ impl AppHost for SystemdHost {
     fn remove(&mut self, name: &AppName) -> Result<(), HostError> {
         self.stop(name)?;
         let layout = self.layout(name);
-        if self.files.remove_unit(name)? {
-            let bus = Bus::connect()?;
+        let (removed, bus) = (self.files.remove_unit(name)?, Bus::connect()?);
+        // It knows the unit still where an earlier removal was cut before it was told.
+        if removed || Path::new(bus.unit(&unit_name(name))?.text("FragmentPath")) == self.files.path(name) {
             bus.reset_failed(&unit_name(name))?;
             bus.reload()?;
         }

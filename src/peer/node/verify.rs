@@ -8,6 +8,7 @@ use fullmetal_proto::wire::{
     Announcement, Bundle, Envelope, Hint, Kind, OpenError, Opened, Receipt, Refusal, Report, open,
 };
 use fullmetal_proto::{Digest, Timestamp};
+use tracing::debug;
 
 /// Why a document is not taken in.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +64,15 @@ pub fn announcement(bytes: &[u8], trust: &FleetTrust) -> Result<Verified, Verify
     let hint = Hint { epoch: found, counter: announcement.counter, digest: opened.digest, length };
     let mut blobs = vec![Key::blob(opened.digest)];
     for bundle in &announcement.bundles {
-        let bundle: Opened<Bundle> = open(bundle)?;
+        let bundle: Opened<Bundle> = match open(bundle) {
+            Ok(bundle) => bundle,
+            // It is for devices that are newer than this one, which carries the announcement to them.
+            Err(OpenError::UnknownMajor { major, .. }) => {
+                debug!(counter = announcement.counter, major, "a bundle of a format that this program does not know");
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         for part in bundle.document.parts {
             let named = [Some(part.commit_object), part.commit_meta, Some(part.manifest)];
             blobs.extend(named.into_iter().flatten().flat_map(|b| b.pieces()).map(|(sha256, _)| Key::blob(sha256)));

@@ -23,7 +23,8 @@ use super::error::shown;
 use fullmetal_proto::dispatch::{PartWish, Targets, Wish};
 use fullmetal_proto::wire::Mode;
 use fullmetal_proto::wire::bundle::PARTS_MAX;
-use fullmetal_proto::{DeviceId, Timestamp};
+use fullmetal_proto::{AppName, DeviceId, Timestamp};
+use module::Wanted;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -112,7 +113,7 @@ pub fn map(
     interval: Duration,
 ) -> Result<Decision, Unusable> {
     let mut notes = Vec::new();
-    let parts = parts(deployment, &mut notes)?;
+    let (parts, removed) = content(deployment, &mut notes)?;
     let (mode, staged) = mode(deployment);
     let open = deployment.maintenance_window == Some(Window::Available) && mode != Mode::Stage;
     let wish = Wish {
@@ -121,6 +122,7 @@ pub fn map(
         mode,
         valid_until: open.then(|| now.after(interval.saturating_mul(POLLS_VALID))),
         parts,
+        removed,
     };
     let order = Order { wish, staged, notes };
     Ok(if deployment.confirmation_required {
@@ -141,25 +143,42 @@ fn mode(deployment: &Deployment) -> (Mode, Staged) {
     }
 }
 
-fn parts(deployment: &Deployment, notes: &mut Vec<String>) -> Result<Vec<PartWish>, Unusable> {
+/// Parts in the order of their refs, and apps that leave in the order of their names.
+fn content(deployment: &Deployment, notes: &mut Vec<String>) -> Result<(Vec<PartWish>, Vec<AppName>), Unusable> {
     let chunks = &deployment.chunks;
     match chunks.len() {
         0 => return Err(Unusable::Empty),
         found if found > PARTS_MAX => return Err(Unusable::Many { found }),
         _ => {}
     }
-    let mut parts: Vec<(PartWish, String)> = Vec::new();
+    let mut all: Vec<(Wanted, String)> = Vec::new();
     for chunk in chunks {
         let name = shown(&chunk.name);
-        let part = module::part(chunk, notes);
-        let part = part.map_err(|source| Unusable::Module { name: name.clone(), source })?;
-        let same =
-            |other: &PartWish| other.ref_name == part.ref_name || (other.name.is_some() && other.name == part.name);
-        if let Some((_, first)) = parts.iter().find(|(other, _)| same(other)) {
+        let wanted = module::wanted(chunk, notes);
+        let wanted = wanted.map_err(|source| Unusable::Module { name: name.clone(), source })?;
+        if let Some((_, first)) = all.iter().find(|(other, _)| same(other, &wanted)) {
             return Err(Unusable::Same { first: first.clone(), second: name });
         }
-        parts.push((part, name));
+        all.push((wanted, name));
     }
-    parts.sort_by(|a, b| a.0.ref_name.cmp(&b.0.ref_name));
-    Ok(parts.into_iter().map(|(part, _)| part).collect())
+    let (mut parts, mut removed) = (Vec::new(), Vec::new());
+    for (wanted, _) in all {
+        match wanted {
+            Wanted::Part(part) => parts.push(part),
+            Wanted::Removal(app) => removed.push(app),
+        }
+    }
+    parts.sort_by(|a, b| a.ref_name.cmp(&b.ref_name));
+    removed.sort();
+    Ok((parts, removed))
+}
+
+/// Whether two modules are one app, as far as they say it themselves.
+fn same(a: &Wanted, b: &Wanted) -> bool {
+    let app = |wanted: &Wanted| match wanted {
+        Wanted::Part(part) => part.name.clone(),
+        Wanted::Removal(app) => Some(app.clone()),
+    };
+    let one_ref = matches!((a, b), (Wanted::Part(a), Wanted::Part(b)) if a.ref_name == b.ref_name);
+    one_ref || app(a).is_some() && app(a) == app(b)
 }

@@ -7,19 +7,20 @@
 //! | app | `fullmetal.name` | the module's name |
 //! | started | `fullmetal.autostart` | `autostart` |
 //! | ends by itself | `fullmetal.job` | |
-//! | to be removed | | `autoremove`, `autoremoved` |
-//!
+//! | leaves the device | | `autoremove`, `autoremoved` (as its Yocto class writes it) |
 //! | must say that it is well | | `notify` |
 //! | seconds for that | | `timeout`, together with `notify` |
+//!
+//! A module that leaves names its app only: its commit counts for nothing and need not be there.
 //!
 //! Ours wins where both are there, except for the commit, on which both must agree. `screenused` is passed over.
 
 use crate::ddi::answer::Chunk;
 use crate::ddi::error::shown;
-use fullmetal_proto::Digest;
 use fullmetal_proto::dispatch::PartWish;
 use fullmetal_proto::wire::bundle::PROOF_S_MAX;
 use fullmetal_proto::wire::{Proof, StartOptions};
+use fullmetal_proto::{AppName, Digest};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -57,12 +58,9 @@ pub enum ModuleError {
         /// In FullMetalUpdate's.
         theirs: Digest,
     },
-    /// It is there to be removed.
-    #[error("has {key} = 1, but apps cannot be removed through Hawkbit")]
-    Remove {
-        /// Under which key.
-        key: &'static str,
-    },
+    /// It is there to be removed, and not said which app it is.
+    #[error("has autoremove = 1 and does not say which app it is: its metadata needs fullmetal.name")]
+    NoName,
     /// A value that makes no sense.
     #[error("has {key} = \"{value}\": {problem}")]
     Value {
@@ -75,18 +73,39 @@ pub enum ModuleError {
     },
 }
 
-pub(super) fn part(chunk: &Chunk, notes: &mut Vec<String>) -> Result<PartWish, ModuleError> {
+/// What a module wants.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// That this is installed.
+    Part(PartWish),
+    /// That this app leaves.
+    Removal(AppName),
+}
+
+pub(super) fn wanted(chunk: &Chunk, notes: &mut Vec<String>) -> Result<Wanted, ModuleError> {
     match chunk.part.as_str() {
         OS => return Err(ModuleError::Os),
         part if APPS.contains(&part) => {}
         part => return Err(ModuleError::Type { part: shown(part) }),
     }
     let metadata = Metadata(&chunk.metadata);
-    for key in ["autoremove", "autoremoved"] {
-        if metadata.flag(key)? == Some(true) {
-            return Err(ModuleError::Remove { key });
-        }
+    let leaves = [metadata.flag("autoremove")?, metadata.flag("autoremoved")?].contains(&Some(true));
+    let wanted =
+        if leaves { removal(chunk, metadata).map(Wanted::Removal) } else { part(chunk, metadata).map(Wanted::Part) };
+    metadata.note(&chunk.name, notes);
+    wanted
+}
+
+/// The commit's own name, by which a part of ours goes, is not asked for: the commit may be gone from central.
+fn removal(chunk: &Chunk, metadata: Metadata<'_>) -> Result<AppName, ModuleError> {
+    match metadata.parsed("fullmetal.name")? {
+        Some(name) => Ok(name),
+        None if metadata.has("fullmetal.ref") => Err(ModuleError::NoName),
+        None => parsed("name", &chunk.name),
     }
+}
+
+fn part(chunk: &Chunk, metadata: Metadata<'_>) -> Result<PartWish, ModuleError> {
     let commit = commit(metadata)?;
     let ours = metadata.parsed("fullmetal.ref")?;
     let foreign = ours.is_none();
@@ -103,7 +122,6 @@ pub(super) fn part(chunk: &Chunk, notes: &mut Vec<String>) -> Result<PartWish, M
     let default = StartOptions::default();
     let start = StartOptions { autostart: autostart.unwrap_or(default.autostart), job: job.unwrap_or(default.job) };
     let proof = proof(metadata)?;
-    metadata.note(&chunk.name, notes);
     Ok(PartWish { ref_name, commit: Some(commit), name, version: version(&chunk.version), start, proof })
 }
 
@@ -138,6 +156,10 @@ fn version(text: &str) -> Option<String> {
 struct Metadata<'a>(&'a BTreeMap<String, String>);
 
 impl Metadata<'_> {
+    fn has(self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
     fn parsed<T: FromStr<Err: ToString>>(self, key: &'static str) -> Result<Option<T>, ModuleError> {
         self.0.get(key).map(|text| parsed(key, text)).transpose()
     }

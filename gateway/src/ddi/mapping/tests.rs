@@ -148,6 +148,7 @@ fn what_cannot_be_installed_is_refused_with_a_reason_for_the_operator() {
     let of_type = |part: &str| Chunk { part: part.to_owned(), ..chunk("m", &[("rev", REV)]) };
     let timed = |timeout| vec![chunk("m", &[("rev", REV), ("notify", "1"), ("timeout", timeout)])];
     let with = |key: &'static str, value: &'static str| vec![chunk("m", &[("rev", REV), (key, value)])];
+    let leaves = |name| chunk(name, &[("autoremove", "1")]);
     let many = (0..33).map(|i| chunk(&format!("m{i}"), &[("rev", REV)])).collect();
     let one_app = |name| chunk(name, &[("fullmetal.ref", name), ("fullmetal.commit", REV), ("fullmetal.name", "web")]);
     let cases: Vec<(Vec<Chunk>, &str)> = vec![
@@ -159,8 +160,10 @@ fn what_cannot_be_installed_is_refused_with_a_reason_for_the_operator() {
         (vec![chunk("bare", &[])], "\"bare\" names no commit: its metadata needs fullmetal.ref and fullmetal.commit"),
         (vec![chunk("m", &[("fullmetal.ref", "a/b")])], "names no commit"),
         (with("fullmetal.commit", OTHER), "names two commits, fullmetal.commit = 000"),
-        (with("autoremove", "1"), "has autoremove = 1, but apps cannot be removed"),
-        (with("autoremoved", "1"), "has autoremoved = 1"),
+        (vec![chunk("m", &[("fullmetal.ref", "a/b"), ("autoremove", "1")])], "does not say which app it is"),
+        (vec![chunk("m m", &[("autoremove", "1")])], "has name = \"m m\": app name"),
+        (vec![chunk("m", &[("rev", REV)]), leaves("m")], "\"m\" and \"m\" are the same app"),
+        (vec![leaves("m"), leaves("m")], "\"m\" and \"m\" are the same app"),
         (with("autoremove", "maybe"), "has autoremove = \"maybe\": write 1 or 0"),
         (with("autostart", "yes"), "has autostart = \"yes\": write 1 or 0"),
         (with("notify", "perhaps"), "has notify = \"perhaps\": write 1 or 0"),
@@ -179,6 +182,23 @@ fn what_cannot_be_installed_is_refused_with_a_reason_for_the_operator() {
     for (chunks, expected) in cases {
         let message = mapped(&deployment(chunks)).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}: {expected}");
+    }
+}
+
+#[test]
+fn a_module_that_leaves_names_its_app_whatever_its_commit() {
+    let ours = [("fullmetal.ref", "apps/web/x86_64"), ("fullmetal.name", "shop"), ("autoremove", "true")];
+    let chunks = vec![
+        chunk("hello-world", &[("rev", REV), ("autoremove", "1"), ("notify", "1"), ("screenused", "0")]),
+        chunk("camera", &[("autoremoved", "1"), ("rev", "gone")]),
+        chunk("the shop", &ours),
+    ];
+    let mut both = chunks.clone();
+    both.push(chunk("stays", &[("rev", REV), ("autoremove", "0")]));
+    for (chunks, parts) in [(chunks, vec![]), (both, vec!["stays"])] {
+        let wish = order(chunks).wish;
+        assert_eq!(wish.removed.iter().map(AppName::as_str).collect::<Vec<_>>(), ["camera", "hello-world", "shop"]);
+        assert_eq!(wish.parts.iter().map(|p| p.ref_name.as_str()).collect::<Vec<_>>(), parts);
     }
 }
 

@@ -18,11 +18,13 @@ fn check_end(world: &World, bundles: &BTreeMap<u64, Script>) {
         *ends.entry(action).or_default() += 1;
         if state == ReportState::Succeeded {
             expected.extend(bundles[&action].parts.iter().map(|p| (p.name.clone(), p.commit)));
+            expected.retain(|name, _| !bundles[&action].removed.contains(name));
         }
     }
     for (name, _) in world.durable().apps.iter().filter(|(_, app)| app.lost) {
         let fails = |b: &Script| matches!(b.revert, Luck::Bad | Luck::Full);
-        assert!(bundles.values().any(|b| fails(b) && b.parts.iter().any(|p| p.name == *name)));
+        let touches = |b: &Script| b.parts.iter().any(|p| p.name == *name) || b.removed.contains(name);
+        assert!(bundles.values().any(|b| fails(b) && touches(b)));
         expected.remove(name);
     }
     assert_eq!(world.current, expected, "neither old nor new");
@@ -138,6 +140,53 @@ fn a_release_that_fills_the_disk_is_removed_and_reported_with_a_crash_at_every_b
     assert!(world.filled > 0 && !world.full, "the fault did bite");
 }
 
+/// Release 2 brings web and takes db away.
+fn without_db(script: &mut Script) {
+    let more = Script::new("2", &[("web", Behaviour::Healthy)]);
+    *script = Script { parts: more.parts, behaviours: more.behaviours, ..script.clone() }.without(&["db"]);
+}
+
+#[test]
+fn a_release_that_removes_an_app_survives_a_crash_at_every_boundary() {
+    let change: fn(&mut World, &mut Script) = |_, s| without_db(s);
+    crash_everywhere(change, ReportState::Succeeded);
+    let (world, ..) = two_releases(&[], change);
+    assert_eq!(world.current.keys().collect::<Vec<_>>(), [&name("web")]);
+    assert!(!world.imported.contains(&Digest::of(b"db 1")), "its objects are pruned");
+}
+
+#[test]
+fn a_release_that_only_removes_survives_a_crash_at_every_boundary() {
+    let change: fn(&mut World, &mut Script) = |_, s| {
+        without_db(s);
+        (s.parts, s.behaviours) = (vec![], vec![]);
+        s.removed.push(name("never-there"));
+    };
+    crash_everywhere(change, ReportState::Succeeded);
+}
+
+#[test]
+fn a_bad_release_that_removes_an_app_brings_it_back_with_a_crash_at_every_boundary() {
+    let change: fn(&mut World, &mut Script) = |_, s| {
+        without_db(s);
+        s.behaviours[0] = Behaviour::Exits(1);
+    };
+    crash_everywhere(change, ReportState::Failed);
+    let (world, ..) = two_releases(&[], change);
+    assert!(world.imported.contains(&world.current[&name("db")]));
+}
+
+#[test]
+fn a_removed_app_that_cannot_be_brought_back_is_given_up_with_a_crash_at_every_boundary() {
+    let change: fn(&mut World, &mut Script) = |_, s| {
+        without_db(s);
+        (s.behaviours[0], s.revert) = (Behaviour::Exits(1), Luck::Bad);
+    };
+    crash_everywhere(change, ReportState::Failed);
+    let (world, ..) = two_releases(&[], change);
+    assert!(world.durable().apps[&name("db")].lost, "the fault did bite");
+}
+
 #[test]
 fn a_refused_release_is_reported_once_with_a_crash_at_every_boundary() {
     crash_everywhere(|_, s| s.space = Luck::Bad, ReportState::Failed);
@@ -192,11 +241,15 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
 }
 
 fn script() -> impl Strategy<Value = Script> {
-    let apps = proptest::sample::subsequence(vec!["web", "db", "tool"], 1..=3);
+    let all = ["web", "db", "tool"];
+    let apps = proptest::sample::subsequence(all.to_vec(), 1..=3);
     let lucks = (luck(), luck(), luck(), luck(), luck(), luck());
-    (apps, proptest::collection::vec(behaviour(), 3), 1u8..4, lucks).prop_map(|(apps, behaviours, version, l)| {
+    let more = (1u8..4, prop_oneof![3 => Just(false), 1 => Just(true)]);
+    (apps, proptest::collection::vec(behaviour(), 3), more, lucks).prop_map(move |(apps, behaviours, more, l)| {
+        let (version, removes) = more;
         let apps: Vec<_> = apps.into_iter().zip(behaviours).collect();
-        let mut script = Script::new(&version.to_string(), &apps);
+        let others: Vec<&str> = all.into_iter().filter(|app| removes && apps.iter().all(|(a, _)| a != app)).collect();
+        let mut script = Script::new(&version.to_string(), &apps).without(&others);
         (script.judge, script.space, script.fetch) = (l.0, l.1, l.2);
         (script.checkout, script.switch) = (l.3, l.4);
         script.revert = l.5;

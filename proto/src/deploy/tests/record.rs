@@ -39,6 +39,7 @@ fn sample(phase: Phase) -> Record {
         wish: wish(9),
         phase,
         parts: vec![part],
+        removed: vec![],
         probation_ms: 30_000,
         reported: Some(ReportState::Staged),
         too_late: true,
@@ -85,6 +86,23 @@ fn the_bytes_of_version_1_do_not_change() {
     }
 }
 
+/// An agent that knows version 1 only would go on with it and leave the app where it is.
+#[test]
+fn a_record_is_of_version_2_as_long_as_a_deployment_removes_something() {
+    let version = |record: &Record| {
+        let value: ciborium::Value = cbor::from_slice(&record.encode().unwrap(), RECORD_LEN_MAX).unwrap();
+        value.as_map().unwrap()[0].1.as_integer().unwrap()
+    };
+    let mut record = sample(Phase::Switching { restarts: 0 });
+    record.deployment.as_mut().unwrap().removed.push(name("db"));
+    assert_eq!(version(&record), 2.into());
+    assert_eq!(Record::decode(&record.encode().unwrap()), Ok(record.clone()));
+    record.deployment = None;
+    record.floors.push((name("db"), 3));
+    assert_eq!(version(&record), 1.into());
+    assert_eq!(Record::decode(&record.encode().unwrap()), Ok(record));
+}
+
 #[test]
 fn an_empty_record_is_readable_in_full() {
     let expected = "a86776657273696f6e016472616e6bf66c6e6578745f636f756e746572016461707073a06a6465706c6f796d656e74f6646e657874f6666f7574626f788065656e64656480";
@@ -98,9 +116,9 @@ fn an_unknown_version_is_told_apart_from_damage_and_new_fields_are_ignored() {
         version: u16,
         surprise: Vec<u32>,
     }
-    let newer = cbor::to_vec(&Newer { version: 2, surprise: vec![7; 30_000] });
+    let newer = cbor::to_vec(&Newer { version: 3, surprise: vec![7; 30_000] });
     let error = Record::decode(&newer).unwrap_err();
-    assert_eq!(error, RecordError::UnknownVersion { found: 2 });
+    assert_eq!(error, RecordError::UnknownVersion { found: 3 });
     assert!(error.to_string().contains("no new deployments"));
     let damaged = cbor::to_vec(&Newer { version: 1, surprise: Vec::new() });
     assert!(matches!(Record::decode(&damaged), Err(RecordError::Malformed(_))));

@@ -43,6 +43,37 @@ fn a_release_below_the_floor_is_refused_and_the_floor_rises_only_by_proof() {
     assert_eq!(world.durable().apps[&name("web")].floor, 3);
 }
 
+fn succeeds(world: &mut World, action: u64, script: &Script) {
+    let row = world.row(action, script, Mode::Now);
+    world.announce((1, action), Some(row));
+    world.settle();
+    assert_eq!(world.ends().last(), Some(&(action, ReportState::Succeeded)));
+}
+
+#[test]
+fn a_floor_outlives_the_app_and_so_many_are_remembered() {
+    let mut world = World::new();
+    let release = |app: &str, release, floor| {
+        let mut script = Script::new(&format!("{release}"), &[(app, Behaviour::Runs)]);
+        (script.parts[0].release, script.parts[0].floor) = (Some(release), Some(floor));
+        script
+    };
+    let gone = |app: &str| Script::new("", &[]).without(&[app]);
+    succeeds(&mut world, 1, &release("web", 5, 5));
+    succeeds(&mut world, 2, &gone("web"));
+    assert!(world.durable().apps.is_empty());
+    let reason = reason_of(&mut world, 3, &release("web", 4, 0));
+    assert!(reason.starts_with("web 4 is release 4, below 5"), "{reason}");
+    succeeds(&mut world, 4, &release("web", 6, 2));
+    assert_eq!((world.durable().apps[&name("web")].floor, world.durable().floors), (5, vec![]));
+    for n in 0..33 {
+        succeeds(&mut world, 10 + 2 * n, &release(&format!("a{n}"), 1, 1));
+        succeeds(&mut world, 11 + 2 * n, &gone(&format!("a{n}")));
+    }
+    let floors = world.durable().floors;
+    assert_eq!((floors.len(), &floors[0].0), (32, &name("a1")));
+}
+
 #[test]
 fn refusals_of_the_adapter_come_back_as_they_are() {
     let good = Script::new("1", &[("web", Behaviour::Runs)]);

@@ -39,6 +39,7 @@ pub enum Behaviour {
 pub struct Script {
     pub parts: Vec<Candidate>,
     pub behaviours: Vec<Behaviour>,
+    pub removed: Vec<AppName>,
     pub judge: Luck,
     pub space: Luck,
     pub fetch: Luck,
@@ -53,6 +54,7 @@ impl Script {
         Script {
             parts: apps.iter().map(|(name, b)| candidate(name, version, *b)).collect(),
             behaviours: apps.iter().map(|(_, b)| *b).collect(),
+            removed: Vec::new(),
             judge: Luck::Good,
             space: Luck::Good,
             fetch: Luck::Good,
@@ -60,6 +62,11 @@ impl Script {
             switch: Luck::Good,
             revert: Luck::Good,
         }
+    }
+
+    /// The same, and these apps leave.
+    pub fn without(self, apps: &[&str]) -> Self {
+        Script { removed: apps.iter().map(|app| name(app)).collect(), ..self }
     }
 
     /// What the checkouts tell.

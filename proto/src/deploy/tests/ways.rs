@@ -206,6 +206,16 @@ fn parts_in_force_are_not_touched_and_a_bundle_of_them_succeeds_at_once() {
 }
 
 #[test]
+fn what_is_to_leave_and_is_not_there_is_no_work() {
+    let mut world = deployed(&Script::new("1", &[("web", Behaviour::Runs)]));
+    let row = world.row(2, &Script::new("", &[]).without(&["db"]), Mode::Now);
+    world.announce((1, 2), Some(row));
+    world.run();
+    assert_eq!(world.states(2), [ReportState::Succeeded]);
+    assert_eq!(world.trace.iter().filter(|t| **t == "switch").count(), 1);
+}
+
+#[test]
 fn work_that_may_succeed_later_is_tried_again_with_growing_waits() {
     let mut script = Script::new("1", &[("web", Behaviour::Runs)]);
     (script.judge, script.space, script.fetch, script.checkout) = (Luck::Once, Luck::Once, Luck::Once, Luck::Once);

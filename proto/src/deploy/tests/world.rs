@@ -222,14 +222,14 @@ impl World {
         match effect {
             Effect::Persist { seq, record } => self.writing.push_back((seq, record)),
             Effect::Judge { ticket, bundle, .. } => {
-                let parts = self.scripts[&bundle].parts.clone();
-                self.answer(ticket, bundle, "judge", |s| s.judge, Input::Judged { ticket, parts });
+                let Script { parts, removed, .. } = self.scripts[&bundle].clone();
+                self.answer(ticket, bundle, "judge", |s| s.judge, Input::Judged { ticket, parts, removed });
             }
             Effect::CheckSpace { ticket, bundle, .. } => {
                 self.answer(ticket, bundle, "space", |s| s.space, Input::Fits { ticket, bytes: 40 });
             }
             Effect::Fetch { ticket, bundle, moves } => {
-                self.imported.extend(moves.iter().map(|m| m.new.commit));
+                self.imported.extend(moves.iter().filter_map(new));
                 self.inbox.push_back(Input::FetchProgress { ticket, bytes_from_peers: 7, bytes_from_central: 5 });
                 self.answer(ticket, bundle, "fetch", |s| s.fetch, Input::Imported { ticket });
             }
@@ -301,10 +301,15 @@ impl World {
     /// One part at a time, so that a crash may come between.
     fn switch(&mut self, ticket: Ticket, moves: Vec<Move>) {
         let bundle = self.bundle();
-        let open = moves.iter().find(|m| self.current.get(&m.name) != Some(&m.new.commit)).cloned();
+        let open = moves.iter().find(|m| self.current.get(&m.name).copied() != new(m)).cloned();
         if let Some(m) = open {
-            assert!(self.imported.contains(&m.new.commit), "switched to what is not there");
-            self.current.insert(m.name, m.new.commit);
+            match new(&m) {
+                Some(commit) => {
+                    assert!(self.imported.contains(&commit), "switched to what is not there");
+                    self.current.insert(m.name, commit)
+                }
+                None => self.current.remove(&m.name),
+            };
             let luck = self.scripts[&bundle].switch;
             if luck == Luck::Good || luck == Luck::Once && self.failed_once.contains(&(bundle, "switch")) {
                 return self.effects.push_front(Effect::Switch { ticket, moves });
@@ -367,6 +372,10 @@ impl World {
         assert_eq!(*kept, report, "one counter, two contents");
         self.inbox.push_back(Input::Spooled { counter });
     }
+}
+
+fn new(m: &Move) -> Option<Digest> {
+    m.new.as_ref().map(|new| new.commit)
 }
 
 fn effect_name(effect: &Effect) -> &'static str {

@@ -3,6 +3,7 @@
 mod crash;
 mod heard;
 mod many;
+mod removals;
 mod restored;
 mod rules;
 
@@ -25,7 +26,7 @@ pub(crate) fn part_wish(release: u8) -> PartWish {
 
 pub(super) fn wish(devices: &[usize], release: u8) -> Wish {
     let targets = Targets::Named(devices.iter().map(|i| device(*i)).collect());
-    Wish { action: None, targets, mode: Mode::Now, valid_until: None, parts: vec![part_wish(release)] }
+    Wish { action: None, targets, mode: Mode::Now, valid_until: None, parts: vec![part_wish(release)], removed: vec![] }
 }
 
 pub(crate) fn bundle(parts: &[PartWish]) -> Bundle {
@@ -45,7 +46,7 @@ pub(crate) fn bundle(parts: &[PartWish]) -> Bundle {
             proof: w.proof.clone(),
         }
     };
-    Bundle { parts: parts.iter().enumerate().map(part).collect() }
+    Bundle { parts: parts.iter().enumerate().map(part).collect(), removed: vec![] }
 }
 
 /// A report of `device` about `action`, whose bundle is the one that release makes.
@@ -67,6 +68,7 @@ pub(crate) fn report(i: usize, counter: u64, action: u64, release: u8, state: Re
         bytes_from_central: 0,
         bytes_total: 0,
         agent: String::new(),
+        bundle_major: 0,
         free_bytes: None,
         elapsed_ms: 0,
         at: Timestamp::ZERO,
@@ -208,8 +210,8 @@ impl World {
             }
             Effect::Announce(a) => self.check_announcement(*a),
             Effect::Help(parts) => self.helped = parts.len(),
-            Effect::Resolve { action, parts } => self.acks.push_back(match &self.central {
-                Ok(()) => Input::Resolved { action, bundle: Box::new(bundle(&parts)) },
+            Effect::Resolve { action, parts, removed } => self.acks.push_back(match &self.central {
+                Ok(()) => Input::Resolved { action, bundle: Box::new(Bundle { removed, ..bundle(&parts) }) },
                 Err((reason, retry)) => Input::Unresolved { action, reason: reason.clone(), retry: *retry },
             }),
             Effect::Spool { device, counter, envelope } => {

@@ -108,6 +108,7 @@ impl World {
             mode,
             valid_until: None,
             parts: vec![part_wish(release)],
+            removed: vec![],
         };
         let order = Ok(Order { wish, final_when_staged: false, hold: None, notes: vec![] });
         let job = Job { device: device(i), order, waits: false, cancelling: false, over: false, words: vec![] };
@@ -214,10 +215,13 @@ impl World {
                 self.spool.insert((report.device.clone(), report.counter), (*report).clone());
                 return self.steer(Input::Report(report));
             }
-            Effect::Resolve { action, parts } => {
+            Effect::Resolve { action, parts, removed } => {
                 self.resolved += 1;
                 match &self.central {
-                    Ok(()) => dispatch::Input::Resolved { action, bundle: Box::new(bundle(&parts)) },
+                    Ok(()) => dispatch::Input::Resolved {
+                        action,
+                        bundle: Box::new(crate::wire::Bundle { removed, ..bundle(&parts) }),
+                    },
                     Err(reason) => dispatch::Input::Unresolved { action, reason: reason.clone(), retry: true },
                 }
             }

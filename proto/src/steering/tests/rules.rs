@@ -296,6 +296,7 @@ fn what_was_decided_from_a_file_is_none_of_the_servers_business() {
         mode: Mode::Now,
         valid_until: None,
         parts: vec![part_wish(1)],
+        removed: vec![],
     };
     world.dispatch(dispatch::Input::Request { ticket: 1, wish });
     world.run(POLL * 2);

@@ -34,6 +34,7 @@ fn every_document_keeps_its_bytes() {
         line(&samples::trust()),
         line(&samples::revocations()),
         line(&samples::bundle()),
+        line(&samples::removal()),
         line(&samples::announcement()),
         line(&samples::manifest()),
         line(&samples::plain_manifest()),
@@ -49,6 +50,7 @@ const GOLDEN: &str = "
 trust 432 383f2d04af60f5d4f717fd82d8b42c5c8320578c9f1d36b35e39ae6e1ec5d960
 revocations 214 5b934e7da25e9ec68691764ffbaa23936a9fa5c3e077eb2dc0132f71a9736396
 bundle 459 9e0a4add4901d35eaa1950ae555d38cb3498c81a7c075e4d27a303d26fde964c
+bundle 475 a6d51f9884dc9795cfceb5acb0f3cc692350cb03925cf6f0027cf95c00f1aff6
 announcement 635 9ac731b96bffb248522a9bf7c3d47531bff6fe860f0760ff292df3a33cadd316
 manifest 510 900bdaa2eebeeac55c3c1c9aea85dd42884bfcc520ef3434aff11a0e44739573
 plain-manifest 461 4cd3a25a9c2134a5e3b10cee97d72359242692bf9fab752ed5ddc962b04f52f7
@@ -61,7 +63,8 @@ enrolment-answer 660 b3375bedf8ad7875a1ef081b0d516f03eb3f66c1e43aba3e0954d73b67b
 #[test]
 fn what_reports_of_newer_agents_say_besides_is_added_to_the_bytes_of_older_ones() {
     let old = samples::report();
-    let new = Report { bytes_total: 4096, agent: "0.2.0".into(), free_bytes: Some(1 << 30), ..old.clone() };
+    let new =
+        Report { bytes_total: 4096, agent: "0.2.0".into(), bundle_major: 2, free_bytes: Some(1 << 30), ..old.clone() };
     let bytes = seal(&new, &[&samples::key(1)]).unwrap();
     assert_eq!(open::<Report>(&bytes).unwrap().document, new);
     let body = |report: &Report| {
@@ -69,7 +72,8 @@ fn what_reports_of_newer_agents_say_besides_is_added_to_the_bytes_of_older_ones(
         Envelope::decode(&bytes, Report::LEN_MAX).unwrap().body.to_vec()
     };
     let added = body(&new).len() - body(&old).len();
-    assert_eq!(added, "bytes_total".len() + "agent".len() + "free_bytes".len() + 3 + 3 + 6 + 5, "three more keys");
+    let keys = ["bytes_total", "agent", "bundle_major", "free_bytes"].map(|key| key.len() + 1).iter().sum::<usize>();
+    assert_eq!(added, keys + 3 + 6 + 1 + 5, "four more keys");
     let odd = Report { agent: "0.2\n".into(), ..old };
     assert!(open::<Report>(&seal(&odd, &[&samples::key(1)]).unwrap_or_default()).is_err());
 }

@@ -70,6 +70,18 @@ fn bundles_and_reports_keep_their_limits() {
     assert!(problem(&bundle).contains("an app twice"));
     bundle.parts = vec![];
     assert!(problem(&bundle).contains("1 to 32"));
+    type Break = fn(&mut Bundle);
+    let removals: [(Break, &str); 3] = [
+        (|b| b.removed.push("old".parse().unwrap()), "old twice"),
+        (|b| b.removed.push("web".parse().unwrap()), "web twice, or among the parts"),
+        (|b| b.removed = (0..33).map(|n| format!("a{n}").parse().unwrap()).collect(), "more than 32 apps"),
+    ];
+    for (change, expected) in removals {
+        let mut removal = samples::removal();
+        change(&mut removal);
+        assert!(problem(&removal).contains(expected), "{expected}: {}", problem(&removal));
+    }
+    assert!(seal(&Bundle { parts: vec![], ..samples::removal() }, &[]).is_ok(), "removes and brings nothing");
     for seconds in [0, 86_401] {
         let mut timed = samples::bundle();
         timed.parts[0].proof = Proof { notify: true, seconds: Some(seconds) };
@@ -105,6 +117,16 @@ fn another_kind_and_a_newer_major_are_refused_by_name() {
     envelope.major = 2;
     let newer = open::<Receipt>(&envelope.encode()).unwrap_err().to_string();
     assert!(newer.contains("too old for receipt format 2"), "{newer}");
+}
+
+#[test]
+fn only_a_bundle_that_removes_needs_the_format_that_can() {
+    let major = |bundle: &Bundle| Envelope::decode(&seal(bundle, &[]).unwrap(), Bundle::LEN_MAX).unwrap().major;
+    assert_eq!((major(&samples::bundle()), major(&samples::removal())), (1, 2));
+    let mut hidden = Envelope::decode(&seal(&samples::removal(), &[]).unwrap(), Bundle::LEN_MAX).unwrap();
+    hidden.major = 1;
+    let told = open::<Bundle>(&hidden.encode()).unwrap_err().to_string();
+    assert!(told.contains("only format 2 may"), "an old program would not see it: {told}");
 }
 
 #[test]

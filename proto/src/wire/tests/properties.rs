@@ -9,11 +9,12 @@ use proptest::prelude::*;
 /// Valid envelopes of every kind, to be damaged.
 fn valid() -> Vec<Vec<u8>> {
     let key = samples::key(1);
-    let seal_all = |bytes: [Result<Vec<u8>, OpenError>; 10]| bytes.into_iter().map(|b| b.unwrap()).collect();
+    let seal_all = |bytes: [Result<Vec<u8>, OpenError>; 11]| bytes.into_iter().map(|b| b.unwrap()).collect();
     seal_all([
         seal(&samples::trust(), &[&key]),
         seal(&samples::revocations(), &[&key]),
         seal(&samples::bundle(), &[&key]),
+        seal(&samples::removal(), &[&key]),
         seal(&samples::announcement(), &[&key]),
         seal(&samples::manifest(), &[&key]),
         seal(&samples::plain_manifest(), &[&key]),

@@ -94,7 +94,13 @@ pub fn bundle() -> Bundle {
             start: StartOptions::default(),
             proof: Proof::default(),
         }],
+        removed: vec![],
     }
+}
+
+/// The same, with apps that leave.
+pub fn removal() -> Bundle {
+    Bundle { removed: vec!["old".parse().unwrap(), "db".parse().unwrap()], ..bundle() }
 }
 
 pub fn announcement() -> Announcement {
@@ -134,6 +140,7 @@ pub fn report() -> Report {
         bytes_from_central: 24,
         bytes_total: 0,
         agent: String::new(),
+        bundle_major: 0,
         free_bytes: None,
         elapsed_ms: 5300,
         at: NOW,

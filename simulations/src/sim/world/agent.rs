@@ -170,7 +170,7 @@ impl World {
                 self.after(life, machine.checkout, Done::Work(Input::CheckedOut { ticket, jobs: Vec::new() }))
             }
             Effect::Switch { ticket, moves } => {
-                let commit = moves.first().map(|m| m.new.commit);
+                let commit = moves.first().and_then(|m| m.new.as_ref()).map(|new| new.commit);
                 self.after(life, machine.switch, Done::InForce(commit, Input::Switched { ticket }));
             }
             Effect::Revert { ticket, moves } => {
@@ -269,7 +269,11 @@ impl World {
                 unsigned: false,
                 health: self.decisions.fails[release],
             };
-            self.after(life, self.calibration.judge, Done::Work(Input::Judged { ticket, parts: vec![part] }));
+            self.after(
+                life,
+                self.calibration.judge,
+                Done::Work(Input::Judged { ticket, parts: vec![part], removed: Vec::new() }),
+            );
         }
     }
 
@@ -320,6 +324,7 @@ impl World {
             bytes_from_central: report.bytes_from_central,
             bytes_total: report.bytes_total,
             agent: String::new(),
+            bundle_major: 0,
             free_bytes: None,
             elapsed_ms: report.elapsed_ms,
             at: report.at,

@@ -117,7 +117,8 @@ impl World {
         let new: Vec<(u64, Targets)> = wishes.into_iter().filter(|(action, _)| !known(action)).collect();
         for (action, targets) in new {
             let parts = vec![part.clone()];
-            let wish = Wish { action: Some(action), targets, mode: Mode::Now, valid_until: None, parts };
+            let wish =
+                Wish { action: Some(action), targets, mode: Mode::Now, valid_until: None, parts, removed: Vec::new() };
             self.tell_gateway(Input::Request { ticket: NOBODY, wish });
         }
     }
@@ -180,7 +181,7 @@ impl World {
             Effect::Persist { seq, state } => self.gateway_after(2 * sync, Done::Written(seq, state)),
             Effect::Announce(announcement) => self.announce_at_gateway(*announcement),
             Effect::Help(parts) => self.help_at_gateway(&parts),
-            Effect::Resolve { action, parts } => {
+            Effect::Resolve { action, parts, .. } => {
                 let us = RESOLVE_TRIPS * self.central_round_trip();
                 let bundle = Box::new(self.bundle(&parts));
                 self.gateway_after(us, Done::Work(Box::new(Input::Resolved { action, bundle })));
@@ -318,7 +319,7 @@ impl World {
                 proof: wish.proof.clone(),
             })
         };
-        Bundle { parts: parts.iter().filter_map(part).collect() }
+        Bundle { parts: parts.iter().filter_map(part).collect(), removed: Vec::new() }
     }
 
     /// How many actions of devices ended so, as the gateway was told.

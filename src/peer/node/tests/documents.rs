@@ -29,6 +29,7 @@ fn report(fleet: &Fleet, peer: &Peer, counter: u64, (key, certificate): &(Signin
         bytes_from_central: 0,
         bytes_total: 0,
         agent: String::new(),
+        bundle_major: 0,
         free_bytes: None,
         elapsed_ms: 0,
         at: MADE,

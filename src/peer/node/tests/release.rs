@@ -100,7 +100,7 @@ impl Release {
             start: StartOptions::default(),
             proof: Proof::default(),
         };
-        let bundle = seal(&Bundle { parts: vec![part] }, &[]).unwrap();
+        let bundle = seal(&Bundle { parts: vec![part], removed: vec![] }, &[]).unwrap();
         let announcement = Announcement {
             fleet: fleet.id.clone(),
             epoch: 1,

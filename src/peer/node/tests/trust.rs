@@ -1,10 +1,12 @@
 use super::documents::announce;
 use super::lab::{Fleet, Peer, Setup, bytes_of};
 use super::release::Release;
+use crate::peer::node::verify;
 use crate::peer::testing::eventually;
 use fullmetal_proto::DeviceId;
 use fullmetal_proto::wire::local::{Client, FromPeer};
-use fullmetal_proto::wire::{KeyId, PublicKey, Revocations, seal};
+use fullmetal_proto::wire::{Announcement, Bundle, Document as _, Envelope, KeyId, PublicKey, Revocations, open, seal};
+use serde_bytes::ByteBuf;
 
 /// Revokes while the peer runs, as an operator does it.
 fn revoke(fleet: &Fleet, peer: &Peer, version: u64, devices: &[&str], keys: &[KeyId]) {
@@ -37,6 +39,24 @@ async fn a_member_that_is_revoked_loses_its_connection_and_gets_no_new_one() {
     let d = fleet.start("d", Setup { peers: vec![a.address()], ..Setup::default() });
     eventually("a later member", || async { a.status().await.neighbours.contains(&d.device()).then_some(()) }).await;
     assert!(!a.status().await.neighbours.contains(&b.device()));
+}
+
+#[test]
+fn an_announcement_with_a_bundle_of_a_later_format_is_carried_and_one_that_is_damaged_is_not() {
+    let fleet = Fleet::new();
+    let release = Release::new(41, 1, 1000);
+    let opened = open::<Announcement>(&release.announcement(&fleet, 1)).unwrap().document;
+    let known = verify::announcement(&release.announcement(&fleet, 1), &fleet.trust()).unwrap().blobs.len();
+    let with = |change: fn(&mut Envelope)| {
+        let mut bundle = Envelope::decode(&opened.bundles[0], Bundle::LEN_MAX).unwrap();
+        change(&mut bundle);
+        let mut both = opened.clone();
+        both.bundles.push(ByteBuf::from(bundle.encode()));
+        verify::announcement(&seal(&both, &[&fleet.gateway_key]).unwrap(), &fleet.trust())
+    };
+    let carried = with(|bundle| (bundle.major, bundle.body) = (Bundle::MAJOR + 1, vec![0xa0])).unwrap();
+    assert_eq!(carried.blobs.len(), known, "what is known of it is");
+    assert!(with(|bundle| bundle.body.truncate(9)).is_err());
 }
 
 #[tokio::test]
