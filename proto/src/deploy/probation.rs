@@ -170,7 +170,9 @@ fn judge_service(part: &NewPart, seen: &Seen, over: Option<Timestamp>, now: Time
     match &seen.health {
         Health::Lost(reason) => broken(part, &format!("became unhealthy: {reason}")),
         Health::Poor(reason) if over.is_some() => broken(part, &format!("was never healthy: {reason}")),
-        _ if over.is_some() && !seen.running => broken(part, "did not start"),
+        _ if !seen.running && too_late => broken(part, "did not start"),
+        // The first look at it may come late on a device that is busy.
+        _ if !seen.running && over.is_some() => Judgement::Open,
         _ if part.notify && seen.said.is_none() && over.is_some() => {
             broken(part, "said nothing on its notify socket before its time was over")
         }

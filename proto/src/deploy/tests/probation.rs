@@ -75,7 +75,9 @@ fn a_service_fails_when_it_ends_loses_its_health_or_never_had_it() {
     assert_eq!(judge(web, &[Running, healthy(0), sick(), healthy(1)], 1), "web 1 became unhealthy: no answer");
     assert_eq!(judge(web, &[Running, sick()], 29), "Open");
     assert_eq!(judge(web, &[Running, sick()], 30), "web 1 was never healthy: no answer");
-    assert_eq!(judge(Behaviour::Runs, &[], 30), "web 1 did not start");
+    assert_eq!(judge(Behaviour::Runs, &[], 89), "Open", "nobody has looked yet");
+    assert_eq!(judge(Behaviour::Runs, &[], 90), "web 1 did not start");
+    assert_eq!(judge(Behaviour::Runs, &[Running], 31), "Settled");
     let killed = exit(ExitStatus::Signal(9));
     let again = [Running, killed, Running];
     assert_eq!(judge(Behaviour::Runs, &again, 1), "web 1 was ended by signal 9 during its probation");
