@@ -14,7 +14,7 @@ use tracing::warn;
 /// How long a switch waits for a systemd that cannot be asked: a bus that is started anew is back in seconds.
 const AWAY_MAX: Duration = Duration::from_secs(60);
 /// How often it is tried meanwhile.
-const AWAY_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const AWAY_PAUSE: Duration = Duration::from_secs(1);
 
 enum Job {
     Switch(Ticket, Vec<Move>),
@@ -104,13 +104,13 @@ impl Thread {
     }
 }
 
-/// Does it again while systemd cannot be asked, which is no failure of what is switched. A roll back has its own tries.
-fn patiently(pause: Duration, mut act: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// Does it again while systemd cannot be asked, which is no failure of what is installed. A roll back has its own tries.
+pub(super) fn patiently(pause: Duration, mut act: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
     let end = Instant::now() + AWAY_MAX;
     loop {
         match act() {
             Err(error) if is_away(&error) && Instant::now() < end => {
-                warn!(error = format!("{error:#}"), "systemd cannot be asked; the switch is tried again");
+                warn!(error = format!("{error:#}"), "systemd cannot be asked; it is tried again");
                 std::thread::sleep(pause);
             }
             done => return done,

@@ -271,9 +271,10 @@ impl Agent {
 
     fn due(&self) -> Timestamp {
         let keeping = [&self.keeping.record_again, &self.keeping.reports_again, &self.keeping.resend];
-        let machine = self.machine.next_wakeup().filter(|_| !self.shutdown.holds());
-        let others = machine.into_iter().chain(self.postponed.as_ref().map(|p| p.at));
-        let all = others.chain(keeping.into_iter().filter_map(|pace| pace.at()));
+        // What the machine is told before what is held would be decided without it.
+        let machine = self.machine.next_wakeup().into_iter().chain(keeping.into_iter().filter_map(|pace| pace.at()));
+        let machine = machine.filter(|_| !self.shutdown.holds());
+        let all = machine.chain(self.postponed.as_ref().map(|p| p.at));
         all.fold(self.look_after_at, Timestamp::min)
     }
 
@@ -286,7 +287,9 @@ impl Agent {
             self.look_after_at = now.after(LOOK_AFTER);
             self.look_after();
         }
-        self.keep();
+        if !self.shutdown.holds() {
+            self.keep();
+        }
         self.input(Input::Wakeup);
     }
 
@@ -319,22 +322,26 @@ impl Agent {
                 self.input(Input::Wakeup);
             }
             Event::Input(input) => self.input(input),
-            Event::StaysUp => self.shutdown.release().into_iter().for_each(|input| self.decide(input)),
+            Event::StaysUp => {
+                self.shutdown.release().into_iter().for_each(|(input, came)| self.decide(input, came));
+                self.input(Input::Wakeup);
+            }
             Event::Trouble(kind, trouble) => self.troubles.tell(kind, trouble),
         }
     }
 
     /// Hands one input to the machine, unless the device may be going down.
     fn input(&mut self, input: Input) {
-        if let Some(input) = self.shutdown.hold(input, self.machine.state().is_after_switch()) {
-            self.decide(input);
+        let now = self.now();
+        if let Some(input) = self.shutdown.hold(input, self.machine.state().is_after_switch(), now) {
+            self.decide(input, now);
         }
     }
 
     /// Hands one input to the machine and does all that it asks for.
-    fn decide(&mut self, input: Input) {
+    fn decide(&mut self, input: Input, now: Now) {
         self.tell_local();
-        if let Err(error) = self.machine.handle(input, self.now()) {
+        if let Err(error) = self.machine.handle(input, now) {
             error!(%error, "the deployment machine refused an input");
         }
         while let Some(effect) = self.machine.poll() {

@@ -5,7 +5,7 @@
 //! its own asks, since systemd may take its time.
 
 use super::Event;
-use fullmetal_proto::deploy::{AppEvent, Input};
+use fullmetal_proto::deploy::{AppEvent, Input, Now};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -23,7 +23,8 @@ pub type Ask = Arc<dyn Fn() -> Option<bool> + Send + Sync>;
 pub struct Shutdown {
     ask: Ask,
     events: Sender<Event>,
-    held: Vec<Input>,
+    /// And when each came: it is judged by that time.
+    held: Vec<(Input, Now)>,
 }
 
 impl Shutdown {
@@ -39,7 +40,7 @@ impl Shutdown {
 
     /// Holds what looks like a failure while apps are in motion (`after_switch`), and what comes after it; gives back
     /// everything else.
-    pub fn hold(&mut self, input: Input, after_switch: bool) -> Option<Input> {
+    pub fn hold(&mut self, input: Input, after_switch: bool, now: Now) -> Option<Input> {
         if !self.holds() {
             if !after_switch || !is_failure(&input) {
                 return Some(input);
@@ -52,13 +53,13 @@ impl Shutdown {
         }
         // Time passes by itself.
         if input != Input::Wakeup {
-            self.held.push(input);
+            self.held.push((input, now));
         }
         None
     }
 
-    /// Gives all that was held.
-    pub fn release(&mut self) -> Vec<Input> {
+    /// Gives all that was held, with the times at which it came.
+    pub fn release(&mut self) -> Vec<(Input, Now)> {
         std::mem::take(&mut self.held)
     }
 }
@@ -93,5 +94,28 @@ fn until_it_stays_up(ask: &Ask) {
     }
     if told {
         info!("the device stays up; what was held is decided");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fullmetal_proto::Timestamp;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn what_is_held_comes_back_in_its_order_with_its_times() {
+        let (events, told) = channel();
+        let mut shutdown = Shutdown::new(Arc::new(|| Some(false)), events);
+        let at = |secs| Now { steady: Timestamp::from_secs(secs), ..Now::default() };
+        let failed = || Input::Failed { ticket: fullmetal_proto::deploy::Ticket(1), retry: false, reason: "no".into() };
+        assert!(shutdown.hold(failed(), false, at(1)).is_some(), "nothing is in motion");
+        assert!(shutdown.hold(Input::Unwritten, true, at(2)).is_some(), "no failure");
+        assert!(shutdown.hold(failed(), true, at(3)).is_none());
+        assert!(shutdown.hold(Input::Unwritten, true, at(4)).is_none(), "it comes after one");
+        assert!(shutdown.hold(Input::Wakeup, true, at(5)).is_none());
+        assert!(matches!(told.recv_timeout(Duration::from_secs(20)), Ok(Event::StaysUp)));
+        assert_eq!(shutdown.release(), [(failed(), at(3)), (Input::Unwritten, at(4))]);
+        assert!(!shutdown.holds());
     }
 }

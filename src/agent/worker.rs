@@ -4,7 +4,7 @@ use super::cached::Unknown;
 use super::checkouts::Checkouts;
 use super::judge::JudgedParts;
 use super::link::Link;
-use super::{Event, cached, fetch, foreign, needs, space};
+use super::{Event, cached, containers, fetch, foreign, needs, space};
 use crate::config::Paths;
 use crate::host::{App, AppHost};
 use crate::local::Packet;
@@ -150,7 +150,7 @@ impl Thread {
                 }
             }
             Job::Checkout(ticket, moves) => {
-                let made = self.check_out(&moves);
+                let made = containers::patiently(containers::AWAY_PAUSE, || self.check_out(&moves));
                 let ends = |name: &AppName, new: &Installed| foreign::ends_by_itself(&self.paths, name, &new.commit);
                 let jobs = coming(&moves).filter(|(name, new)| ends(name, new)).map(|(name, _)| name.clone()).collect();
                 answer(ticket, Input::CheckedOut { ticket, jobs }, made)

@@ -18,6 +18,7 @@ mod input;
 pub mod order;
 mod outbox;
 mod probation;
+mod pruning;
 mod queue;
 mod record;
 mod staging;
@@ -135,6 +136,8 @@ pub struct Deploy {
     total: u64,
     quarters: u64,
     deferred: Option<Announced>,
+    /// Versions that left with an end which may not be durable: the record on the disk may bring them back.
+    left: Vec<Digest>,
     queue: Queue,
     /// The disk takes no records or reports at the moment.
     unwritten: bool,
@@ -171,6 +174,7 @@ impl Deploy {
             total: 0,
             quarters: 0,
             deferred: None,
+            left: Vec::new(),
             queue: Queue::default(),
             unwritten: false,
         }
@@ -230,23 +234,6 @@ impl Deploy {
         (peers, central, self.total)
     }
 
-    /// The manifests whose frames stay in the peer's cache: of all that is in force and of what is coming.
-    pub fn manifests(&self) -> Vec<Digest> {
-        let coming = self.record.deployment.iter().flat_map(|d| d.parts.iter().map(|p| p.installed.manifest));
-        let mut all: Vec<_> = self.record.apps.values().map(|a| a.current.manifest).chain(coming).collect();
-        all.sort();
-        all.dedup();
-        all
-    }
-
-    /// The bundles that are needed: of what is under way, of the next wish, and of an announcement that is looked at
-    /// once the last end is safe.
-    pub fn bundles(&self) -> Vec<Digest> {
-        let under_way = self.record.deployment.iter().filter(|d| !d.by_hand).map(|d| d.wish.bundle);
-        let next = self.record.next.iter().map(|w| w.bundle);
-        under_way.chain(next).chain(self.deferred.iter().filter_map(|a| a.row.map(|row| row.bundle))).collect()
-    }
-
     fn dispatch(&mut self, input: Input, now: Now) -> Result<(), DeployError> {
         match input {
             Input::Start { .. } => Err(DeployError::StartedTwice),
@@ -304,7 +291,11 @@ impl Deploy {
             Input::Switched { .. } => self.switched(now),
             Input::Reverted { .. } => self.reverted(now),
             Input::NotReverted { apps, reason, .. } => self.not_reverted(apps, &reason, now),
-            Input::Pruned { .. } => self.go(Event::Pruned),
+            Input::Pruned { .. } => {
+                // It was asked for behind the record of the end.
+                self.left.clear();
+                self.go(Event::Pruned)
+            }
             Input::Failed { retry, reason, .. } => self.failed(retry, reason, now),
             _ => Ok(()),
         }
@@ -373,24 +364,5 @@ impl Deploy {
             State::RollingBack => Some(Effect::Revert { ticket, moves: moves.into_iter().rev().collect() }),
             _ => None,
         }
-    }
-
-    /// The disk takes no record or report. What is not needed may be what fills it, and goes at once; a deployment that
-    /// fetches does so when it fails.
-    fn unwritten(&mut self) {
-        self.unwritten = true;
-        if self.state != State::Fetching {
-            let fetched = self.state.is_after_switch() || matches!(self.state, State::CheckingOut | State::Staged);
-            self.queue.emit_first(self.prune(NOBODY, fetched));
-        }
-    }
-
-    /// Keeps what is in force and before it, and on demand what the deployment under way brings.
-    fn prune(&self, ticket: Ticket, coming: bool) -> Effect {
-        let versions = |a: &App| [Some(a.current.commit), a.previous.as_ref().map(|p| p.commit)];
-        let parts = self.record.deployment.iter().filter(|_| coming).flat_map(|d| &d.parts);
-        let commits = self.record.apps.values().flat_map(versions).flatten();
-        let commits = commits.chain(parts.map(|p| p.installed.commit)).collect();
-        Effect::Prune { ticket, commits, manifests: self.manifests(), bundles: self.bundles() }
     }
 }

@@ -4,8 +4,8 @@
 //! wrote. Fields may be added (older agents ignore them); none may be removed or change its meaning. The
 //! keys inside lists are short because the whole must stay under [`RECORD_LEN_MAX`].
 //!
-//! What an older agent must not ignore makes a higher version, for as long as it is there: version 2 is a deployment under
-//! way that removes apps. An older agent leaves such a record alone, and the apps as they are.
+//! What an older agent must not ignore makes a higher version, for as long as it is there: version 2 is a deployment that
+//! removes apps and has begun to switch. An older agent leaves such a record alone, and the apps as they are.
 
 use crate::wire::announcement::Mode;
 use crate::wire::bundle::{PartKind, StartOptions};
@@ -295,7 +295,9 @@ impl Deployment {
 impl Record {
     /// Its bytes, at most [`RECORD_LEN_MAX`].
     pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
-        let removes = self.deployment.as_ref().is_some_and(|d| !d.removed.is_empty());
+        // While it is staged, an older agent may judge it again, and ends it as a bundle that it cannot read.
+        let removes = |d: &Deployment| d.phase != Phase::Staging && !d.removed.is_empty();
+        let removes = self.deployment.as_ref().is_some_and(removes);
         let version = if removes { RECORD_VERSION } else { RECORD_VERSION_MIN };
         let bytes = cbor::to_vec(&Record { version, ..self.clone() });
         if bytes.len() > RECORD_LEN_MAX {

@@ -67,6 +67,8 @@ impl Deploy {
             }
             Judgement::Broken(cause) => self.roll_back(cause),
             Judgement::Settled => {
+                let leaves = self.record.moves().into_iter().filter(|m| m.new.is_none());
+                self.left = leaves.filter_map(|m| Some(m.old?.commit)).collect();
                 self.record.keep();
                 self.end(Event::Proven, ReportState::Succeeded, Cause::default(), now)
             }

@@ -155,7 +155,9 @@ impl Dispatch {
         }
         let (parts, removed) = (action.parts.clone(), action.removed.clone());
         if action.given {
-            let same = |(_, a): &(&u64, &Action)| a.given && a.parts == parts && a.removed == removed;
+            // Of what was taken over from another gateway only the bundle is known: what it brings is in its labels.
+            let is_whole = |a: &Action| a.parts.len() == a.labels.len();
+            let same = |(_, a): &(&u64, &Action)| a.given && a.parts == parts && a.removed == removed && is_whole(a);
             let made = self.state.actions.iter().filter(same).find_map(|(_, a)| self.state.bundles.get(&a.bundle?));
             if let Some(envelope) = made.cloned() {
                 return self.take_bundle(number, &envelope);

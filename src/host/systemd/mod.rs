@@ -9,6 +9,7 @@ mod bus;
 mod early;
 mod ended;
 mod journal;
+mod launch;
 mod limit;
 mod options;
 
@@ -26,19 +27,14 @@ use super::{bundle, generation, health};
 use crate::config::Paths;
 use crate::durable::{self, Existing};
 use bus::{Bus, UnitState};
-use early::Early;
 use ended::{ended, is_done};
 use fullmetal_proto::wire::report::{ExitStatus, LOG_LINES_MAX};
 use fullmetal_proto::{AppName, Timestamp};
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tracing::{info, warn};
 
-/// How long the runtime may take to make a container.
-const CONTAINER_MAX: Duration = Duration::from_secs(15);
-/// How often the container is looked for: it comes within a few of these.
-const CONTAINER_LOOK: Duration = Duration::from_millis(20);
 /// How long the last lines of an app that ended are waited for: the journal is a process of its own.
 const LAST_WORDS_MS_MAX: u64 = 500;
 /// Said of an app that systemd ended for it.
@@ -132,7 +128,10 @@ impl SystemdHost {
             ("failed", _) if ["start-limit-hit", "resources"].contains(&unit.text("Result")) => Phase::Lost,
             // Never started since the device booted.
             _ if unit.number("InactiveEnterTimestamp") == 0 && state.is_none() => return Ok(None),
-            _ => return Ok(Some(ended(status, state))),
+            _ => {
+                let left_ms = unit.number("InactiveEnterTimestamp") / 1000;
+                return Ok(Some(ended(status, state, left_ms)));
+            }
         };
         Ok(Some(status))
     }
@@ -157,12 +156,6 @@ impl SystemdHost {
         }
     }
 
-    fn record(&self, app: &App, generation: u64) -> Result<(), HostError> {
-        let mut state = State::new(app, generation, 0);
-        state.enter(Phase::Starting);
-        state.write(&self.layout(&app.name).state())
-    }
-
     /// Ends the unit and waits; gives how its main process ended, if systemd said so.
     fn end(&self, bus: &mut Bus, name: &AppName) -> Result<Option<ExitStatus>, HostError> {
         let unit = unit_name(name);
@@ -181,61 +174,6 @@ impl SystemdHost {
             return Err(HostError::Unstoppable { name: name.clone(), why });
         }
         Ok(end.exit)
-    }
-
-    /// To systemd an app that does not say when it is ready has started with its runtime, whose container comes later: of
-    /// that nobody tells, so the runtime's record is looked for. Of its end systemd tells.
-    fn await_container(&self, bus: &mut Bus, name: &AppName) -> Result<(), HostError> {
-        let (end, unit) = (Instant::now() + CONTAINER_MAX, unit_name(name));
-        let mut changed = true;
-        while !self.has_container(name) && Instant::now() < end {
-            let runs = |unit: UnitState| (unit.text("ActiveState"), unit.text("SubState")) == ("active", "running");
-            if changed && !runs(bus.unit(&unit)?) {
-                break;
-            }
-            changed = bus.changed(&unit, CONTAINER_LOOK)?;
-        }
-        Ok(())
-    }
-
-    /// From here on systemd sees to the app, whatever becomes of its start: see [`ended`].
-    fn hand_over(&self, name: &AppName) {
-        let file = self.layout(name).state();
-        let done = State::read(&file).and_then(|state| match state {
-            Some(state) if state.phase == Phase::Starting => State { phase: Phase::Running, ..state }.write(&file),
-            _ => Ok(()),
-        });
-        if let Err(error) = done {
-            warn!(app = %name, %error, "who stops it by hand now will not be told from a start that was cut off");
-        }
-    }
-
-    /// Starts it, or waits for the start that is under way: systemd has one job for both.
-    fn launch(&self, bus: &mut Bus, app: &App, options: &UnitOptions) -> Result<(), HostError> {
-        let unit = unit_name(&app.name);
-        let limit = limit::of_job(bus, &self.files, &app.name)? + self.options.margin;
-        let mut early = Early::new(self.layout(&app.name).pid_file());
-        let look = || {
-            if options.notify {
-                early.look()
-            }
-        };
-        let job = bus.start(&unit)?;
-        self.hand_over(&app.name);
-        let end = job.end(limit, |_| {}, look)?;
-        if end.result == "done" {
-            return self.await_container(bus, &app.name);
-        }
-        let state = bus.unit(&unit)?;
-        let (result, exit) = (state.text("Result"), early.exit.or(end.exit).or(state.exit()));
-        let ended = match exit {
-            Some(ExitStatus::Code(code)) => format!(", exit status {code}"),
-            Some(ExitStatus::Signal(signal)) => format!(", ended by signal {signal}"),
-            None => String::new(),
-        };
-        let last = self.lines(&app.name, Phase::Exited).pop().map(|line| format!(": {line}")).unwrap_or_default();
-        let why = format!("systemd ended its job with \"{}\" (result \"{result}\"{ended}){last}", end.result);
-        Err(HostError::NotStarted { name: app.name.clone(), why })
     }
 }
 
@@ -308,11 +246,15 @@ impl AppHost for SystemdHost {
     fn remove(&mut self, name: &AppName) -> Result<(), HostError> {
         self.stop(name)?;
         let layout = self.layout(name);
-        let (removed, bus) = (self.files.remove_unit(name)?, Bus::connect()?);
+        let (removed, mut bus) = (self.files.remove_unit(name)?, Bus::connect()?);
         // It knows the unit still where an earlier removal was cut before it was told.
         if removed || Path::new(bus.unit(&unit_name(name))?.text("FragmentPath")) == self.files.path(name) {
             bus.reset_failed(&unit_name(name))?;
             bus.reload()?;
+        }
+        // What wants it, or a job of the boot, may have started it before systemd was told.
+        if !matches!(bus.unit(&unit_name(name))?.text("ActiveState"), "" | "inactive" | "failed") {
+            self.end(&mut bus, name)?;
         }
         unit_files::remove_cgroups(&layout);
         unit_files::remove_tree(&layout.run()).map_err(HostError::io("removing", &layout.run()))

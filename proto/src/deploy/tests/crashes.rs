@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::deploy::*;
 use crate::wire::announcement::Mode;
-use crate::wire::report::ReportState;
+use crate::wire::report::{ExitStatus, ReportState};
 use crate::{AppName, Digest};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -185,6 +185,35 @@ fn a_removed_app_that_cannot_be_brought_back_is_given_up_with_a_crash_at_every_b
     crash_everywhere(change, ReportState::Failed);
     let (world, ..) = two_releases(&[], change);
     assert!(world.durable().apps[&name("db")].lost, "the fault did bite");
+}
+
+/// The disk is full when the probation ends well, so that the record of it stays on the way; what leaves is still needed.
+#[test]
+fn what_leaves_stays_in_the_store_until_the_end_is_durable() {
+    let mut world = World::new();
+    let first = Script::new("1", &[("web", Behaviour::Runs), ("db", Behaviour::Runs)]);
+    let row = world.row(1, &first, Mode::Now);
+    world.announce((1, 1), Some(row));
+    world.settle();
+    let mut second = Script::new("2", &[("web", Behaviour::Runs)]).without(&["db"]);
+    second.revert = Luck::Good;
+    let row = world.row(2, &second, Mode::Now);
+    world.announce((1, 2), Some(row));
+    world.run();
+    assert_eq!(world.machine.state(), State::Proving);
+    world.full = true;
+    world.pass(POLICY.probation);
+    world.run();
+    assert_eq!(world.machine.state(), State::Reporting);
+    assert!(world.imported.contains(&Digest::of(b"db 1")), "the record on the disk brings it back");
+    world.crash();
+    world.full = false;
+    world.run();
+    let died = AppEvent::Exited { status: ExitStatus::Code(1), log: vec![] };
+    world.give(Input::App { name: name("web"), commit: Digest::of(b"web 2"), event: died });
+    world.settle();
+    assert_eq!(world.ends().last(), Some(&(2, ReportState::Failed)));
+    assert_eq!(world.current.len(), 2, "web 1 and db are back");
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn the_bytes_of_version_1_do_not_change() {
 
 /// An agent that knows version 1 only would go on with it and leave the app where it is.
 #[test]
-fn a_record_is_of_version_2_as_long_as_a_deployment_removes_something() {
+fn a_record_is_of_version_2_from_the_switch_of_a_removal_to_its_end() {
     let version = |record: &Record| {
         let value: ciborium::Value = cbor::from_slice(&record.encode().unwrap(), RECORD_LEN_MAX).unwrap();
         value.as_map().unwrap()[0].1.as_integer().unwrap()
@@ -96,6 +96,9 @@ fn a_record_is_of_version_2_as_long_as_a_deployment_removes_something() {
     let mut record = sample(Phase::Switching { restarts: 0 });
     record.deployment.as_mut().unwrap().removed.push(name("db"));
     assert_eq!(version(&record), 2.into());
+    let mut staged = record.clone();
+    staged.deployment.as_mut().unwrap().phase = Phase::Staging;
+    assert_eq!(version(&staged), 1.into(), "nothing is touched yet");
     assert_eq!(Record::decode(&record.encode().unwrap()), Ok(record.clone()));
     record.deployment = None;
     record.floors.push((name("db"), 3));

@@ -263,6 +263,11 @@ impl World {
             Effect::Judge { .. } | Effect::Fetch { .. } | Effect::Checkout { .. } => {
                 assert!(self.durable().deployment.is_some() || self.machine.record().deployment.is_none());
             }
+            Effect::Prune { commits, .. } => {
+                let durable = self.disk.as_ref().map(|_| self.durable().apps).unwrap_or_default();
+                let kept = |app: &App| app.lost || commits.contains(&app.current.commit);
+                assert!(durable.values().all(kept), "the record on the disk may need what is pruned");
+            }
             Effect::Report { report, .. } => {
                 assert!(self.durable().next_counter > report.counter);
                 let kept = self.durable().outbox.contains(report);

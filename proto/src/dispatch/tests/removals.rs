@@ -79,14 +79,31 @@ fn a_number_that_comes_again_with_another_removal_is_another_wish() {
     w.ask(3, Wish { removed: vec!["other".parse().unwrap()], ..own.clone() });
     assert!(refusal(&w, 3).contains("exists with other parts"));
     // A gateway that took the action over knows its bundle only.
+    let mut other = took_over(&w);
+    other.ask(4, own.clone());
+    assert!(!matches!(other.answers[&4].1, Outcome::Refused { .. }), "{:?}", other.answers[&4]);
+    other.ask(5, Wish { removed: vec!["other".parse().unwrap()], ..own });
+    assert!(matches!(other.answers[&5].1, Outcome::Refused { .. }));
+}
+
+/// Another gateway, which knows what the first one announced.
+fn took_over(w: &World) -> World {
     let newest = w.newest.clone().unwrap();
     let mut other = World::new();
     other.give(Input::Connected);
     let content = Digest::of(&crate::wire::cbor::to_vec(&newest));
     other.give(Input::Highest(Newest { content, announcement: Box::new(newest) }));
     other.advance(Duration::from_secs(10));
-    other.ask(4, own.clone());
-    assert!(!matches!(other.answers[&4].1, Outcome::Refused { .. }), "{:?}", other.answers[&4]);
-    other.ask(5, Wish { removed: vec!["other".parse().unwrap()], ..own });
-    assert!(matches!(other.answers[&5].1, Outcome::Refused { .. }));
+    other
+}
+
+#[test]
+fn what_only_removes_gets_no_bundle_that_was_taken_over_and_brings_something() {
+    let mut w = World::settled();
+    w.ask(1, Wish { action: Some(40), ..removal(&[0], true, &["old"]) });
+    let mut other = took_over(&w);
+    other.ask(2, Wish { action: Some(41), ..removal(&[1], false, &["old"]) });
+    let newest = other.newest.as_ref().unwrap();
+    let row = newest.rows.iter().find(|row| row.0 == device(1)).unwrap();
+    assert_eq!(open::<Bundle>(&newest.bundles[usize::from(row.1)]).unwrap().document.parts, []);
 }
