@@ -69,8 +69,33 @@ pub enum SysrootError {
         /// What is.
         instead: String,
     },
+    /// The boot loader would fall back to something else than what runs now.
+    #[error(
+        "the boot loader's second entry is not OS commit {booted}, which runs now: unpin or undeploy what comes before it"
+    )]
+    NotSecond {
+        /// What runs.
+        booted: Digest,
+    },
+    /// What was staged could not be made to boot next; it is dropped.
+    #[error("OS commit {commit} was not made to boot next ({said}): {source}")]
+    NotFinalized {
+        /// Which.
+        commit: Digest,
+        /// The last words of libostree's unit.
+        said: String,
+        /// What was found then.
+        #[source]
+        source: Box<SysrootError>,
+    },
+    /// Something else holds the lock.
+    #[error("another program changes the deployments of {path}: wait until its `ostree admin` ends")]
+    Busy {
+        /// The sysroot.
+        path: PathBuf,
+    },
     /// A file that the boot loader reads differs from the commit's.
-    #[error("{path} differs from the file of OS commit {commit}; nothing boots it, the staged system is dropped")]
+    #[error("{path} differs from the file of OS commit {commit}, or the boot entry names none")]
     Damaged {
         /// The loader's file.
         path: PathBuf,

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const MODULES: &str = "usr/lib/modules";
 const OLDER: [&str; 2] = ["usr/lib/ostree-boot", "boot"];
 /// How the names of files begin that go to `/boot`.
-const PARTS: [&str; 3] = ["vmlinuz", "initramfs", "devicetree"];
+const PARTS: [&str; 4] = ["vmlinuz", "initramfs", "devicetree", "dtb"];
 /// Bytes that are read at a time.
 const CHUNK_LEN: usize = 256 << 10;
 /// The entry and the directories that hold it all.
@@ -83,6 +83,9 @@ impl Kernel {
         let is_as_committed =
             |object: &str| repo.fsck_object(ostree::ObjectType::File, object, gio::Cancellable::NONE).is_ok();
         let are_whole = self.files.iter().all(|(object, _)| is_as_committed(object));
+        if named[0].is_none() {
+            return Err(SysrootError::Damaged { path: boot.join("loader"), commit: *commit });
+        }
         for path in named.into_iter().flatten() {
             // As the loader sees it: from the root of the file system that holds `/boot`.
             let path = path.trim_start_matches('/');
