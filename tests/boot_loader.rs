@@ -15,7 +15,7 @@ mod sysroot;
 #[path = "boot_loader/u_boot.rs"]
 mod u_boot;
 
-use fullmetal::boot_loader::{BootLoader, Counted, DeploymentId, Kind, Places, State, Tries, booted, detect};
+use fullmetal::boot_loader::{BootLoader, Counted, DeploymentId, Kind, Places, State, Tries, booted, detect, entry};
 use fullmetal_proto::Digest;
 use machine::Boot;
 use std::path::Path;
@@ -71,9 +71,18 @@ fn counts_down_and_falls_back(device: &dyn Device, kind: Kind) {
     assert_eq!(device.boot(Disk::ReadOnly), Second, "what cannot be counted is not tried");
     boots(device, &[First]);
     with_loader(device, kind, |loader| assert_eq!(loader.counted().unwrap(), counted(1)));
+    let said = |words: &str, expected: bool| {
+        device.off(&mut |root| {
+            let cmdline = std::fs::read_to_string(root.join("proc/cmdline")).unwrap();
+            assert_eq!(cmdline.contains(words), expected, "{words}: {cmdline}");
+        });
+    };
+    said(" fullmetal.entry=1 panic=10 rd.emergency=reboot", true);
     boots(device, &[First, Second, Second]);
+    said(" fullmetal.entry=2", true);
+    said("panic=", false);
     with_loader(device, kind, |loader| {
-        let state = State::of(loader.counted().unwrap(), Some(&deployment("old")));
+        let state = State::of(loader.counted().unwrap(), Some(&deployment("old")), None);
         assert_eq!(state, State::FellBack(counted(0).unwrap()));
         loader.clear().unwrap();
     });
@@ -91,11 +100,28 @@ fn grub_counts_down_what_was_armed_and_falls_back() {
 #[test]
 fn grub_boots_the_second_entry_when_the_first_cannot_be_loaded() {
     let device = grub::Grub::new();
+    boots(&device, &[Boot::First]);
     device.off(&mut |root| std::fs::remove_file(root.join(device.kernels.new.trim_start_matches('/'))).unwrap());
+    with_loader(&device, Kind::Grub, |loader| loader.arm(&deployment("new"), Tries::default()).unwrap());
     assert_eq!(device.boot(Disk::Writable), Boot::Second);
+    device.off(&mut |root| {
+        let places = Places::below(root);
+        let counted = detect(&places).unwrap().loader.counted().unwrap();
+        assert_eq!(counted.as_ref().map(|counted| counted.tries_left), Some(2));
+        let state = State::of(counted.clone(), Some(&deployment("old")), entry(&places).unwrap());
+        assert_eq!(state, State::FellBack(counted.unwrap()));
+    });
 }
 
 #[test]
 fn u_boot_counts_down_what_was_armed_and_falls_back() {
     counts_down_and_falls_back(&u_boot::UBoot::new(), Kind::UBoot);
+}
+
+#[test]
+fn u_boot_boots_the_second_entry_when_the_first_cannot_be_loaded() {
+    let device = u_boot::UBoot::new();
+    boots(&device, &[Boot::First]);
+    device.lose_kernel();
+    boots(&device, &[Boot::Second, Boot::Second]);
 }

@@ -7,9 +7,36 @@ use std::fs;
 /// Our loader scripts add `fullmetal.loader=NAME` to the entry that they boot: proof that this boot went through them.
 const MARK: &str = "fullmetal.loader=";
 
+/// And `fullmetal.entry=1` or `2`.
+const ENTRY_MARK: &str = "fullmetal.entry=";
+
+/// Which of a loader's entries was booted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Entry {
+    /// The one that may be on trial.
+    First,
+    /// The one to fall back to.
+    Second,
+}
+
 /// The last value of our mark.
 pub(super) fn loader(places: &Places) -> Result<Option<String>, BootLoaderError> {
+    last(places, MARK)
+}
+
+/// Which entry this boot is of; `None` where no script of ours says so.
+///
+/// # Errors
+/// When the kernel's command line cannot be read.
+pub fn entry(places: &Places) -> Result<Option<Entry>, BootLoaderError> {
+    let entries = [("1", Entry::First), ("2", Entry::Second)];
+    let said = last(places, ENTRY_MARK)?;
+    Ok(entries.into_iter().find(|(value, _)| said.as_deref() == Some(value)).map(|(_, entry)| entry))
+}
+
+fn last(places: &Places, mark: &str) -> Result<Option<String>, BootLoaderError> {
     let path = places.cmdline();
     let text = fs::read_to_string(&path).map_err(BootLoaderError::file("reading", &path))?;
-    Ok(text.split_whitespace().rev().find_map(|word| word.strip_prefix(MARK)).map(str::to_owned))
+    Ok(text.split_whitespace().rev().find_map(|word| word.strip_prefix(mark)).map(str::to_owned))
 }

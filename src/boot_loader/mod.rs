@@ -11,7 +11,8 @@
 //!
 //! The loader counts whenever it is armed, whatever its first entry is: a release with the kernel of its predecessor
 //! changes no entry (libostree swaps `/ostree/boot.N` alone), so that no loader could tell the two apart. A cut between 2
-//! and the swap therefore counts boots of the old version; the agent sees that and arms anew or clears.
+//! and the swap therefore counts boots of the old version; the agent sees that and arms anew or clears. Which entry was
+//! booted is said by [`entry`], where one of our scripts booted it.
 
 mod cmdline;
 mod deployment;
@@ -28,6 +29,7 @@ mod systemd_boot;
 mod tests;
 mod u_boot;
 
+pub use cmdline::{Entry, entry};
 pub use deployment::{DeploymentId, booted};
 pub use detect::{Found, Kind, detect};
 pub use error::BootLoaderError;
@@ -106,12 +108,13 @@ pub enum State {
 }
 
 impl State {
-    /// What `counted` means while `booted` runs.
-    pub fn of(counted: Option<Counted>, booted: Option<&DeploymentId>) -> Self {
+    /// What `counted` means while `booted` runs. `entry` is the one that was booted if the trial was armed before this boot,
+    /// else `None`: a loader that cannot load the first entry goes on to the second, whatever tries are left.
+    pub fn of(counted: Option<Counted>, booted: Option<&DeploymentId>, entry: Option<Entry>) -> Self {
         let Some(counted) = counted else { return State::Cleared };
         match (&counted.trial, booted) {
             (Some(trial), Some(booted)) if trial == booted => State::OnTrial(counted),
-            (Some(_), Some(_)) if counted.tries_left == 0 => State::FellBack(counted),
+            (Some(_), Some(_)) if counted.tries_left == 0 || entry == Some(Entry::Second) => State::FellBack(counted),
             _ => State::Armed(counted),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Context;
 use anyhow::Context as _;
-use fullmetal::boot_loader::{self, Counted, DeploymentId, Places, State};
+use fullmetal::boot_loader::{self, Counted, DeploymentId, Entry, Places, State};
 use fullmetal::console;
 use serde_json::{Value, json};
 
@@ -11,20 +11,27 @@ pub fn run(context: &Context) -> anyhow::Result<()> {
     let found = boot_loader::detect(&places).context("operating systems cannot be updated on trial here")?;
     let advice = found.loader.check().context("operating systems cannot be updated on trial here")?;
     let booted = boot_loader::booted(&places);
-    let state = State::of(found.loader.counted()?, booted.as_ref());
+    // Whether what is counted was armed before this boot nobody knows here.
+    let (state, entry) = (State::of(found.loader.counted()?, booted.as_ref(), None), boot_loader::entry(&places)?);
     if context.json {
         let (name, counted) = parts(&state);
         return console::print_json(&json!({
             "boot_loader": found.kind.to_string(),
             "advice": advice,
             "booted": booted.as_ref().map(DeploymentId::to_string),
+            "entry": entry,
             "state": name,
             "trial": counted.and_then(|c| c.trial.as_ref()).map(DeploymentId::to_string),
             "tries_left": counted.map_or(Value::Null, |c| c.tries_left.into()),
         }));
     }
     let booted = booted.map_or("not a deployment of OSTree".into(), |id| id.to_string());
-    let mut text = format!("boot loader: {}, counts boots\nbooted: {booted}\n{}\n", found.kind, sentence(&state));
+    let from = match entry {
+        Some(Entry::First) => ", the loader's first entry",
+        Some(Entry::Second) => ", the loader's second entry",
+        None => "",
+    };
+    let mut text = format!("boot loader: {}, counts boots\nbooted: {booted}{from}\n{}\n", found.kind, sentence(&state));
     if let Some(advice) = advice {
         text.push_str(&format!("better: {advice}\n"));
     }

@@ -36,7 +36,17 @@ pub struct Grub {
 }
 
 /// A file system that is mounted until it is dropped.
-struct Mounted(PathBuf);
+pub struct Mounted(pub PathBuf);
+
+impl Mounted {
+    /// Mounts the partition of a disk at `at`.
+    pub fn of(disk: &Path, at: PathBuf) -> Self {
+        fs::create_dir_all(&at).unwrap();
+        let options = format!("loop,offset={PARTITION}");
+        output_of(Command::new("mount").args(["-o", &options]).arg(disk).arg(&at)).unwrap();
+        Mounted(at)
+    }
+}
 
 impl Drop for Mounted {
     fn drop(&mut self) {
@@ -101,11 +111,6 @@ impl Device for Grub {
     }
 
     fn off(&self, work: &mut dyn FnMut(&Path)) {
-        let root = self.path("root");
-        fs::create_dir_all(&root).unwrap();
-        let options = format!("loop,offset={PARTITION}");
-        output_of(Command::new("mount").args(["-o", &options]).arg(self.path("disk")).arg(&root)).unwrap();
-        let mounted = Mounted(root);
-        work(&mounted.0);
+        work(&Mounted::of(&self.path("disk"), self.path("root")).0);
     }
 }

@@ -66,4 +66,8 @@ fn system(tree: &Path, version: &str) {
     fs::write(tree.join("usr/lib/os-release"), release).unwrap();
     fs::write(tree.join("usr/lib/modules/6.1/vmlinuz"), format!("kernel of {version}")).unwrap();
     fs::write(tree.join("usr/lib/modules/6.1/initramfs.img"), "").unwrap();
+    fs::write(tree.join("usr/lib/modules/6.1/devicetree"), format!("tree of {version}")).unwrap();
+    // libostree adds this to what U-Boot reads.
+    fs::create_dir_all(tree.join("usr/lib/ostree-boot")).unwrap();
+    fs::write(tree.join("usr/lib/ostree-boot/uEnv.txt"), "own=1\nfullmetal_boot=reset\n").unwrap();
 }

@@ -1,3 +1,4 @@
+use crate::grub::Mounted;
 use crate::machine::{self, Boot};
 use crate::sysroot::{self, Kernels};
 use crate::{Device, Disk};
@@ -13,7 +14,7 @@ const BOARD: &str = "\
 virtio read 0x6000000 0x10 0x20
 env import -c 0x6000000 0x4000
 setenv fullmetal_save 'env export -c -s 0x4000 0x6000000 && virtio write 0x6000000 0x10 0x20'
-setenv fullmetal_boot 'echo BOOTS ${kernel_image}; printenv bootargs; echo END'
+setenv fullmetal_boot 'if test -e virtio 0:1 ${kernel_image}; then setenv bootargs \"${bootargs} tree=${fdt_file} own=${own}\"; echo BOOTS ${kernel_image}; printenv bootargs; echo END; reset; fi'
 setenv fullmetal_addr 0x6100000
 setenv devtype virtio; setenv devnum 0; setenv distro_bootpart 1
 load virtio 0:1 0x6000000 /boot/fullmetal.scr
@@ -59,6 +60,12 @@ impl UBoot {
         self.dir.path().join(name)
     }
 
+    /// Removes the kernel of the first entry.
+    pub fn lose_kernel(&self) {
+        let mounted = Mounted::of(&self.path("disk"), self.path("mounted"));
+        fs::remove_file(mounted.0.join(self.kernels.new.trim_start_matches('/'))).unwrap();
+    }
+
     fn compile(&self, script: &Path, out: &Path) {
         let mut mkimage = Command::new("mkimage");
         output_of(mkimage.args(["-A", "x86", "-T", "script", "-C", "none", "-d"]).arg(script).arg(out)).unwrap();
@@ -70,6 +77,10 @@ impl Device for UBoot {
         let firmware = self.path("u-boot.rom").display().to_string();
         let (entry, cmdline) = machine::run(&self.path("disk"), disk, ["-bios", &firmware], &self.kernels);
         assert!(cmdline.contains(" note=\"a b\" "), "{cmdline}");
+        assert!(cmdline.ends_with(" own="), "variables of the system's own reach the board: {cmdline}");
+        let kernel = if entry == Boot::First { &self.kernels.new } else { &self.kernels.old };
+        let tree = kernel.replace("vmlinuz", "devicetree");
+        assert!(cmdline.contains(&format!(" tree={tree} ")), "the device tree is that of the entry: {cmdline}");
         fs::write(self.path("root/proc/cmdline"), cmdline).unwrap();
         entry
     }

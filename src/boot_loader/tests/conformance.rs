@@ -15,7 +15,7 @@ pub(super) fn conforms(bed: &dyn Bed) {
     let loader = bed.loader();
     let (old, new, newer) = (deployment("old"), deployment("new"), deployment("newer"));
     let counted = |trial: &DeploymentId, tries_left| Some(Counted { trial: Some(trial.clone()), tries_left });
-    let state = |booted: &DeploymentId| State::of(loader.counted().unwrap(), Some(booted));
+    let state = |booted: &DeploymentId| State::of(loader.counted().unwrap(), Some(booted), None);
     let twice = |step: &dyn Fn()| (0..2).for_each(|_| step());
     assert_eq!(loader.counted().unwrap(), None);
     twice(&|| assert!(bed.boot()));
@@ -79,7 +79,11 @@ fn tries_are_what_the_scripts_count_to() {
 #[test]
 fn a_trial_that_nobody_named_is_never_taken_for_a_fall_back() {
     let unnamed = Counted { trial: None, tries_left: 0 };
-    assert_eq!(State::of(Some(unnamed.clone()), Some(&deployment("old"))), State::Armed(unnamed));
+    assert_eq!(State::of(Some(unnamed.clone()), Some(&deployment("old")), None), State::Armed(unnamed));
     let named = Counted { trial: Some(deployment("new")), tries_left: 0 };
-    assert_eq!(State::of(Some(named.clone()), None), State::Armed(named), "nor one on a root that is no deployment");
+    assert_eq!(
+        State::of(Some(named.clone()), None, None),
+        State::Armed(named),
+        "nor one on a root that is no deployment"
+    );
 }
