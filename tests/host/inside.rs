@@ -272,7 +272,12 @@ fn removal_leaves_nothing() {
     assert_eq!(host.traces().unwrap(), [failing.name.clone(), app.name.clone()]);
     wait_until(&host, &failing.name, |s| s.phase == Phase::Exited);
     assert_ne!(said(&["find", "/sys/fs/cgroup", "-name", "gone.service"]), "", "else it proves nothing below");
-    for app in [&app, &failing] {
+    // Something pulled it in before systemd was told that its unit is gone.
+    let pulled = self::app("pulled", POLITE);
+    host.start(&pulled).unwrap();
+    fs::remove_file("/run/systemd/system/pulled.service").unwrap();
+    said(&["systemctl", "daemon-reload"]);
+    for app in [&app, &failing, &pulled] {
         host.remove(&app.name).unwrap();
         host.remove(&app.name).unwrap();
         assert_eq!(host.status(&app.name).unwrap(), None);
