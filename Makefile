@@ -24,6 +24,8 @@ endif
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=HOME)
 DEMO = $(AS_ROOT) $(BIN)/fullmetal-sim demo $(if $(HAWKBIT),--hawkbit $(HAWKBIT)) $(if $(PLAIN),--plain)
 REAL_TESTS := boot_loader host_runc host_systemd device_fleet device_os packages readme first_fleet bad_input fleet lab power_loss
+# Most tests wait more than they compute: twice as many at once as a machine of CI has cores.
+THREADS := 4
 # The whole workspace, also for one test: features are the union then, so that what `make test` compiled serves here too.
 REAL := cargo test --release --locked --workspace
 
@@ -55,7 +57,7 @@ lint: tools
 
 test: build lint
 	@.ci/install-tools run
-	env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER cargo test --release --locked --workspace
+	env -u CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER RUST_TEST_THREADS=$(THREADS) cargo test --release --locked --workspace
 	$(MAKE) build
 
 test-hawkbit: build
@@ -67,9 +69,9 @@ test-real: deb test-hawkbit
 	$(REAL) --test host_runc --test boot_loader
 	$(REAL) --test host_systemd -- --test-threads=2
 	$(REAL) --test packages --test first_fleet
-	$(REAL) --test device_fleet --test device_os -- --test-threads=4
+	$(REAL) --test device_fleet --test device_os -- --test-threads=$(THREADS)
 	$(MAKE) build
-	$(REAL) --test readme --test bad_input
+	$(REAL) --test readme --test bad_input -- --test-threads=$(THREADS)
 	$(REAL) --test fleet --test lab -- --test-threads=1 --nocapture
 	$(REAL) --test power_loss -- --nocapture
 	$(MAKE) build
