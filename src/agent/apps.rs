@@ -224,13 +224,13 @@ impl Apps {
             Some(_) => self.checkouts.make(&*(self.store)()?, name, &version.commit),
             None => Ok(()),
         }?;
-        Ok(self.host.place(&app_of(name, version))?)
+        Ok(self.host.place(&App::of(name, version))?)
     }
 
     /// Before `current` names it: what starts apps at boot has only the disk. A damaged checkout, and a policy that has
     /// changed meanwhile, are told by the start.
     fn prepare(&mut self, name: &AppName, version: &Installed) -> anyhow::Result<()> {
-        let app = app_of(name, version);
+        let app = App::of(name, version);
         match self.host.prepare(&app) {
             Err(HostError::Refused { .. } | HostError::Policy { .. }) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
@@ -240,11 +240,11 @@ impl Apps {
     /// After a reboot or a start of the agent in the midst of a switch, the app may be on its way already: its probation
     /// begins when it is up, as without that.
     fn settle(&mut self, name: &AppName, version: &Installed) -> anyhow::Result<()> {
-        Ok(self.host.settle(&app_of(name, version))?)
+        Ok(self.host.settle(&App::of(name, version))?)
     }
 
     fn start(&mut self, name: &AppName, version: &Installed) -> anyhow::Result<()> {
-        let app = app_of(name, version);
+        let app = App::of(name, version);
         match self.host.start(&app) {
             Err(HostError::Occupied { .. }) => {
                 self.host.stop(name)?;
@@ -272,11 +272,6 @@ impl Apps {
         self.take_away(name)?;
         Ok(durable::remove(&self.paths.stopped(name))?)
     }
-}
-
-/// The version as a host knows it.
-fn app_of(name: &AppName, version: &Installed) -> App {
-    App { name: name.clone(), commit: version.commit, job: version.start.job }
 }
 
 /// Whether what is there of an app is this version, started as this version is started.

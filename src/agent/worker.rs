@@ -174,8 +174,9 @@ impl Thread {
         }
         needs::in_order(&self.paths, moves)?;
         for (name, new) in coming(moves) {
-            let app = App { name: name.clone(), commit: new.commit, job: new.start.job };
-            self.host.prepare(&app).with_context(|| format!("{name} {} is not installed", new.version))?;
+            self.host
+                .prepare(&App::of(name, new))
+                .with_context(|| format!("{name} {} is not installed", new.version))?;
         }
         Ok(())
     }

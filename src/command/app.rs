@@ -76,7 +76,7 @@ impl Device {
                 deployment.wish.action
             );
         }
-        Ok(App { name: name.clone(), commit: app.current.commit, job: app.current.start.job })
+        Ok(App::of(name, &app.current))
     }
 }
 

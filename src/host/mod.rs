@@ -49,7 +49,7 @@ use crate::config::Paths;
 #[cfg(feature = "store")]
 use crate::current;
 use crate::durable::DurableError;
-use fullmetal_proto::deploy::ForeignUnitError;
+use fullmetal_proto::deploy::{ForeignUnitError, Installed};
 use fullmetal_proto::wire::report::ExitStatus;
 use fullmetal_proto::{AppName, Digest, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -162,6 +162,13 @@ pub struct App {
     pub commit: Digest,
     /// Exit 0 is its success and its end; otherwise it is started again whenever it exits.
     pub job: bool,
+}
+
+impl App {
+    /// A version of an app as it is installed, or is to be.
+    pub fn of(name: &AppName, version: &Installed) -> Self {
+        App { name: name.clone(), commit: version.commit, job: version.start.job }
+    }
 }
 
 /// What [`AppHost::start`] found.

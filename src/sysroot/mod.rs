@@ -67,6 +67,13 @@ struct View {
     booted: ostree::Deployment,
 }
 
+impl View {
+    /// What the loader can boot, in its order: without what is staged.
+    fn entries(&self) -> Vec<ostree::Deployment> {
+        self.sysroot.deployments().into_iter().filter(|deployment| !deployment.is_staged()).collect()
+    }
+}
+
 impl Drop for View {
     fn drop(&mut self) {
         self.sysroot.unlock();
@@ -97,8 +104,8 @@ impl Sysroot {
         let view = self.view()?;
         let repo = view.sysroot.repo();
         let new = Kernel::of(&repo, &self.path, commit)?;
-        for deployment in view.sysroot.deployments().iter().filter(|deployment| !deployment.is_staged()) {
-            if Kernel::of(&repo, &self.path, &self.commit_of(deployment)?)? == new {
+        for deployment in view.entries() {
+            if Kernel::of(&repo, &self.path, &self.commit_of(&deployment)?)? == new {
                 return Ok(());
             }
         }
@@ -154,8 +161,7 @@ impl Sysroot {
 
     fn withdraw_staged(&self) -> Result<(), SysrootError> {
         let view = self.locked_view()?;
-        let stay: Vec<_> = view.sysroot.deployments().into_iter().filter(|d| !d.is_staged()).collect();
-        self.write(&view, &stay)
+        self.write(&view, &view.entries())
     }
 
     /// Makes the staged commit boot next: stops the unit that would do so at shutdown, and looks at what came of it. What is
@@ -199,7 +205,7 @@ impl Sysroot {
     pub fn withdraw(&self, commit: &Digest) -> Result<(), SysrootError> {
         let view = self.locked_view()?;
         let goes = |d: &ostree::Deployment| d.csum() == commit.to_string() && !d.equal(&view.booted);
-        let stay: Vec<_> = view.sysroot.deployments().into_iter().filter(|d| !goes(d) && !d.is_staged()).collect();
+        let stay: Vec<_> = view.entries().into_iter().filter(|d| !goes(d)).collect();
         self.write(&view, &stay)
     }
 
@@ -210,7 +216,7 @@ impl Sysroot {
     /// When not, with what is there instead.
     pub fn check_next(&self, commit: &Digest) -> Result<(), SysrootError> {
         let view = self.view()?;
-        let deployments: Vec<_> = view.sysroot.deployments().into_iter().filter(|d| !d.is_staged()).collect();
+        let deployments = view.entries();
         let next = deployments.first();
         let is_it = next.filter(|next| next.csum() == commit.to_string());
         let instead = || next.map_or("nothing".into(), |next| next.csum().to_string());
@@ -230,13 +236,12 @@ impl Sysroot {
     /// When it is not deployed, or the entries cannot be written.
     pub fn boot_next(&self, commit: &Digest) -> Result<(), SysrootError> {
         let view = self.locked_view()?;
-        let deployments: Vec<_> = view.sysroot.deployments().into_iter().filter(|d| !d.is_staged()).collect();
+        let mut deployments = view.entries();
         let named = deployments.iter().position(|deployment| deployment.csum() == commit.to_string());
         let instead = || deployments.first().map_or("nothing".into(), |first| first.csum().to_string());
         let named = named.ok_or_else(|| SysrootError::NotNext { commit: *commit, instead: instead() })?;
-        let mut order = deployments.clone();
-        order[..=named].rotate_right(1);
-        self.write(&view, &order)
+        deployments[..=named].rotate_right(1);
+        self.write(&view, &deployments)
     }
 
     /// Removes our deployments but those of these commits, and what is staged; never what runs or is pinned, nor what others
@@ -247,10 +252,9 @@ impl Sysroot {
     pub fn drop_all_but(&self, keep: &[Digest]) -> Result<(), SysrootError> {
         let view = self.locked_view()?;
         let mut kept = Vec::new();
-        for deployment in view.sysroot.deployments() {
+        for deployment in view.entries() {
             let told = self.told(&view, &deployment)?;
-            let stays = told.booted || told.pinned || !told.ours || keep.contains(&told.commit);
-            if stays && !told.staged {
+            if told.booted || told.pinned || !told.ours || keep.contains(&told.commit) {
                 kept.push(deployment);
             }
         }

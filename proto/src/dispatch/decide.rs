@@ -153,21 +153,21 @@ impl Dispatch {
         if !matches!(action.phase, Phase::Pending { .. }) {
             return;
         }
-        let (parts, removed) = (action.parts.clone(), action.removed.clone());
         if action.given {
             // Of what was taken over from another gateway only the bundle is known: what it brings is in its labels.
             let is_whole = |a: &Action| a.parts.len() == a.labels.len();
-            let same = |(_, a): &(&u64, &Action)| a.given && a.parts == parts && a.removed == removed && is_whole(a);
-            let made = self.state.actions.iter().filter(same).find_map(|(_, a)| self.state.bundles.get(&a.bundle?));
+            let same = |a: &&Action| a.wants_the_same_as(action);
+            let mut whole = self.state.actions.values().filter(same).filter(|a| is_whole(a));
+            let made = whole.find_map(|a| self.state.bundles.get(&a.bundle?));
             if let Some(envelope) = made.cloned() {
                 return self.take_bundle(number, &envelope);
             }
-            let mut resolving = self.resolving.iter().filter_map(|n| self.state.actions.get(n));
-            if resolving.any(|a| a.given && a.parts == parts && a.removed == removed) {
+            if self.resolving.iter().filter_map(|n| self.state.actions.get(n)).any(|a| same(&a)) {
                 return;
             }
         }
         if self.resolving.insert(number) {
+            let (parts, removed) = (action.parts.clone(), action.removed.clone());
             self.out.push_back(Effect::Resolve { action: number, parts, removed });
         }
     }
@@ -175,8 +175,7 @@ impl Dispatch {
     /// The action itself, and all others of the deployment system that wait for the same bundle.
     fn with_siblings(&self, number: u64) -> Vec<u64> {
         let Some(action) = self.state.actions.get(&number).filter(|a| a.given) else { return vec![number] };
-        let same = |a: &Action| a.given && a.parts == action.parts && a.removed == action.removed;
-        let waits = |a: &Action| same(a) && matches!(a.phase, Phase::Pending { .. });
+        let waits = |a: &Action| a.wants_the_same_as(action) && matches!(a.phase, Phase::Pending { .. });
         let others = self.state.actions.iter().filter(|(n, a)| **n != number && waits(a)).map(|(n, _)| *n);
         std::iter::once(number).chain(others).collect()
     }

@@ -214,6 +214,11 @@ pub struct Action {
 }
 
 impl Action {
+    /// Whether both are of the deployment system and want the same, so that one bundle serves both.
+    pub(super) fn wants_the_same_as(&self, other: &Action) -> bool {
+        self.given && other.given && self.parts == other.parts && self.removed == other.removed
+    }
+
     /// Whether it is a wish for these parts and removals, as far as it is known: of one that was taken over from an
     /// announcement only its bundle is.
     pub fn is_for(&self, parts: &[PartWish], removed: &[AppName]) -> bool {
