@@ -18,6 +18,8 @@ pub mod identity;
 mod installed_commit;
 pub mod journal;
 pub mod local;
+#[cfg(feature = "store")]
+pub mod os;
 pub mod paper;
 pub mod peer;
 #[cfg(feature = "store")]

@@ -57,7 +57,7 @@ fn boots(device: &dyn Device, expected: &[Boot]) {
 fn counts_down_and_falls_back(device: &dyn Device, kind: Kind) {
     use Boot::{First, Second};
     let new = deployment("new");
-    let counted = |tries_left| Some(Counted { trial: Some(new.clone()), tries_left });
+    let counted = |tries_left| Some(Counted { trial: Some(new), tries_left });
     device.off(&mut |root| assert!(detect(&Places::below(root)).is_err(), "it has not booted yet"));
     // A first boot that cannot write proves nothing.
     assert_eq!(device.boot(Disk::ReadOnly), First);

@@ -7,6 +7,7 @@
 pub mod announce;
 pub mod bitmap;
 pub mod deploy;
+mod deployment_id;
 pub mod digest;
 pub mod dispatch;
 mod draw;
@@ -19,6 +20,7 @@ pub mod time;
 pub mod wire;
 
 pub use bitmap::Bitmap;
+pub use deployment_id::{DeploymentId, ParseDeploymentError};
 pub use digest::Digest;
 pub use names::{AppName, DeviceId, FleetId, HardwareId, NameError, RefName};
 pub use time::Timestamp;

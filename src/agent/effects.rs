@@ -23,7 +23,7 @@ impl Agent {
             Effect::Fetch { ticket, moves, .. } => {
                 self.fetch = Some(self.worker.fetch(ticket, &moves, &self.judged));
             }
-            Effect::Checkout { ticket, moves } => self.worker.checkout(ticket, moves),
+            Effect::Checkout { ticket, moves, .. } => self.worker.checkout(ticket, moves),
             Effect::Switch { ticket, moves } => {
                 self.listen();
                 self.tell_switch();

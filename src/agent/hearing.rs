@@ -83,7 +83,7 @@ impl Agent {
         match blobs.and_then(|blobs| judge::judge(self, &blobs)) {
             Ok(judge::Judged { candidates, removed, parts }) => {
                 self.judged = parts;
-                Input::Judged { ticket, parts: candidates, removed }
+                Input::Judged { ticket, parts: candidates, removed, os: None }
             }
             Err(judge::Verdict { retry, reason }) => Input::Failed { ticket, retry, reason },
         }

@@ -153,7 +153,7 @@ impl Thread {
                 let made = containers::patiently(containers::AWAY_PAUSE, || self.check_out(&moves));
                 let ends = |name: &AppName, new: &Installed| foreign::ends_by_itself(&self.paths, name, &new.commit);
                 let jobs = coming(&moves).filter(|(name, new)| ends(name, new)).map(|(name, _)| name.clone()).collect();
-                answer(ticket, Input::CheckedOut { ticket, jobs }, made)
+                answer(ticket, Input::CheckedOut { ticket, jobs, os: None }, made)
             }
             Job::Prune(ticket, commits) => {
                 let pruned = self.checkouts.prune(&mut *self.store, &commits);

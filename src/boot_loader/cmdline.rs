@@ -2,6 +2,7 @@
 
 use super::BootLoaderError;
 use super::places::Places;
+use fullmetal_proto::deploy::Entry;
 use std::fs;
 
 /// Our loader scripts add `fullmetal.loader=NAME` to the entry that they boot: proof that this boot went through them.
@@ -9,16 +10,6 @@ const MARK: &str = "fullmetal.loader=";
 
 /// And `fullmetal.entry=1` or `2`.
 const ENTRY_MARK: &str = "fullmetal.entry=";
-
-/// Which of a loader's entries was booted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Entry {
-    /// The one that may be on trial.
-    First,
-    /// The one to fall back to.
-    Second,
-}
 
 /// The last value of our mark.
 pub(super) fn loader(places: &Places) -> Result<Option<String>, BootLoaderError> {

@@ -1,45 +1,10 @@
 //! Deployments of the operating system, and which of them runs.
 
 use super::places::Places;
-use fullmetal_proto::Digest;
-use std::fmt;
+use fullmetal_proto::DeploymentId;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::str::FromStr;
-
-/// A deployment as libostree names its directory: `<commit>.<serial>`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeploymentId {
-    /// Its commit.
-    pub commit: Digest,
-    /// Which deployment of this commit.
-    pub serial: u32,
-}
-
-impl fmt::Display for DeploymentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.commit, self.serial)
-    }
-}
-
-/// Not `<commit>.<serial>`.
-#[derive(Debug, thiserror::Error)]
-#[error("not a commit, a dot and a number")]
-pub struct ParseDeploymentError;
-
-impl FromStr for DeploymentId {
-    type Err = ParseDeploymentError;
-
-    fn from_str(text: &str) -> Result<Self, ParseDeploymentError> {
-        let (commit, serial) = text.split_once('.').ok_or(ParseDeploymentError)?;
-        let commit = commit.parse().map_err(|_| ParseDeploymentError)?;
-        let serial: u32 = serial.parse().map_err(|_| ParseDeploymentError)?;
-        // `+1` and `01` parse too, but nobody is named so.
-        let deployment = DeploymentId { commit, serial };
-        if deployment.to_string() == text { Ok(deployment) } else { Err(ParseDeploymentError) }
-    }
-}
 
 /// The deployment whose directory is the root directory; `None` where the root is no deployment.
 ///

@@ -4,7 +4,8 @@
 //! `.conf`. A loader renames the file before each boot, one from LEFT to DONE; an entry with 0 left is "bad" and comes last.
 
 use super::BootLoaderError;
-use super::deployment::{DeploymentId, of_argument};
+use super::DeploymentId;
+use super::deployment::of_argument;
 use super::places::Places;
 use std::fs;
 use std::path::{Path, PathBuf};

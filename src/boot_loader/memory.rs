@@ -23,7 +23,7 @@ impl MemoryLoader {
     }
 
     fn count(&self, trial: &DeploymentId, tries_left: u8) {
-        self.counted.replace(Some(Counted { trial: Some(trial.clone()), tries_left }));
+        self.counted.replace(Some(Counted { trial: Some(*trial), tries_left }));
     }
 }
 

@@ -29,10 +29,12 @@ mod systemd_boot;
 mod tests;
 mod u_boot;
 
-pub use cmdline::{Entry, entry};
-pub use deployment::{DeploymentId, booted};
+pub use cmdline::entry;
+pub use deployment::booted;
 pub use detect::{Found, Kind, detect};
 pub use error::BootLoaderError;
+pub use fullmetal_proto::DeploymentId;
+pub use fullmetal_proto::deploy::{Counted, Entry};
 pub use grub::Grub;
 pub use memory::MemoryLoader;
 pub use places::Places;
@@ -83,15 +85,6 @@ impl Default for Tries {
     fn default() -> Self {
         Tries(3)
     }
-}
-
-/// What a loader counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counted {
-    /// The deployment on trial; `None` if whoever armed did not say, such as FullMetalUpdate's client.
-    pub trial: Option<DeploymentId>,
-    /// Boots of the first entry that are left. 0: the next boot is of the second one.
-    pub tries_left: u8,
 }
 
 /// Where a trial stands.

@@ -39,6 +39,8 @@ pub enum Effect {
         bundle: Digest,
         /// Those of its parts that are not in force.
         moves: Vec<Move>,
+        /// The commit of its operating system, if that is not the one that runs.
+        os: Option<Digest>,
     },
     /// Fetch and import these. Answered by [`Input::Imported`](super::Input::Imported) or
     /// [`Input::Failed`](super::Input::Failed); [`Input::FetchProgress`](super::Input::FetchProgress) before.
@@ -49,6 +51,8 @@ pub enum Effect {
         bundle: Digest,
         /// Those of its parts that are not in force.
         moves: Vec<Move>,
+        /// The commit of its operating system, if that is not the one that runs.
+        os: Option<Digest>,
     },
     /// Check these out beside what runs. Answered by [`Input::CheckedOut`](super::Input::CheckedOut) or
     /// [`Input::Failed`](super::Input::Failed).
@@ -57,6 +61,8 @@ pub enum Effect {
         ticket: Ticket,
         /// Those of the bundle's parts that are not in force.
         moves: Vec<Move>,
+        /// The commit of its operating system, if that is not the one that runs: it is staged, locked.
+        os: Option<Digest>,
     },
     /// Bring every part to its new version: stop the old app unless it is the new one already, rename
     /// `current`, start the new one if it is to be started. Of an app that has no new version nothing is left but its

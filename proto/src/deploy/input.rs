@@ -1,11 +1,12 @@
 //! What the agent's adapter tells the machine.
 
 use super::by_hand::Comeback;
+use super::os::OsView;
 use super::record::Record;
 use crate::wire::announcement::Mode;
 use crate::wire::bundle::{PartKind, StartOptions};
 use crate::wire::report::ExitStatus;
-use crate::{AppName, Digest, Timestamp};
+use crate::{AppName, DeploymentId, Digest, Timestamp};
 use std::time::Duration;
 
 /// The two clocks at the moment of an input.
@@ -59,6 +60,8 @@ pub enum Input {
         parts: Vec<Candidate>,
         /// Apps that leave the device with it, none of them among the parts.
         removed: Vec<AppName>,
+        /// The operating system, where OSTree deployed it and its boot loader can put another one on trial.
+        os: Option<OsView>,
     },
     /// Answers [`Effect::CheckSpace`](super::Effect::CheckSpace): it fits.
     Fits {
@@ -87,6 +90,8 @@ pub enum Input {
         ticket: Ticket,
         /// Parts that say in their own files that exit 0 is their success, and not that they stay.
         jobs: Vec<AppName>,
+        /// The operating system that was staged.
+        os: Option<DeploymentId>,
     },
     /// Answers [`Effect::Switch`](super::Effect::Switch): `current` of every part is the new version,
     /// durably, and what is to be started was started.

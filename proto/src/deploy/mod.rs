@@ -16,6 +16,7 @@ mod effect;
 mod foreign_unit;
 mod input;
 pub mod order;
+mod os;
 mod outbox;
 mod probation;
 mod pruning;
@@ -33,6 +34,7 @@ pub use by_hand::{Comeback, NoComeback};
 pub use effect::{Effect, Ignored, Move};
 pub use foreign_unit::{FOREIGN_UNIT_LEN_MAX, ForeignUnit, ForeignUnitError};
 pub use input::{AppEvent, Candidate, Input, Local, Now, Row, Ticket};
+pub use os::{BootId, Counted, Entry, OsView};
 pub use record::{
     App, Cause, Deployment, Ended, Installed, NewPart, Outgoing, Phase, RECORD_LEN_MAX, RECORD_VERSION, Record,
     RecordError, Wish,
@@ -357,9 +359,9 @@ impl Deploy {
         let moves = self.record.moves();
         match self.state {
             State::Judging => Some(Effect::Judge { ticket, action: deployment.wish.action, bundle }),
-            State::Measuring => Some(Effect::CheckSpace { ticket, bundle, moves }),
-            State::Fetching => Some(Effect::Fetch { ticket, bundle, moves }),
-            State::CheckingOut => Some(Effect::Checkout { ticket, moves }),
+            State::Measuring => Some(Effect::CheckSpace { ticket, bundle, moves, os: None }),
+            State::Fetching => Some(Effect::Fetch { ticket, bundle, moves, os: None }),
+            State::CheckingOut => Some(Effect::Checkout { ticket, moves, os: None }),
             State::Switching => Some(Effect::Switch { ticket, moves }),
             State::RollingBack => Some(Effect::Revert { ticket, moves: moves.into_iter().rev().collect() }),
             _ => None,

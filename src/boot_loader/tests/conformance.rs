@@ -14,7 +14,7 @@ pub(super) trait Bed {
 pub(super) fn conforms(bed: &dyn Bed) {
     let loader = bed.loader();
     let (old, new, newer) = (deployment("old"), deployment("new"), deployment("newer"));
-    let counted = |trial: &DeploymentId, tries_left| Some(Counted { trial: Some(trial.clone()), tries_left });
+    let counted = |trial: &DeploymentId, tries_left| Some(Counted { trial: Some(*trial), tries_left });
     let state = |booted: &DeploymentId| State::of(loader.counted().unwrap(), Some(booted), None);
     let twice = |step: &dyn Fn()| (0..2).for_each(|_| step());
     assert_eq!(loader.counted().unwrap(), None);

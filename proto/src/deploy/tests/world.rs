@@ -223,12 +223,12 @@ impl World {
             Effect::Persist { seq, record } => self.writing.push_back((seq, record)),
             Effect::Judge { ticket, bundle, .. } => {
                 let Script { parts, removed, .. } = self.scripts[&bundle].clone();
-                self.answer(ticket, bundle, "judge", |s| s.judge, Input::Judged { ticket, parts, removed });
+                self.answer(ticket, bundle, "judge", |s| s.judge, Input::Judged { ticket, parts, removed, os: None });
             }
             Effect::CheckSpace { ticket, bundle, .. } => {
                 self.answer(ticket, bundle, "space", |s| s.space, Input::Fits { ticket, bytes: 40 });
             }
-            Effect::Fetch { ticket, bundle, moves } => {
+            Effect::Fetch { ticket, bundle, moves, .. } => {
                 self.imported.extend(moves.iter().filter_map(new));
                 self.inbox.push_back(Input::FetchProgress { ticket, bytes_from_peers: 7, bytes_from_central: 5 });
                 self.answer(ticket, bundle, "fetch", |s| s.fetch, Input::Imported { ticket });
@@ -236,7 +236,7 @@ impl World {
             Effect::Checkout { ticket, .. } => {
                 let bundle = self.bundle();
                 let jobs = self.scripts[&bundle].jobs();
-                self.answer(ticket, bundle, "checkout", |s| s.checkout, Input::CheckedOut { ticket, jobs });
+                self.answer(ticket, bundle, "checkout", |s| s.checkout, Input::CheckedOut { ticket, jobs, os: None });
             }
             Effect::Switch { ticket, moves } => self.switch(ticket, moves),
             Effect::Revert { ticket, moves } => self.revert(ticket, moves),

@@ -167,7 +167,7 @@ impl World {
                 self.want(node, release);
             }
             Effect::Checkout { ticket, .. } => {
-                self.after(life, machine.checkout, Done::Work(Input::CheckedOut { ticket, jobs: Vec::new() }))
+                self.after(life, machine.checkout, Done::Work(Input::CheckedOut { ticket, jobs: Vec::new(), os: None }))
             }
             Effect::Switch { ticket, moves } => {
                 let commit = moves.first().and_then(|m| m.new.as_ref()).map(|new| new.commit);
@@ -272,7 +272,7 @@ impl World {
             self.after(
                 life,
                 self.calibration.judge,
-                Done::Work(Input::Judged { ticket, parts: vec![part], removed: Vec::new() }),
+                Done::Work(Input::Judged { ticket, parts: vec![part], removed: Vec::new(), os: None }),
             );
         }
     }
