@@ -25,6 +25,7 @@ mod link;
 pub mod lock;
 mod needs;
 mod notify;
+mod os;
 mod pace;
 mod say;
 mod shutdown;
@@ -108,6 +109,7 @@ struct Agent {
     fetch: Option<worker::FetchHandle>,
     worker: worker::Worker,
     containers: containers::Containers,
+    os: os::System,
     look_after_at: Timestamp,
     watch: Option<watch::Watch>,
     /// From when people may ask on.
@@ -207,6 +209,7 @@ impl Agent {
         let worker =
             worker::Worker::start(paths, Box::new(store), (checkouts, host.open()), link.clone(), events.clone());
         let containers = containers::Containers::start(apps, host.clone(), events.clone());
+        let os = os::System::start(os::means(&settings), events.clone());
         let asked = host.clone();
         let shutdown = shutdown::Shutdown::new(Arc::new(move || asked.is_going_down()), events.clone());
         Ok(Agent {
@@ -231,6 +234,7 @@ impl Agent {
             fetch: None,
             worker,
             containers,
+            os,
             look_after_at: Timestamp::ZERO.after(LOOK_AFTER),
             watch: None,
             bus: None,

@@ -11,39 +11,9 @@
 //! | [`Clean`](Step::Clean) | that the loader fell back | takes the failed deployment out of the entries, then ends the counting |
 //! | [`Keep`](Step::Keep) | nothing | drops what is staged, and our deployments but those |
 
-use fullmetal_proto::deploy::OsView;
-use fullmetal_proto::{DeploymentId, Digest};
+pub use fullmetal_proto::deploy::OsStep as Step;
 
-/// One step. Every one may be asked for again after a power cut in its midst, and does then what was left to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Looks, and changes nothing.
-    Look,
-    /// Fails, with the figures, when the kernel of a commit in the repository does not fit into `/boot`.
-    Room(Digest),
-    /// Stages a commit of the repository, locked.
-    Stage(Digest),
-    /// Puts `new` on trial: it boots next, counted, and `old`, which runs, is what the loader falls back to.
-    Arm {
-        /// What runs.
-        old: DeploymentId,
-        /// What is staged, or an entry of the loader.
-        new: DeploymentId,
-    },
-    /// On trial and failed: the next boot is of the other entry.
-    GiveUp(DeploymentId),
-    /// What runs is proven: it is booted come what may.
-    Clear(DeploymentId),
-    /// After a fall back to `old`: what failed goes out of the entries, and nothing is counted.
-    Clean {
-        /// What runs.
-        old: DeploymentId,
-        /// What failed.
-        new: DeploymentId,
-    },
-    /// Removes what is staged, and our deployments but those of these commits; never what runs or is pinned.
-    Keep(Vec<Digest>),
-}
+use fullmetal_proto::deploy::OsView;
 
 /// What has steps done.
 pub trait Os: Send {
