@@ -30,8 +30,13 @@ pub enum Step {
         /// What is staged, or an entry of the loader.
         new: DeploymentId,
     },
-    /// On trial and failed: the next boot is of the other entry.
-    GiveUp(DeploymentId),
+    /// On trial and failed: the next boot is of `old`.
+    GiveUp {
+        /// What ran before.
+        old: DeploymentId,
+        /// What runs, and failed.
+        new: DeploymentId,
+    },
     /// What runs is proven: it is booted come what may.
     Clear(DeploymentId),
     /// After a fall back to `old`: what failed goes out of the entries, and nothing is counted.
@@ -50,7 +55,8 @@ pub trait Os: Send {
     /// Has a step done, and looks afterwards; `None` where the root is no deployment of OSTree.
     ///
     /// # Errors
-    /// What, where and what to do, in one line; also when an unknown or unprepared boot loader booted this device.
+    /// What, where and what to do, in one line. What stands in the way of a trial is no error of [`Step::Look`], which is asked
+    /// for in the midst of one, too: see [`OsView::obstacle`].
     fn ask(&self, step: &Step) -> Result<Option<OsView>, OsError>;
 }
 
