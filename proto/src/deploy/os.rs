@@ -21,7 +21,8 @@ pub struct OsView {
     pub counted: Option<Counted>,
     /// The entry that was booted, where the boot loader says so.
     pub entry: Option<Entry>,
-    /// Why no operating system can be put on trial here: what, and what to do.
+    /// Why nothing can be put on trial here, in one line: the boot loader is unknown or not prepared, or cannot be read. What
+    /// it counts may be unknown then, and `counted` is `None` whatever it is.
     pub obstacle: Option<String>,
 }
 
