@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "device_os/imported.rs"]
+mod imported;
 #[path = "device_os/inside.rs"]
 mod inside;
 
@@ -37,6 +39,14 @@ impl Bench {
         assert!(said.contains("1 passed"), "{test}: {said}");
     }
 
+    /// The same by a service with these options.
+    fn inside_of(&self, service: &[&str], test: &str) {
+        let program = format!("/run/lab/{}", self.own.file_name().unwrap().display());
+        let asked = [service, &["--", &program, "--exact", test, "--ignored", "--nocapture"]].concat();
+        let said = self.device.run(&asked).unwrap();
+        assert!(said.contains("1 passed"), "{test}: {said}");
+    }
+
     fn version(&self) -> String {
         self.device.run(&["cat", VERSION]).unwrap()
     }
@@ -59,4 +69,10 @@ fn a_system_is_staged_finalized_booted_and_taken_back() {
     bench.device.reboot().unwrap();
     assert_eq!(bench.version(), "1", "it was taken back");
     bench.inside("a_damaged_kernel_is_found");
+}
+
+#[test]
+fn the_agents_unit_does_what_a_system_needs_of_it() {
+    let bench = Bench::new();
+    imported::by_the_agents_unit(&bench);
 }
