@@ -15,15 +15,15 @@ impl Agent {
                 info!(action, bundle = %bundle.short(), "judging");
                 self.judge(ticket, bundle);
             }
-            Effect::CheckSpace { ticket, moves, .. } => {
+            Effect::CheckSpace { ticket, moves, os, .. } => {
                 // The peer must not drop what it has of it before it is fetched, and after that serves it on.
                 self.link.send(&ToPeer::Retain { manifests: self.machine.manifests() });
-                self.fetch = Some(self.worker.check_space(ticket, &moves, &self.judged));
+                self.fetch = Some(self.worker.check_space(ticket, worker::Parts::of(&moves, os, &self.judged)));
             }
-            Effect::Fetch { ticket, moves, .. } => {
-                self.fetch = Some(self.worker.fetch(ticket, &moves, &self.judged));
+            Effect::Fetch { ticket, moves, os, .. } => {
+                self.fetch = Some(self.worker.fetch(ticket, worker::Parts::of(&moves, os, &self.judged)));
             }
-            Effect::Checkout { ticket, moves, .. } => self.worker.checkout(ticket, moves),
+            Effect::Checkout { ticket, moves, os, .. } => self.worker.checkout(ticket, moves, os),
             Effect::Switch { ticket, moves } => {
                 self.listen();
                 self.tell_switch();
@@ -54,8 +54,9 @@ impl Agent {
         match judge::Judging::start(ticket, &self.settings.paths.bundle(&bundle)) {
             Ok(judging) => match judging.needs_nothing() {
                 Some(blobs) => {
-                    let verdict = self.verdict(ticket, Ok(blobs));
-                    self.later(verdict);
+                    if let Some(verdict) = self.verdict(ticket, Ok(blobs)) {
+                        self.later(verdict);
+                    }
                 }
                 None => {
                     judging.ask(&self.link);

@@ -31,6 +31,7 @@ mod say;
 mod shutdown;
 mod space;
 mod spool;
+mod system;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -206,8 +207,9 @@ impl Agent {
         let say = say::Say::new(paths.lock_file(), settings.agent.windows.clone());
         let (socket, owner, device) = (paths.peer_socket(), settings.agent.peer_uid, settings.device.id.clone());
         let link = link::Link::start(link::Expected { socket, owner, device }, events.clone());
-        let worker =
-            worker::Worker::start(paths, Box::new(store), (checkouts, host.open()), link.clone(), events.clone());
+        let system = system::System::new(paths.system_repo(), None);
+        let work = (checkouts, host.open(), system);
+        let worker = worker::Worker::start(paths, Box::new(store), work, link.clone(), events.clone());
         let containers = containers::Containers::start(apps, host.clone(), events.clone());
         let os = os::System::start(os::means(&settings), events.clone());
         let asked = host.clone();
