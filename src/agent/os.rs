@@ -1,9 +1,15 @@
 //! The thread for the operating system: steps of its updates, and the reboot. A step may take minutes.
 
 use super::Event;
-use crate::os::{Os, OsError};
+use crate::config::Settings;
+use crate::host;
+use crate::os::{self, Os, OsError, UnitOs};
+use crate::sysroot::Sysroot;
+use anyhow::Context as _;
 use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::{Input, OsStep, Ticket};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use tracing::{info, warn};
 
@@ -16,7 +22,7 @@ enum Job {
 /// What the operating system is changed by.
 pub struct Means {
     /// Has steps done.
-    pub os: Box<dyn Os>,
+    pub os: Arc<dyn Os>,
     /// Asks for a reboot; `true` overrules whoever inhibits it.
     pub reboot: Box<dyn Fn(bool) -> Result<(), OsError> + Send>,
     /// The last lines of the journal of the boot before this one.
@@ -24,13 +30,13 @@ pub struct Means {
 }
 
 /// The deciding thread's end.
-pub struct System {
+pub struct Steps {
     /// None where OSTree did not deploy the operating system.
     jobs: Option<Sender<Job>>,
     events: Sender<Event>,
 }
 
-impl System {
+impl Steps {
     /// Starts the thread, and has it look at once: nobody knows what came about while no agent ran.
     pub fn start(means: Option<Means>, events: Sender<Event>) -> Self {
         let jobs = means.map(|means| {
@@ -39,9 +45,9 @@ impl System {
             std::thread::spawn(move || thread.run(&receiver));
             jobs
         });
-        let system = System { jobs, events };
-        system.step(Ticket(0), OsStep::Look);
-        system
+        let steps = Steps { jobs, events };
+        steps.step(Ticket(0), OsStep::Look);
+        steps
     }
 
     /// See [`fullmetal_proto::deploy::Effect::Os`].
@@ -114,7 +120,17 @@ fn failed(ticket: Ticket, error: OsError) -> Input {
     Input::Failed { ticket, retry: error.retry, reason: error.reason }
 }
 
-/// Those of the running system; nothing is connected to them yet.
-pub fn means(_: &crate::config::Settings) -> Option<Means> {
-    None
+/// Those of the running system.
+///
+/// # Errors
+/// When this program does not find itself.
+pub fn means(settings: &Settings) -> anyhow::Result<Option<Means>> {
+    let root = settings.paths.root();
+    // Of another root than the running system's nothing boots.
+    if root != Path::new("/") || Sysroot::of(root).is_none() {
+        return Ok(None);
+    }
+    let program = std::env::current_exe().context("finding myself")?;
+    let os = Arc::new(UnitOs::new(program, root.to_owned()));
+    Ok(Some(Means { os, reboot: Box::new(os::reboot), last_boot: Box::new(host::last_boot) }))
 }

@@ -48,7 +48,7 @@ pub fn words(step: &Step) -> Vec<String> {
 }
 
 /// What has steps done.
-pub trait Os: Send {
+pub trait Os: Send + Sync {
     /// Has a step done, and looks afterwards; `None` where the root is no deployment of OSTree.
     ///
     /// # Errors
