@@ -1,8 +1,9 @@
 //! The thread for the operating system: steps of its updates, and the reboot. A step may take minutes.
 
-use super::Event;
+use super::{Agent, Event};
 use crate::config::Settings;
 use crate::host;
+use crate::installed_commit;
 use crate::os::{self, Os, OsError, UnitOs};
 use crate::sysroot::Sysroot;
 use anyhow::Context as _;
@@ -133,4 +134,29 @@ pub fn means(settings: &Settings) -> anyhow::Result<Option<Means>> {
     let program = std::env::current_exe().context("finding myself")?;
     let os = Arc::new(UnitOs::new(program, root.to_owned()));
     Ok(Some(Means { os, reboot: Box::new(os::reboot), last_boot: Box::new(host::last_boot) }))
+}
+
+impl Agent {
+    /// Begins to bring the operating system before back; what its commit says counts again.
+    pub(super) fn os_comes_back(&mut self) -> Result<(), String> {
+        let back = self.machine.os_to_come_back().map_err(|refusal| refusal.to_string())?;
+        let read = installed_commit::read_from(&self.settings.paths.system_repo(), &back.commit);
+        let release =
+            read.map_err(|e| format!("version {} is not whole: {e}; deploy it again", back.version))?.metadata.release;
+        self.machine.may_os_come_back(release).map_err(|refusal| refusal.to_string())?;
+        info!("operating system rolled back by hand");
+        self.begin_by_hand(Input::OsComeBack { release })
+    }
+
+    /// What runs is in force from now on.
+    pub(super) fn accept_os(&mut self) -> Result<(), String> {
+        if self.machine.unknown_os().is_none() {
+            return Err(
+                "the operating system that runs is the one that was proven here: there is nothing to accept".to_owned()
+            );
+        }
+        info!("the operating system that runs is accepted");
+        self.input(Input::AcceptOs);
+        Ok(())
+    }
 }

@@ -194,7 +194,7 @@ fn what_came_up_on_something_else_is_told_and_nothing_is_deployed_until_root_acc
     world.settle();
     assert_eq!(world.ends().last(), Some(&(3, ReportState::Failed)));
     assert!(reason(&world).contains("accept-os"), "{}", reason(&world));
-    world.give(Input::AcceptOs { version: "by hand".into() });
+    world.give(Input::AcceptOs);
     let row = world.row(4, &third, Mode::Now);
     world.announce((1, 4), Some(row));
     world.settle();
@@ -383,4 +383,35 @@ fn apps_are_the_old_ones_at_boot_while_the_old_system_runs() {
     world.pass(Duration::from_secs(40));
     world.settle();
     check_os(&world, "2");
+}
+
+#[test]
+fn the_system_before_comes_back_by_hand_although_the_device_goes_down_anywhere() {
+    let again = |at: &[u32]| {
+        let (mut world, ..) = update(&[], Down::Power, |_, _| {});
+        world.set_local(Local { locked: true, inhibited: false });
+        world.scripts.insert(Digest::default(), Script::new("1", &[]).with_os("1", Behaviour::Healthy));
+        assert_eq!(world.machine.os_to_come_back().unwrap().version, "0");
+        world.give(Input::OsComeBack { release: None });
+        let mut boundary = 0;
+        settle(&mut world, at, Down::Power, &mut boundary);
+        (world, boundary)
+    };
+    let (world, boundaries) = again(&[]);
+    check_os(&world, "1");
+    let told = world.spool.values().next_back().unwrap();
+    assert_eq!(
+        (told.state, told.cause.reason.as_str()),
+        (ReportState::Inventory, "rolled back by hand: os 0 is in force again")
+    );
+    let versions: Vec<bool> = (0..boundaries)
+        .map(|at| {
+            let (world, _) = again(&[at]);
+            let back = world.os.as_ref().unwrap().booted.commit == commit("1");
+            check_os(&world, if back { "1" } else { "2" });
+            back
+        })
+        .collect();
+    let forgotten = versions.iter().filter(|back| !**back).count();
+    assert!(versions.is_sorted() && forgotten > 0 && forgotten < versions.len(), "{versions:?}");
 }
