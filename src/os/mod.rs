@@ -10,9 +10,30 @@
 //! | [`Clear`](Step::Clear) | that it is proven | ends the counting |
 //! | [`Clean`](Step::Clean) | that the loader fell back | takes the failed deployment out of the entries, then ends the counting |
 //! | [`Keep`](Step::Keep) | nothing | drops what is staged, and our deployments but those |
+//!
+//! [`act`] does a step in a process of its own, `fullmetal os`, which has the mounts and the means for it.
+//! At every moment of a step the power may go: what boots then is either counted, or the deployment that ran.
 
-use fullmetal_proto::deploy::OsView;
+mod act;
+mod deployed;
+mod error;
+mod look;
+mod memory;
+mod reboot;
+mod unit;
+
+pub use error::OsError;
+pub use memory::MemoryOs;
+pub use reboot::{reboot, shutdown_inhibited};
+pub use unit::UnitOs;
+
+use crate::boot_loader::{self, Entry, Found, Places};
+use crate::sysroot::Sysroot;
+use deployed::Deployed;
+use fullmetal_proto::deploy::{BootId, OsView};
 use fullmetal_proto::{DeploymentId, Digest};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// One step. Every one may be asked for again after a power cut in its midst, and does then what was left to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +71,23 @@ pub enum Step {
     Keep(Vec<Digest>),
 }
 
+impl Step {
+    /// The arguments of `fullmetal os` that have it done.
+    pub fn words(&self) -> Vec<String> {
+        let (name, ids): (&str, Vec<String>) = match self {
+            Step::Look => ("look", vec![]),
+            Step::Room(commit) => ("room", vec![commit.to_string()]),
+            Step::Stage(commit) => ("stage", vec![commit.to_string()]),
+            Step::Arm { old, new } => ("arm", vec![old.to_string(), new.to_string()]),
+            Step::GiveUp { old, new } => ("give-up", vec![old.to_string(), new.to_string()]),
+            Step::Clear(id) => ("clear", vec![id.to_string()]),
+            Step::Clean { old, new } => ("clean", vec![old.to_string(), new.to_string()]),
+            Step::Keep(commits) => ("keep", commits.iter().map(Digest::to_string).collect()),
+        };
+        [vec![name.to_owned()], ids].concat()
+    }
+}
+
 /// What has steps done.
 pub trait Os: Send {
     /// Has a step done, and looks afterwards; `None` where the root is no deployment of OSTree.
@@ -60,12 +98,47 @@ pub trait Os: Send {
     fn ask(&self, step: &Step) -> Result<Option<OsView>, OsError>;
 }
 
-/// Why a step was not done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct OsError {
-    /// What, where and what to do, in one line.
-    pub reason: String,
-    /// The same may succeed later: somebody else holds the sysroot, or systemd does not answer.
-    pub retry: bool,
+/// What `fullmetal os` says of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It is done; what is to be seen then.
+    View(Option<OsView>),
+    /// It is not.
+    Error(OsError),
 }
+
+/// What a step looks at and changes.
+struct Parts {
+    deployed: Box<dyn Deployed>,
+    loader: Result<Found, OsError>,
+    boot: BootId,
+    entry: Option<Entry>,
+}
+
+impl Parts {
+    fn do_and_look(&self, step: &Step) -> Result<OsView, OsError> {
+        self.act(step)?;
+        self.look()
+    }
+}
+
+/// Does a step in this process, which gets mounts of its own for that, and looks afterwards; `None` where the root is no
+/// deployment of OSTree. Where GRUB boots, `OSTREE_GRUB2_EXEC` must be set to [`GENERATOR`].
+///
+/// # Errors
+/// As [`Os::ask`] has them.
+pub fn act(step: &Step, root: &Path) -> Result<Option<OsView>, OsError> {
+    let Some(sysroot) = Sysroot::of(root) else { return Ok(None) };
+    let places = Places::below(root);
+    let parts = Parts {
+        deployed: Box::new(sysroot.with_own_mounts()),
+        loader: boot_loader::detect(&places).map_err(OsError::from),
+        boot: boot_loader::boot_id(&places)?,
+        entry: boot_loader::entry(&places)?,
+    };
+    parts.do_and_look(step).map(Some)
+}
+
+/// Where libostree finds what makes GRUB's configuration.
+pub const GENERATOR: (&str, &str) = ("OSTREE_GRUB2_EXEC", "/usr/lib/fullmetal/fullmetal-grub");

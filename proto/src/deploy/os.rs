@@ -20,8 +20,8 @@ pub struct OsView {
     pub counted: Option<Counted>,
     /// The entry that was booted, where the boot loader says so.
     pub entry: Option<Entry>,
-    /// Why nothing can be put on trial here, in one line: the boot loader is unknown or not prepared, or cannot be read.
-    /// What it counts is not known then, and `counted` is `None` whatever it is.
+    /// Why nothing can be put on trial here, in one line: the boot loader is unknown or not prepared, or cannot be read. What
+    /// it counts may be unknown then, and `counted` is `None` whatever it is.
     pub obstacle: Option<String>,
 }
 
