@@ -96,7 +96,7 @@ mod tests {
             Step::Keep(vec![]),
             Step::Keep(vec![old, new]),
         ] {
-            let words = [vec!["fullmetal".to_owned()], step.words()].concat();
+            let words = [vec!["fullmetal".to_owned()], os::words(&step)].concat();
             let Ok(parsed) = Only::try_parse_from(&words) else { panic!("{words:?}") };
             assert_eq!(Step::from(parsed.command), step);
         }

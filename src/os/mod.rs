@@ -23,6 +23,7 @@ mod reboot;
 mod unit;
 
 pub use error::OsError;
+pub use fullmetal_proto::deploy::OsStep as Step;
 pub use memory::MemoryOs;
 pub use reboot::{reboot, shutdown_inhibited};
 pub use unit::UnitOs;
@@ -30,66 +31,28 @@ pub use unit::UnitOs;
 use crate::boot_loader::{self, Entry, Found, Places};
 use crate::sysroot::Sysroot;
 use deployed::Deployed;
+use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::{BootId, OsView};
-use fullmetal_proto::{DeploymentId, Digest};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// One step. Every one may be asked for again after a power cut in its midst, and does then what was left to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Looks, and changes nothing.
-    Look,
-    /// Fails, with the figures, when the kernel of a commit in the repository does not fit into `/boot`.
-    Room(Digest),
-    /// Stages a commit of the repository, locked.
-    Stage(Digest),
-    /// Puts `new` on trial: it boots next, counted, and `old`, which runs, is what the loader falls back to.
-    Arm {
-        /// What runs.
-        old: DeploymentId,
-        /// What is staged, or an entry of the loader.
-        new: DeploymentId,
-    },
-    /// On trial and failed: the next boot is of `old`.
-    GiveUp {
-        /// What ran before.
-        old: DeploymentId,
-        /// What runs, and failed.
-        new: DeploymentId,
-    },
-    /// What runs is proven: it is booted come what may.
-    Clear(DeploymentId),
-    /// After a fall back to `old`: what failed goes out of the entries, and nothing is counted.
-    Clean {
-        /// What runs.
-        old: DeploymentId,
-        /// What failed.
-        new: DeploymentId,
-    },
-    /// Removes what is staged, and our deployments but those of these commits; never what runs or is pinned.
-    Keep(Vec<Digest>),
-}
-
-impl Step {
-    /// The arguments of `fullmetal os` that have it done.
-    pub fn words(&self) -> Vec<String> {
-        let (name, ids): (&str, Vec<String>) = match self {
-            Step::Look => ("look", vec![]),
-            Step::Room(commit) => ("room", vec![commit.to_string()]),
-            Step::Stage(commit) => ("stage", vec![commit.to_string()]),
-            Step::Arm { old, new } => ("arm", vec![old.to_string(), new.to_string()]),
-            Step::GiveUp { old, new } => ("give-up", vec![old.to_string(), new.to_string()]),
-            Step::Clear(id) => ("clear", vec![id.to_string()]),
-            Step::Clean { old, new } => ("clean", vec![old.to_string(), new.to_string()]),
-            Step::Keep(commits) => ("keep", commits.iter().map(Digest::to_string).collect()),
-        };
-        [vec![name.to_owned()], ids].concat()
-    }
+/// The arguments of `fullmetal os` that have it done.
+pub fn words(step: &Step) -> Vec<String> {
+    let (name, ids): (&str, Vec<String>) = match step {
+        Step::Look => ("look", vec![]),
+        Step::Room(commit) => ("room", vec![commit.to_string()]),
+        Step::Stage(commit) => ("stage", vec![commit.to_string()]),
+        Step::Arm { old, new } => ("arm", vec![old.to_string(), new.to_string()]),
+        Step::GiveUp { old, new } => ("give-up", vec![old.to_string(), new.to_string()]),
+        Step::Clear(id) => ("clear", vec![id.to_string()]),
+        Step::Clean { old, new } => ("clean", vec![old.to_string(), new.to_string()]),
+        Step::Keep(commits) => ("keep", commits.iter().map(Digest::to_string).collect()),
+    };
+    [vec![name.to_owned()], ids].concat()
 }
 
 /// What has steps done.
-pub trait Os: Send {
+pub trait Os: Send + Sync {
     /// Has a step done, and looks afterwards; `None` where the root is no deployment of OSTree.
     ///
     /// # Errors

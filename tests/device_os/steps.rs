@@ -2,7 +2,7 @@
 
 use super::conformance::{Bed, an_os};
 use super::{Bench, PROGRAM};
-use fullmetal::os::{Answer, Os, OsError, Step, UnitOs, reboot, shutdown_inhibited};
+use fullmetal::os::{Answer, Os, OsError, Step, UnitOs, reboot, shutdown_inhibited, words};
 use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::OsView;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ const COMMIT: &str = "tree=/tmp/step$1; mkdir -p $tree/usr/lib/modules/6.1.0-lab
 
 impl Os for Bench {
     fn ask(&self, step: &Step) -> Result<Option<OsView>, OsError> {
-        let words = step.words();
+        let words = words(step);
         let argv: Vec<&str> = [PROGRAM, "os"].into_iter().chain(words.iter().map(String::as_str)).collect();
         let output = self.device.command(&argv).unwrap().output().unwrap();
         match serde_json::from_slice(&output.stdout) {

@@ -11,14 +11,22 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// What the processes of `unit` said last, since `since_ms` (milliseconds of the device's clock), in this boot.
 pub(super) fn last_lines(unit: &str, since_ms: u64) -> Vec<String> {
+    // journalctl takes whole seconds only with a fraction of six digits.
+    let since = format!("--since=@{}.{:06}", since_ms / 1000, since_ms % 1000 * 1000);
+    lines(&["--boot", "--output=cat", &since, &format!("_SYSTEMD_UNIT={unit}")])
+}
+
+/// The last lines of the boot before this one; none where the journal does not outlive a boot.
+pub fn last_boot() -> Vec<String> {
+    lines(&["--boot=-1", "--output=short-monotonic", "--no-hostname"])
+}
+
+fn lines(which: &[&str]) -> Vec<String> {
     let mut command = Command::new("journalctl");
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
-    command.args(["--quiet", "--no-pager", "--output=cat", "--all", "--boot", "--lines=20"]);
-    // journalctl takes whole seconds only with a fraction of six digits.
-    command.arg(format!("--since=@{}.{:06}", since_ms / 1000, since_ms % 1000 * 1000));
-    command.arg(format!("_SYSTEMD_UNIT={unit}"));
+    command.args(["--quiet", "--no-pager", "--all", "--lines=20"]).args(which);
     let said = limited::output(&mut command, b"", LIMIT);
-    let said = said.inspect_err(|error| warn!(unit, %error, "journalctl: no last lines are to be had"));
+    let said = said.inspect_err(|error| warn!(?which, %error, "journalctl: no last lines are to be had"));
     let mut tail = Tail::default();
     tail.push(&said.map(|said| said.stdout).unwrap_or_default());
     tail.end();

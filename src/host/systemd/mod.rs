@@ -17,6 +17,7 @@ mod transient;
 mod unit_state;
 
 pub use bus::BusError;
+pub use journal::last_boot;
 pub use logind::{ShutdownInhibitor, reboot, shutdown_inhibitors};
 pub use options::SystemdOptions;
 pub use transient::{Once, Ran, run_once};
