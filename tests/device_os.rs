@@ -4,18 +4,29 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "os/conformance.rs"]
+mod conformance;
 #[path = "device_os/imported.rs"]
 mod imported;
 #[path = "device_os/inside.rs"]
 mod inside;
+#[path = "device_os/steps.rs"]
+mod steps;
 #[path = "device_os/trial.rs"]
 mod trial;
 
+use fullmetal::boot_loader::{Counted, DeploymentId, Entry};
+use fullmetal::os::{Os, OsError, Step};
+use fullmetal_proto::Digest;
+use fullmetal_proto::deploy::OsView;
 use fullmetal_sim::lab::device::{Device, Groups};
 use std::path::{Path, PathBuf};
 
 /// Where a version of the system says which it is.
 const VERSION: &str = "/usr/share/lab-version";
+
+/// Where the device sees the program that is tested.
+const PROGRAM: &str = "/run/lab/fullmetal";
 
 /// A device that runs version 1 of its system, and this test program on it.
 struct Bench {
@@ -25,9 +36,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let sim = Path::new(env!("CARGO_BIN_EXE_fullmetal")).with_file_name("fullmetal-sim");
+        let program = Path::new(env!("CARGO_BIN_EXE_fullmetal"));
+        let sim = program.with_file_name("fullmetal-sim");
         let own = std::env::current_exe().unwrap();
-        let mut device = Device::new(&sim, Groups::AsHost, &[&own]).unwrap();
+        let mut device = Device::new(&sim, Groups::AsHost, &[program, &own]).unwrap();
         device.write(VERSION, b"1").unwrap();
         device.deploy().unwrap();
         device.boot().unwrap();
@@ -72,6 +84,11 @@ fn a_system_is_staged_finalized_booted_and_taken_back() {
     assert_eq!(bench.version(), "1", "it was taken back");
     bench.inside("a_damaged_kernel_is_found");
     a_version_on_trial_that_never_comes_up_is_left_by_the_loader(&mut bench);
+}
+
+#[test]
+fn a_device_is_an_operating_system_that_is_updated_step_by_step() {
+    steps::a_device_is_an_operating_system(&mut Bench::new());
 }
 
 /// Whatever it is that does not come up.

@@ -2,7 +2,7 @@
 
 use super::BootLoaderError;
 use super::places::Places;
-use fullmetal_proto::deploy::Entry;
+use fullmetal_proto::deploy::{BootId, Entry};
 use std::fs;
 
 /// Our loader scripts add `fullmetal.loader=NAME` to the entry that they boot: proof that this boot went through them.
@@ -24,6 +24,16 @@ pub fn entry(places: &Places) -> Result<Option<Entry>, BootLoaderError> {
     let entries = [("1", Entry::First), ("2", Entry::Second)];
     let said = last(places, ENTRY_MARK)?;
     Ok(entries.into_iter().find(|(value, _)| said.as_deref() == Some(value)).map(|(_, entry)| entry))
+}
+
+/// The kernel's name of this boot.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn boot_id(places: &Places) -> Result<BootId, BootLoaderError> {
+    let path = places.boot_id();
+    let text = fs::read_to_string(&path).map_err(BootLoaderError::file("reading", &path))?;
+    Ok(BootId(text.trim().to_owned()))
 }
 
 fn last(places: &Places, mark: &str) -> Result<Option<String>, BootLoaderError> {

@@ -29,7 +29,7 @@ mod systemd_boot;
 mod tests;
 mod u_boot;
 
-pub use cmdline::entry;
+pub use cmdline::{boot_id, entry};
 pub use deployment::booted;
 pub use detect::{Found, Kind, detect};
 pub use error::BootLoaderError;

@@ -24,7 +24,7 @@ impl Places {
     }
 
     /// The kernel's name of this boot.
-    pub(crate) fn boot_id(&self) -> PathBuf {
+    pub(super) fn boot_id(&self) -> PathBuf {
         self.root.join("proc/sys/kernel/random/boot_id")
     }
 

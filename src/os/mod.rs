@@ -15,20 +15,24 @@
 //! At every moment of a step the power may go: what boots then is either counted, or the deployment that ran.
 
 mod act;
+mod deployed;
 mod error;
 mod look;
+mod memory;
 mod reboot;
 mod unit;
 
 pub use error::OsError;
 pub use fullmetal_proto::deploy::OsStep as Step;
+pub use memory::MemoryOs;
 pub use reboot::{reboot, shutdown_inhibited};
 pub use unit::UnitOs;
 
-use crate::boot_loader::Places;
+use crate::boot_loader::{self, Entry, Found, Places};
 use crate::sysroot::Sysroot;
+use deployed::Deployed;
 use fullmetal_proto::Digest;
-use fullmetal_proto::deploy::OsView;
+use fullmetal_proto::deploy::{BootId, OsView};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -67,10 +71,19 @@ pub enum Answer {
     Error(OsError),
 }
 
-/// What a device is changed by.
+/// What a step looks at and changes.
 struct Parts {
-    sysroot: Sysroot,
-    places: Places,
+    deployed: Box<dyn Deployed>,
+    loader: Result<Found, OsError>,
+    boot: BootId,
+    entry: Option<Entry>,
+}
+
+impl Parts {
+    fn do_and_look(&self, step: &Step) -> Result<OsView, OsError> {
+        self.act(step)?;
+        self.look()
+    }
 }
 
 /// Does a step in this process, which gets mounts of its own for that, and looks afterwards; `None` where the root is no
@@ -80,9 +93,14 @@ struct Parts {
 /// As [`Os::ask`] has them.
 pub fn act(step: &Step, root: &Path) -> Result<Option<OsView>, OsError> {
     let Some(sysroot) = Sysroot::of(root) else { return Ok(None) };
-    let parts = Parts { sysroot: sysroot.with_own_mounts(), places: Places::below(root) };
-    parts.act(step)?;
-    parts.look().map(Some)
+    let places = Places::below(root);
+    let parts = Parts {
+        deployed: Box::new(sysroot.with_own_mounts()),
+        loader: boot_loader::detect(&places).map_err(OsError::from),
+        boot: boot_loader::boot_id(&places)?,
+        entry: boot_loader::entry(&places)?,
+    };
+    parts.do_and_look(step).map(Some)
 }
 
 /// Where libostree finds what makes GRUB's configuration.

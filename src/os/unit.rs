@@ -1,7 +1,7 @@
 //! The real [`Os`]: each step is a unit that systemd runs for the agent, which may itself neither write nor open what an
 //! operating system is changed by.
 
-use super::{Answer, GENERATOR, Os, OsError, Step};
+use super::{Answer, GENERATOR, Os, OsError, Step, words};
 use crate::host::{BusError, Once, Ran, run_once};
 use fullmetal_proto::deploy::OsView;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ impl Os for UnitOs {
         let ran = run_once(&Once {
             unit: UNIT,
             description: "A step of an update of the operating system by Fullmetal",
-            argv: &[&before[..], &super::words(step)].concat(),
+            argv: &[&before[..], &words(step)].concat(),
             environment: &[format!("{name}={generator}")],
             limit,
         });
@@ -59,8 +59,8 @@ fn answer(ran: Result<Ran, BusError>) -> Result<Option<OsView>, OsError> {
     match serde_json::from_slice(&ran.printed) {
         Ok(Answer::View(view)) => Ok(view),
         Ok(Answer::Error(error)) => Err(error),
-        Err(_) => Err(OsError::passing(format!(
-            "{UNIT} has not answered (its job ended with \"{}\"): see `journalctl -u {UNIT}`",
+        Err(error) => Err(OsError::passing(format!(
+            "{UNIT} has not answered ({error}; its job ended with \"{}\"): see `journalctl -u {UNIT}`",
             ran.result
         ))),
     }

@@ -2,7 +2,7 @@
 
 use super::VERSION;
 use fullmetal::sysroot::{OsDeployment, Sysroot, SysrootError};
-use fullmetal_proto::Digest;
+use fullmetal_proto::{DeploymentId, Digest};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -57,20 +57,17 @@ pub fn deployments() -> Vec<OsDeployment> {
     sysroot().deployments().unwrap()
 }
 
+/// The only deployment of a commit.
+pub fn id(commit: Digest) -> DeploymentId {
+    DeploymentId { commit, serial: 0 }
+}
+
 fn first() -> OsDeployment {
-    OsDeployment {
-        commit: known("first"),
-        serial: 0,
-        version: None,
-        booted: true,
-        staged: false,
-        pinned: false,
-        ours: false,
-    }
+    OsDeployment { id: id(known("first")), version: None, booted: true, staged: false, pinned: false, ours: false }
 }
 
 fn second() -> OsDeployment {
-    OsDeployment { commit: known("v2"), version: Some("2".into()), booted: false, ours: true, ..first() }
+    OsDeployment { id: id(known("v2")), version: Some("2".into()), booted: false, ours: true, ..first() }
 }
 
 #[test]
@@ -78,7 +75,7 @@ fn second() -> OsDeployment {
 fn the_running_system_is_told() {
     assert_eq!(Sysroot::of(Path::new("/tmp")).map(|_| ()), None);
     assert_eq!(deployments(), [first()]);
-    sysroot().check_next(&known("first")).unwrap();
+    sysroot().check_next(&id(known("first"))).unwrap();
 }
 
 #[test]
@@ -87,27 +84,27 @@ fn a_second_system_is_staged() {
     let second_commit = version("2", 10);
     sysroot().check_boot_space(&second_commit).unwrap();
     for _ in 0..2 {
-        sysroot().stage(&second_commit).unwrap();
+        assert_eq!(sysroot().stage(&second_commit).unwrap(), id(second_commit));
         assert_eq!(deployments(), [OsDeployment { staged: true, ..second() }, first()]);
     }
-    let error = sysroot().check_next(&second_commit).unwrap_err();
+    let error = sysroot().check_next(&id(second_commit)).unwrap_err();
     assert!(
-        matches!(&error, SysrootError::NotNext { instead, .. } if *instead == known("first").to_string()),
+        matches!(&error, SysrootError::NotNext { instead, .. } if *instead == id(known("first")).to_string()),
         "{error}"
     );
     // Another takes its place, and it the other's.
     sysroot().stage(&version("3", 1)).unwrap();
-    let error = sysroot().finalize(&second_commit).unwrap_err();
+    let error = sysroot().finalize(&id(second_commit)).unwrap_err();
     assert!(matches!(error, SysrootError::NotStaged { .. }), "{error}");
     sysroot().stage(&second_commit).unwrap();
-    assert_eq!(deployments()[0].commit, second_commit);
+    assert_eq!(deployments()[0].id.commit, second_commit);
 }
 
 #[test]
 #[ignore = "runs on a device"]
 fn a_reboot_has_forgotten_what_was_staged() {
     assert_eq!(deployments(), [first()]);
-    let error = sysroot().finalize(&known("v2")).unwrap_err();
+    let error = sysroot().finalize(&id(known("v2"))).unwrap_err();
     assert!(error.to_string().contains("nothing is"), "{error}");
     sysroot().drop_all_but(&[]).unwrap();
     assert_eq!(deployments(), [first()]);
@@ -134,7 +131,7 @@ fn what_cannot_be_finalized_is_withdrawn() {
     let holder = ostree::Sysroot::new_default();
     holder.load(ostree::gio::Cancellable::NONE).unwrap();
     holder.lock().unwrap();
-    let waiting = std::thread::spawn(move || sysroot().withdraw(&second_commit));
+    let waiting = std::thread::spawn(move || sysroot().withdraw(&id(second_commit)));
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(!waiting.is_finished() && deployments().len() == 2);
     holder.unlock();
@@ -142,7 +139,7 @@ fn what_cannot_be_finalized_is_withdrawn() {
     assert_eq!(deployments(), [first()], "what is staged can be withdrawn");
     sysroot().stage(&large).unwrap();
     sh(SMALL_BOOT);
-    let failed = sysroot().finalize(&large);
+    let failed = sysroot().finalize(&id(large));
     let left = deployments();
     sh("umount /boot");
     let error = failed.unwrap_err().to_string();
@@ -159,7 +156,7 @@ fn a_staged_system_is_made_to_boot_next() {
     // systemd may not have seen yet that something is staged.
     sh("systemctl stop ostree-finalize-staged.path ostree-finalize-staged.service");
     for _ in 0..2 {
-        sysroot().finalize(&second_commit).unwrap();
+        sysroot().finalize(&id(second_commit)).unwrap();
     }
     assert_eq!(deployments(), [second(), first()]);
 }
@@ -173,7 +170,7 @@ fn the_second_system_runs() {
     assert!(fs::read_to_string("/proc/cmdline").unwrap().contains("rw"), "arguments are kept");
     sysroot().drop_all_but(&[]).unwrap();
     assert_eq!(deployments(), [runs.clone(), was.clone()], "the first is not ours");
-    sysroot().boot_next(&was.commit).unwrap();
+    sysroot().put_first(&[was.id]).unwrap();
     assert_eq!(deployments(), [was, runs]);
 }
 
@@ -191,13 +188,13 @@ fn a_damaged_kernel_is_found() {
         let found = kernels.lines().filter(|kernel| {
             let bytes = fs::read(kernel).unwrap();
             damage(kernel);
-            let checked = sysroot().check_next(&known("first"));
+            let checked = sysroot().check_next(&id(known("first")));
             fs::write(kernel, &bytes).unwrap();
             checked.is_err_and(|error| matches!(error, SysrootError::Damaged { path, .. } if path == Path::new(kernel)))
         });
         assert_eq!(found.count(), 1, "of {kernels}");
     }
-    sysroot().check_next(&known("first")).unwrap();
+    sysroot().check_next(&id(known("first"))).unwrap();
     sysroot().drop_all_but(&[]).unwrap();
     assert_eq!(deployments(), [first()], "the second is ours, and neither runs nor is kept");
 }

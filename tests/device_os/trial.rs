@@ -1,7 +1,7 @@
 //! What the tests of the boot loader do on the device; each is run by its outer half.
 
 use crate::inside::{deployments, sh, sysroot, version_with};
-use fullmetal::boot_loader::{BootLoader, DeploymentId, Kind, Places, State, Tries, booted, detect, entry};
+use fullmetal::boot_loader::{BootLoader, Kind, Places, State, Tries, booted, detect, entry};
 use fullmetal_proto::Digest;
 
 /// Hangs before the agent: it says so, and the watchdog bites.
@@ -26,11 +26,9 @@ fn loader() -> Box<dyn BootLoader> {
 
 /// Puts a version on trial as the agent does.
 fn arm(commit: Digest) {
-    sysroot().stage(&commit).unwrap();
-    let staged = deployments().into_iter().find(|d| d.staged).unwrap();
-    let new = DeploymentId { commit, serial: staged.serial.try_into().unwrap() };
+    let new = sysroot().stage(&commit).unwrap();
     loader().arm(&new, Tries::new(3).unwrap()).unwrap();
-    sysroot().finalize(&commit).unwrap();
+    sysroot().finalize(&new).unwrap();
     assert_eq!(loader().counted().unwrap().unwrap().trial, Some(new));
 }
 
@@ -63,7 +61,7 @@ fn the_loader_fell_back() {
     assert_eq!(state, State::FellBack(counted.unwrap()));
     // What runs is to be first among the entries before nothing is counted any more.
     let old = deployments().into_iter().find(|d| d.booted).unwrap();
-    sysroot().boot_next(&old.commit).unwrap();
+    sysroot().put_first(&[old.id]).unwrap();
     sysroot().drop_all_but(&[]).unwrap();
     assert_eq!(deployments(), [old]);
     loader().clear().unwrap();

@@ -82,6 +82,9 @@ fn properties<'a>(once: &'a Once<'_>, output: Fd<'a>) -> Vec<(&'static str, Valu
         ("Environment", once.environment.to_vec().into()),
         ("TimeoutStartUSec", limit.into()),
         ("StandardOutputFileDescriptor", Value::Fd(output)),
+        // Where both names are the same, by default too, errors go into the pipe.
+        ("StandardOutput", "null".into()),
+        ("StandardError", "journal".into()),
         ("PrivateNetwork", true.into()),
         ("NoNewPrivileges", true.into()),
     ]

@@ -1,0 +1,62 @@
+//! The deployments as the steps see them: those of the sysroot, or in memory.
+
+use super::OsError;
+use crate::sysroot::{OsDeployment, Sysroot};
+use fullmetal_proto::{DeploymentId, Digest};
+
+/// What is deployed, and what boots.
+pub(super) trait Deployed {
+    /// All, what boots next first; one that is staged comes before.
+    fn deployments(&self) -> Result<Vec<OsDeployment>, OsError>;
+    /// Whether the kernel of a commit fits into `/boot`.
+    fn room(&self, commit: &Digest) -> Result<(), OsError>;
+    /// Checks a commit out, locked; drops what else is staged.
+    fn stage(&self, commit: &Digest) -> Result<DeploymentId, OsError>;
+    /// Whether this boots next, whole, with what runs behind it.
+    fn check_next(&self, id: &DeploymentId) -> Result<(), OsError>;
+    /// Changes what boots: whole or not at all.
+    fn write(&self, what: Write<'_>) -> Result<(), OsError>;
+}
+
+/// A change of what boots.
+pub(super) enum Write<'a> {
+    /// Only waits until nobody else changes anything.
+    Nothing,
+    /// What is staged is the first entry.
+    Finalized(&'a DeploymentId),
+    /// This one is no entry, and nothing is staged.
+    Without(&'a DeploymentId),
+    /// These are the first entries, in this order.
+    First(&'a [DeploymentId]),
+    /// Nothing is staged, and of our deployments there are only those of these commits.
+    Kept(&'a [Digest]),
+}
+
+impl Deployed for Sysroot {
+    fn deployments(&self) -> Result<Vec<OsDeployment>, OsError> {
+        Ok(Sysroot::deployments(self)?)
+    }
+
+    fn room(&self, commit: &Digest) -> Result<(), OsError> {
+        Ok(self.check_boot_space(commit)?)
+    }
+
+    fn stage(&self, commit: &Digest) -> Result<DeploymentId, OsError> {
+        Ok(Sysroot::stage(self, commit)?)
+    }
+
+    fn check_next(&self, id: &DeploymentId) -> Result<(), OsError> {
+        Ok(Sysroot::check_next(self, id)?)
+    }
+
+    fn write(&self, what: Write<'_>) -> Result<(), OsError> {
+        let written = match what {
+            Write::Nothing => self.wait(),
+            Write::Finalized(id) => self.finalize(id),
+            Write::Without(id) => self.withdraw(id),
+            Write::First(ids) => self.put_first(ids),
+            Write::Kept(commits) => self.drop_all_but(commits),
+        };
+        Ok(written?)
+    }
+}
