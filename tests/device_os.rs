@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "device_os/health.rs"]
+mod health;
 #[path = "device_os/imported.rs"]
 mod imported;
 #[path = "device_os/inside.rs"]
@@ -40,9 +42,10 @@ impl Bench {
     }
 
     /// The same by a service with these options.
-    fn inside_of(&self, service: &[&str], test: &str) {
+    fn inside_of(&self, service: &[String], test: &str) {
         let program = format!("/run/lab/{}", self.own.file_name().unwrap().display());
-        let asked = [service, &["--", &program, "--exact", test, "--ignored", "--nocapture"]].concat();
+        let service: Vec<&str> = service.iter().map(String::as_str).collect();
+        let asked = [&service[..], &["--", &program, "--exact", test, "--ignored", "--nocapture"]].concat();
         let said = self.device.run(&asked).unwrap();
         assert!(said.contains("1 passed"), "{test}: {said}");
     }
@@ -75,4 +78,5 @@ fn a_system_is_staged_finalized_booted_and_taken_back() {
 fn the_agents_unit_does_what_a_system_needs_of_it() {
     let bench = Bench::new();
     imported::by_the_agents_unit(&bench);
+    health::is_asked_by_the_agents_unit(&bench);
 }

@@ -25,6 +25,7 @@ mod link;
 pub mod lock;
 mod needs;
 mod notify;
+pub mod os_health;
 mod pace;
 mod say;
 mod shutdown;
