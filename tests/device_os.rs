@@ -10,6 +10,8 @@ mod health;
 mod imported;
 #[path = "device_os/inside.rs"]
 mod inside;
+#[path = "device_os/trial.rs"]
+mod trial;
 
 use fullmetal_sim::lab::device::{Device, Groups};
 use std::path::{Path, PathBuf};
@@ -36,7 +38,7 @@ impl Bench {
 
     /// Runs the other half of a test.
     fn inside(&self, test: &str) {
-        let test = format!("inside::{test}");
+        let test = if test.contains("::") { test.to_owned() } else { format!("inside::{test}") };
         let said = self.device.serve(&self.own, &["--exact", &test, "--ignored", "--nocapture"]).unwrap();
         assert!(said.contains("1 passed"), "{test}: {said}");
     }
@@ -72,6 +74,25 @@ fn a_system_is_staged_finalized_booted_and_taken_back() {
     bench.device.reboot().unwrap();
     assert_eq!(bench.version(), "1", "it was taken back");
     bench.inside("a_damaged_kernel_is_found");
+    a_version_on_trial_that_never_comes_up_is_left_by_the_loader(&mut bench);
+}
+
+/// Whatever it is that does not come up.
+fn a_version_on_trial_that_never_comes_up_is_left_by_the_loader(bench: &mut Bench) {
+    bench.inside("trial::its_loader_can_count");
+    let three_times = [(1, Some(2)), (1, Some(1)), (1, Some(0)), (2, Some(0))];
+    for (test, expected) in [
+        ("trial::one_that_hangs_before_the_agent_is_armed", &three_times[..]),
+        ("trial::one_whose_kernel_is_lost_is_armed", &[(2, Some(2))]),
+    ] {
+        let before = bench.device.boots().len();
+        bench.inside(test);
+        bench.device.reboot().unwrap();
+        let boots = &bench.device.boots()[before..];
+        assert_eq!(boots.iter().map(|b| (b.entry, b.tries_left)).collect::<Vec<_>>(), expected, "{test}");
+        assert_eq!(bench.version(), "1", "{test}");
+        bench.inside("trial::the_loader_fell_back");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! devices = ["press-1", "press-2"]   # or "all": every device that the gateway knows
 //! mode = "now"                       # now | when-idle | stage
 //! [[part]]
+//! kind = "app"                       # app | os: an operating system
 //! ref = "apps/web/x86_64"
 //! commit = "…"                       # optional: else the ref's commit at central
 //! name = "web"                       # optional: else the commit's own, else the ref's middle word
@@ -16,7 +17,7 @@
 
 use fullmetal_proto::dispatch::{PartWish, Targets, Wish};
 use fullmetal_proto::wire::bundle::{PARTS_MAX, REMOVED_MAX};
-use fullmetal_proto::wire::{Mode, Proof, StartOptions};
+use fullmetal_proto::wire::{Mode, PartKind, Proof, StartOptions};
 use fullmetal_proto::{AppName, DeviceId, RefName};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -77,6 +78,7 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PartTable {
+    kind: Option<String>,
     #[serde(rename = "ref")]
     ref_name: String,
     commit: Option<String>,
@@ -121,12 +123,16 @@ fn convert(file: File) -> Result<Wish, Problem> {
         return Err(("[[part]]".into(), problem));
     }
     let parts = file.part.into_iter().enumerate().map(|(i, p)| part(i + 1, p));
+    let parts: Vec<PartWish> = parts.collect::<Result<_, _>>()?;
+    if parts.iter().filter(|part| part.kind == PartKind::Os).count() > 1 {
+        return Err(("[[part]]".into(), "has more than one operating system; a device has one".into()));
+    }
     Ok(Wish {
         action: None,
         targets: targets(file.devices)?,
         mode: mode(file.mode.as_deref().unwrap_or("now"))?,
         valid_until: None,
-        parts: parts.collect::<Result<_, _>>()?,
+        parts,
         removed: removed(&file.remove)?,
     })
 }
@@ -175,12 +181,21 @@ fn mode(text: &str) -> Result<Mode, Problem> {
 
 fn part(number: usize, table: PartTable) -> Result<PartWish, Problem> {
     let key = |name: &str| format!("[[part]] {number}: {name}");
+    let kind = match table.kind.as_deref() {
+        None | Some("app") => PartKind::App,
+        Some("os") => PartKind::Os,
+        Some(other) => return Err((key("kind"), format!("= {other:?} is unknown; write app or os"))),
+    };
+    if kind == PartKind::Os && (table.autostart, table.job) != (None, None) {
+        return Err((key("kind"), "= \"os\": an operating system has neither autostart nor job".into()));
+    }
     let ref_name: RefName = field(key("ref"), &table.ref_name)?;
     let start = StartOptions { autostart: table.autostart.unwrap_or(true), job: table.job.unwrap_or(false) };
     if table.version.as_ref().is_some_and(|v| v.is_empty() || v.len() > 128 || v.chars().any(char::is_control)) {
         return Err((key("version"), "must have 1 to 128 printable bytes".into()));
     }
     Ok(PartWish {
+        kind,
         ref_name,
         commit: table.commit.map(|c| field(key("commit"), &c)).transpose()?,
         name: table.name.map(|n| field(key("name"), &n)).transpose()?,
@@ -227,6 +242,16 @@ mod tests {
     }
 
     #[test]
+    fn an_operating_system_is_one_where_it_is_said() {
+        let wish = read(
+            "devices = \"all\"\n[[part]]\nkind = \"os\"\nref = \"os/floor\"\n[[part]]\nkind = \"app\"\nref = \"apps/web\"\n\
+             [[part]]\nref = \"apps/shop\"\n",
+        );
+        let kinds: Vec<_> = wish.unwrap().parts.iter().map(|p| p.kind).collect();
+        assert_eq!(kinds, [PartKind::Os, PartKind::App, PartKind::App]);
+    }
+
+    #[test]
     fn apps_leave_with_others_that_come_or_alone() {
         let part = "[[part]]\nref = \"apps/web/x86_64\"\n";
         for (part, parts) in [("", 0), (part, 1)] {
@@ -254,6 +279,9 @@ mod tests {
             ("devices = \"all\"\n{part}comit = \"x\"\n", vec!["line 4", "comit", "commit"]),
             ("devices = \"all\"\n{part}commit = \"xyz\"\n", vec!["[[part]] 1: commit", "64 lower-case hex"]),
             ("devices = \"all\"\n{part}name = \"a/b\"\n", vec!["[[part]] 1: name", "app name"]),
+            ("devices = \"all\"\n{part}kind = \"firmware\"\n", vec!["[[part]] 1: kind", "write app or os"]),
+            ("devices = \"all\"\n{part}kind = \"os\"\njob = true\n", vec!["[[part]] 1: kind", "neither autostart nor"]),
+            ("devices = \"all\"\n{part}kind = \"os\"\n{part}kind = \"os\"\n", vec!["more than one operating system"]),
             ("devices = \"all\"\n{part}version = \"\"\n", vec!["[[part]] 1: version"]),
             ("devices = \"all\"\n{part}job = \"yes\"\n", vec!["line 4", "boolean"]),
             ("devices = \"all\"\n{part}[[part]]\nref = \"/x\"\n", vec!["[[part]] 2: ref", "/x"]),

@@ -148,7 +148,11 @@ fn judge_part(agent: &Agent, part: &Part, bytes: &BTreeMap<Digest, Vec<u8>>) -> 
     let meta = part.commit_meta.as_ref().map(blob).unwrap_or_default();
     let (trust, revoked) = (&agent.trust.trust, &agent.trust.revoked);
     let rule = Deployable { trust, revoked, ref_name: &part.ref_name };
-    let judged = rule.judge(object, meta).and_then(|commit| commit.check_name(&part.name).map(|()| commit));
+    let judged = rule.judge(object, meta).and_then(|commit| {
+        commit.check_kind(part.kind)?;
+        commit.check_name(&part.name)?;
+        Ok(commit)
+    });
     let commit = judged.map_err(|e| refusal(part, &e))?;
     check_hardware(agent, part, &commit)?;
     let pieces = Pieces::open(blob(&part.manifest)).map_err(|e| format!("manifest: {e}"))?;

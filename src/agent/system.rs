@@ -5,17 +5,18 @@ use crate::repo::{StoreError, SystemStore};
 use fullmetal_proto::deploy::OsView;
 use fullmetal_proto::{DeploymentId, Digest};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tracing::warn;
 
 /// The operating system of this device.
 pub struct System {
     repo: PathBuf,
-    os: Option<Box<dyn Os>>,
+    os: Option<Arc<dyn Os>>,
 }
 
 impl System {
     /// `os` is absent where the root is no deployment of OSTree; else `repo` is what it was deployed from.
-    pub fn new(repo: PathBuf, os: Option<Box<dyn Os>>) -> Self {
+    pub fn new(repo: PathBuf, os: Option<Arc<dyn Os>>) -> Self {
         System { repo, os }
     }
 

@@ -15,19 +15,29 @@ const SMALL_BOOT: &str = "mkdir -p /tmp/boot; mount -t tmpfs -o size=4m boot /tm
     mount --move /tmp/boot /boot";
 
 /// Runs a script and gives what it printed.
-fn sh(script: &str) -> String {
+pub fn sh(script: &str) -> String {
     let output = Command::new("sh").args(["-euc", script]).output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// Commits what runs with another kernel as a version.
-fn version(number: &str, kernel_len: usize) -> Digest {
+pub fn version(number: &str, kernel_len: usize) -> Digest {
+    version_with(number, kernel_len, &[])
+}
+
+/// The same with other files.
+pub fn version_with(number: &str, kernel_len: usize, files: &[(&str, &str)]) -> Digest {
     let tree = Path::new("/tmp").join(number);
     fs::create_dir_all(tree.join(KERNEL).parent().unwrap()).unwrap();
     fs::create_dir_all(tree.join("usr/share")).unwrap();
     fs::write(tree.join(KERNEL), number.repeat(kernel_len)).unwrap();
     fs::write(tree.join(VERSION.trim_start_matches('/')), number).unwrap();
+    for (file, text) in files {
+        let file = tree.join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
     let commit = format!(
         "ostree commit -b v{number} --no-bindings --add-metadata-string=version={number} --tree=ref=first --tree=dir={}",
         tree.display()
@@ -35,15 +45,15 @@ fn version(number: &str, kernel_len: usize) -> Digest {
     sh(&commit).parse().unwrap()
 }
 
-fn known(branch: &str) -> Digest {
+pub fn known(branch: &str) -> Digest {
     sh(&format!("ostree rev-parse {branch}")).parse().unwrap()
 }
 
-fn sysroot() -> Sysroot {
+pub fn sysroot() -> Sysroot {
     Sysroot::of(Path::new("/")).unwrap()
 }
 
-fn deployments() -> Vec<OsDeployment> {
+pub fn deployments() -> Vec<OsDeployment> {
     sysroot().deployments().unwrap()
 }
 

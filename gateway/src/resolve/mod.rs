@@ -12,7 +12,7 @@ use fullmetal::identity::FleetTrust;
 use fullmetal_proto::dispatch::PartWish;
 use fullmetal_proto::ostree::{Commit, CommitMetadata, CommitRefusal, Deployable, OstreeError};
 use fullmetal_proto::wire::local::CentralObject;
-use fullmetal_proto::wire::{BlobRef, Manifest, OpenError, Part, PartKind, open, seal};
+use fullmetal_proto::wire::{BlobRef, Manifest, OpenError, Part, open, seal};
 use fullmetal_proto::{AppName, Digest, RefName};
 
 /// Why a bundle cannot be made.
@@ -102,7 +102,7 @@ pub enum ResolveError {
         found: Digest,
     },
     /// No usable name.
-    #[error("ref {0}: neither its commit nor its own words give an app name; set `name` in the decision")]
+    #[error("ref {0}: neither its commit nor its own words give a name; set `name` in the decision")]
     NoName(RefName),
 }
 
@@ -111,6 +111,9 @@ fn hint(why: &CommitRefusal, commit: Digest) -> String {
     match why {
         CommitRefusal::Unsigned(_) => format!("; sign it with `fullmetal publish --commit {commit}`"),
         CommitRefusal::OtherName { .. } => "; leave `name` out of the decision".into(),
+        CommitRefusal::NoApp => {
+            "; say so: kind = \"os\" in the decision, or the type \"os\" of its software module".into()
+        }
         CommitRefusal::NotBound { .. } | CommitRefusal::Malformed(_) => String::new(),
     }
 }
@@ -153,6 +156,7 @@ fn part(
     let rule = Deployable { trust: &trust.trust, revoked: &trust.revoked, ref_name };
     let refused = |source| ResolveError::Commit { commit, source };
     let judged = rule.judge(&object, meta.as_deref().unwrap_or_default()).map_err(refused)?;
+    judged.check_kind(wish.kind).map_err(refused)?;
     let name = name(wish, &judged.metadata)?;
     judged.check_name(&name).map_err(refused)?;
     let manifest = match manifest(central, commit)? {
@@ -161,7 +165,7 @@ fn part(
     };
     let metadata = judged.metadata;
     Ok(Part {
-        kind: PartKind::App,
+        kind: wish.kind,
         name,
         version: wish.version.clone().or(metadata.version).unwrap_or_else(|| commit.short()),
         ref_name: ref_name.clone(),

@@ -1,8 +1,9 @@
 //! The status for people: two tables, reasons on lines of their own below their rows.
 
 use super::{ActionStatus, DeviceStatus, ProgressStatus, Status};
-use fullmetal_proto::DeviceId;
 use fullmetal_proto::dispatch::Phase;
+use fullmetal_proto::wire::PartKind;
+use fullmetal_proto::{AppName, DeviceId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::{self, Formatter, Write as _};
@@ -59,7 +60,7 @@ impl Status {
 
     fn device_line(&self, id: &DeviceId, device: &DeviceStatus) -> Line<5> {
         let heard = device.heard_s.map_or("never".into(), |s| format!("{s} s ago"));
-        let runs: Vec<String> = device.parts.iter().map(|p| format!("{} {}", p.name, p.version)).collect();
+        let runs: Vec<String> = device.parts.iter().map(|p| named(p.kind, &p.name, &p.version)).collect();
         let runs = if runs.is_empty() { "-".into() } else { runs.join(", ") };
         let phase = device.action.and_then(|n| self.actions.get(&n)).map(|action| &action.phase);
         let action = device.action.map_or("-".into(), |n| n.to_string());
@@ -95,10 +96,14 @@ fn action_line(number: u64, action: &ActionStatus) -> Line<6> {
         Phase::Refused { reason } => ("refused".to_owned(), reason.clone()),
         other => (name(other), String::new()),
     };
-    let parts = action.parts.iter().map(|p| format!("{} {}", p.name, p.version));
+    let parts = action.parts.iter().map(|p| named(p.kind, &p.name, &p.version));
     let parts: Vec<String> = parts.chain(action.removed.iter().map(|name| format!("{name} removed"))).collect();
     let cells = [number.to_string(), action.at.to_string(), name(&action.mode), phase, parts.join(", "), tally(action)];
     (cells, reason)
+}
+
+fn named(kind: PartKind, name: &AppName, version: &str) -> String {
+    format!("{}{name} {version}", kind.before_name())
 }
 
 /// How many of the action's devices are how far.

@@ -48,8 +48,17 @@ pub fn commit(refs: &[&str], version: &str, hardware: &[&str]) -> Vec<u8> {
 
 /// A commit of the directory with this checksum.
 pub fn commit_of(root: [u8; 32], refs: &[&str], version: &str, hardware: &[&str]) -> Vec<u8> {
+    commit_saying(vec![entry("fullmetal.version", "s", &string(version))], root, refs, hardware)
+}
+
+/// An operating system bound to `refs`, with a version as other tools write it.
+pub fn os_commit(refs: &[&str], version: &str) -> Vec<u8> {
+    let metadata = vec![entry("ostree.bootable", "b", &[1]), entry("version", "s", &string(version))];
+    commit_saying(metadata, [1; 32], refs, &[])
+}
+
+fn commit_saying(mut metadata: Vec<Vec<u8>>, root: [u8; 32], refs: &[&str], hardware: &[&str]) -> Vec<u8> {
     let strings = |list: &[&str]| array(&list.iter().map(|s| string(s)).collect::<Vec<_>>(), 1);
-    let mut metadata = vec![entry("fullmetal.version", "s", &string(version))];
     if !refs.is_empty() {
         metadata.push(entry("ostree.ref-binding", "as", &strings(refs)));
     }

@@ -20,6 +20,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 pub const REF: &str = "apps/web/x86_64";
+pub const OS_REF: &str = "os/floor/x86_64";
 
 pub struct Site {
     pub dir: tempfile::TempDir,
@@ -51,7 +52,7 @@ impl Site {
             issued: Timestamp::from_secs(1_793_500_000),
             expires: Timestamp::from_secs(2_000_000_000),
             root: role(&root),
-            build: vec![BuildKey { key: PublicKey::of(&build), refs: vec!["apps/*".into()] }],
+            build: vec![BuildKey { key: PublicKey::of(&build), refs: vec!["apps/*".into(), "os/*".into()] }],
             build_threshold: 1,
             gateway: role(&gateway),
             epoch: 1,
@@ -204,9 +205,16 @@ impl Site {
 
     /// The same under a ref of the test's.
     pub fn publish_at(&self, ref_name: &str, version: &str) -> Digest {
-        let object = commit(&[ref_name], version, &[]);
-        let meta = commitmeta(&object, &self.build);
-        self.put_at(ref_name, &object, Some(meta), true)
+        self.put_signed(ref_name, &commit(&[ref_name], version, &[]))
+    }
+
+    /// Puts an operating system at central.
+    pub fn publish_os(&self, version: &str) -> Digest {
+        self.put_signed(OS_REF, &os_commit(&[OS_REF], version))
+    }
+
+    fn put_signed(&self, ref_name: &str, object: &[u8]) -> Digest {
+        self.put_at(ref_name, object, Some(commitmeta(object, &self.build)), true)
     }
 
     /// Puts a commit at central under the ref, as good or bad as it is.
@@ -245,7 +253,7 @@ impl Drop for Site {
     }
 }
 
-pub use commit::{commit, commitmeta};
+pub use commit::{commit, commitmeta, os_commit};
 
 pub fn manifest(commit: Digest) -> Vec<u8> {
     let frame = Frame { pack: 0, offset: 0, length: 10, raw_length: 20, sha256: Digest::of(b"frame") };

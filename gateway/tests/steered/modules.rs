@@ -2,10 +2,10 @@
 
 use super::super::site::hawkbit::Hawkbit;
 use super::super::site::operator::Module;
-use super::super::site::{REF, Site, commit};
+use super::super::site::{OS_REF, REF, Site, commit};
 use super::{Device, site};
 use fullmetal_proto::Digest;
-use fullmetal_proto::wire::{Mode, Proof, ReportState, StartOptions, Trust};
+use fullmetal_proto::wire::{Mode, PartKind, PartState, Proof, ReportState, StartOptions, Trust};
 
 const SHOP: &str = "apps/shop/x86_64";
 
@@ -37,16 +37,50 @@ fn what_cannot_be_installed_fails_with_what_to_do() {
 }
 
 #[test]
-fn a_set_with_an_operating_system_or_a_foreign_type_is_refused_whole() {
+fn an_operating_system_comes_with_apps_and_is_shown_beside_them() {
+    let (site, hawkbit, web, mut device) = site("ask");
+    let os = site.publish_os("2026.11");
+    let (web_text, os_text) = (web.to_string(), os.to_string());
+    let web_metadata = [("fullmetal.ref", REF), ("fullmetal.commit", web_text.as_str())];
+    let os_metadata = [("fullmetal.ref", OS_REF), ("fullmetal.commit", os_text.as_str())];
+    let wrong = hawkbit.set("wrong", "app", &[Module("floor", "application", &os_metadata)]);
+    refused(&site, &hawkbit, &device, wrong, &["is an operating system, not an app", "the type \"os\""]);
+    let leaves = [("fullmetal.name", "floor"), ("autoremove", "1")];
+    let leaves = hawkbit.set("leaves", "os", &[Module("floor", "os", &leaves)]);
+    refused(&site, &hawkbit, &device, leaves, &["can only be followed by another one"]);
+    let modules = [Module("the web", "application", &web_metadata), Module("the floor", "os", &os_metadata)];
+    let action = hawkbit.assign(hawkbit.set("whole", "os_app", &modules), &device.name, "forced");
+    let parts = device.told(&site, action, Mode::Now).what.parts;
+    let parts: Vec<_> = parts.iter().map(|p| (p.kind, p.name.as_str(), p.commit)).collect();
+    assert_eq!(parts, [(PartKind::App, "web", web), (PartKind::Os, "floor", os)]);
+    device.report_with(&site, action, ReportState::Succeeded, |report| {
+        let state = |kind, name: &str, version: &str, commit| PartState {
+            kind,
+            name: name.parse().unwrap(),
+            version: version.into(),
+            commit,
+        };
+        report.parts = vec![state(PartKind::Os, "floor", "2026.11", os), state(PartKind::App, "web", "2", web)];
+    });
+    hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
+    let path = format!("/rest/v1/targets/{}/attributes", device.name);
+    let read = || hawkbit.operate("GET", &path, &serde_json::Value::Null);
+    let shown = hawkbit.until("the attributes", || Some(read()).filter(|a| a["os"].is_string()));
+    assert_eq!(shown["os"], format!("floor 2026.11 ({os})"));
+    assert_eq!(shown["app.web"], format!("2 ({web})"));
+    let text = site.run(&["status"]).out;
+    assert!(text.contains("os floor 2026.11, web 2"), "{text}");
+}
+
+#[test]
+fn a_set_with_a_foreign_type_is_refused_whole() {
     let (site, hawkbit, web, mut device) = site("ask");
     let text = web.to_string();
     let metadata = [("fullmetal.ref", REF), ("fullmetal.commit", text.as_str())];
     let web = || Module("the web", "application", &metadata);
-    let os = hawkbit.set("whole", "os_app", &[web(), Module("poky", "os", &metadata)]);
-    refused(&site, &hawkbit, &device, os, &["software module \"poky\" is an operating system"]);
     let kind = hawkbit.kind("firmware");
     let mixed = hawkbit.set("mixed", &kind, &[web(), Module("radio", &kind, &metadata)]);
-    let words = ["software module \"radio\" has the type", &kind, "only modules of the type \"application\""];
+    let words = ["software module \"radio\" has the type", &kind, "only modules of the types \"os\" and"];
     refused(&site, &hawkbit, &device, mixed, &words);
     let alone = hawkbit.set("alone", &kind, &[web()]);
     let action = hawkbit.assign(alone, &device.name, "forced");
@@ -59,8 +93,10 @@ fn a_set_with_an_operating_system_or_a_foreign_type_is_refused_whole() {
 fn modules_of_fullmetalupdate_work_as_they_are() {
     let mut site = Site::new();
     // Its commits are bound to no ref and signed by nobody; the fleet's trust file lets that be.
-    let trust = Trust { version: 2, unsigned_refs: vec!["hello-world".into()], ..site.trust() };
+    let unsigned_refs = vec!["hello-world".into(), "fullmetalupdate-os".into()];
+    let trust = Trust { version: 2, unsigned_refs, ..site.trust() };
     site.install("trust", &trust);
+    let os = site.put_at("fullmetalupdate-os", &commit(&["fullmetalupdate-os"], "1", &[]), None, true);
     let rev = site.put_at("hello-world", &commit(&[], "1", &[]), None, true);
     let hawkbit = Hawkbit::at(&site, "ask");
     site.start();
@@ -81,6 +117,15 @@ fn modules_of_fullmetalupdate_work_as_they_are() {
     assert_eq!(part.start, StartOptions { autostart: false, job: false });
     assert_eq!(part.proof, Proof { notify: true, seconds: Some(90) });
     device.report(&site, action, ReportState::Accepted);
+    device.report(&site, action, ReportState::Succeeded);
+    hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
+
+    // Its class gives an operating system nothing but this.
+    let metadata = [("rev", &os.to_string()[..])];
+    let set = hawkbit.set("foreign-os", "os", &[Module("fullmetalupdate-os", "os", &metadata)]);
+    let action = hawkbit.assign(set, &device.name, "forced");
+    let part = device.told(&site, action, Mode::Now).what.parts.remove(0);
+    assert_eq!((part.kind, part.ref_name.as_str(), part.commit), (PartKind::Os, "fullmetalupdate-os", os));
     device.report(&site, action, ReportState::Succeeded);
     hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
 

@@ -377,6 +377,11 @@ fn set_phase(actions: &mut std::collections::BTreeMap<u64, Action>, number: u64,
 }
 
 pub(super) fn labels_of(bundle: &Bundle) -> Vec<Label> {
-    let label = |p: &crate::wire::Part| Label { name: p.name.clone(), version: p.version.clone(), commit: p.commit };
+    let label = |p: &crate::wire::Part| Label {
+        kind: p.kind,
+        name: p.name.clone(),
+        version: p.version.clone(),
+        commit: p.commit,
+    };
     bundle.parts.iter().map(label).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::alarm::Alarm;
 use super::state::{Entry, State};
-use crate::wire::{Announcement, Bundle, Mode, Part, Proof, Report, StartOptions};
+use crate::wire::{Announcement, Bundle, Mode, Part, PartKind, Proof, Report, StartOptions};
 use crate::{AppName, DeviceId, Digest, FleetId, RefName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -49,6 +49,9 @@ pub enum Targets {
 /// One part as a person or deployment system names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartWish {
+    /// Operating system or app.
+    #[serde(default)]
+    pub kind: PartKind,
     /// The ref.
     #[serde(rename = "ref")]
     pub ref_name: RefName,

@@ -5,7 +5,7 @@ use super::io::{PartWish, Wish};
 use super::seen::Seen;
 use crate::wire::announcement::Row;
 use crate::wire::cbor::{self, CborError};
-use crate::wire::{Announcement, ExitStatus, Mode, PartState, Report, ReportState};
+use crate::wire::{Announcement, ExitStatus, Mode, PartKind, PartState, Report, ReportState};
 use crate::{AppName, DeviceId, Digest, FleetId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -178,7 +178,10 @@ impl Phase {
 /// What a part is called, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
-    /// The app.
+    /// Operating system or app.
+    #[serde(default)]
+    pub kind: PartKind,
+    /// Its name.
     pub name: AppName,
     /// Its version.
     pub version: String,

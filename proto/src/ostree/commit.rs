@@ -53,8 +53,12 @@ pub struct CommitMetadata {
     pub floor: Option<u64>,
     /// `fullmetal.hardware` (as): what it is made for; empty means any.
     pub hardware: Vec<HardwareId>,
-    /// `fullmetal.version` (s): for people.
+    /// `fullmetal.version` (s), else `version` (s), as other tools write it: for people.
     pub version: Option<String>,
+    /// `ostree.bootable` (b), as `ostree commit --bootable` writes it: an operating system. Commits of older tools have none.
+    pub bootable: bool,
+    /// `ostree.linux` (s), from the same: the version of its kernel.
+    pub kernel: Option<String>,
     /// `fullmetal.name` (s): the app's name.
     pub name: Option<AppName>,
     /// `fullmetal.health` (as): the health check's argv; empty means none.
@@ -98,7 +102,9 @@ impl CommitMetadata {
             release: find("fullmetal.release").u64()?,
             floor: find("fullmetal.floor").u64()?,
             hardware: find("fullmetal.hardware").list(STRINGS_MAX)?,
-            version: find("fullmetal.version").version()?,
+            version: find("fullmetal.version").version()?.or_else(|| find("version").shown()),
+            bootable: find("ostree.bootable").flag()?,
+            kernel: find("ostree.linux").shown(),
             name: find("fullmetal.name").name()?,
             health: find("fullmetal.health").strings()?,
             probation: find("fullmetal.probation").u32()?,
@@ -163,6 +169,11 @@ impl<'a> Value<'a> {
             return Err(self.error(format!("must be at most {VERSION_LEN_MAX} printable bytes")));
         }
         Ok(Some(text.to_owned()))
+    }
+
+    /// What other tools wrote for people; nothing when it is not fit to be shown.
+    fn shown(&self) -> Option<String> {
+        self.version().ok().flatten().filter(|text| !text.is_empty())
     }
 
     fn name(&self) -> Result<Option<AppName>, OstreeError> {

@@ -5,7 +5,7 @@ use super::io::{Confirm, Message, Open, Order, Question, Stage};
 use super::{GATHER, Next, POLLS_APART, Steering, ask, decide, tell, withdraw};
 use crate::DeviceId;
 use crate::dispatch::{self, Action, NOBODY, Phase, State};
-use crate::wire::{Mode, ReportState};
+use crate::wire::{Mode, PartKind, PartState, ReportState};
 use std::collections::BTreeMap;
 
 impl Steering {
@@ -151,7 +151,11 @@ fn attributes(id: &DeviceId, state: &State) -> BTreeMap<String, String> {
     let Some(device) = state.devices.get(id) else { return BTreeMap::new() };
     let mut map = BTreeMap::new();
     for part in &device.parts {
-        map.insert(format!("app.{}", part.name), format!("{} ({})", part.version, part.commit));
+        let PartState { kind, name, version, commit, .. } = part;
+        match kind {
+            PartKind::App => map.insert(format!("app.{name}"), format!("{version} ({commit})")),
+            PartKind::Os => map.insert("os".into(), format!("{name} {version} ({commit})")),
+        };
     }
     if !device.agent.is_empty() {
         map.insert("agent".into(), device.agent.clone());

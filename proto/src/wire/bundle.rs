@@ -67,13 +67,24 @@ impl BlobRef {
 }
 
 /// What a part is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PartKind {
     /// An operating system.
     Os,
     /// An application.
+    #[default]
     App,
+}
+
+impl PartKind {
+    /// What goes before the name of such a part where parts of all kinds are listed.
+    pub fn before_name(self) -> &'static str {
+        match self {
+            PartKind::Os => "os ",
+            PartKind::App => "",
+        }
+    }
 }
 
 /// How an application is started.

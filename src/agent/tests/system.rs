@@ -38,7 +38,16 @@ impl Os for Noting {
         };
         let booted = DeploymentId { commit: Digest::of(b"old"), serial: 0 };
         let (boot, entries) = (BootId("b".into()), vec![booted]);
-        Ok(Some(OsView { booted, version: "1".into(), boot, entries, staged, counted: None, entry: None }))
+        Ok(Some(OsView {
+            booted,
+            version: "1".into(),
+            boot,
+            entries,
+            staged,
+            counted: None,
+            entry: None,
+            obstacle: None,
+        }))
     }
 }
 
@@ -103,7 +112,7 @@ impl Bench {
         let socket = dir.path().join("peer.sock");
         let link = Link::start(Expected { socket, owner: None, device: "press-1".parse().unwrap() }, sender.clone());
         let noting = Noting { steps: Arc::default(), repo: repo.clone(), loader };
-        let system = System::new(repo, Some(Box::new(noting.clone())));
+        let system = System::new(repo, Some(Arc::new(noting.clone())));
         let work = (Checkouts::new(paths.clone()), Box::new(MemoryHost::new()) as Box<dyn AppHost>, system);
         let worker = Worker::start(paths, Box::new(Shelf::default()), work, link, sender);
         let parts = Parts { apps: Vec::new(), os: Some(os) };
@@ -179,7 +188,7 @@ fn a_system_comes_into_the_sysroot_also_when_that_is_pruned_meanwhile_and_is_sta
     assert_eq!(*bench.noting.steps.lock().unwrap(), [Step::Look, Step::Room(commit), Step::Stage(commit)]);
     let refs = || run("ostree", &["refs", &format!("--repo={}", bench.noting.repo.display())]);
     assert_eq!(refs().trim(), format!("fullmetal/keep/{commit}"));
-    worker.prune(ticket, Vec::new());
+    worker.prune(ticket, Vec::new(), Some(Vec::new()));
     assert_eq!(bench.answer(None), Input::Pruned { ticket });
     assert_eq!(refs(), "", "now only its deployment holds it");
 }

@@ -64,8 +64,10 @@ fn facts(commit: &Commit, checksum: Digest) -> Vec<(&'static str, String)> {
     let said = &commit.metadata;
     let mut facts = vec![("checksum", checksum.to_string())];
     let mut add = |label, value: Option<String>| facts.extend(value.map(|v| (label, v.escape_debug().to_string())));
-    add("app", said.name.as_ref().map(ToString::to_string));
+    let kind = if said.bootable { "operating system" } else { "app" };
+    add(kind, said.name.as_ref().map(ToString::to_string).or(said.bootable.then(String::new)));
     add("version", said.version.clone());
+    add("kernel", said.kernel.clone());
     add("release", said.release.map(|n| n.to_string()));
     add("floor", said.floor.map(|n| n.to_string()));
     said.refs.iter().for_each(|name| add("ref", Some(name.clone())));

@@ -5,8 +5,8 @@ use fullmetal_proto::wire::bundle::BlobRef;
 use fullmetal_proto::wire::manifest::ObjectKind;
 use fullmetal_proto::wire::trust::Role;
 use fullmetal_proto::wire::{
-    Announcement, Bundle, EnrolmentAnswer, EnrolmentRequest, ExitStatus, Manifest, PlainManifest, Receipt, Report,
-    Revocations, Trust, open,
+    Announcement, Bundle, EnrolmentAnswer, EnrolmentRequest, ExitStatus, Manifest, PartKind, PlainManifest, Receipt,
+    Report, Revocations, Trust, open,
 };
 use std::fmt::Display;
 
@@ -64,14 +64,17 @@ impl Describe for Bundle {
             line(text, "removes", &joined(&self.removed));
         }
         for part in &self.parts {
-            let kind = if part.kind == fullmetal_proto::wire::PartKind::Os { "os" } else { "app" };
+            let kind = if part.kind == PartKind::Os { "os" } else { "app" };
             line(text, kind, &format!("{} {}", part.name, part.version));
             line(text, "  ref", &part.ref_name);
             line(text, "  commit", &part.commit);
             line(text, "  signatures", &part.commit_meta.as_ref().map_or("none".into(), blob));
             line(text, "  manifest", &blob(&part.manifest));
             line(text, "  hardware", &if part.hardware.is_empty() { "any".into() } else { joined(&part.hardware) });
-            line(text, "  start", &if part.start.autostart { "after the switch and at boot" } else { "not by itself" });
+            if part.kind == PartKind::App {
+                let start = if part.start.autostart { "after the switch and at boot" } else { "not by itself" };
+                line(text, "  start", &start);
+            }
             if part.proof.notify {
                 let seconds = part.proof.seconds.map_or_else(String::new, |s| format!(" within {s} s"));
                 line(text, "  proof", &format!("says success on its notify socket{seconds}"));
@@ -153,7 +156,9 @@ impl Describe for Report {
             None => {}
         }
         listed(text, "log", &self.log, |l| l.escape_debug().to_string());
-        listed(text, "runs", &self.parts, |p| format!("{} {} ({})", p.name, p.version, p.commit.short()));
+        listed(text, "runs", &self.parts, |p| {
+            format!("{}{} {} ({})", p.kind.before_name(), p.name, p.version, p.commit.short())
+        });
         let (peers, central) = (self.bytes_from_peers, self.bytes_from_central);
         let of = if self.bytes_total > 0 { format!(", of {}", self.bytes_total) } else { String::new() };
         line(text, "bytes", &format!("{peers} from peers, {central} from central{of}"));

@@ -21,8 +21,8 @@ pub use module::ModuleError;
 use super::answer::{Deployment, Handling, Window};
 use super::error::shown;
 use fullmetal_proto::dispatch::{PartWish, Targets, Wish};
-use fullmetal_proto::wire::Mode;
 use fullmetal_proto::wire::bundle::PARTS_MAX;
+use fullmetal_proto::wire::{Mode, PartKind};
 use fullmetal_proto::{AppName, DeviceId, Timestamp};
 use module::Wanted;
 use std::collections::BTreeSet;
@@ -103,6 +103,14 @@ pub enum Unusable {
         /// The name of the other.
         second: String,
     },
+    /// Two operating systems.
+    #[error("software modules \"{first}\" and \"{second}\" are both an operating system; a device has one")]
+    TwoOs {
+        /// The name of one.
+        first: String,
+        /// The name of the other.
+        second: String,
+    },
 }
 
 /// What becomes of `deployment` for `device` at `now`, when the device is polled at most `interval` later again.
@@ -156,8 +164,10 @@ fn content(deployment: &Deployment, notes: &mut Vec<String>) -> Result<(Vec<Part
         let name = shown(&chunk.name);
         let wanted = module::wanted(chunk, notes);
         let wanted = wanted.map_err(|source| Unusable::Module { name: name.clone(), source })?;
-        if let Some((_, first)) = all.iter().find(|(other, _)| same(other, &wanted)) {
-            return Err(Unusable::Same { first: first.clone(), second: name });
+        if let Some((other, first)) = all.iter().find(|(other, _)| same(other, &wanted)) {
+            let (first, second) = (first.clone(), name);
+            let both_os = is_os(other) && is_os(&wanted);
+            return Err(if both_os { Unusable::TwoOs { first, second } } else { Unusable::Same { first, second } });
         }
         all.push((wanted, name));
     }
@@ -173,8 +183,15 @@ fn content(deployment: &Deployment, notes: &mut Vec<String>) -> Result<(Vec<Part
     Ok((parts, removed))
 }
 
-/// Whether two modules are one app, as far as they say it themselves.
+fn is_os(wanted: &Wanted) -> bool {
+    matches!(wanted, Wanted::Part(part) if part.kind == PartKind::Os)
+}
+
+/// Whether two modules are one app, as far as they say it themselves, or both an operating system.
 fn same(a: &Wanted, b: &Wanted) -> bool {
+    if is_os(a) || is_os(b) {
+        return is_os(a) && is_os(b);
+    }
     let app = |wanted: &Wanted| match wanted {
         Wanted::Part(part) => part.name.clone(),
         Wanted::Removal(app) => Some(app.clone()),

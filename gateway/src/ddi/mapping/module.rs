@@ -7,11 +7,12 @@
 //! | app | `fullmetal.name` | the module's name |
 //! | started | `fullmetal.autostart` | `autostart` |
 //! | ends by itself | `fullmetal.job` | |
-//! | leaves the device | | `autoremove`, `autoremoved` (as its Yocto class writes it) |
+//! | leaves the device | | `autoremove`, `autoremoved` (as its Yocto class writes it); apps only |
 //! | must say that it is well | | `notify` |
 //! | seconds for that | | `timeout`, together with `notify` |
 //!
-//! A module that leaves names its app only: its commit counts for nothing and need not be there.
+//! A module that leaves names its app only: its commit counts for nothing and need not be there. Of an operating system
+//! counts what it is and where its commit is; it starts and proves itself as its device says.
 //!
 //! Ours wins where both are there, except for the commit, on which both must agree. `screenused` is passed over.
 
@@ -19,7 +20,7 @@ use crate::ddi::answer::Chunk;
 use crate::ddi::error::shown;
 use fullmetal_proto::dispatch::PartWish;
 use fullmetal_proto::wire::bundle::PROOF_S_MAX;
-use fullmetal_proto::wire::{Proof, StartOptions};
+use fullmetal_proto::wire::{PartKind, Proof, StartOptions};
 use fullmetal_proto::{AppName, Digest};
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -35,11 +36,11 @@ const VERSION_LEN_MAX: usize = 128;
 /// Why a module is no part.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModuleError {
-    /// An operating system.
-    #[error("is an operating system, which this release does not update")]
-    Os,
+    /// An operating system that is to leave.
+    #[error("has autoremove = 1 and is an operating system, which can only be followed by another one")]
+    OsLeaves,
     /// Any other type.
-    #[error("has the type \"{part}\"; only modules of the type \"application\" can be installed")]
+    #[error("has the type \"{part}\"; only modules of the types \"os\" and \"application\" can be installed")]
     Type {
         /// Which.
         part: String,
@@ -83,15 +84,18 @@ pub(super) enum Wanted {
 }
 
 pub(super) fn wanted(chunk: &Chunk, notes: &mut Vec<String>) -> Result<Wanted, ModuleError> {
-    match chunk.part.as_str() {
-        OS => return Err(ModuleError::Os),
-        part if APPS.contains(&part) => {}
+    let kind = match chunk.part.as_str() {
+        OS => PartKind::Os,
+        part if APPS.contains(&part) => PartKind::App,
         part => return Err(ModuleError::Type { part: shown(part) }),
-    }
+    };
     let metadata = Metadata(&chunk.metadata);
     let leaves = [metadata.flag("autoremove")?, metadata.flag("autoremoved")?].contains(&Some(true));
-    let wanted =
-        if leaves { removal(chunk, metadata).map(Wanted::Removal) } else { part(chunk, metadata).map(Wanted::Part) };
+    let wanted = match (leaves, kind) {
+        (true, PartKind::Os) => return Err(ModuleError::OsLeaves),
+        (true, PartKind::App) => removal(chunk, metadata).map(Wanted::Removal),
+        (false, _) => part(kind, chunk, metadata).map(Wanted::Part),
+    };
     metadata.note(&chunk.name, notes);
     wanted
 }
@@ -105,7 +109,7 @@ fn removal(chunk: &Chunk, metadata: Metadata<'_>) -> Result<AppName, ModuleError
     }
 }
 
-fn part(chunk: &Chunk, metadata: Metadata<'_>) -> Result<PartWish, ModuleError> {
+fn part(kind: PartKind, chunk: &Chunk, metadata: Metadata<'_>) -> Result<PartWish, ModuleError> {
     let commit = commit(metadata)?;
     let ours = metadata.parsed("fullmetal.ref")?;
     let foreign = ours.is_none();
@@ -117,12 +121,18 @@ fn part(chunk: &Chunk, metadata: Metadata<'_>) -> Result<PartWish, ModuleError> 
         None if foreign => chunk.name.parse().ok(),
         name => name,
     };
+    let (start, proof) = match kind {
+        PartKind::Os => (StartOptions::default(), Proof::default()),
+        PartKind::App => (start(metadata)?, proof(metadata)?),
+    };
+    Ok(PartWish { kind, ref_name, commit: Some(commit), name, version: version(&chunk.version), start, proof })
+}
+
+fn start(metadata: Metadata<'_>) -> Result<StartOptions, ModuleError> {
     let autostart = metadata.flag("fullmetal.autostart")?.or(metadata.flag("autostart")?);
     let job = metadata.flag("fullmetal.job")?;
     let default = StartOptions::default();
-    let start = StartOptions { autostart: autostart.unwrap_or(default.autostart), job: job.unwrap_or(default.job) };
-    let proof = proof(metadata)?;
-    Ok(PartWish { ref_name, commit: Some(commit), name, version: version(&chunk.version), start, proof })
+    Ok(StartOptions { autostart: autostart.unwrap_or(default.autostart), job: job.unwrap_or(default.job) })
 }
 
 /// Without `notify` FullMetalUpdate's client waits for nothing, whatever the timeout.

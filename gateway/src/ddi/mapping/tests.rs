@@ -2,7 +2,7 @@ use super::*;
 use crate::ddi::answer::{ActionId, Chunk};
 use Handling::{Attempt, Forced, Skip};
 use fullmetal_proto::Digest;
-use fullmetal_proto::wire::{Proof, StartOptions};
+use fullmetal_proto::wire::{PartKind, Proof, StartOptions};
 
 const REV: &str = "0000000000000000000000000000000000000000000000000000000000001eef";
 const OTHER: &str = "00000000000000000000000000000000000000000000000000000000000026ac";
@@ -113,6 +113,28 @@ fn a_module_of_ours_says_what_it_is_and_wins_over_foreign_metadata() {
 }
 
 #[test]
+fn an_operating_system_is_a_part_beside_apps_whatever_is_said_of_its_start() {
+    let os = |name: &str, metadata: &[(&str, &str)]| Chunk { part: "os".to_owned(), ..chunk(name, metadata) };
+    let theirs = [("rev", REV), ("autostart", "0"), ("autoremove", "0"), ("notify", "1"), ("timeout", "30")];
+    let ours = [("fullmetal.ref", "os/press/arm64"), ("fullmetal.commit", REV), ("fullmetal.name", "floor")];
+    let cases = [
+        (os("fullmetalupdate-os-press", &theirs), "fullmetalupdate-os-press", "fullmetalupdate-os-press"),
+        (os("Floor", &ours), "os/press/arm64", "floor"),
+    ];
+    for (os, ref_name, name) in cases {
+        // An app of the same name is another part.
+        let app = chunk(name, &[("rev", OTHER)]);
+        let parts = order(vec![app, os]).wish.parts;
+        assert_eq!(parts.len(), 2);
+        let [app, os] = [PartKind::App, PartKind::Os].map(|kind| parts.iter().find(|p| p.kind == kind).unwrap());
+        assert_eq!(app.commit.unwrap().to_string(), OTHER);
+        assert_eq!((os.ref_name.as_str(), os.name.as_ref().unwrap().as_str()), (ref_name, name));
+        assert_eq!((os.commit.unwrap().to_string().as_str(), os.version.as_deref()), (REV, Some("57660")));
+        assert_eq!((os.start.clone(), os.proof.clone()), (StartOptions::default(), Proof::default()));
+    }
+}
+
+#[test]
 fn autostart_is_read_in_both_spellings_and_is_on_where_nothing_is_said() {
     for (metadata, expected) in [
         (&[("rev", REV)][..], true),
@@ -154,8 +176,10 @@ fn what_cannot_be_installed_is_refused_with_a_reason_for_the_operator() {
     let cases: Vec<(Vec<Chunk>, &str)> = vec![
         (vec![], "the distribution set has no software modules"),
         (many, "has 33 software modules, at most 32"),
-        (vec![chunk("hello", &[("rev", REV)]), of_type("os")], "software module \"m\" is an operating system"),
-        (vec![of_type("firmware")], "\"m\" has the type \"firmware\"; only modules of the type \"application\""),
+        (vec![of_type("os"), of_type("os")], "\"m\" and \"m\" are both an operating system; a device has one"),
+        (vec![Chunk { part: "os".into(), ..leaves("m") }], "\"m\" has autoremove = 1 and is an operating system"),
+        (vec![Chunk { part: "os".into(), ..chunk("m", &[]) }], "\"m\" names no commit"),
+        (vec![of_type("firmware")], "\"m\" has the type \"firmware\"; only modules of the types \"os\" and"),
         (vec![of_type("")], "has the type \"\""),
         (vec![chunk("bare", &[])], "\"bare\" names no commit: its metadata needs fullmetal.ref and fullmetal.commit"),
         (vec![chunk("m", &[("fullmetal.ref", "a/b")])], "names no commit"),

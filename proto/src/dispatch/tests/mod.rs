@@ -21,7 +21,15 @@ pub(crate) fn device(i: usize) -> DeviceId {
 pub(crate) fn part_wish(release: u8) -> PartWish {
     let commit = Some(Digest::of(&[release]));
     let ref_name = "apps/web/x86_64".parse().unwrap();
-    PartWish { ref_name, commit, name: None, version: None, start: StartOptions::default(), proof: Proof::default() }
+    PartWish {
+        kind: PartKind::App,
+        ref_name,
+        commit,
+        name: None,
+        version: None,
+        start: StartOptions::default(),
+        proof: Proof::default(),
+    }
 }
 
 pub(super) fn wish(devices: &[usize], release: u8) -> Wish {
@@ -33,7 +41,7 @@ pub(crate) fn bundle(parts: &[PartWish]) -> Bundle {
     let part = |(i, w): (usize, &PartWish)| {
         let commit = w.commit.unwrap_or_default();
         Part {
-            kind: PartKind::App,
+            kind: w.kind,
             name: format!("web{i}").parse().unwrap(),
             version: "1".into(),
             ref_name: w.ref_name.clone(),

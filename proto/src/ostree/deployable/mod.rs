@@ -4,13 +4,15 @@
 //!   ref unsigned commits.
 //! * If its builder bound it to refs (`ostree.ref-binding`), the wanted one is among them. A commit of other tools need
 //!   not be bound: it has no release either, and only the order of announcements keeps an old one from coming back.
+//! * If its builder said that it is an operating system (`ostree.bootable`), it is deployed as one. A commit of other tools
+//!   need not say so.
 //! * If its builder named its app, the part has that name: floors and data belong to a name.
 
 #[cfg(test)]
 mod tests;
 
 use super::{Commit, OstreeError, signatures};
-use crate::wire::{Refusal, Revocations, Trust};
+use crate::wire::{PartKind, Refusal, Revocations, Trust};
 use crate::{AppName, RefName};
 
 /// Why a commit may not be deployed.
@@ -38,6 +40,9 @@ pub enum CommitRefusal {
         /// The part's name.
         wanted: AppName,
     },
+    /// An operating system that is wanted as an app.
+    #[error("is an operating system, not an app")]
+    NoApp,
 }
 
 /// A commit of `ref_name` from outside, and who is believed.
@@ -80,6 +85,11 @@ impl Commit {
     pub fn allows_ref(&self, name: &RefName) -> bool {
         let refs = &self.metadata.refs;
         refs.is_empty() || refs.iter().any(|r| r == name.as_str())
+    }
+
+    /// Whether its builder made it for something else than a part of this kind.
+    pub fn check_kind(&self, wanted: PartKind) -> Result<(), CommitRefusal> {
+        if self.metadata.bootable && wanted == PartKind::App { Err(CommitRefusal::NoApp) } else { Ok(()) }
     }
 
     /// Whether its builder called it something else than `wanted`.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::Timestamp;
 use crate::wire::trust::Role;
-use crate::wire::{BuildKey, PublicKey, SigningKey, keys};
+use crate::wire::{BuildKey, PartKind, PublicKey, SigningKey, keys};
 use serde_bytes::ByteBuf;
 
 fn key(seed: u8) -> SigningKey {
@@ -159,6 +159,16 @@ fn a_commit_keeps_the_name_that_its_builder_gave_it() {
     assert_eq!(ours.check_name(&name("web")), Ok(()));
     assert_eq!(ours.check_name(&name("shop")).unwrap_err().to_string(), "is app web, not shop");
     assert_eq!(Commit::parse(&commit(&[], false)).unwrap().check_name(&name("shop")), Ok(()));
+}
+
+#[test]
+fn an_operating_system_is_deployed_as_nothing_else() {
+    let mut commit = Commit::parse(&commit(&[], false)).unwrap();
+    // A commit of older tools does not say what it is.
+    assert_eq!((commit.check_kind(PartKind::App), commit.check_kind(PartKind::Os)), (Ok(()), Ok(())));
+    commit.metadata.bootable = true;
+    assert_eq!(commit.check_kind(PartKind::Os), Ok(()));
+    assert_eq!(commit.check_kind(PartKind::App).unwrap_err().to_string(), "is an operating system, not an app");
 }
 
 #[test]

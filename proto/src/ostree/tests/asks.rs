@@ -3,8 +3,12 @@
 use super::super::gvariant::build_array;
 use super::*;
 
-/// A commit whose metadata has one key.
 fn commit(key: &str, kind: &str, value: &[u8]) -> Result<Asks, OstreeError> {
+    said(key, kind, value).map(|metadata| metadata.asks)
+}
+
+/// The metadata of a commit that has one key.
+fn said(key: &str, kind: &str, value: &[u8]) -> Result<CommitMetadata, OstreeError> {
     // `{sv}`: key, padding to 8, the variant, where the key ends.
     let mut entry = [key.as_bytes(), &[0]].concat();
     let end = entry.len() as u8;
@@ -20,7 +24,25 @@ fn commit(key: &str, kind: &str, value: &[u8]) -> Result<Asks, OstreeError> {
     // Where a member ends takes two bytes once the whole is over 255.
     let wide = bytes.len() + ends.len() > 255;
     bytes.extend(ends.iter().flat_map(|at| at.to_le_bytes()[..if wide { 2 } else { 1 }].to_vec()));
-    Commit::parse(&bytes).map(|commit| commit.metadata.asks)
+    Commit::parse(&bytes).map(|commit| commit.metadata)
+}
+
+#[test]
+fn what_an_operating_system_says_is_read_as_libostree_writes_it() {
+    assert!(said("ostree.bootable", "b", &[1]).unwrap().bootable);
+    assert!(!said("ostree.bootable", "b", &[0]).unwrap().bootable);
+    for (kind, value) in [("b", &[2][..]), ("s", b"yes\0"), ("u", &[1, 0, 0, 0])] {
+        assert!(said("ostree.bootable", kind, value).is_err(), "{kind}");
+    }
+    let text = |key: &str, kind: &str, value: &str| said(key, kind, format!("{value}\0").as_bytes()).unwrap();
+    assert_eq!(text("ostree.linux", "s", "6.1.0-30").kernel.as_deref(), Some("6.1.0-30"));
+    assert_eq!(text("version", "s", "2026.11").version.as_deref(), Some("2026.11"));
+    // Words of others are for people: what cannot be shown is left out.
+    for odd in ["", "1\n2", &"9".repeat(129)] {
+        assert_eq!((text("ostree.linux", "s", odd).kernel, text("version", "s", odd).version), (None, None), "{odd:?}");
+    }
+    assert_eq!(said("version", "u", &[1, 0, 0, 0]).unwrap().version, None);
+    assert!(said("fullmetal.version", "u", &[1, 0, 0, 0]).is_err());
 }
 
 fn list(texts: &[&str]) -> Vec<u8> {

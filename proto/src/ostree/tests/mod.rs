@@ -54,6 +54,8 @@ fn a_commit_of_libostree_says_what_was_committed() {
         floor: Some(5),
         hardware: vec!["press-7".parse().unwrap(), "press-8".parse().unwrap()],
         version: Some("1.0".into()),
+        bootable: false,
+        kernel: None,
         name: Some("web".parse().unwrap()),
         health: vec!["/bin/true".into(), "-x".into()],
         probation: Some(30),

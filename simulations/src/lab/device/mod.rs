@@ -8,22 +8,21 @@ mod base;
 mod groups;
 mod init;
 mod installed;
+mod loader;
+mod power;
 mod system;
 
 pub use init::{DeviceStage, stage};
+pub use loader::LoaderBoot;
 
 use super::output_of;
-use super::process::{is_gone_within, wait_for};
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use init::LAB;
+use rustix::process::Pid;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-
-/// A boot, and the end of a device, take at most this long.
-const TURN_MAX: Duration = Duration::from_secs(30);
 
 /// Which control groups a device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +44,7 @@ pub struct Device {
     first: Option<Pid>,
     /// What systemd calls the state in which a boot is over.
     up: &'static [&'static str],
+    boots: Vec<LoaderBoot>,
 }
 
 /// All that was to start has been started, or has failed.
@@ -81,7 +81,7 @@ impl Device {
             sysroot: None,
             disk: None,
         };
-        Ok(Device { program: program.to_owned(), stage, dir, child: None, first: None, up: DONE })
+        Ok(Device { program: program.to_owned(), stage, dir, child: None, first: None, up: DONE, boots: Vec::new() })
     }
 
     /// The directory of what the device has beyond its base: to be written to while it is off, and read at any time.
@@ -130,40 +130,6 @@ impl Device {
     /// From now on a boot is over when systemd starts units, which an app that is not ready would hold up.
     pub fn boots_halfway(&mut self) {
         self.up = BEGUN;
-    }
-
-    /// Switches it on and waits until all units are started.
-    ///
-    /// # Errors
-    /// When it does not come up, with the last words of its console.
-    pub fn boot(&mut self) -> anyhow::Result<()> {
-        let console = File::options().create(true).append(true).open(self.dir.join("console"))?;
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(&self.program).arg("device").args(self.stage.args());
-        command.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console);
-        let child = command.spawn().context("starting setpriv")?;
-        let outer = child.id();
-        self.child = Some(child);
-        let up = wait_for("the device is up", TURN_MAX, || self.is_up(outer));
-        up.with_context(|| fs::read_to_string(self.dir.join("console")).unwrap_or_default())
-    }
-
-    fn is_up(&mut self, outer: u32) -> anyhow::Result<Option<()>> {
-        if let Some(status) = self.child.as_mut().and_then(|c| c.try_wait().ok().flatten()) {
-            bail!("the device ended with {status}");
-        }
-        let read = |file: &str| fs::read_to_string(format!("/proc/{outer}/{file}")).unwrap_or_default();
-        if read("comm").trim() != "unshare" {
-            return Ok(None);
-        }
-        let children = read(&format!("task/{outer}/children"));
-        self.first = children.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
-        if self.first.is_none() {
-            return Ok(None);
-        }
-        let state = self.command(&["systemctl", "is-system-running"])?.output()?;
-        let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
-        Ok(self.up.contains(&state.as_str()).then_some(()))
     }
 
     /// A command inside the device, from outside of its control groups.
@@ -216,55 +182,10 @@ impl Device {
     /// # Errors
     /// When it fails, with all that it said.
     pub fn serve(&self, program: &Path, args: &[&str]) -> anyhow::Result<String> {
-        let program = Path::new(init::LAB).join(program.file_name().unwrap_or_default());
+        let program = Path::new(LAB).join(program.file_name().unwrap_or_default());
         let program = program.to_string_lossy();
-        let service = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--", &program];
+        let service = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", system::GENERATES, "--", &program];
         self.run(&[&service, args].concat())
-    }
-
-    /// Reboots it in order.
-    ///
-    /// # Errors
-    /// When it does not go down or come up.
-    pub fn reboot(&mut self) -> anyhow::Result<()> {
-        self.run(&["systemctl", "reboot"])?;
-        self.wait_for_end()?;
-        self.boot()
-    }
-
-    /// Takes the power away, and gives it back.
-    ///
-    /// # Errors
-    /// When it does not come up.
-    pub fn cut_power(&mut self) -> anyhow::Result<()> {
-        self.switch_off()?;
-        self.boot()
-    }
-
-    /// Takes the power away.
-    ///
-    /// # Errors
-    /// When something of it does not end.
-    pub fn switch_off(&mut self) -> anyhow::Result<()> {
-        self.kill();
-        self.wait_for_end()
-    }
-
-    fn kill(&self) {
-        if let Some(first) = self.first {
-            let _ = kill_process(first, Signal::KILL);
-        }
-    }
-
-    fn wait_for_end(&mut self) -> anyhow::Result<()> {
-        self.first = None;
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        if !is_gone_within(TURN_MAX, || !matches!(child.try_wait(), Ok(None))) {
-            let _ = child.kill();
-            let _ = child.wait();
-            bail!("the device does not go down: {}", fs::read_to_string(self.dir.join("console")).unwrap_or_default());
-        }
-        Ok(())
     }
 }
 

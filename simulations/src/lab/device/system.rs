@@ -1,22 +1,25 @@
 //! Devices whose root is an OSTree deployment, as devices with updates of their operating system have it.
 //!
 //! The system is the devices' base with what a device was given, committed once and hardlinked from then on. libostree
-//! deploys it, and its own `ostree-prepare-root` puts the root together at each boot. Only the boot loader is played: it
-//! takes the first entry that libostree wrote.
+//! deploys it, and its own `ostree-prepare-root` puts the root together at each boot. Only the boot loader is played, by
+//! [`loader`].
 
 use super::init::{LAB, bound, mounted, plain};
+use super::loader::{self, LoaderBoot};
 use super::{Device, DeviceStage};
 use crate::lab::output_of;
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, IFlags, flock, ioctl_getflags, ioctl_setflags};
 use rustix::mount::MountFlags;
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What libostree calls the operating system of all devices.
 const OS_NAME: &str = "lab";
+/// In the device's directory: what the boot loader has started the kernel with.
+const COMMAND_LINE: &str = "cmdline";
 /// The base as a commit.
 const BASE_REF: &str = "base";
 /// The name of the only kernel, which is nothing that could be booted.
@@ -34,6 +37,20 @@ const LINKS: [(&str, &str); 8] = [
 ];
 /// What a deployed system has as a place to mount at, or for what is not of the system.
 const EMPTY: [&str; 8] = ["boot", "dev", "proc", "run", "sys", "sysroot", "tmp", "var"];
+/// What an integrator puts into a tree for GRUB, as docs/integrators-os.md says, unless our package did.
+const FOR_GRUB: [(&str, &str, u32); 2] = [
+    (GENERATOR, include_str!("../../../../boot/grub/fullmetal-grub"), 0o755),
+    (
+        "usr/lib/systemd/system/ostree-finalize-staged.service.d/fullmetal.conf",
+        include_str!("../../../../systemd/ostree-finalize-staged.service.d/fullmetal.conf"),
+        0o644,
+    ),
+];
+/// How whatever has libostree write the loader's entries is started.
+pub(super) const GENERATES: &str = "--setenv=OSTREE_GRUB2_EXEC=/usr/lib/fullmetal/fullmetal-grub";
+const GENERATOR: &str = "usr/lib/fullmetal/fullmetal-grub";
+/// Of `/etc/fullmetal` this is the package's; the rest is each device's own.
+const PACKAGED_SETTINGS: &str = "fullmetal.d/10-device.toml";
 /// What is in `/var` before anything is written there.
 const TMPFILES: &str = "d /var/log 0755\nd /var/lib 0755\nd /var/lib/private 0700\nd /var/home 0755\n\
     d /var/roothome 0700\nd /var/tmp 1777\nd /var/cache 0755\nL /var/run - - - - /run\nL /var/lock - - - - /run/lock\n";
@@ -106,25 +123,21 @@ impl Device {
         let repo = repository(&self.stage.base)?;
         let (layer, sysroot) = (self.dir.join("layer"), self.dir.join("sysroot"));
         let given = self.files();
-        fs::create_dir_all(layer.join("usr"))?;
-        for (from, to) in [("usr", "usr"), ("etc", "usr/etc")] {
-            if given.join(from).is_dir() {
-                output_of(Command::new("cp").arg("-a").arg(given.join(from)).arg(layer.join(to)).arg("-T"))?;
-            }
-        }
-        // What is this device's alone is no part of the system.
-        let _ = fs::remove_dir_all(layer.join("usr/etc/fullmetal"));
+        lay(&given, &layer)?;
         fs::create_dir(&sysroot)?;
         output_of(admin(&sysroot, "init-fs").arg("--modern").arg(&sysroot))?;
         output_of(admin(&sysroot, "os-init").arg(OS_NAME))?;
+        loader::install(&sysroot)?;
         let store = sysroot.join("ostree/repo");
         output_of(ostree(&store).args(["pull-local"]).arg(&repo).arg(BASE_REF))?;
         let first = commit(&store, "first", &[format!("ref={BASE_REF}"), format!("dir={}", layer.display())])?;
-        output_of(admin(&sysroot, "deploy").args([&format!("--os={OS_NAME}"), "--karg=rw", &first]))?;
+        let mut deploy = admin(&sysroot, "deploy");
+        deploy.env("OSTREE_GRUB2_EXEC", layer.join(GENERATOR));
+        output_of(deploy.args([&format!("--os={OS_NAME}"), "--karg=rw", &first]))?;
         fs::remove_dir_all(&layer)?;
         self.stage.sysroot = Some(sysroot.clone());
         let (etc, var) =
-            (deployed(&sysroot)?.join("etc/fullmetal"), sysroot.join("ostree/deploy").join(OS_NAME).join("var"));
+            (loader::next(&sysroot)?.join("etc/fullmetal"), sysroot.join("ostree/deploy").join(OS_NAME).join("var"));
         for (from, to) in [("etc/fullmetal", etc), ("var", var)] {
             if given.join(from).is_dir() {
                 output_of(Command::new("cp").arg("-a").arg(given.join(from)).arg(to).arg("-T"))?;
@@ -134,26 +147,30 @@ impl Device {
     }
 }
 
-/// What the boot loader takes: the first entry's kernel arguments.
-pub(super) fn entry(sysroot: &Path) -> anyhow::Result<String> {
-    let dir = sysroot.join("boot/loader/entries");
-    let read = fs::read_dir(&dir).with_context(|| format!("looking for entries in {}", dir.display()))?;
-    let mut entries: Vec<(u64, String)> = Vec::new();
-    for entry in read.flatten() {
-        let text = fs::read_to_string(entry.path())?;
-        let field = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(|rest| rest.trim().to_owned());
-        let version = field("version ").and_then(|version| version.parse().ok()).context("an entry without version")?;
-        entries.push((version, field("options ").context("an entry without options")?));
+/// The part of a tree that a device was given: without what is its alone.
+fn lay(given: &Path, layer: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(layer.join("usr"))?;
+    for (from, to) in [("usr", "usr"), ("etc", "usr/etc")] {
+        if given.join(from).is_dir() {
+            output_of(Command::new("cp").arg("-a").arg(given.join(from)).arg(layer.join(to)).arg("-T"))?;
+        }
     }
-    entries.sort();
-    entries.pop().map(|(_, options)| options).with_context(|| format!("no entry in {}", dir.display()))
-}
-
-/// Where the deployment lies that the boot loader takes.
-pub(super) fn deployed(sysroot: &Path) -> anyhow::Result<PathBuf> {
-    let options = entry(sysroot)?;
-    let link = options.split(' ').find_map(|o| o.strip_prefix("ostree=/")).context("an entry without ostree=")?;
-    fs::canonicalize(sysroot.join(link)).with_context(|| format!("following {link}"))
+    let settings = layer.join("usr/etc/fullmetal");
+    let packaged = fs::read(settings.join(PACKAGED_SETTINGS)).ok();
+    let _ = fs::remove_dir_all(&settings);
+    if let Some(packaged) = packaged {
+        fs::create_dir_all(settings.join("fullmetal.d"))?;
+        fs::write(settings.join(PACKAGED_SETTINGS), packaged)?;
+    }
+    for (file, text, mode) in FOR_GRUB {
+        let path = layer.join(file);
+        if !path.exists() {
+            fs::create_dir_all(path.parent().unwrap_or(layer))?;
+            fs::write(&path, text)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
 }
 
 /// Where a file of the device lies while it is off: `/var` is of all deployments, the rest of the one that boots next.
@@ -161,7 +178,7 @@ pub(super) fn place(sysroot: &Path, path: &str) -> PathBuf {
     let path = path.trim_start_matches('/');
     match path.strip_prefix("var/") {
         Some(below) => sysroot.join("ostree/deploy").join(OS_NAME).join("var").join(below),
-        None => deployed(sysroot).unwrap_or_else(|_| sysroot.to_owned()).join(path),
+        None => loader::next(sysroot).unwrap_or_else(|_| sysroot.to_owned()).join(path),
     }
 }
 
@@ -170,12 +187,18 @@ pub(super) fn place(sysroot: &Path, path: &str) -> PathBuf {
 pub(super) fn prepare(stage: &DeviceStage, sysroot: &Path, root: &Path) -> anyhow::Result<()> {
     mounted("tmpfs", Path::new("/run"), MountFlags::NOSUID | MountFlags::NODEV, "mode=755")?;
     fs::create_dir(LAB)?;
-    fs::write(arguments(), entry(sysroot)?)?;
+    fs::copy(stage.dir.join(COMMAND_LINE), arguments()).context("reading what the boot loader says")?;
     mounted("proc", Path::new("/proc"), plain(), "")?;
     bound(&arguments(), Path::new("/proc/cmdline"))?;
     bound(sysroot, root)?;
     output_of(Command::new(stage.base.join("usr/lib/ostree/ostree-prepare-root")).arg(root))?;
     Ok(())
+}
+
+/// Has the boot loader boot: what the kernel is started with, for [`prepare`].
+pub(super) fn load(stage: &DeviceStage, sysroot: &Path, boots: &mut Vec<LoaderBoot>) -> anyhow::Result<()> {
+    let arguments = loader::boot(sysroot, boots)?;
+    fs::write(stage.dir.join(COMMAND_LINE), format!("{arguments}\n")).context("writing the kernel's arguments")
 }
 
 /// The file of the kernel's arguments, before `/run` has moved to its place.

@@ -106,6 +106,7 @@ impl World {
             return;
         };
         let part = PartWish {
+            kind: PartKind::App,
             ref_name,
             commit,
             name: None,
@@ -303,7 +304,7 @@ impl World {
             let release = self.releases.get(self.releases.with_commit(&commit)?);
             let manifest = BlobRef { sha256: release.manifest, length: release.manifest_len, chunks: Vec::new() };
             Some(Part {
-                kind: PartKind::App,
+                kind: wish.kind,
                 name: "app".parse().ok()?,
                 version: "1".to_owned(),
                 ref_name: wish.ref_name.clone(),

@@ -1,0 +1,163 @@
+//! How a device goes up and down: by the loader, in order, by itself, or because the power goes.
+
+use super::{Device, LAB, LoaderBoot, system};
+use crate::lab::process::{is_gone_within, wait_for};
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// A boot, and the end of a device, take at most this long.
+const TURN_MAX: Duration = Duration::from_secs(30);
+/// One that is switched on may start this often until it is up.
+const STARTS_MAX: usize = 8;
+/// Whoever makes this file in a device's `/run` has its watchdog bite.
+const HUNG: &str = "hung";
+
+/// What became of a boot.
+enum Came {
+    Up,
+    /// The device went down to boot again.
+    Rebooted,
+    /// Its watchdog has to help.
+    Hung,
+}
+
+impl Device {
+    /// Switches it on and waits until all units are started. One that reboots meanwhile is waited for; one that says that it
+    /// hangs is reset, as by a watchdog.
+    ///
+    /// # Errors
+    /// When it does not come up, with the last words of its console.
+    pub fn boot(&mut self) -> anyhow::Result<()> {
+        for _ in 0..STARTS_MAX {
+            self.switch_on()?;
+            let came = wait_for("the device is up", TURN_MAX, || self.came());
+            match came.with_context(|| self.console())? {
+                Came::Up => return Ok(()),
+                Came::Rebooted => {}
+                Came::Hung => self.switch_off()?,
+            }
+        }
+        bail!("the device does not come up: {:#?}", self.boots)
+    }
+
+    /// All boots so far, as the loader did them; none where the root is no deployment.
+    pub fn boots(&self) -> &[LoaderBoot] {
+        &self.boots
+    }
+
+    /// Boots it where it has gone down by itself to reboot, or hangs; whether it was so.
+    ///
+    /// # Errors
+    /// When it does not come up, or has gone down otherwise.
+    pub fn follow(&mut self) -> anyhow::Result<bool> {
+        match self.came()? {
+            Some(Came::Rebooted) => {}
+            Some(Came::Hung) => self.switch_off()?,
+            _ => return Ok(false),
+        }
+        self.boot().map(|()| true)
+    }
+
+    /// Reboots it in order.
+    ///
+    /// # Errors
+    /// When it does not go down or come up.
+    pub fn reboot(&mut self) -> anyhow::Result<()> {
+        self.run(&["systemctl", "reboot"])?;
+        self.wait_for_end()?;
+        self.boot()
+    }
+
+    /// Takes the power away, and gives it back.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn cut_power(&mut self) -> anyhow::Result<()> {
+        self.switch_off()?;
+        self.boot()
+    }
+
+    /// Takes the power away.
+    ///
+    /// # Errors
+    /// When something of it does not end.
+    pub fn switch_off(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        self.wait_for_end()
+    }
+
+    pub(super) fn kill(&self) {
+        if let Some(first) = self.first {
+            let _ = kill_process(first, Signal::KILL);
+        }
+    }
+
+    /// Gives it power, and waits for nothing.
+    fn switch_on(&mut self) -> anyhow::Result<()> {
+        if let Some(sysroot) = &self.stage.sysroot {
+            system::load(&self.stage, sysroot, &mut self.boots)?;
+        }
+        let console = File::options().create(true).append(true).open(self.dir.join("console"))?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(&self.program).arg("device").args(self.stage.args());
+        command.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console);
+        self.child = Some(command.spawn().context("starting setpriv")?);
+        Ok(())
+    }
+
+    fn console(&self) -> String {
+        fs::read_to_string(self.dir.join("console")).unwrap_or_default()
+    }
+
+    fn came(&mut self) -> anyhow::Result<Option<Came>> {
+        let child = self.child.as_mut().context("the device is off")?;
+        if let Some(status) = child.try_wait()? {
+            (self.first, self.child) = (None, None);
+            anyhow::ensure!(is_reboot(status), "the device ended with {status}");
+            return Ok(Some(Came::Rebooted));
+        }
+        let outer = child.id();
+        if self.first.is_none() {
+            self.first = first_process(outer);
+        }
+        let Some(first) = self.first else { return Ok(None) };
+        if Path::new(&format!("/proc/{}/root{LAB}/{HUNG}", first.as_raw_nonzero())).exists() {
+            return Ok(Some(Came::Hung));
+        }
+        let state = self.command(&["systemctl", "is-system-running"])?.output()?;
+        let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
+        Ok(self.up.contains(&state.as_str()).then_some(Came::Up))
+    }
+
+    fn wait_for_end(&mut self) -> anyhow::Result<()> {
+        self.first = None;
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        if !is_gone_within(TURN_MAX, || !matches!(child.try_wait(), Ok(None))) {
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!("the device does not go down: {}", self.console());
+        }
+        Ok(())
+    }
+}
+
+/// The kernel kills process 1 by this signal when it asks for a reboot, and `unshare` ends as that did.
+fn is_reboot(status: ExitStatus) -> bool {
+    let signal = Signal::HUP.as_raw();
+    status.signal() == Some(signal) || status.code() == Some(128 + signal)
+}
+
+/// The device's process 1, once there is one.
+fn first_process(outer: u32) -> Option<Pid> {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{outer}/{file}")).unwrap_or_default();
+    if read("comm").trim() != "unshare" {
+        return None;
+    }
+    let children = read(&format!("task/{outer}/children"));
+    children.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().ok()?))
+}
