@@ -149,7 +149,7 @@ fn say_json(lock: Option<LockNote>, report: Option<&AgentReport>) -> Value {
     })
 }
 
-fn ask_peer(socket: &std::path::Path) -> anyhow::Result<PeerReport> {
+pub(crate) fn ask_peer(socket: &std::path::Path) -> anyhow::Result<PeerReport> {
     let connection = Connection::connect(socket, None)?;
     connection.set_timeouts(Some(ANSWER_LIMIT), Some(ANSWER_LIMIT))?;
     connection.send(&ToPeer::Hello { version: VERSION, client: Client::Observer }, None)?;

@@ -26,6 +26,7 @@ pub mod lock;
 mod needs;
 mod notify;
 mod os;
+pub mod os_health;
 mod pace;
 mod say;
 mod shutdown;
