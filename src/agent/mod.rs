@@ -357,6 +357,7 @@ impl Agent {
         }
         self.note_what_comes();
         self.watch_if_needed();
+        self.watch_os_if_needed();
         let unasked = self.machine.unasked();
         let unasked =
             unasked.map(|(name, why)| format!("the probation of {name} waits: how it is cannot be asked: {why}"));

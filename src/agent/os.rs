@@ -1,5 +1,6 @@
 //! The thread for the operating system: steps of its updates, and the reboot. A step may take minutes.
 
+use super::os_health::{Checks, OsHealth};
 use super::{Agent, Event};
 use crate::config::Settings;
 use crate::host;
@@ -8,7 +9,7 @@ use crate::os::{self, Os, OsError, UnitOs};
 use crate::sysroot::Sysroot;
 use anyhow::Context as _;
 use fullmetal_proto::Digest;
-use fullmetal_proto::deploy::{Input, OsStep, Ticket};
+use fullmetal_proto::deploy::{Input, OsStep, State, Ticket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -35,6 +36,8 @@ pub struct Steps {
     /// None where OSTree did not deploy the operating system.
     jobs: Option<Sender<Job>>,
     events: Sender<Event>,
+    /// From the switch to the end of the probation.
+    health: Option<OsHealth>,
 }
 
 impl Steps {
@@ -46,7 +49,7 @@ impl Steps {
             std::thread::spawn(move || thread.run(&receiver));
             jobs
         });
-        let steps = Steps { jobs, events };
+        let steps = Steps { jobs, events, health: None };
         steps.step(Ticket(0), OsStep::Look);
         steps
     }
@@ -137,6 +140,19 @@ pub fn means(settings: &Settings) -> anyhow::Result<Option<Means>> {
 }
 
 impl Agent {
+    /// An operating system on trial is watched through its probation.
+    pub(super) fn watch_os_if_needed(&mut self) {
+        let on_trial = self.machine.record().deployment.as_ref().is_some_and(|d| d.os.is_some());
+        if self.machine.state() != State::Proving || !on_trial {
+            self.os.health = None;
+        } else if self.os.health.is_none() {
+            let (link, events) = (self.link.clone(), self.events.clone());
+            let checks = Checks::of(&self.settings, Box::new(move || link.is_connected()));
+            let tell = move |event| drop(events.send(Event::Input(Input::Os(event))));
+            self.os.health = Some(OsHealth::start(checks, self.started, tell));
+        }
+    }
+
     /// Begins to bring the operating system before back; what its commit says counts again.
     pub(super) fn os_comes_back(&mut self) -> Result<(), String> {
         let back = self.machine.os_to_come_back().map_err(|refusal| refusal.to_string())?;
