@@ -2,6 +2,7 @@
 
 use super::Bench;
 use fullmetal::repo::{Objects as _, StoreError, SystemStore};
+use fullmetal::sysroot::Sysroot;
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use ostree::gio::prelude::*;
 use ostree::{ObjectType, gio};
@@ -43,6 +44,8 @@ pub fn by_the_agents_unit(bench: &Bench) {
     assert!(said.contains("-02755 1000 117"), "{said}");
     assert!(said.contains("security.capability"), "{said}");
     assert!(said.contains("-04755 0 0"), "{said}");
+    bench.inside_of(&SERVICE.map(str::to_owned), "imported::what_is_not_deployed_is_let_go");
+    assert_eq!(sh("ostree refs --list fullmetal; find /sysroot/ostree/repo/objects -perm -4000 -links 1"), "");
 }
 
 #[test]
@@ -52,6 +55,12 @@ fn a_system_is_published() {
     sh(TREE);
     rustix::fs::setxattr("/tmp/tree/usr/bin/tool", "security.capability", &CAPABILITY, XattrFlags::empty()).unwrap();
     sh(&COMMIT.replace("SOURCE", SOURCE));
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn what_is_not_deployed_is_let_go() {
+    Sysroot::of(Path::new("/")).unwrap().drop_all_but(&[]).unwrap();
 }
 
 #[test]
