@@ -4,17 +4,19 @@
 //! It needs neither the agent nor the bus, and what it writes needs nothing of us: apps start although `fullmetal` is
 //! broken. An app of which something is missing is left out and told; the agent sets it right when it comes.
 
+use crate::boot_loader::{self, Places};
 use crate::config::Paths;
 use crate::current;
 use crate::host::{APPS_TARGET, UnitFiles, stored};
 use crate::identity::{Clock, system_time};
-use crate::journal::RECORD_NAME;
+use crate::journal::{self, RECORD_NAME};
 use crate::untrusted;
 use anyhow::{Context as _, ensure};
-use fullmetal_proto::deploy::FOREIGN_UNIT_LEN_MAX;
-use fullmetal_proto::wire::{Opened, Trust, open};
-use fullmetal_proto::{AppName, Timestamp};
+use fullmetal_proto::deploy::{FOREIGN_UNIT_LEN_MAX, Installed};
+use fullmetal_proto::wire::{Opened, StartOptions, Trust, open};
+use fullmetal_proto::{AppName, Digest, Timestamp};
 use rustix::time::{ClockId, Timespec, clock_settime};
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::UNIX_EPOCH;
 use std::{fs, io};
@@ -31,19 +33,40 @@ pub fn write_units(paths: &Paths) -> anyhow::Result<Vec<(AppName, anyhow::Error)
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(left_out),
         entries => entries.with_context(|| format!("reading {}", dir.display()))?,
     };
+    let instead = instead(paths);
     for entry in entries.flatten() {
         let Some(name) = entry.file_name().to_str().and_then(|n| n.parse::<AppName>().ok()) else { continue };
-        if let Err(error) = write_unit(paths, &files, &name) {
+        let version = match instead.get(&name) {
+            None => current::get(&paths.app_dir(&name)),
+            Some(version) => version.as_ref().map(|version| (version.commit, version.start.clone())),
+        };
+        if let Err(error) = write_unit(paths, &files, &name, version) {
             left_out.push((name, error));
         }
     }
     Ok(left_out)
 }
 
+/// When the boot loader went back to the operating system before, its apps' versions run too, whatever is in force on the
+/// disk: what came with the new one may need it. A journal that cannot be read holds nothing up.
+fn instead(paths: &Paths) -> BTreeMap<AppName, Option<Installed>> {
+    let record = journal::peek(&paths.journal_dir()).ok().flatten();
+    let booted = || boot_loader::booted(&Places::below(paths.root()));
+    record
+        .filter(|record| record.deployment.is_some())
+        .map(|record| record.at_boot(booted().as_ref()))
+        .unwrap_or_default()
+}
+
 /// An app without a version in force has none.
-fn write_unit(paths: &Paths, files: &UnitFiles, name: &AppName) -> anyhow::Result<()> {
+fn write_unit(
+    paths: &Paths,
+    files: &UnitFiles,
+    name: &AppName,
+    version: Option<(Digest, StartOptions)>,
+) -> anyhow::Result<()> {
     let dir = paths.app_dir(name);
-    let Some((commit, start)) = current::get(&dir) else { return Ok(()) };
+    let Some((commit, start)) = version else { return Ok(()) };
     if let Some(path) = files.namesake(name) {
         anyhow::bail!("{} is a unit of this device, which an app must not replace", path.display());
     }

@@ -17,6 +17,7 @@ pub mod https;
 pub mod identity;
 mod installed_commit;
 pub mod journal;
+mod limited;
 pub mod local;
 #[cfg(feature = "store")]
 pub mod os;

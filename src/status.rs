@@ -90,6 +90,8 @@ pub fn app_json(paths: &Paths, host: &dyn AppHost, name: &AppName, app: &deploy:
 fn phase(phase: &Phase) -> &'static str {
     match phase {
         Phase::Staging => "staging",
+        Phase::Arming => "rebooting into its trial",
+        Phase::Proven => "proven",
         Phase::Switching { .. } => "switching",
         Phase::Proving { .. } => "proving",
         Phase::RollingBack { .. } => "rolling back",

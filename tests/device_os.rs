@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "device_os/imported.rs"]
+mod imported;
 #[path = "device_os/inside.rs"]
 mod inside;
 #[path = "device_os/trial.rs"]
@@ -36,6 +38,14 @@ impl Bench {
     fn inside(&self, test: &str) {
         let test = if test.contains("::") { test.to_owned() } else { format!("inside::{test}") };
         let said = self.device.serve(&self.own, &["--exact", &test, "--ignored", "--nocapture"]).unwrap();
+        assert!(said.contains("1 passed"), "{test}: {said}");
+    }
+
+    /// The same by a service with these options.
+    fn inside_of(&self, service: &[&str], test: &str) {
+        let program = format!("/run/lab/{}", self.own.file_name().unwrap().display());
+        let asked = [service, &["--", &program, "--exact", test, "--ignored", "--nocapture"]].concat();
+        let said = self.device.run(&asked).unwrap();
         assert!(said.contains("1 passed"), "{test}: {said}");
     }
 
@@ -80,4 +90,10 @@ fn a_version_on_trial_that_never_comes_up_is_left_by_the_loader(bench: &mut Benc
         assert_eq!(bench.version(), "1", "{test}");
         bench.inside("trial::the_loader_fell_back");
     }
+}
+
+#[test]
+fn the_agents_unit_does_what_a_system_needs_of_it() {
+    let bench = Bench::new();
+    imported::by_the_agents_unit(&bench);
 }

@@ -15,15 +15,15 @@ impl Agent {
                 info!(action, bundle = %bundle.short(), "judging");
                 self.judge(ticket, bundle);
             }
-            Effect::CheckSpace { ticket, moves, .. } => {
+            Effect::CheckSpace { ticket, moves, os, .. } => {
                 // The peer must not drop what it has of it before it is fetched, and after that serves it on.
                 self.link.send(&ToPeer::Retain { manifests: self.machine.manifests() });
-                self.fetch = Some(self.worker.check_space(ticket, &moves, &self.judged));
+                self.fetch = Some(self.worker.check_space(ticket, worker::Parts::of(&moves, os, &self.judged)));
             }
-            Effect::Fetch { ticket, moves, .. } => {
-                self.fetch = Some(self.worker.fetch(ticket, &moves, &self.judged));
+            Effect::Fetch { ticket, moves, os, .. } => {
+                self.fetch = Some(self.worker.fetch(ticket, worker::Parts::of(&moves, os, &self.judged)));
             }
-            Effect::Checkout { ticket, moves, .. } => self.worker.checkout(ticket, moves),
+            Effect::Checkout { ticket, moves, os, .. } => self.worker.checkout(ticket, moves, os),
             Effect::Switch { ticket, moves } => {
                 self.listen();
                 self.tell_switch();
@@ -34,14 +34,17 @@ impl Agent {
                 self.notify = None;
                 self.containers.revert(ticket, moves);
             }
+            Effect::Os { ticket, step } => self.os.step(ticket, step),
+            Effect::Reboot { ticket, force } => self.os.reboot(ticket, force),
             Effect::Cancel { ticket } => self.cancel(ticket),
             Effect::Report { report, parts } => self.report(report, parts),
-            Effect::Prune { ticket, commits, manifests, mut bundles } => {
+            Effect::Prune { ticket, commits, os, manifests, mut bundles } => {
+                self.os.keep(os.clone());
                 self.link.send(&ToPeer::Retain { manifests });
                 // It may have waited for a record while the next bundle came.
                 bundles.extend(self.machine.bundles());
                 bundles::prune(&self.settings.paths, &bundles);
-                self.worker.prune(ticket, commits);
+                self.worker.prune(ticket, commits, os);
             }
             Effect::Ignored { rank, why } => info!(epoch = rank.0, counter = rank.1, %why, "announcement not followed"),
         }
@@ -51,8 +54,9 @@ impl Agent {
         match judge::Judging::start(ticket, &self.settings.paths.bundle(&bundle)) {
             Ok(judging) => match judging.needs_nothing() {
                 Some(blobs) => {
-                    let verdict = self.verdict(ticket, Ok(blobs));
-                    self.later(verdict);
+                    if let Some(verdict) = self.verdict(ticket, Ok(blobs)) {
+                        self.later(verdict);
+                    }
                 }
                 None => {
                     judging.ask(&self.link);

@@ -4,18 +4,23 @@ use super::Event;
 use super::link::Link;
 use super::worker::{FetchEvent, Wanted};
 use crate::local::{DescriptorReader, LocalError, Packet, read_descriptor};
-use crate::repo::{Import, ImportError, ObjectStore, Packed};
+use crate::repo::{Import, ImportError, Objects, Packed, StoreError};
 use fullmetal_proto::deploy::{Input, Ticket};
 use fullmetal_proto::wire::Pieces;
 use fullmetal_proto::wire::local::{FromPeer, ToPeer};
 use fullmetal_proto::{Bitmap, Digest};
 use std::io::{BufReader, Cursor};
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
 use tracing::{info, warn};
 
 /// Bytes of a batch that are read at a time.
 const BUFFER_LEN: usize = 256 << 10;
+/// How long pieces may stay away before what came is committed.
+const IDLE_MAX: Duration = Duration::from_secs(3);
+/// How often objects may go from the store before the fetch gives up.
+const LOSSES_MAX: u32 = 3;
 
 /// One fetch, from its effect to its answer.
 pub struct Fetch<'a> {
@@ -54,18 +59,18 @@ impl<'a> Fetch<'a> {
         Fetch { link, events, agent, ticket, before: (0, 0) }
     }
 
-    /// Fetches part after part; `None` when it was cancelled.
-    pub fn run(mut self, store: &mut dyn ObjectStore, wanted: &[Wanted]) -> Option<Result<(), String>> {
-        for part in wanted {
-            let result = Part::new(&self, part).run(store);
-            self.link.send(&ToPeer::Unwant { manifest: part.blob.sha256 });
-            match result {
-                Ok((peers, central)) => self.before = (self.before.0 + peers, self.before.1 + central),
-                Err(Stop::Cancelled) => return None,
-                Err(Stop::Failed(reason)) => return Some(Err(reason)),
+    /// Fetches a part into its store; `None` when it was cancelled.
+    pub fn run(&mut self, store: &mut dyn Objects, part: &Wanted) -> Option<Result<(), String>> {
+        let result = Part::new(self, part).run(store);
+        self.link.send(&ToPeer::Unwant { manifest: part.blob.sha256 });
+        match result {
+            Ok((peers, central)) => {
+                self.before = (self.before.0 + peers, self.before.1 + central);
+                Some(Ok(()))
             }
+            Err(Stop::Cancelled) => None,
+            Err(Stop::Failed(reason)) => Some(Err(reason)),
         }
-        Some(Ok(()))
     }
 
     fn progress(&self, (peers, central): (u64, u64)) {
@@ -85,15 +90,17 @@ struct Part<'f, 'a> {
     pieces: &'f Pieces,
     have: Bitmap,
     bytes: (u64, u64),
+    /// How often objects went while others came.
+    lost: u32,
 }
 
 impl<'f, 'a> Part<'f, 'a> {
     fn new(fetch: &'f Fetch<'a>, wanted: &'f Wanted) -> Self {
         let have = Bitmap::new(wanted.pieces.count());
-        Part { fetch, wanted, pieces: &wanted.pieces, have, bytes: (0, 0) }
+        Part { fetch, wanted, pieces: &wanted.pieces, have, bytes: (0, 0), lost: 0 }
     }
 
-    fn run(mut self, store: &mut dyn ObjectStore) -> Result<(u64, u64), Stop> {
+    fn run(mut self, store: &mut dyn Objects) -> Result<(u64, u64), Stop> {
         let mut import = Import::plan(self.pieces, store).map_err(|e| Stop::Failed(e.to_string()))?;
         if import.is_complete() {
             return Ok(self.bytes);
@@ -107,7 +114,7 @@ impl<'f, 'a> Part<'f, 'a> {
             if import.is_complete() {
                 return Ok(self.bytes);
             }
-            self.wait(&import)?;
+            self.wait(&mut import, store)?;
         }
     }
 
@@ -117,7 +124,7 @@ impl<'f, 'a> Part<'f, 'a> {
     }
 
     /// Imports all runs whose pieces the peer has.
-    fn feed(&mut self, import: &mut Import, store: &mut dyn ObjectStore) -> Result<(), Stop> {
+    fn feed(&mut self, import: &mut Import, store: &mut dyn Objects) -> Result<(), Stop> {
         while let Some(run) = import.next(&self.have) {
             let result = import.feed(store, run, &mut |piece| self.piece(piece));
             match result {
@@ -140,10 +147,35 @@ impl<'f, 'a> Part<'f, 'a> {
                     warn!(piece, %why, "batch from the peer is corrupt");
                     self.corrupt(piece);
                 }
+                Err(error) if self.has_lost(&error, import, store)? => {}
                 Err(error) => return Err(Stop::Failed(format!("{:#}", anyhow::Error::from(error)))),
             }
         }
         Ok(())
+    }
+
+    /// Whether the store has lost objects since it was asked: others prune the sysroot's. Then these come again, from the
+    /// peer's cache.
+    fn has_lost(
+        &mut self,
+        error: &ImportError<PieceGone>,
+        import: &mut Import,
+        store: &mut dyn Objects,
+    ) -> Result<bool, Stop> {
+        let (ImportError::Lie { source, .. } | ImportError::Unfit { source, .. }) = error else { return Ok(false) };
+        if !matches!(**source, StoreError::Missing { .. }) || self.lost == LOSSES_MAX {
+            return Ok(false);
+        }
+        let again = Import::plan(self.pieces, store).map_err(|e| Stop::Failed(e.to_string()))?;
+        // A manifest that leaves an object out lacks it however often it is asked.
+        if again.progress().objects_total <= 1 {
+            return Ok(false);
+        }
+        warn!(objects = again.progress().objects_total, "objects were removed from the store while others came");
+        self.lost += 1;
+        *import = again;
+        self.want(import);
+        Ok(true)
     }
 
     fn corrupt(&mut self, piece: u32) {
@@ -195,8 +227,16 @@ impl<'f, 'a> Part<'f, 'a> {
         }
     }
 
-    fn wait(&mut self, import: &Import) -> Result<(), Stop> {
-        match self.fetch.events.recv().map_err(|_| Stop::Cancelled)? {
+    /// Nothing is left uncommitted while nothing comes: the slice holds a lock of the store, for which others wait.
+    fn wait(&mut self, import: &mut Import, store: &mut dyn Objects) -> Result<(), Stop> {
+        let event = match self.fetch.events.recv_timeout(IDLE_MAX) {
+            Err(RecvTimeoutError::Timeout) => {
+                import.flush(store).map_err(|e| Stop::Failed(e.to_string()))?;
+                self.fetch.events.recv().map_err(|_| Stop::Cancelled)?
+            }
+            event => event.map_err(|_| Stop::Cancelled)?,
+        };
+        match event {
             FetchEvent::Cancel => return Err(Stop::Cancelled),
             FetchEvent::PeerIsBack => self.start_over(import),
             FetchEvent::Peer(packet) => self.heard(packet.message, self.wanted.blob.sha256),

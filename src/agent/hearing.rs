@@ -73,19 +73,21 @@ impl Agent {
         let Some(done) = judging.take(sha256, got, &self.link) else { return };
         let ticket = judging.ticket;
         self.judging = None;
-        let input = self.verdict(ticket, done);
-        self.input(input);
+        if let Some(input) = self.verdict(ticket, done) {
+            self.input(input);
+        }
     }
 
-    /// Judges a bundle once all that it needs is here.
-    pub(super) fn verdict(&mut self, ticket: Ticket, blobs: Result<judge::Blobs, judge::Verdict>) -> Input {
+    /// Judges a bundle once all that it needs is here. What holds the worker answers, which looks at the operating system.
+    pub(super) fn verdict(&mut self, ticket: Ticket, blobs: Result<judge::Blobs, judge::Verdict>) -> Option<Input> {
         self.refresh_trust();
         match blobs.and_then(|blobs| judge::judge(self, &blobs)) {
             Ok(judge::Judged { candidates, removed, parts }) => {
                 self.judged = parts;
-                Input::Judged { ticket, parts: candidates, removed, os: None }
+                self.worker.look(ticket, candidates, removed);
+                None
             }
-            Err(judge::Verdict { retry, reason }) => Input::Failed { ticket, retry, reason },
+            Err(judge::Verdict { retry, reason }) => Some(Input::Failed { ticket, retry, reason }),
         }
     }
 }

@@ -25,11 +25,13 @@ mod link;
 pub mod lock;
 mod needs;
 mod notify;
+mod os;
 mod pace;
 mod say;
 mod shutdown;
 mod space;
 mod spool;
+mod system;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -108,6 +110,7 @@ struct Agent {
     fetch: Option<worker::FetchHandle>,
     worker: worker::Worker,
     containers: containers::Containers,
+    os: os::Steps,
     look_after_at: Timestamp,
     watch: Option<watch::Watch>,
     /// From when people may ask on.
@@ -204,9 +207,12 @@ impl Agent {
         let say = say::Say::new(paths.lock_file(), settings.agent.windows.clone());
         let (socket, owner, device) = (paths.peer_socket(), settings.agent.peer_uid, settings.device.id.clone());
         let link = link::Link::start(link::Expected { socket, owner, device }, events.clone());
-        let worker =
-            worker::Worker::start(paths, Box::new(store), (checkouts, host.open()), link.clone(), events.clone());
+        let means = os::means(&settings)?;
+        let system = system::System::new(paths.system_repo(), means.as_ref().map(|means| means.os.clone()));
+        let work = (checkouts, host.open(), system);
+        let worker = worker::Worker::start(paths, Box::new(store), work, link.clone(), events.clone());
         let containers = containers::Containers::start(apps, host.clone(), events.clone());
+        let os = os::Steps::start(means, events.clone());
         let asked = host.clone();
         let shutdown = shutdown::Shutdown::new(Arc::new(move || asked.is_going_down()), events.clone());
         Ok(Agent {
@@ -231,6 +237,7 @@ impl Agent {
             fetch: None,
             worker,
             containers,
+            os,
             look_after_at: Timestamp::ZERO.after(LOOK_AFTER),
             watch: None,
             bus: None,

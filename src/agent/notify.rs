@@ -199,6 +199,8 @@ pub(super) mod tests {
             phase: Phase::Staging,
             parts: vec![part],
             removed: vec![],
+            os: None,
+            cuts: 0,
             probation_ms: 0,
             reported: None,
             too_late: false,

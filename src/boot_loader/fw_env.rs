@@ -5,11 +5,16 @@
 //! `name=`, or fail, so that all variables are read at once.
 
 use super::BootLoaderError;
+use crate::limited;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long they may take: they wait for each other.
+const LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) struct FwEnv {
     config: PathBuf,
@@ -56,14 +61,10 @@ impl FwEnv {
         let failed = |reason: String| BootLoaderError::Program { program, reason };
         let mut command = Command::new(program);
         command.arg("-c").arg(&self.config).args(args).env("LC_ALL", "C");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|e| match e.kind() {
+        let output = limited::output(&mut command, input.as_bytes(), LIMIT).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => failed("not installed: install libubootenv-tool".into()),
             _ => failed(e.to_string()),
         })?;
-        // Both tools read all of it or fail, and a failure tells more than a closed pipe.
-        let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
-        let output = child.wait_with_output().map_err(|e| failed(e.to_string()))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(failed(format!("{}: {}", output.status, said.trim())));

@@ -23,6 +23,11 @@ impl Places {
         self.root.join("proc/cmdline")
     }
 
+    /// The kernel's name of this boot.
+    pub(crate) fn boot_id(&self) -> PathBuf {
+        self.root.join("proc/sys/kernel/random/boot_id")
+    }
+
     /// Where U-Boot's environment lies, as `fw_setenv` reads it.
     pub(super) fn fw_env_config(&self) -> PathBuf {
         self.root.join("etc/fw_env.config")

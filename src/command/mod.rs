@@ -14,6 +14,7 @@ mod keys;
 mod lock;
 mod logs;
 mod options;
+mod os;
 mod peer;
 mod publish;
 mod rollback;
@@ -73,6 +74,8 @@ enum Command {
     Verify(OnDevice<Printing<Nothing>>),
     /// Show which boot loader this device has, whether it can count boots, and what it counts (as root).
     BootLoader(OnDevice<Printing<Nothing>>),
+    /// Do one step of an update of the operating system (the agent calls this).
+    Os(OnDevice<os::OsArgs>),
     /// Stop and start single apps by hand.
     #[command(subcommand)]
     App(app::AppCommand),
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
         Command::Rollback(on_device) => rollback::run(&on_device.context(&before), &on_device.args.args),
         Command::Verify(on_device) => verify::run(&on_device.context(&before)),
         Command::BootLoader(on_device) => boot_loader::run(&on_device.context(&before)),
+        Command::Os(on_device) => os::run(&on_device.paths(&before), on_device.args.step),
         Command::App(command) => app::run(command, &before),
         Command::Inspect(on_device) => inspect::run(&on_device.context(&before), &on_device.args.args),
         Command::Publish(printing) => publish::run(printing.json(&before), printing.args),

@@ -64,6 +64,11 @@ impl Paths {
         self.state_dir().join("repo")
     }
 
+    /// The repository from which the operating system is deployed, where libostree does that.
+    pub fn system_repo(&self) -> PathBuf {
+        self.root.join("sysroot/ostree/repo")
+    }
+
     /// Checkouts of all apps.
     pub fn apps_dir(&self) -> PathBuf {
         self.state_dir().join("apps")

@@ -39,7 +39,10 @@ pub use options::{UnitOptions, foreign_unit};
 pub use runc::RuncError;
 pub use supervisor::{SupervisorHost, SupervisorOptions};
 #[cfg(feature = "store")]
-pub use systemd::{BusError, SystemdHost, SystemdOptions};
+pub use systemd::{
+    BusError, Once, Ran, ShutdownInhibitor, SystemdHost, SystemdOptions, last_boot, reboot, run_once,
+    shutdown_inhibitors,
+};
 pub use unit::{APPS_TARGET, Marked, marked, stored, unit_name};
 pub use unit_files::UnitFiles;
 

@@ -10,56 +10,80 @@
 //! | [`Clear`](Step::Clear) | that it is proven | ends the counting |
 //! | [`Clean`](Step::Clean) | that the loader fell back | takes the failed deployment out of the entries, then ends the counting |
 //! | [`Keep`](Step::Keep) | nothing | drops what is staged, and our deployments but those |
+//!
+//! [`act`] does a step in a process of its own, `fullmetal os`, which has the mounts and the means for it.
+//! At every moment of a step the power may go: what boots then is either counted, or the deployment that ran.
 
+mod act;
+mod error;
+mod look;
+mod reboot;
+mod unit;
+
+pub use error::OsError;
+pub use fullmetal_proto::deploy::OsStep as Step;
+pub use reboot::{reboot, shutdown_inhibited};
+pub use unit::UnitOs;
+
+use crate::boot_loader::Places;
+use crate::sysroot::Sysroot;
+use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::OsView;
-use fullmetal_proto::{DeploymentId, Digest};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
 
-/// One step. Every one may be asked for again after a power cut in its midst, and does then what was left to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Looks, and changes nothing.
-    Look,
-    /// Fails, with the figures, when the kernel of a commit in the repository does not fit into `/boot`.
-    Room(Digest),
-    /// Stages a commit of the repository, locked.
-    Stage(Digest),
-    /// Puts `new` on trial: it boots next, counted, and `old`, which runs, is what the loader falls back to.
-    Arm {
-        /// What runs.
-        old: DeploymentId,
-        /// What is staged, or an entry of the loader.
-        new: DeploymentId,
-    },
-    /// On trial and failed: the next boot is of the other entry.
-    GiveUp(DeploymentId),
-    /// What runs is proven: it is booted come what may.
-    Clear(DeploymentId),
-    /// After a fall back to `old`: what failed goes out of the entries, and nothing is counted.
-    Clean {
-        /// What runs.
-        old: DeploymentId,
-        /// What failed.
-        new: DeploymentId,
-    },
-    /// Removes what is staged, and our deployments but those of these commits; never what runs or is pinned.
-    Keep(Vec<Digest>),
+/// The arguments of `fullmetal os` that have it done.
+pub fn words(step: &Step) -> Vec<String> {
+    let (name, ids): (&str, Vec<String>) = match step {
+        Step::Look => ("look", vec![]),
+        Step::Room(commit) => ("room", vec![commit.to_string()]),
+        Step::Stage(commit) => ("stage", vec![commit.to_string()]),
+        Step::Arm { old, new } => ("arm", vec![old.to_string(), new.to_string()]),
+        Step::GiveUp { old, new } => ("give-up", vec![old.to_string(), new.to_string()]),
+        Step::Clear(id) => ("clear", vec![id.to_string()]),
+        Step::Clean { old, new } => ("clean", vec![old.to_string(), new.to_string()]),
+        Step::Keep(commits) => ("keep", commits.iter().map(Digest::to_string).collect()),
+    };
+    [vec![name.to_owned()], ids].concat()
 }
 
 /// What has steps done.
-pub trait Os: Send {
+pub trait Os: Send + Sync {
     /// Has a step done, and looks afterwards; `None` where the root is no deployment of OSTree.
     ///
     /// # Errors
-    /// What, where and what to do, in one line; also when an unknown or unprepared boot loader booted this device.
+    /// What, where and what to do, in one line. What stands in the way of a trial is no error of [`Step::Look`], which is asked
+    /// for in the midst of one, too: see [`OsView::obstacle`].
     fn ask(&self, step: &Step) -> Result<Option<OsView>, OsError>;
 }
 
-/// Why a step was not done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct OsError {
-    /// What, where and what to do, in one line.
-    pub reason: String,
-    /// The same may succeed later: somebody else holds the sysroot, or systemd does not answer.
-    pub retry: bool,
+/// What `fullmetal os` says of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It is done; what is to be seen then.
+    View(Option<OsView>),
+    /// It is not.
+    Error(OsError),
 }
+
+/// What a device is changed by.
+struct Parts {
+    sysroot: Sysroot,
+    places: Places,
+}
+
+/// Does a step in this process, which gets mounts of its own for that, and looks afterwards; `None` where the root is no
+/// deployment of OSTree. Where GRUB boots, `OSTREE_GRUB2_EXEC` must be set to [`GENERATOR`].
+///
+/// # Errors
+/// As [`Os::ask`] has them.
+pub fn act(step: &Step, root: &Path) -> Result<Option<OsView>, OsError> {
+    let Some(sysroot) = Sysroot::of(root) else { return Ok(None) };
+    let parts = Parts { sysroot: sysroot.with_own_mounts(), places: Places::below(root) };
+    parts.act(step)?;
+    parts.look().map(Some)
+}
+
+/// Where libostree finds what makes GRUB's configuration.
+pub const GENERATOR: (&str, &str) = ("OSTREE_GRUB2_EXEC", "/usr/lib/fullmetal/fullmetal-grub");

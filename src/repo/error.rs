@@ -61,13 +61,21 @@ pub enum StoreError {
         #[source]
         source: ostree::glib::Error,
     },
-    /// The directory holds something that is not a store of ours.
-    #[error("{path} is an OSTree repository of mode {mode}, but only bare-user keeps owners and xattrs: move it away")]
+    /// The directory holds a repository that is not as it must be.
+    #[error("{path} is an OSTree repository of mode {mode}: {why}")]
     Mode {
         /// The store.
         path: PathBuf,
         /// Its mode.
         mode: String,
+        /// What is wrong with it and what to do.
+        why: &'static str,
+    },
+    /// Nothing can be written there.
+    #[error("{path} is on a file system that is mounted read-only: the agent must be able to write there")]
+    ReadOnly {
+        /// The store.
+        path: PathBuf,
     },
 }
 

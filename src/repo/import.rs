@@ -1,6 +1,6 @@
 //! From pieces to objects in the store.
 
-use super::{ObjectStore, StoreError};
+use super::{Objects, StoreError};
 use crate::batch::BatchError;
 use fullmetal_proto::wire::{Manifest, ObjectId, ObjectKind, Pieces, PlainManifest};
 use fullmetal_proto::{Bitmap, Digest};
@@ -160,7 +160,7 @@ impl Stage {
 }
 
 impl Import {
-    /// An import of `missing`, which [`ObjectStore::missing`] answered for the manifest's objects.
+    /// An import of `missing`, which [`Objects::missing`] answered for the manifest's objects.
     pub fn new(pieces: &Pieces, missing: &[ObjectId]) -> Self {
         let mut missing = missing.to_vec();
         missing.sort_unstable();
@@ -179,7 +179,7 @@ impl Import {
     }
 
     /// An import of what `store` lacks of the manifest's objects.
-    pub fn plan(pieces: &Pieces, store: &dyn ObjectStore) -> Result<Self, StoreError> {
+    pub fn plan(pieces: &Pieces, store: &dyn Objects) -> Result<Self, StoreError> {
         let ids: Vec<ObjectId> = pieces.objects().into_iter().map(|(id, _)| id).collect();
         Ok(Self::new(pieces, &store.missing(&ids)?))
     }
@@ -220,7 +220,7 @@ impl Import {
     /// the store dropped is done again.
     pub fn feed<E>(
         &mut self,
-        store: &mut dyn ObjectStore,
+        store: &mut dyn Objects,
         run: RangeInclusive<u32>,
         read: &mut dyn FnMut(u32) -> Result<Packed, E>,
     ) -> Result<(), ImportError<E>> {
@@ -241,7 +241,7 @@ impl Import {
     }
 
     /// Commits what was written so far; for a caller who is about to wait long for the next frames.
-    pub fn flush(&mut self, store: &mut dyn ObjectStore) -> Result<(), StoreError> {
+    pub fn flush(&mut self, store: &mut dyn Objects) -> Result<(), StoreError> {
         if self.slice.objects.is_empty() {
             return Ok(());
         }
@@ -254,7 +254,7 @@ impl Import {
     }
 
     /// The object is in the slice, which is committed when it has become large or old.
-    fn written<E>(&mut self, store: &mut dyn ObjectStore, index: usize, length: u64) -> Result<(), ImportError<E>> {
+    fn written<E>(&mut self, store: &mut dyn Objects, index: usize, length: u64) -> Result<(), ImportError<E>> {
         self.done(index, length);
         let old = self.slice.since.get_or_insert_with(Instant::now).elapsed() >= SLICE_AGE_MAX;
         if old || self.slice.bytes >= SLICE_BYTES_MAX {

@@ -1,29 +1,17 @@
-//! The store on a device: a `bare-user` repository of libostree.
+//! The store of apps on a device: a `bare-user` repository of libostree.
 
-use super::intake::{closure, read_checked, read_head, reading, wrong_hash};
+use super::objects::{Repository, commit_id, exists};
 use super::owners;
 use super::place::{place, publish};
-use super::{ObjectStore, StoreError};
+use super::{ObjectStore, Objects, StoreError};
 use crate::free_space;
 use fullmetal_proto::Digest;
-use fullmetal_proto::wire::{ObjectId, ObjectKind};
-use ostree::gio::prelude::*;
-use ostree::glib::{self, Bytes, Variant, VariantTy};
-use ostree::{
-    ObjectType, RepoCheckoutAtOptions, RepoCheckoutMode, RepoListRefsExtFlags, RepoMode, RepoPruneFlags, gio,
-};
+use fullmetal_proto::wire::ObjectId;
+use ostree::{ObjectType, RepoCheckoutAtOptions, RepoCheckoutMode, RepoMode, RepoPruneFlags, gio};
 use rustix::fs::StatVfs;
-use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-
-/// Content objects up to this length are read into memory; longer ones are streamed.
-const IN_MEMORY_LEN_MAX: u64 = 4 << 20;
-/// Bytes that are streamed at a time.
-const CHUNK_LEN: usize = 256 << 10;
-/// Refs under which installed commits are kept from `ostree prune`: `fullmetal/keep/<commit>`.
-const KEEP_PREFIX: &str = "fullmetal/keep";
 
 /// An object store in a `bare-user` repository, which keeps owner, mode and xattrs in an xattr of the
 /// object, so that a checkout is hardlinked but for files of other owners than root, without setuid, and any commit passes
@@ -32,9 +20,8 @@ const KEEP_PREFIX: &str = "fullmetal/keep";
 /// Commits that other refs than ours name survive a prune as well.
 #[derive(Debug)]
 pub struct LibostreeStore {
-    repo: ostree::Repo,
+    objects: Repository,
     path: PathBuf,
-    in_transaction: bool,
 }
 
 impl LibostreeStore {
@@ -43,13 +30,8 @@ impl LibostreeStore {
         if !exists(&path.join("config"))? {
             create(path)?;
         }
-        let repo = ostree::Repo::new_for_path(path);
-        repo.open(gio::Cancellable::NONE).map_err(|e| StoreError::libostree("opening the repository", path, e))?;
-        if repo.mode() != RepoMode::BareUser {
-            let mode = format!("{:?}", repo.mode());
-            return Err(StoreError::Mode { path: path.to_owned(), mode });
-        }
-        Ok(LibostreeStore { repo, path: path.to_owned(), in_transaction: false })
+        let why = "only bare-user keeps owners and xattrs of apps: move it away";
+        Ok(LibostreeStore { objects: Repository::open(path, RepoMode::BareUser, why)?, path: path.to_owned() })
     }
 
     /// Hashes an object that is there.
@@ -57,158 +39,28 @@ impl LibostreeStore {
     /// # Errors
     /// When it is not there, or is not what its name says.
     pub fn verify(&self, id: &ObjectId) -> Result<(), StoreError> {
-        if !exists(&self.object_path(id))? {
-            return Err(StoreError::Missing { object: *id });
-        }
-        let checksum = id.checksum.to_string();
-        let checked = self.repo.fsck_object(object_type(id.kind), &checksum, gio::Cancellable::NONE);
-        checked.map_err(self.failed("checking an object"))
+        self.objects.verify(id)
     }
 
     /// The visible object's file; objects of the current slice lie elsewhere.
     pub fn object_path(&self, id: &ObjectId) -> PathBuf {
-        let hex = id.checksum.to_string();
-        let suffix = match id.kind {
-            ObjectKind::File => "file",
-            kind => kind.archive_suffix(),
-        };
-        self.path.join("objects").join(&hex[..2]).join(format!("{}.{suffix}", &hex[2..]))
-    }
-
-    fn has(&self, id: &ObjectId) -> Result<bool, StoreError> {
-        if !exists(&self.object_path(id))? {
-            return Ok(false);
-        }
-        // `ostree fsck --delete` and an interrupted `ostree pull` mark a commit whose closure has holes.
-        let partial = self.path.join("state").join(format!("{}.commitpartial", id.checksum));
-        Ok(id.kind != ObjectKind::Commit || !exists(&partial)?)
+        self.objects.object_path(id)
     }
 
     pub(super) fn load(&self, id: &ObjectId) -> Result<Vec<u8>, StoreError> {
-        let path = self.object_path(id);
-        fs::read(&path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => StoreError::Missing { object: *id },
-            _ => StoreError::io("reading", &path, e),
-        })
-    }
-
-    fn failed(&self, what: &'static str) -> impl Fn(glib::Error) -> StoreError + '_ {
-        move |e| StoreError::libostree(what, &self.path, e)
-    }
-
-    fn begin(&mut self) -> Result<(), StoreError> {
-        if !self.in_transaction {
-            self.repo.prepare_transaction(gio::Cancellable::NONE).map_err(self.failed("starting a transaction"))?;
-            self.in_transaction = true;
-        }
-        Ok(())
-    }
-
-    /// What libostree has staged stays on disk until the next transaction takes it up, or the next boot throws
-    /// it away; each object in it was hashed.
-    fn drop_slice(&mut self) {
-        if std::mem::take(&mut self.in_transaction)
-            && let Err(error) = self.repo.abort_transaction(gio::Cancellable::NONE)
-        {
-            tracing::warn!(%error, path = %self.path.display(), "aborting the transaction failed");
-        }
-    }
-
-    fn write_in_transaction(&self, id: &ObjectId, length: u64, stream: &mut dyn Read) -> Result<(), StoreError> {
-        match id.kind {
-            ObjectKind::File if length > IN_MEMORY_LEN_MAX => self.write_streamed(id, length, stream),
-            ObjectKind::File => {
-                let bytes = Bytes::from_owned(read_checked(id, length, stream)?);
-                let input = gio::MemoryInputStream::from_bytes(&bytes);
-                self.repo
-                    .write_content_trusted(&id.checksum.to_string(), &input, length, gio::Cancellable::NONE)
-                    .map_err(self.failed("writing a content object"))
-            }
-            _ => {
-                let bytes = read_checked(id, length, stream)?;
-                if id.kind == ObjectKind::Commit {
-                    self.accept_commit(id, &bytes)?;
-                }
-                self.write_metadata(id, bytes)
-            }
-        }
-    }
-
-    fn write_metadata(&self, id: &ObjectId, bytes: Vec<u8>) -> Result<(), StoreError> {
-        let kind = object_type(id.kind);
-        let shape = ostree::metadata_variant_type(kind);
-        let variant = Variant::from_bytes_with_type(&Bytes::from_owned(bytes), &shape);
-        self.repo
-            .write_metadata(kind, Some(&id.checksum.to_string()), &variant, gio::Cancellable::NONE)
-            .map(drop)
-            .map_err(self.failed("writing a metadata object"))
-    }
-
-    /// Makes sure that everything the commit reaches is there, and keeps it from being pruned.
-    fn accept_commit(&self, id: &ObjectId, bytes: &[u8]) -> Result<(), StoreError> {
-        let reached: Vec<ObjectId> = closure(id, bytes, &mut |tree| self.load(tree))?.into_iter().collect();
-        if let Some(object) = self.missing(&reached)?.first() {
-            return Err(StoreError::Missing { object: *object });
-        }
-        let checksum = id.checksum.to_string();
-        self.repo.mark_commit_partial(&checksum, false).map_err(self.failed("marking a commit as whole"))?;
-        self.repo.transaction_set_ref(None, &keep_ref(&checksum), Some(&checksum));
-        Ok(())
-    }
-
-    /// libostree hashes too and links the object into place only when the checksum is right; ours tells bad bytes from a
-    /// bad disk.
-    fn write_streamed(&self, id: &ObjectId, length: u64, stream: &mut dyn Read) -> Result<(), StoreError> {
-        let what = "writing a large content object";
-        let (head, header) = read_head(id, length, stream)?;
-        let mut left = length.saturating_sub(head.len() as u64);
-        let shape = VariantTy::new("a(ayay)").ok();
-        let xattrs = shape.map(|ty| Variant::from_bytes_with_type(&Bytes::from_owned(header.build_xattrs()), ty));
-        let checksum = id.checksum.to_string();
-        let writer = self
-            .repo
-            .write_regfile(Some(&checksum), header.uid, header.gid, header.mode, left, xattrs.as_ref())
-            .map_err(self.failed(what))?;
-        let mut hash = Sha256::new_with_prefix(&head);
-        let mut chunk = vec![0; CHUNK_LEN];
-        while left > 0 {
-            let part = &mut chunk[..left.min(CHUNK_LEN as u64) as usize];
-            stream.read_exact(part).map_err(|e| reading(id, e))?;
-            hash.update(&*part);
-            writer.write_all(&*part, gio::Cancellable::NONE).map_err(|e| self.failed(what)(e))?;
-            left -= part.len() as u64;
-        }
-        if Digest(hash.finalize().into()) != id.checksum {
-            return Err(wrong_hash(id));
-        }
-        writer.finish(gio::Cancellable::NONE).map(drop).map_err(self.failed(what))
+        self.objects.load(id)
     }
 
     /// Moves the keep refs to `keep`, then removes every commit that no ref names: an interruption from here on
     /// leaves unreachable objects, never a commit with holes.
     fn drop_commits(&self, keep: &[Digest]) -> Result<(), StoreError> {
-        let none = gio::Cancellable::NONE;
-        let refs = self
-            .repo
-            .list_refs_ext(Some(KEEP_PREFIX), RepoListRefsExtFlags::NONE, none)
-            .map_err(self.failed("listing refs"))?;
-        for commit in keep.iter().filter(|c| matches!(self.has(&commit_id(c)), Ok(true))) {
-            let checksum = commit.to_string();
-            // A full disk takes no new file, and is what a prune is to free.
-            if refs.get(&keep_ref(&checksum)).is_some_and(|kept| *kept == checksum) {
-                continue;
-            }
-            self.repo
-                .set_ref_immediate(None, &keep_ref(&checksum), Some(&checksum), none)
-                .map_err(self.failed("keeping a commit"))?;
-        }
-        let unwanted = |checksum: &String| !keep.iter().any(|k| k.to_string() == *checksum);
-        for name in refs.iter().filter(|(_, checksum)| unwanted(checksum)).map(|(name, _)| name) {
-            self.repo.set_ref_immediate(None, name, None, none).map_err(self.failed("dropping a ref"))?;
-        }
-        let named = self.repo.list_refs(None, none).map_err(self.failed("listing refs"))?;
+        self.objects.hold(keep)?;
+        self.objects.let_go_but(keep)?;
+        let (objects, none) = (&self.objects, gio::Cancellable::NONE);
+        let named = objects.repo.list_refs(None, none).map_err(objects.failed("listing refs"))?;
         for commit in self.commits()?.iter().filter(|c| !named.values().any(|n| n == *c)) {
-            self.repo.delete_object(ObjectType::Commit, commit, none).map_err(self.failed("removing a commit"))?;
+            let removed = objects.repo.delete_object(ObjectType::Commit, commit, none);
+            removed.map_err(objects.failed("removing a commit"))?;
         }
         let root = fs::File::open(&self.path).map_err(|e| StoreError::io("opening", &self.path, e))?;
         rustix::fs::syncfs(&root).map_err(|e| StoreError::io("syncing", &self.path, e.into()))
@@ -232,7 +84,7 @@ impl LibostreeStore {
     }
 
     fn check_out(&self, commit: &Digest, into: &Path, reserve: fn(&StatVfs) -> u64) -> Result<(), StoreError> {
-        if !self.has(&commit_id(commit))? {
+        if !self.objects.has(&commit_id(commit))? {
             return Err(StoreError::Missing { object: commit_id(commit) });
         }
         place(into, |temporary| {
@@ -243,49 +95,30 @@ impl LibostreeStore {
                 force_copy_zerosized: true,
                 ..RepoCheckoutAtOptions::default()
             };
-            self.repo
+            self.objects
+                .repo
                 .checkout_at(Some(&options), ostree::AT_FDCWD, temporary, &commit.to_string(), gio::Cancellable::NONE)
-                .map_err(self.failed("checking a commit out"))?;
+                .map_err(self.objects.failed("checking a commit out"))?;
             owners::restore(self, commit, temporary, reserve)
         })
     }
 }
 
-impl ObjectStore for LibostreeStore {
+impl Objects for LibostreeStore {
     fn missing(&self, ids: &[ObjectId]) -> Result<Vec<ObjectId>, StoreError> {
-        let mut missing = Vec::new();
-        for id in ids {
-            if !self.has(id)? {
-                missing.push(*id);
-            }
-        }
-        Ok(missing)
+        self.objects.missing(ids)
     }
 
     fn write(&mut self, id: &ObjectId, length: u64, stream: &mut dyn Read) -> Result<(), StoreError> {
-        if self.has(id)? {
-            return Ok(());
-        }
-        let written = self.begin().and_then(|()| self.write_in_transaction(id, length, stream));
-        if written.is_err() {
-            self.drop_slice();
-        }
-        written
+        self.objects.write(id, length, stream)
     }
 
     fn commit_slice(&mut self) -> Result<(), StoreError> {
-        if !self.in_transaction {
-            return Ok(());
-        }
-        let committed = self.repo.commit_transaction(gio::Cancellable::NONE);
-        let committed = committed.map(drop).map_err(self.failed("committing a transaction"));
-        match committed {
-            Ok(()) => self.in_transaction = false,
-            Err(_) => self.drop_slice(),
-        }
-        committed
+        self.objects.commit_slice()
     }
+}
 
+impl ObjectStore for LibostreeStore {
     fn checkout(&self, commit: &Digest, into: &Path) -> Result<(), StoreError> {
         self.check_out(commit, into, free_space::reserve)
     }
@@ -295,17 +128,11 @@ impl ObjectStore for LibostreeStore {
     }
 
     fn prune(&mut self, keep: &[Digest]) -> Result<u64, StoreError> {
-        self.drop_slice();
+        self.objects.drop_slice();
         self.drop_commits(keep)?;
-        let (_, _, bytes) =
-            self.repo.prune(RepoPruneFlags::REFS_ONLY, 0, gio::Cancellable::NONE).map_err(self.failed("pruning"))?;
+        let pruned = self.objects.repo.prune(RepoPruneFlags::REFS_ONLY, 0, gio::Cancellable::NONE);
+        let (_, _, bytes) = pruned.map_err(self.objects.failed("pruning"))?;
         Ok(bytes)
-    }
-}
-
-impl Drop for LibostreeStore {
-    fn drop(&mut self) {
-        self.drop_slice();
     }
 }
 
@@ -326,25 +153,4 @@ fn create(path: &Path) -> Result<(), StoreError> {
         .create(RepoMode::BareUser, gio::Cancellable::NONE)
         .map_err(|e| StoreError::libostree("creating the repository", path, e))?;
     publish(parent, &temporary, path).map_err(creating)
-}
-
-fn exists(path: &Path) -> Result<bool, StoreError> {
-    path.try_exists().map_err(|e| StoreError::io("looking for", path, e))
-}
-
-fn commit_id(commit: &Digest) -> ObjectId {
-    ObjectId { kind: ObjectKind::Commit, checksum: *commit }
-}
-
-fn keep_ref(checksum: &str) -> String {
-    format!("{KEEP_PREFIX}/{checksum}")
-}
-
-fn object_type(kind: ObjectKind) -> ObjectType {
-    match kind {
-        ObjectKind::File => ObjectType::File,
-        ObjectKind::DirTree => ObjectType::DirTree,
-        ObjectKind::DirMeta => ObjectType::DirMeta,
-        ObjectKind::Commit => ObjectType::Commit,
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::intake::{closure, read_checked};
 use super::place::place;
-use super::{ObjectStore, StoreError};
+use super::{ObjectStore, Objects, StoreError};
 use fullmetal_proto::Digest;
 use fullmetal_proto::ostree::{Commit, ContentHeader, DirMeta, DirTree, OstreeError};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
@@ -70,7 +70,7 @@ impl MemoryStore {
     }
 }
 
-impl ObjectStore for MemoryStore {
+impl Objects for MemoryStore {
     fn missing(&self, ids: &[ObjectId]) -> Result<Vec<ObjectId>, StoreError> {
         Ok(ids.iter().filter(|id| !self.visible.contains_key(id)).copied().collect())
     }
@@ -102,7 +102,9 @@ impl ObjectStore for MemoryStore {
         self.visible.append(&mut self.slice);
         Ok(())
     }
+}
 
+impl ObjectStore for MemoryStore {
     fn checkout(&self, commit: &Digest, into: &Path) -> Result<(), StoreError> {
         let commit = self.parse(ObjectKind::Commit, commit, Commit::parse)?;
         place(into, |temporary| self.write_directory(&commit.root, &commit.root_meta, temporary))

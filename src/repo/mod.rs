@@ -1,4 +1,7 @@
-//! The object store: the port, its libostree and in-memory implementations, and the import of frames.
+//! The object stores: the ports, their libostree and in-memory implementations, and the import of frames.
+//!
+//! Apps are checked out from a repository of ours, the operating system from the one of its sysroot, which is libostree's: there
+//! only objects are written, in the same way.
 //!
 //! **Architecture invariants.** No object becomes visible under its name before its bytes were hashed. A
 //! commit object is only accepted when everything it reaches is there, so "the commit is in the store"
@@ -10,27 +13,30 @@ mod import;
 mod intake;
 mod libostree;
 mod memory;
+mod objects;
 mod owners;
 mod place;
+mod system;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::StoreError;
 pub use import::{Import, ImportError, Packed, Progress};
 pub use libostree::LibostreeStore;
 pub use memory::MemoryStore;
 pub use owners::{Owner, ROOT, recorded_owner};
+pub use system::SystemStore;
 
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use std::io::Read;
 use std::path::Path;
 
-/// Where verified objects live and from where commits are checked out.
+/// Where verified objects live.
 ///
 /// Writing is transactional in slices: what was written since the last [`commit_slice`](Self::commit_slice) may be lost in a
 /// crash or after an error, and is neither visible to [`missing`](Self::missing) nor to a checkout.
-pub trait ObjectStore: Send {
+pub trait Objects: Send {
     /// Those of `ids` that are not in the store, in the same order.
     fn missing(&self, ids: &[ObjectId]) -> Result<Vec<ObjectId>, StoreError>;
 
@@ -44,7 +50,10 @@ pub trait ObjectStore: Send {
 
     /// Makes the current slice durable and visible.
     fn commit_slice(&mut self) -> Result<(), StoreError>;
+}
 
+/// Objects of apps, from which they are checked out.
+pub trait ObjectStore: Objects {
     /// Checks `commit` out as the directory `into`, which is whole and durable when this returns and not there
     /// when it fails or is interrupted. Nothing happens when `into` exists. Missing parents are made.
     ///
@@ -65,7 +74,7 @@ pub trait ObjectStore: Send {
 }
 
 /// Whether `commit` is in the store, and with it everything that it reaches.
-pub fn installed(store: &dyn ObjectStore, commit: &Digest) -> Result<bool, StoreError> {
+pub fn installed(store: &dyn Objects, commit: &Digest) -> Result<bool, StoreError> {
     let id = ObjectId { kind: ObjectKind::Commit, checksum: *commit };
     Ok(store.missing(&[id])?.is_empty())
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with the operating system's deployments.
 
-use fullmetal_proto::Digest;
+use fullmetal_proto::{DeploymentId, Digest};
 use ostree::glib;
 use std::path::{Path, PathBuf};
 
@@ -54,34 +54,34 @@ pub enum SysrootError {
         lack: String,
     },
     /// Nothing is staged, or something else.
-    #[error("OS commit {commit} is not staged: {instead} is")]
+    #[error("OS deployment {id} is not staged: {instead} is")]
     NotStaged {
         /// What should be.
-        commit: Digest,
+        id: DeploymentId,
         /// What is.
         instead: String,
     },
     /// What the boot loader takes next is not what it should take.
-    #[error("the next boot would be {instead}, not OS commit {commit}")]
+    #[error("the boot loader's first entry is {instead}, not OS deployment {id}")]
     NotNext {
         /// What should be.
-        commit: Digest,
+        id: DeploymentId,
         /// What is.
         instead: String,
     },
     /// The boot loader would fall back to something else than what runs now.
     #[error(
-        "the boot loader's second entry is not OS commit {booted}, which runs now: unpin or undeploy what comes before it"
+        "the boot loader's second entry is not OS deployment {booted}, which runs now: unpin or undeploy what comes before it"
     )]
     NotSecond {
         /// What runs.
-        booted: Digest,
+        booted: DeploymentId,
     },
     /// What was staged could not be made to boot next; it is dropped.
-    #[error("OS commit {commit} was not made to boot next ({said}): {source}")]
+    #[error("OS deployment {id} was not made to boot next ({said}): {source}")]
     NotFinalized {
         /// Which.
-        commit: Digest,
+        id: DeploymentId,
         /// The last words of libostree's unit.
         said: String,
         /// What was found then.

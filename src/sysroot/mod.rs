@@ -14,16 +14,17 @@
 mod error;
 mod finalize;
 mod kernel;
+mod view;
 
 pub use error::SysrootError;
+pub use finalize::generator;
 
-use fullmetal_proto::Digest;
+use fullmetal_proto::{DeploymentId, Digest};
 use kernel::Kernel;
 use ostree::gio::prelude::*;
-use ostree::glib::{self, KeyFile};
-use ostree::{SysrootDeployTreeOpts, SysrootWriteDeploymentsOpts, gio};
+use ostree::{SysrootDeployTreeOpts, gio, glib};
+use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 use std::{fs, io};
 
 /// There once `ostree-prepare-root` has put a deployment in place as the root.
@@ -32,23 +33,20 @@ const BOOTED: &str = "run/ostree-booted";
 const OURS: &str = "fullmetal";
 /// While it is there, libostree does not finalize what is staged.
 const STAGED_LOCK: &str = "run/ostree/staged-deployment-locked";
-/// How long others may hold the sysroot, and how often it is tried again.
-const LOCK_MAX: Duration = Duration::from_secs(30);
-const LOCK_AGAIN: Duration = Duration::from_millis(200);
-
 /// The deployments of the running system.
 #[derive(Debug)]
 pub struct Sysroot {
     path: PathBuf,
+    /// This process has mounts of its own.
+    own_mounts: bool,
 }
 
 /// One deployment, as libostree lists it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OsDeployment {
-    /// The OSTree commit.
-    pub commit: Digest,
-    /// Which of several deployments of the commit.
-    pub serial: i32,
+    /// The OSTree commit, and which of several deployments of it.
+    #[serde(flatten, serialize_with = "in_two")]
+    pub id: DeploymentId,
     /// `version` of the commit's metadata, for people.
     pub version: Option<String>,
     /// It is the running root.
@@ -61,29 +59,25 @@ pub struct OsDeployment {
     pub ours: bool,
 }
 
-/// libostree's view at one moment; a lock that it holds goes with it.
-struct View {
-    sysroot: ostree::Sysroot,
-    booted: ostree::Deployment,
-}
-
-impl View {
-    /// What the loader can boot, in its order: without what is staged.
-    fn entries(&self) -> Vec<ostree::Deployment> {
-        self.sysroot.deployments().into_iter().filter(|deployment| !deployment.is_staged()).collect()
+/// As `commit` and `serial`.
+fn in_two<S: Serializer>(id: &DeploymentId, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Two<'a> {
+        commit: &'a Digest,
+        serial: u32,
     }
-}
-
-impl Drop for View {
-    fn drop(&mut self) {
-        self.sysroot.unlock();
-    }
+    Two { commit: &id.commit, serial: id.serial }.serialize(to)
 }
 
 impl Sysroot {
     /// That of the system which runs at `root` (`/`), unless its root is not deployed by OSTree.
     pub fn of(root: &Path) -> Option<Self> {
-        root.join(BOOTED).exists().then(|| Sysroot { path: root.to_owned() })
+        root.join(BOOTED).exists().then(|| Sysroot { path: root.to_owned(), own_mounts: false })
+    }
+
+    /// The same for a process of a single thread, to which `/boot` and `/sysroot` become writable: it gets mounts of its own.
+    pub fn with_own_mounts(self) -> Self {
+        Sysroot { own_mounts: true, ..self }
     }
 
     /// All deployments, what boots next first. One that is staged comes before.
@@ -105,7 +99,7 @@ impl Sysroot {
         let repo = view.sysroot.repo();
         let new = Kernel::of(&repo, &self.path, commit)?;
         for deployment in view.entries() {
-            if Kernel::of(&repo, &self.path, &self.commit_of(&deployment)?)? == new {
+            if Kernel::of(&repo, &self.path, &self.id_of(&deployment)?.commit)? == new {
                 return Ok(());
             }
         }
@@ -118,11 +112,11 @@ impl Sysroot {
     ///
     /// # Errors
     /// When libostree cannot.
-    pub fn stage(&self, commit: &Digest) -> Result<(), SysrootError> {
+    pub fn stage(&self, commit: &Digest) -> Result<DeploymentId, SysrootError> {
         let view = self.locked_view()?;
         if let Some(staged) = view.sysroot.staged_deployment() {
             if staged.csum() == commit.to_string() && self.staged_lock().exists() {
-                return Ok(());
+                return self.id_of(&staged);
             }
             // Newer libostree takes the lock of what was staged before for its own to remove.
             drop(view);
@@ -147,9 +141,9 @@ impl Sysroot {
             .map_err(SysrootError::io("making the directory of", &lock))?;
         fs::write(&lock, "").map_err(SysrootError::io("making", &lock))?;
         let staged = view.sysroot.stage_tree_with_options(Some(&os), &commit, Some(&origin), booted, &options, none);
-        staged.map_err(self.failed("staging a deployment"))?;
+        let staged = staged.map_err(self.failed("staging a deployment"))?;
         match lock.try_exists() {
-            Ok(true) => Ok(()),
+            Ok(true) => self.id_of(&staged),
             other => {
                 drop(view);
                 self.withdraw_staged()?;
@@ -164,27 +158,27 @@ impl Sysroot {
         self.write(&view, &view.entries())
     }
 
-    /// Makes the staged commit boot next: stops the unit that would do so at shutdown, and looks at what came of it. What is
+    /// Makes what is staged boot next: stops the unit that would do so at shutdown, and looks at what came of it. What is
     /// so already stays so.
     ///
     /// # Errors
     /// When it is not staged, when `/etc` cannot be merged or `/boot` written, or when the loader would not boot it whole.
     /// Then it is neither staged nor an entry of the loader any more.
-    pub fn finalize(&self, commit: &Digest) -> Result<(), SysrootError> {
-        if self.check_next(commit).is_ok() {
+    pub fn finalize(&self, id: &DeploymentId) -> Result<(), SysrootError> {
+        if self.check_next(id).is_ok() {
             return Ok(());
         }
         let staged = self.deployments()?.into_iter().find(|deployment| deployment.staged);
-        if staged.as_ref().is_none_or(|staged| staged.commit != *commit) {
-            let instead = staged.map_or("nothing".into(), |staged| staged.commit.to_string());
-            return Err(SysrootError::NotStaged { commit: *commit, instead });
+        if staged.as_ref().is_none_or(|staged| staged.id != *id) {
+            let instead = staged.map_or("nothing".into(), |staged| staged.id.to_string());
+            return Err(SysrootError::NotStaged { id: *id, instead });
         }
-        let finalized = self.finalize_staged().and_then(|()| self.check_next(commit));
+        let finalized = self.finalize_staged().and_then(|()| self.check_next(id));
         if finalized.is_err() {
-            self.withdraw(commit)?;
+            self.withdraw(id)?;
         }
         finalized.map_err(|error| SysrootError::NotFinalized {
-            commit: *commit,
+            id: *id,
             said: finalize::said(),
             source: Box::new(error),
         })
@@ -198,50 +192,66 @@ impl Sysroot {
         finalize::run()
     }
 
-    /// Takes a commit that does not run out of what is staged and of the loader's entries.
+    /// Takes a deployment that does not run, and what is staged, out of what boots.
     ///
     /// # Errors
     /// When the entries cannot be written.
-    pub fn withdraw(&self, commit: &Digest) -> Result<(), SysrootError> {
+    pub fn withdraw(&self, id: &DeploymentId) -> Result<(), SysrootError> {
         let view = self.locked_view()?;
-        let goes = |d: &ostree::Deployment| d.csum() == commit.to_string() && !d.equal(&view.booted);
-        let stay: Vec<_> = view.entries().into_iter().filter(|d| !goes(d)).collect();
+        let mut stay = Vec::new();
+        for deployment in view.entries() {
+            if deployment.equal(&view.booted) || self.id_of(&deployment)? != *id {
+                stay.push(deployment);
+            }
+        }
         self.write(&view, &stay)
     }
 
-    /// Whether the boot loader takes this commit next, would read its kernel whole, and has what runs now as its second
+    /// Whether the boot loader takes this deployment next, would read its kernel whole, and has what runs now as its second
     /// entry, to which it falls back.
     ///
     /// # Errors
     /// When not, with what is there instead.
-    pub fn check_next(&self, commit: &Digest) -> Result<(), SysrootError> {
+    pub fn check_next(&self, id: &DeploymentId) -> Result<(), SysrootError> {
         let view = self.view()?;
         let deployments = view.entries();
-        let next = deployments.first();
-        let is_it = next.filter(|next| next.csum() == commit.to_string());
-        let instead = || next.map_or("nothing".into(), |next| next.csum().to_string());
-        let next = is_it.ok_or_else(|| SysrootError::NotNext { commit: *commit, instead: instead() })?;
+        let first = deployments.first().map(|first| self.id_of(first)).transpose()?;
+        let instead = || first.map_or("nothing".into(), |first| first.to_string());
+        let next = deployments.first().filter(|_| first == Some(*id));
+        let next = next.ok_or_else(|| SysrootError::NotNext { id: *id, instead: instead() })?;
         if !next.equal(&view.booted) && deployments.get(1).is_none_or(|second| !second.equal(&view.booted)) {
-            let booted = self.commit_of(&view.booted)?;
-            return Err(SysrootError::NotSecond { booted });
+            return Err(SysrootError::NotSecond { booted: self.id_of(&view.booted)? });
         }
         let tree = view.sysroot.deployment_directory(next).path().unwrap_or_default();
-        let repo = view.sysroot.repo();
+        let (repo, commit) = (view.sysroot.repo(), &id.commit);
         Kernel::of(&repo, &self.path, commit)?.check(&repo, (&self.path.join("boot"), &tree), next, commit)
     }
 
-    /// Makes the booted deployment, or the one that booted before it, boot next again: what `commit` names.
+    /// Makes these deployments the loader's first entries, in this order; the others follow as they did. What is staged is
+    /// dropped, unless all is so already. The loader's counter is for its first entry, whatever that is: who changes it sees
+    /// to that.
     ///
     /// # Errors
-    /// When it is not deployed, or the entries cannot be written.
-    pub fn boot_next(&self, commit: &Digest) -> Result<(), SysrootError> {
+    /// When one is not among the entries, or they cannot be written.
+    pub fn put_first(&self, first: &[DeploymentId]) -> Result<(), SysrootError> {
         let view = self.locked_view()?;
-        let mut deployments = view.entries();
-        let named = deployments.iter().position(|deployment| deployment.csum() == commit.to_string());
-        let instead = || deployments.first().map_or("nothing".into(), |first| first.csum().to_string());
-        let named = named.ok_or_else(|| SysrootError::NotNext { commit: *commit, instead: instead() })?;
-        deployments[..=named].rotate_right(1);
-        self.write(&view, &deployments)
+        let mut rest = Vec::new();
+        for deployment in view.entries() {
+            rest.push((self.id_of(&deployment)?, deployment));
+        }
+        let before: Vec<DeploymentId> = rest.iter().map(|(id, _)| *id).collect();
+        if before.starts_with(first) {
+            return Ok(());
+        }
+        let mut order = Vec::new();
+        for id in first {
+            let place = rest.iter().position(|(other, _)| other == id);
+            let instead = || before.first().map_or("nothing".into(), |first| first.to_string());
+            let place = place.ok_or_else(|| SysrootError::NotNext { id: *id, instead: instead() })?;
+            order.push(rest.remove(place).1);
+        }
+        order.extend(rest.into_iter().map(|(_, deployment)| deployment));
+        self.write(&view, &order)
     }
 
     /// Removes our deployments but those of these commits, and what is staged; never what runs or is pinned, nor what others
@@ -254,7 +264,7 @@ impl Sysroot {
         let mut kept = Vec::new();
         for deployment in view.entries() {
             let told = self.told(&view, &deployment)?;
-            if told.booted || told.pinned || !told.ours || keep.contains(&told.commit) {
+            if told.booted || told.pinned || !told.ours || keep.contains(&told.id.commit) {
                 kept.push(deployment);
             }
         }
@@ -262,64 +272,8 @@ impl Sysroot {
         view.sysroot.cleanup(gio::Cancellable::NONE).map_err(self.failed("removing old deployments"))
     }
 
-    /// Gives the order in which deployments boot, without those that are not in it.
-    fn write(&self, view: &View, order: &[ostree::Deployment]) -> Result<(), SysrootError> {
-        // Cleaning up would prune the repository, too, of what was fetched and is not deployed yet.
-        let options = SysrootWriteDeploymentsOpts { do_postclean: false };
-        let written = view.sysroot.write_deployments_with_options(order, &options, gio::Cancellable::NONE);
-        written.map_err(self.failed("writing the boot entries"))
-    }
-
-    /// Waits a while for others that write.
-    fn locked_view(&self) -> Result<View, SysrootError> {
-        let began = Instant::now();
-        loop {
-            let view = self.view()?;
-            if view.sysroot.try_lock().map_err(self.failed("locking"))? {
-                let changed = view.sysroot.load_if_changed(gio::Cancellable::NONE);
-                changed.map_err(self.failed("reading the deployments"))?;
-                return Ok(view);
-            }
-            if began.elapsed() > LOCK_MAX {
-                return Err(SysrootError::Busy { path: self.path.clone() });
-            }
-            std::thread::sleep(LOCK_AGAIN);
-        }
-    }
-
     fn staged_lock(&self) -> PathBuf {
         self.path.join(STAGED_LOCK)
-    }
-
-    fn view(&self) -> Result<View, SysrootError> {
-        let sysroot = ostree::Sysroot::new(Some(&gio::File::for_path(&self.path)));
-        sysroot.load(gio::Cancellable::NONE).map_err(self.failed("reading the deployments"))?;
-        let booted = sysroot.booted_deployment();
-        let booted = booted.ok_or_else(|| SysrootError::NotBooted { path: self.path.clone() })?;
-        Ok(View { sysroot, booted })
-    }
-
-    fn told(&self, view: &View, deployment: &ostree::Deployment) -> Result<OsDeployment, SysrootError> {
-        let commit = self.commit_of(deployment)?;
-        let loaded = view.sysroot.repo().load_commit(&commit.to_string());
-        let (content, _) = loaded.map_err(self.failed("reading the commit of a deployment"))?;
-        let metadata = glib::VariantDict::new(Some(&content.child_value(0)));
-        // An origin is handed on to what `ostree admin upgrade` deploys later.
-        let has_ours = |origin: KeyFile| origin.string(OURS, "commit").is_ok_and(|ours| ours == deployment.csum());
-        Ok(OsDeployment {
-            commit,
-            serial: deployment.deployserial(),
-            version: metadata.lookup::<String>("version").ok().flatten(),
-            booted: deployment.equal(&view.booted),
-            staged: deployment.is_staged(),
-            pinned: deployment.is_pinned(),
-            ours: deployment.origin().is_some_and(has_ours),
-        })
-    }
-
-    fn commit_of(&self, deployment: &ostree::Deployment) -> Result<Digest, SysrootError> {
-        let text = deployment.csum();
-        text.parse().map_err(|_| SysrootError::NotBooted { path: self.path.clone() })
     }
 
     fn failed(&self, what: &'static str) -> impl Fn(glib::Error) -> SysrootError + '_ {

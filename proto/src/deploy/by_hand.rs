@@ -4,8 +4,9 @@
 //! No action ends with it, so its end is told in an inventory: what is in force then, and why. Until its switch is
 //! journalled it is not owed to anybody, and a crash forgets it.
 
+use super::outbox::Cause;
 use super::outbox::OUTBOX_MAX;
-use super::record::{Cause, Deployment, NewPart, Phase, Wish};
+use super::record::{Deployment, NewPart, Phase, Wish};
 use super::staging::millis;
 use super::{Deploy, DeployError, Event, Now, PROBATION_MAX, State};
 use crate::wire::announcement::Mode;
@@ -105,6 +106,8 @@ impl Deploy {
             phase: Phase::Staging,
             parts: vec![part],
             removed: Vec::new(),
+            os: None,
+            cuts: 0,
             probation_ms: millis(comeback.probation.unwrap_or(self.policy.probation).min(PROBATION_MAX)),
             reported: None,
             too_late: false,

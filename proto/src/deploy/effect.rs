@@ -1,7 +1,9 @@
 //! What the machine asks of the agent's adapter.
 
 use super::input::Ticket;
-use super::record::{Installed, Outgoing, Record};
+use super::os::OsStep;
+use super::outbox::Outgoing;
+use super::record::{Installed, Record};
 use crate::wire::report::PartState;
 use crate::{AppName, Digest};
 
@@ -86,6 +88,21 @@ pub enum Effect {
         /// In the reverse of the bundle's order.
         moves: Vec<Move>,
     },
+    /// Have this done to the operating system. Answered by [`Input::OsDone`](super::Input::OsDone) or
+    /// [`Input::Failed`](super::Input::Failed).
+    Os {
+        /// Goes into the answer.
+        ticket: Ticket,
+        /// What.
+        step: OsStep,
+    },
+    /// Reboot. Nothing answers it but [`Input::Failed`](super::Input::Failed), when it is refused.
+    Reboot {
+        /// Goes into the answer.
+        ticket: Ticket,
+        /// Whoever inhibits it is overruled.
+        force: bool,
+    },
     /// Stop working on this ticket; no answer is waited for.
     Cancel {
         /// Of the work that is no longer wanted.
@@ -105,8 +122,10 @@ pub enum Effect {
     Prune {
         /// Goes into the answer.
         ticket: Ticket,
-        /// Commits in force and those before them.
+        /// Commits of apps in force and those before them.
         commits: Vec<Digest>,
+        /// The same of the operating system; `None`: nothing of it is touched.
+        os: Option<Vec<Digest>>,
         /// Manifests whose frames stay in the peer's cache.
         manifests: Vec<Digest>,
         /// Bundles that are still to be deployed.

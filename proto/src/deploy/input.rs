@@ -138,11 +138,27 @@ pub enum Input {
         /// What it does.
         event: AppEvent,
     },
+    /// Answers [`Effect::Os`](super::Effect::Os). Also at the start of the agent, unasked, with a ticket of 0.
+    OsDone {
+        /// The effect's ticket.
+        ticket: Ticket,
+        /// How it looks now; `None` where the root is no deployment of OSTree.
+        view: Option<OsView>,
+        /// After [`OsStep::Look`](super::OsStep::Look): the last lines of the journal of the boot before this one.
+        last_boot: Vec<String>,
+    },
+    /// How the operating system on trial is: by its checks, as an app's.
+    Os(AppEvent),
     /// Local people say something else than before.
     Local(Local),
     /// Local root wants the previous version of an app back. The lock, which holds back what the gateway wishes, does
     /// not hold this back. [`DeployError::NoComeback`](super::DeployError::NoComeback) says why it cannot begin.
     ComeBack(Comeback),
+    /// Root accepts the operating system that runs, which was not deployed here.
+    AcceptOs {
+        /// For people.
+        version: String,
+    },
     /// Answers [`Effect::Report`](super::Effect::Report): it lies signed and synced in the spool.
     Spooled {
         /// The report's counter.

@@ -28,23 +28,26 @@ pub mod state;
 mod switching;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod wishes;
 
 pub use by_hand::{Comeback, NoComeback};
 pub use effect::{Effect, Ignored, Move};
 pub use foreign_unit::{FOREIGN_UNIT_LEN_MAX, ForeignUnit, ForeignUnitError};
 pub use input::{AppEvent, Candidate, Input, Local, Now, Row, Ticket};
-pub use os::{BootId, Counted, Entry, OsView};
+pub use os::{BootId, Counted, Entry, NewOs, OsStep, OsView};
+pub use outbox::{Cause, Ended, Outgoing};
 pub use record::{
-    App, Cause, Deployment, Ended, Installed, NewPart, Outgoing, Phase, RECORD_LEN_MAX, RECORD_VERSION, Record,
-    RecordError, Wish,
+    App, Deployment, Installed, NewPart, Phase, RECORD_LEN_MAX, RECORD_VERSION, Record, RecordError, System, Wish,
 };
 pub use state::{Event, Illegal, State};
+pub use trial::REBOOT_MAX;
 
-use crate::{Digest, Timestamp};
+use crate::{DeploymentId, Digest, Timestamp};
 use probation::Watch;
 use queue::Queue;
 use std::time::Duration;
+use trial::Runs;
 
 /// How often a switch, and then its probation, may be interrupted before the old version comes back.
 pub const RESTARTS_MAX: u8 = 2;
@@ -141,6 +144,11 @@ pub struct Deploy {
     /// Versions that left with an end which may not be durable: the record on the disk may bring them back.
     left: Vec<Digest>,
     queue: Queue,
+    /// What runs, and since which boot, as it was seen last; none where OSTree deployed nothing.
+    booted: Option<DeploymentId>,
+    boot: Option<BootId>,
+    /// The operating system of a trial that runs.
+    runs: Runs,
     /// The disk takes no records or reports at the moment.
     unwritten: bool,
 }
@@ -178,6 +186,9 @@ impl Deploy {
             deferred: None,
             left: Vec::new(),
             queue: Queue::default(),
+            booted: None,
+            boot: None,
+            runs: Runs::default(),
             unwritten: false,
         }
     }
@@ -253,6 +264,15 @@ impl Deploy {
                 self.app(&name, commit, event, now);
                 Ok(())
             }
+            Input::Os(event) => {
+                self.os_event(event, now.steady);
+                Ok(())
+            }
+            Input::AcceptOs { version } => {
+                self.accept_os(version, now);
+                Ok(())
+            }
+            Input::OsDone { ticket: NOBODY, view, .. } => self.os_done(NOBODY, view, &[], now),
             Input::Local(local) => {
                 self.local = local;
                 Ok(())
@@ -275,6 +295,7 @@ impl Deploy {
             | Input::Reverted { ticket }
             | Input::NotReverted { ticket, .. }
             | Input::Pruned { ticket }
+            | Input::OsDone { ticket, .. }
             | Input::Failed { ticket, .. } => *ticket,
             _ => return Ok(()),
         };
@@ -282,14 +303,15 @@ impl Deploy {
             return Ok(());
         }
         match input {
-            Input::Judged { parts, removed, .. } => self.judged(parts, removed, now),
+            Input::Judged { parts, removed, os, .. } => self.judged(parts, removed, os, now),
             Input::Fits { bytes, .. } => self.fits(bytes),
             Input::FetchProgress { bytes_from_peers, bytes_from_central, .. } => {
                 self.progress(bytes_from_peers, bytes_from_central, now);
                 Ok(())
             }
             Input::Imported { .. } => self.go(Event::Imported),
-            Input::CheckedOut { jobs, .. } => self.checked_out(&jobs, now),
+            Input::CheckedOut { jobs, os, .. } => self.checked_out(&jobs, os, now),
+            Input::OsDone { ticket, view, last_boot } => self.os_done(ticket, view, &last_boot, now),
             Input::Switched { .. } => self.switched(now),
             Input::Reverted { .. } => self.reverted(now),
             Input::NotReverted { apps, reason, .. } => self.not_reverted(apps, &reason, now),
@@ -309,6 +331,10 @@ impl Deploy {
             State::Idle => self.take_up(now),
             State::Staged => self.begin(now),
             State::Proving => self.conclude(now),
+            State::Rebooting => {
+                self.go_down(now);
+                Ok(())
+            }
             _ => {
                 if self.retry.and_then(|r| r.at).is_some_and(|at| at <= now.steady) {
                     self.work();
@@ -356,15 +382,15 @@ impl Deploy {
     fn deployment_work(&self) -> Option<Effect> {
         let deployment = self.record.deployment.as_ref()?;
         let (ticket, bundle) = (self.ticket, deployment.wish.bundle);
-        let moves = self.record.moves();
+        let (moves, os) = (self.record.moves(), deployment.os.as_ref().map(|os| os.part.installed.commit));
         match self.state {
             State::Judging => Some(Effect::Judge { ticket, action: deployment.wish.action, bundle }),
-            State::Measuring => Some(Effect::CheckSpace { ticket, bundle, moves, os: None }),
-            State::Fetching => Some(Effect::Fetch { ticket, bundle, moves, os: None }),
-            State::CheckingOut => Some(Effect::Checkout { ticket, moves, os: None }),
+            State::Measuring => Some(Effect::CheckSpace { ticket, bundle, moves, os }),
+            State::Fetching => Some(Effect::Fetch { ticket, bundle, moves, os }),
+            State::CheckingOut => Some(Effect::Checkout { ticket, moves, os }),
             State::Switching => Some(Effect::Switch { ticket, moves }),
             State::RollingBack => Some(Effect::Revert { ticket, moves: moves.into_iter().rev().collect() }),
-            _ => None,
+            _ => self.os_step().map(|step| Effect::Os { ticket, step }),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Reports: each gets its counter in the record before it is given out.
 
-use super::record::{Cause, Ended, Outgoing, Wish};
+use super::record::Wish;
 use super::staging::millis;
 use super::{Deploy, DeployError, Effect, Event, Now, State};
-use crate::wire::report::{LOG_LINE_LEN_MAX, LOG_LINES_MAX, REASON_LEN_MAX, ReportState};
+use crate::wire::report::{ExitStatus, LOG_LINE_LEN_MAX, LOG_LINES_MAX, REASON_LEN_MAX, ReportState};
+use crate::{Digest, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// Reports without an end are left out while so many wait for the spool.
 pub(super) const OUTBOX_MAX: usize = 6;
@@ -15,6 +17,65 @@ const ENDED_MAX: usize = 16;
 const LOG_LEN_MAX: usize = 3 << 10;
 /// The longest reason of a report that is not the last of its action.
 const REMARK_LEN_MAX: usize = 200;
+
+/// Why something failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// In one line, for the operator.
+    pub reason: String,
+    /// How the app's main process ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<ExitStatus>,
+    /// Its last lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+}
+
+/// A report with its counter: given out again until the spool has it, always with the same content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outgoing {
+    /// Never used for another report of this device.
+    #[serde(rename = "n")]
+    pub counter: u64,
+    /// The action; 0 with [`ReportState::Inventory`].
+    #[serde(rename = "a")]
+    pub action: u64,
+    /// The bundle; absent with [`ReportState::Inventory`].
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Digest>,
+    /// How far it is.
+    #[serde(rename = "s")]
+    pub state: ReportState,
+    /// Why; an empty one says nothing.
+    #[serde(rename = "c")]
+    pub cause: Cause,
+    /// Piece bytes from neighbours for this action.
+    #[serde(rename = "p", default)]
+    pub bytes_from_peers: u64,
+    /// Piece bytes from central for this action.
+    #[serde(rename = "o", default)]
+    pub bytes_from_central: u64,
+    /// Piece bytes that the fetch under way takes in all; 0: not said.
+    #[serde(rename = "w", default, skip_serializing_if = "is_zero")]
+    pub bytes_total: u64,
+    /// Milliseconds since the action was first seen.
+    #[serde(rename = "e", default)]
+    pub elapsed_ms: u64,
+    /// When it was made, by the trusted clock.
+    #[serde(rename = "t")]
+    pub at: Timestamp,
+}
+
+/// An action that has its terminal report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The action.
+    #[serde(rename = "a")]
+    pub action: u64,
+    /// How it ended.
+    #[serde(rename = "s")]
+    pub state: ReportState,
+}
 
 impl Deploy {
     /// Reports a milestone of the deployment under way, once.
@@ -133,4 +194,9 @@ impl Cause {
 pub(super) fn cut(text: &str, max: usize) -> String {
     let end = (0..=max.min(text.len())).rev().find(|i| text.is_char_boundary(*i));
     text[..end.unwrap_or(0)].to_owned()
+}
+
+/// serde hands over a reference.
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }

@@ -1,7 +1,8 @@
 //! What is known of the apps that a deployment brought, and what follows from it.
 
 use super::input::AppEvent;
-use super::record::{Cause, NewPart};
+use super::outbox::Cause;
+use super::record::NewPart;
 use super::{LAST_CHECK_MAX, UNASKED_MAX};
 use crate::wire::report::ExitStatus;
 use crate::{AppName, Timestamp};
@@ -12,6 +13,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     apps: BTreeMap<AppName, Seen>,
+    os: Seen,
     deadline: Option<Timestamp>,
     wakeup: Option<Timestamp>,
 }
@@ -28,6 +30,34 @@ struct Seen {
 }
 
 impl Seen {
+    fn note(&mut self, event: AppEvent, now: Timestamp) {
+        match event {
+            AppEvent::Running => self.running = true,
+            AppEvent::Healthy { .. } if matches!(self.health, Health::Lost(_)) => {}
+            AppEvent::Healthy { began } => self.health = Health::Good(began),
+            AppEvent::Unhealthy { reason } => {
+                self.health = match self.health {
+                    Health::Unknown | Health::Poor(_) => Health::Poor(reason),
+                    Health::Good(_) | Health::Lost(_) => Health::Lost(reason),
+                }
+            }
+            AppEvent::Unasked { reason } => {
+                let since = self.unasked.take().map_or(now, |(since, _)| since);
+                self.unasked = Some((since, reason));
+            }
+            AppEvent::Asked => self.unasked = None,
+            AppEvent::SaysWell => {
+                self.said.get_or_insert(Ok(()));
+            }
+            AppEvent::SaysFailed { reason } => {
+                self.said.get_or_insert(Err(reason));
+            }
+            AppEvent::Exited { status, log } => {
+                self.exit.get_or_insert((status, log));
+            }
+        }
+    }
+
     /// Whatever else it would say.
     fn has_failed(&self, part: &NewPart) -> bool {
         let says_so = part.notify && matches!(self.said, Some(Err(_)));
@@ -75,7 +105,8 @@ impl Watch {
     /// There is no verdict yet: after the deadline the last checks are waited for, and what cannot be asked.
     pub fn wait_on(&mut self, now: Timestamp) {
         let ends = self.deadline.into_iter().flat_map(|at| [at, at.after(LAST_CHECK_MAX)]);
-        let unasked = self.apps.values().filter_map(|seen| Some(seen.unasked.as_ref()?.0.after(UNASKED_MAX)));
+        let unasked =
+            self.apps.values().chain([&self.os]).filter_map(|seen| Some(seen.unasked.as_ref()?.0.after(UNASKED_MAX)));
         self.wakeup = ends.chain(unasked).filter(|at| *at > now).min();
     }
 
@@ -86,40 +117,29 @@ impl Watch {
 
     /// Notes what an app does.
     pub fn note(&mut self, name: &AppName, event: AppEvent, now: Timestamp) {
-        let seen = self.apps.entry(name.clone()).or_default();
-        match event {
-            AppEvent::Running => seen.running = true,
-            AppEvent::Healthy { .. } if matches!(seen.health, Health::Lost(_)) => {}
-            AppEvent::Healthy { began } => seen.health = Health::Good(began),
-            AppEvent::Unhealthy { reason } => {
-                seen.health = match seen.health {
-                    Health::Unknown | Health::Poor(_) => Health::Poor(reason),
-                    Health::Good(_) | Health::Lost(_) => Health::Lost(reason),
-                }
-            }
-            AppEvent::Unasked { reason } => {
-                let since = seen.unasked.take().map_or(now, |(since, _)| since);
-                seen.unasked = Some((since, reason));
-            }
-            AppEvent::Asked => seen.unasked = None,
-            AppEvent::SaysWell => {
-                seen.said.get_or_insert(Ok(()));
-            }
-            AppEvent::SaysFailed { reason } => {
-                seen.said.get_or_insert(Err(reason));
-            }
-            AppEvent::Exited { status, log } => {
-                seen.exit.get_or_insert((status, log));
-            }
-        }
+        self.apps.entry(name.clone()).or_default().note(event, now);
     }
 
-    /// What follows for all `parts` together: the first failure, else proven when nothing is open.
-    pub fn judge<'a>(&self, parts: impl Iterator<Item = &'a NewPart>, now: Timestamp) -> Judgement {
+    /// Notes how the operating system is. That it runs is plain.
+    pub fn note_os(&mut self, event: AppEvent, now: Timestamp) {
+        self.os.running = true;
+        self.os.note(event, now);
+    }
+
+    /// What follows for all `parts` together, and for the operating system if it is new: the first failure, else proven
+    /// when nothing is open.
+    pub fn judge<'a>(
+        &self,
+        parts: impl Iterator<Item = &'a NewPart>,
+        os: Option<&NewPart>,
+        now: Timestamp,
+    ) -> Judgement {
         let over = self.deadline.filter(|d| *d <= now);
         let mut all = Judgement::Settled;
-        for part in parts {
-            match self.judge_part(part, over, now) {
+        let nothing = Seen::default();
+        let parts = parts.map(|part| (part, self.apps.get(&part.name).unwrap_or(&nothing)));
+        for (part, seen) in os.map(|part| (part, &self.os)).into_iter().chain(parts) {
+            match judge_part(part, seen, over, now) {
                 Judgement::Broken(cause) => return Judgement::Broken(cause),
                 Judgement::Open => all = Judgement::Open,
                 Judgement::Well if all == Judgement::Settled => all = Judgement::Well,
@@ -132,33 +152,31 @@ impl Watch {
             other => other,
         }
     }
+}
 
-    /// `over`: when the time was over, if it is.
-    fn judge_part(&self, part: &NewPart, over: Option<Timestamp>, now: Timestamp) -> Judgement {
-        let start = &part.installed.start;
-        if !start.autostart {
-            return Judgement::Settled;
+/// `over`: when the time was over, if it is.
+fn judge_part(part: &NewPart, seen: &Seen, over: Option<Timestamp>, now: Timestamp) -> Judgement {
+    let start = &part.installed.start;
+    if !start.autostart {
+        return Judgement::Settled;
+    }
+    if let Some((since, reason)) = seen.unasked.as_ref().filter(|_| !seen.has_failed(part)) {
+        let over = since.after(UNASKED_MAX) <= now;
+        let minutes = UNASKED_MAX.as_secs() / 60;
+        let what = || format!("could not be asked for {minutes} minutes how it is: {reason}");
+        return if over { broken(part, &what()) } else { Judgement::Open };
+    }
+    match &seen.exit {
+        Some((ExitStatus::Code(0), _)) if start.job => Judgement::Settled,
+        Some((status, log)) => Judgement::Broken(ended(part, *status, log)),
+        None if part.notify && matches!(seen.said, Some(Err(_))) => {
+            let words = seen.said.as_ref().and_then(|said| said.as_ref().err());
+            broken(part, &format!("says of itself: {}", words.map_or("", String::as_str)))
         }
-        let nothing = Seen::default();
-        let seen = self.apps.get(&part.name).unwrap_or(&nothing);
-        if let Some((since, reason)) = seen.unasked.as_ref().filter(|_| !seen.has_failed(part)) {
-            let over = since.after(UNASKED_MAX) <= now;
-            let minutes = UNASKED_MAX.as_secs() / 60;
-            let what = || format!("could not be asked for {minutes} minutes how it is: {reason}");
-            return if over { broken(part, &what()) } else { Judgement::Open };
-        }
-        match &seen.exit {
-            Some((ExitStatus::Code(0), _)) if start.job => Judgement::Settled,
-            Some((status, log)) => Judgement::Broken(ended(part, *status, log)),
-            None if part.notify && matches!(seen.said, Some(Err(_))) => {
-                let words = seen.said.as_ref().and_then(|said| said.as_ref().err());
-                broken(part, &format!("says of itself: {}", words.map_or("", String::as_str)))
-            }
-            None if start.job && part.may_stay => judge_service(part, seen, over, now),
-            None if start.job && over.is_some() => broken(part, "is a job and had not ended when its time was over"),
-            None if start.job => Judgement::Open,
-            None => judge_service(part, seen, over, now),
-        }
+        None if start.job && part.may_stay => judge_service(part, seen, over, now),
+        None if start.job && over.is_some() => broken(part, "is a job and had not ended when its time was over"),
+        None if start.job => Judgement::Open,
+        None => judge_service(part, seen, over, now),
     }
 }
 

@@ -7,10 +7,15 @@ use crate::Digest;
 impl Deploy {
     /// The manifests whose frames stay in the peer's cache: of all that is in force and of what is coming.
     pub fn manifests(&self) -> Vec<Digest> {
-        let coming = self.record.deployment.iter().flat_map(|d| d.parts.iter().map(|p| p.installed.manifest));
-        let mut all: Vec<_> = self.record.apps.values().map(|a| a.current.manifest).chain(coming).collect();
+        let under_way = self.record.deployment.iter();
+        let coming =
+            under_way.flat_map(|d| d.os.iter().map(|os| &os.part).chain(&d.parts)).map(|p| p.installed.manifest);
+        let in_force = self.record.apps.values().chain(self.record.os.iter().map(|os| &os.app));
+        let mut all: Vec<_> = in_force.map(|a| a.current.manifest).chain(coming).collect();
         all.sort();
         all.dedup();
+        // Of an operating system that came with the device.
+        all.retain(|manifest| *manifest != Digest::default());
         all
     }
 
@@ -39,6 +44,8 @@ impl Deploy {
         let commits = self.record.apps.values().flat_map(versions).flatten();
         let left = self.left.iter().filter(|_| ticket == NOBODY).copied();
         let commits = commits.chain(parts.map(|p| p.installed.commit)).chain(left).collect();
-        Effect::Prune { ticket, commits, manifests: self.manifests(), bundles: self.bundles() }
+        let os = self.record.os.as_ref().filter(|_| !coming && !self.is_on_trial() && self.unknown_os().is_none());
+        let os = os.map(|os| versions(&os.app).into_iter().flatten().collect());
+        Effect::Prune { ticket, commits, os, manifests: self.manifests(), bundles: self.bundles() }
     }
 }

@@ -5,18 +5,23 @@
 //! keys inside lists are short because the whole must stay under [`RECORD_LEN_MAX`].
 //!
 //! What an older agent must not ignore makes a higher version, for as long as it is there: version 2 is a deployment that
-//! removes apps and has begun to switch. An older agent leaves such a record alone, and the apps as they are.
+//! removes apps and has begun to switch; version 3 one whose operating system is on trial. An older agent leaves such a
+//! record alone, and the apps as they are.
 
+use super::os::NewOs;
+use super::outbox::{Cause, Ended, Outgoing};
 use crate::wire::announcement::Mode;
 use crate::wire::bundle::{PartKind, StartOptions};
 use crate::wire::cbor::{self, CborError};
-use crate::wire::report::{ExitStatus, PartState, ReportState};
-use crate::{AppName, Digest, Timestamp};
+use crate::wire::report::{PartState, ReportState};
+use crate::{AppName, DeploymentId, Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The newest version that this agent reads.
-pub const RECORD_VERSION: u16 = 2;
+pub const RECORD_VERSION: u16 = 3;
+/// What knows removals.
+const RECORD_VERSION_OF_REMOVAL: u16 = 2;
 /// The version of everything that all agents understand.
 const RECORD_VERSION_MIN: u16 = 1;
 /// The longest encoded record in bytes.
@@ -43,6 +48,9 @@ pub struct Record {
     pub outbox: Vec<Outgoing>,
     /// The newest ended actions, oldest first: none of them gets a second terminal report.
     pub ended: Vec<Ended>,
+    /// The operating system in force, since the first one was judged here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<System>,
     /// What apps that were removed may not fall below when they come again; the last removed last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub floors: Vec<(AppName, u64)>,
@@ -65,7 +73,18 @@ pub struct App {
     pub lost: bool,
 }
 
-/// One version of one app.
+/// The operating system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct System {
+    /// As bundles call it.
+    #[serde(rename = "n")]
+    pub name: AppName,
+    /// Its versions.
+    #[serde(rename = "v")]
+    pub app: App,
+}
+
+/// One version of one app, or of the operating system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Installed {
     /// The OSTree commit.
@@ -115,6 +134,12 @@ pub struct Deployment {
     /// Apps that leave with it, once judged; they are in [`Record::apps`] until it is proven.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<AppName>,
+    /// Its operating system, once judged, unless that runs already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<NewOs>,
+    /// How often the power went between arming the boot loader and changing its entries.
+    #[serde(default, skip_serializing_if = "is_none_cut")]
+    pub cuts: u8,
     /// How long the parts are watched, in milliseconds.
     pub probation_ms: u64,
     /// The furthest milestone that was reported.
@@ -173,70 +198,15 @@ pub enum Phase {
         /// How often it was interrupted.
         restarts: u8,
     },
+    /// The operating system is being put on trial, or boots for the first time. Apps are as they were.
+    Arming,
+    /// Its trial is over, and all is well.
+    Proven,
     /// The old version comes back.
     RollingBack {
         /// Why: goes into the terminal report.
         cause: Cause,
     },
-}
-
-/// Why something failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cause {
-    /// In one line, for the operator.
-    pub reason: String,
-    /// How the app's main process ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit: Option<ExitStatus>,
-    /// Its last lines.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub log: Vec<String>,
-}
-
-/// A report with its counter: given out again until the spool has it, always with the same content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outgoing {
-    /// Never used for another report of this device.
-    #[serde(rename = "n")]
-    pub counter: u64,
-    /// The action; 0 with [`ReportState::Inventory`].
-    #[serde(rename = "a")]
-    pub action: u64,
-    /// The bundle; absent with [`ReportState::Inventory`].
-    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
-    pub bundle: Option<Digest>,
-    /// How far it is.
-    #[serde(rename = "s")]
-    pub state: ReportState,
-    /// Why; an empty one says nothing.
-    #[serde(rename = "c")]
-    pub cause: Cause,
-    /// Piece bytes from neighbours for this action.
-    #[serde(rename = "p", default)]
-    pub bytes_from_peers: u64,
-    /// Piece bytes from central for this action.
-    #[serde(rename = "o", default)]
-    pub bytes_from_central: u64,
-    /// Piece bytes that the fetch under way takes in all; 0: not said.
-    #[serde(rename = "w", default, skip_serializing_if = "is_zero")]
-    pub bytes_total: u64,
-    /// Milliseconds since the action was first seen.
-    #[serde(rename = "e", default)]
-    pub elapsed_ms: u64,
-    /// When it was made, by the trusted clock.
-    #[serde(rename = "t")]
-    pub at: Timestamp,
-}
-
-/// An action that has its terminal report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
-    /// The action.
-    #[serde(rename = "a")]
-    pub action: u64,
-    /// How it ended.
-    #[serde(rename = "s")]
-    pub state: ReportState,
 }
 
 /// Why bytes are not a record that this agent can go on from.
@@ -274,6 +244,7 @@ impl Default for Record {
             next: None,
             outbox: Vec::new(),
             ended: Vec::new(),
+            os: None,
             floors: Vec::new(),
         }
     }
@@ -282,7 +253,8 @@ impl Default for Record {
 impl Deployment {
     /// What it brings and what it takes away, a few words each, for people.
     pub fn changes(&self) -> Vec<String> {
-        let parts = self.parts.iter().map(|p| format!("{} {}", p.name, p.installed.version));
+        let parts = self.os.iter().map(|os| &os.part).chain(&self.parts);
+        let parts = parts.map(|p| format!("{} {}", p.name, p.installed.version));
         parts.chain(self.removed.iter().map(|name| format!("{name} removed"))).collect()
     }
 
@@ -296,9 +268,12 @@ impl Record {
     /// Its bytes, at most [`RECORD_LEN_MAX`].
     pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
         // While it is staged, an older agent may judge it again, and ends it as a bundle that it cannot read.
-        let removes = |d: &Deployment| d.phase != Phase::Staging && !d.removed.is_empty();
-        let removes = self.deployment.as_ref().is_some_and(removes);
-        let version = if removes { RECORD_VERSION } else { RECORD_VERSION_MIN };
+        let begun = self.deployment.as_ref().filter(|d| d.phase != Phase::Staging);
+        let version = match begun {
+            Some(d) if d.os.is_some() => RECORD_VERSION,
+            Some(d) if !d.removed.is_empty() => RECORD_VERSION_OF_REMOVAL,
+            _ => RECORD_VERSION_MIN,
+        };
         let bytes = cbor::to_vec(&Record { version, ..self.clone() });
         if bytes.len() > RECORD_LEN_MAX {
             return Err(RecordError::TooLong { len: bytes.len() });
@@ -323,18 +298,29 @@ impl Record {
 
     /// What is in force, as reports carry it.
     pub fn parts(&self) -> Vec<PartState> {
-        let state = |(name, app): (&AppName, &App)| PartState {
-            kind: PartKind::App,
+        let state = |(kind, name, app): (PartKind, &AppName, &App)| PartState {
+            kind,
             name: name.clone(),
             version: app.current.version.clone(),
             commit: app.current.commit,
         };
-        self.apps.iter().filter(|(_, app)| !app.lost).map(state).collect()
+        let os = self.os.iter().map(|os| (PartKind::Os, &os.name, &os.app));
+        let apps = self.apps.iter().filter(|(_, app)| !app.lost).map(|(name, app)| (PartKind::App, name, app));
+        os.chain(apps).map(state).collect()
+    }
+
+    /// What apps are to run instead of what is in force on the disk, with nothing for those that are not to run: while a
+    /// deployment's operating system is on trial and another one runs, the versions before it.
+    pub fn at_boot(&self, booted: Option<&DeploymentId>) -> BTreeMap<AppName, Option<Installed>> {
+        let trial = self.deployment.as_ref().filter(|d| d.phase != Phase::Staging);
+        let fell_back = trial.and_then(|d| d.os.as_ref()).is_some_and(|os| os.new.as_ref() != booted);
+        let moves = if fell_back { self.moves() } else { Vec::new() };
+        moves.into_iter().map(|m| (m.name, m.old)).collect()
     }
 }
 
 /// serde hands over a reference.
-fn is_zero(n: &u64) -> bool {
+fn is_none_cut(n: &u8) -> bool {
     *n == 0
 }
 

@@ -1,21 +1,25 @@
 //! From the verdict to the checkout: nothing that runs is touched.
 
 use super::input::Candidate;
+use super::os::{NewOs, OsView};
+use super::outbox::Cause;
 use super::outbox::OUTBOX_MAX;
-use super::record::{App, Cause, Installed, NewPart, RECORD_LEN_MAX, Record};
+use super::record::{App, Installed, NewPart, RECORD_LEN_MAX, Record};
 use super::{
     Deploy, DeployError, Event, Move, Now, PROBATION_MAX, PROGRESS_INTERVAL, RETRY_MAX, RETRY_MIN, Retry, State,
 };
-use crate::AppName;
-use crate::wire::bundle::PartKind;
+use crate::wire::bundle::{PartKind, StartOptions};
 use crate::wire::cbor;
 use crate::wire::report::ReportState;
+use crate::{AppName, DeploymentId};
 use std::time::Duration;
 
 /// How many removed apps' floors are remembered, the newest.
 const FLOORS_MAX: usize = 32;
+/// The name of what was staged, and the boot in which it was put on trial.
+const OS_GROWTH: usize = 256;
 /// What the record may grow by after the verdict: the cause of a failure, small reports, another wish.
-pub(super) const RECORD_GROWTH: usize = 6 * 1024 + OUTBOX_MAX * 384;
+pub(super) const RECORD_GROWTH: usize = 6 * 1024 + OS_GROWTH + OUTBOX_MAX * 384;
 
 impl Deploy {
     /// Takes the verdict on a bundle whose signatures hold.
@@ -23,20 +27,27 @@ impl Deploy {
         &mut self,
         candidates: Vec<Candidate>,
         removed: Vec<AppName>,
+        view: Option<OsView>,
         now: Now,
     ) -> Result<(), DeployError> {
         self.state.on(Event::Accepted)?;
-        if let Some(reason) = self.objection(&candidates) {
+        if let Some(view) = &view {
+            (self.booted, self.boot) = (Some(view.booted), Some(view.boot.clone()));
+        }
+        if let Some(reason) = self.unknown_os().or_else(|| self.objection(&candidates, view.as_ref())) {
             return self.end(Event::Refused, ReportState::Failed, Cause::new(&reason), now);
         }
         let probation = candidates.iter().map(|c| c.probation.unwrap_or(self.policy.probation)).max();
         let probation = probation.unwrap_or_default().min(PROBATION_MAX);
+        let (os, apps): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|c| c.kind == PartKind::Os);
+        let os = os.into_iter().next().zip(view).and_then(|(os, view)| self.new_os_of(NewPart::from(os), &view));
         if let Some(deployment) = &mut self.record.deployment {
-            deployment.parts = candidates.into_iter().map(NewPart::from).collect();
+            deployment.parts = apps.into_iter().map(NewPart::from).collect();
             deployment.removed = removed;
+            deployment.os = os;
             deployment.probation_ms = millis(probation);
         }
-        if self.record.moves().is_empty() {
+        if self.record.moves().is_empty() && self.new_os().is_none() {
             self.record.keep();
             return self.end(Event::InForce, ReportState::Succeeded, Cause::default(), now);
         }
@@ -50,15 +61,17 @@ impl Deploy {
     }
 
     /// Why a well-signed bundle must not be installed here.
-    fn objection(&self, candidates: &[Candidate]) -> Option<String> {
+    fn objection(&self, candidates: &[Candidate], view: Option<&OsView>) -> Option<String> {
         candidates.iter().find_map(|c| {
-            if c.kind == PartKind::Os {
-                return Some(format!(
-                    "{} {} is an operating system: this agent deploys apps only; put apps into a bundle of their own",
-                    c.name, c.version
-                ));
-            }
-            let floor = self.record.floor(&c.name);
+            let floor = match c.kind {
+                PartKind::App => self.record.floor(&c.name),
+                PartKind::Os => {
+                    if let Some(why) = self.os_objection(view, &format!("{} {}", c.name, c.version)) {
+                        return Some(why);
+                    }
+                    self.record.os.as_ref().map_or(0, |os| os.app.floor)
+                }
+            };
             let release = c.release.filter(|r| *r < floor)?;
             Some(format!(
                 "{} {} is release {release}, below {floor}, the lowest that may follow what was proven here: \
@@ -66,6 +79,16 @@ impl Deploy {
                 c.name, c.version
             ))
         })
+    }
+
+    /// Nothing, when it is what runs.
+    fn new_os_of(&mut self, mut part: NewPart, view: &OsView) -> Option<NewOs> {
+        self.adopt_os(view, &part);
+        // It is proven by the device's own checks, whatever else the bundle says.
+        (part.health, part.notify) = (true, false);
+        part.installed.start = StartOptions::default();
+        let runs = part.installed.commit == view.booted.commit;
+        (!runs).then_some(NewOs { part, old: view.booted, new: None, boot: None })
     }
 
     /// Why the journal could not hold this deployment up to its end.
@@ -123,7 +146,19 @@ impl Deploy {
     }
 
     /// All parts lie beside what runs.
-    pub(super) fn checked_out(&mut self, jobs: &[AppName], now: Now) -> Result<(), DeployError> {
+    pub(super) fn checked_out(
+        &mut self,
+        jobs: &[AppName],
+        os: Option<DeploymentId>,
+        now: Now,
+    ) -> Result<(), DeployError> {
+        if let Some(new) = self.record.deployment.as_mut().and_then(|d| d.os.as_mut()) {
+            new.new = os;
+            if os.is_none() {
+                let reason = "the operating system was not staged".to_owned();
+                return self.failed(false, reason, now);
+            }
+        }
         for part in self.record.deployment.iter_mut().flat_map(|d| &mut d.parts).filter(|p| jobs.contains(&p.name)) {
             part.installed.start.job = true;
             part.may_stay = true;
@@ -137,6 +172,7 @@ impl Deploy {
     pub(super) fn failed(&mut self, retry: bool, reason: String, now: Now) -> Result<(), DeployError> {
         match self.state {
             State::Switching => self.roll_back(Cause::new(&reason)),
+            state if state.is_of_trial() => self.os_failed(retry, &reason, now),
             State::Pruning => self.go(Event::Pruned),
             State::RollingBack => {
                 let all = self.record.moves().into_iter().map(|m| m.name).collect();
@@ -227,6 +263,11 @@ impl Record {
                 self.floors.push((name.clone(), self.floor(&name)));
             }
             self.apps.remove(&name);
+        }
+        if let Some((os, system)) = deployment.os.zip(self.os.as_mut()) {
+            let floor = system.app.floor.max(os.part.floor);
+            system.app.replace(os.part.installed, floor);
+            system.name = os.part.name;
         }
         let surplus = self.floors.len().saturating_sub(FLOORS_MAX);
         self.floors.drain(..surplus);

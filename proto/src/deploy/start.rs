@@ -1,6 +1,7 @@
 //! A start is always a recovery: it goes on from whatever the record says.
 
-use super::record::{Cause, Phase, Record};
+use super::outbox::Cause;
+use super::record::{Phase, Record};
 use super::{Deploy, DeployError, Event, Local, Now, RESTARTS_MAX};
 
 impl Deploy {
@@ -29,9 +30,20 @@ impl Deploy {
         let Some(deployment) = &mut self.record.deployment else {
             return if unspooled { Event::FoundEnd } else { Event::FoundNothing };
         };
+        match deployment.phase {
+            Phase::Staging => Event::FoundStaging,
+            _ if deployment.os.is_some() => Event::FoundTrial,
+            _ => self.interrupted(),
+        }
+    }
+
+    /// What follows from an interruption of a switch, a probation or a roll back, once it is counted.
+    pub(super) fn interrupted(&mut self) -> Event {
+        let Some(deployment) = &mut self.record.deployment else { return Event::FoundNothing };
         let (restarts, what) = match &mut deployment.phase {
             Phase::Staging => return Event::FoundStaging,
-            Phase::RollingBack { .. } => return Event::FoundRollBack,
+            // The others are only of an operating system on trial, which is looked at first.
+            Phase::RollingBack { .. } | Phase::Arming | Phase::Proven => return Event::FoundRollBack,
             Phase::Switching { restarts } => (restarts, "switch"),
             Phase::Proving { restarts } => (restarts, "probation"),
         };

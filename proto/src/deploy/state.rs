@@ -26,6 +26,18 @@ pub enum State {
     Proving,
     /// The old version is brought back.
     RollingBack,
+    /// After a start in the midst of a trial of an operating system: the adapter looks which one runs.
+    Looking,
+    /// The trial is journalled: the adapter arms the boot loader and makes the new operating system boot next.
+    Arming,
+    /// All that is left to do is a reboot, into the trial or back from it.
+    Rebooting,
+    /// The new operating system is proven: the adapter ends the boot loader's counting.
+    Clearing,
+    /// The new operating system runs and failed: the adapter has the boot loader boot the old one.
+    GivingUp,
+    /// The old operating system runs: the adapter takes the other out of the boot loader's entries.
+    Cleaning,
     /// The end is journalled; its terminal report is not yet safe in the spool.
     Reporting,
     /// What nobody needs any more is removed; nothing starts meanwhile.
@@ -47,6 +59,14 @@ pub enum Event {
     FoundWornOut,
     /// Start: a roll back is journalled.
     FoundRollBack,
+    /// Start: a trial of an operating system is journalled.
+    FoundTrial,
+    /// The trial was interrupted before the boot loader's entries were changed, or before the reboot.
+    FoundArming,
+    /// The power went before the boot loader's entries were changed: what was armed is taken back.
+    FoundCut,
+    /// The new operating system runs and is proven already.
+    FoundProven,
     /// A wish is taken up.
     TakenUp,
     /// Root wants a version back that is here.
@@ -63,10 +83,26 @@ pub enum Event {
     CheckedOut,
     /// Nothing holds the switch back.
     Begun,
+    /// Nothing holds the trial of an operating system back.
+    TrialBegun,
+    /// The new operating system boots next.
+    Armed,
+    /// The boot loader boots come what may what it boots now.
+    Cleared,
+    /// The boot loader boots the old operating system next, or does so once its tries are used up.
+    GaveUp,
+    /// What was armed is taken back, and it begins anew.
+    TakenBack,
     /// The new versions are in place.
     Switched,
     /// The probation is over and all is well.
     Proven,
+    /// The probation is over and all is well, also the operating system.
+    TrialProven,
+    /// The old apps are in place while the new operating system runs.
+    LeavesTrial,
+    /// The old apps are in place, and so is the old operating system.
+    IsBack,
     /// The switch failed, or a part failed its probation.
     Broken,
     /// The old versions are in place.
@@ -94,6 +130,13 @@ pub const TABLE: &[(State, Event, State)] = {
         (Off, FoundSwitch, Switching),
         (Off, FoundWornOut, RollingBack),
         (Off, FoundRollBack, RollingBack),
+        (Off, FoundTrial, Looking),
+        (Looking, FoundArming, Arming),
+        (Looking, FoundCut, Cleaning),
+        (Looking, FoundSwitch, Switching),
+        (Looking, FoundWornOut, RollingBack),
+        (Looking, FoundRollBack, RollingBack),
+        (Looking, FoundProven, Clearing),
         (Idle, TakenUp, Judging),
         (Idle, ByHand, CheckingOut),
         (Idle, Withdrawn, Reporting),
@@ -111,13 +154,24 @@ pub const TABLE: &[(State, Event, State)] = {
         (CheckingOut, Refused, Reporting),
         (CheckingOut, Withdrawn, Reporting),
         (Staged, Begun, Switching),
+        (Staged, TrialBegun, Arming),
         (Staged, Withdrawn, Reporting),
+        (Arming, Armed, Rebooting),
+        (Arming, Broken, Cleaning),
         (Switching, Switched, Proving),
         (Switching, Broken, RollingBack),
         (Proving, Proven, Reporting),
+        (Proving, TrialProven, Clearing),
         (Proving, Broken, RollingBack),
+        (Clearing, Cleared, Reporting),
         (RollingBack, Reverted, Reporting),
         (RollingBack, GivenUp, Reporting),
+        (RollingBack, LeavesTrial, GivingUp),
+        (RollingBack, IsBack, Cleaning),
+        (GivingUp, GaveUp, Rebooting),
+        (Cleaning, Cleared, Reporting),
+        (Cleaning, GivenUp, Reporting),
+        (Cleaning, TakenBack, Judging),
         (Reporting, Spooled, Pruning),
         (Pruning, Pruned, Idle),
     ]
@@ -148,7 +202,13 @@ impl State {
 
     /// Whether the switch is journalled and its end is not.
     pub fn is_after_switch(self) -> bool {
-        matches!(self, State::Switching | State::Proving | State::RollingBack)
+        matches!(self, State::Switching | State::Proving | State::RollingBack) || self.is_of_trial()
+    }
+
+    /// Whether only trials of operating systems come by here.
+    pub fn is_of_trial(self) -> bool {
+        use State::*;
+        matches!(self, Looking | Arming | Rebooting | Clearing | GivingUp | Cleaning)
     }
 
     /// The name shown to people.
@@ -164,6 +224,12 @@ impl State {
             State::Switching => "switching",
             State::Proving => "proving",
             State::RollingBack => "rolling-back",
+            State::Looking => "looking",
+            State::Arming => "arming",
+            State::Rebooting => "rebooting",
+            State::Clearing => "clearing",
+            State::GivingUp => "giving-up",
+            State::Cleaning => "cleaning",
             State::Reporting => "reporting",
             State::Pruning => "pruning",
         }

@@ -1,8 +1,9 @@
 //! From the journalled switch to its proof, or back.
 
 use super::input::AppEvent;
+use super::outbox::Cause;
 use super::probation::Judgement;
-use super::record::{App, Cause, Phase};
+use super::record::{App, Phase};
 use super::staging::probation;
 use super::{Deploy, DeployError, Event, Move, Now, REVERT_TRIES_MAX, State};
 use crate::wire::report::ReportState;
@@ -21,6 +22,9 @@ impl Deploy {
         let (wish, by_hand) = (deployment.wish.clone(), deployment.by_hand);
         if !by_hand && self.hindrance(&wish, now).is_some() {
             return Ok(());
+        }
+        if self.new_os().is_some() {
+            return self.begin_trial(now);
         }
         self.set_phase(Phase::Switching { restarts: 0 });
         self.milestone(ReportState::Switching, now);
@@ -60,7 +64,8 @@ impl Deploy {
 
     /// Keeps what is proven, rolls back what is not.
     pub(super) fn conclude(&mut self, now: Now) -> Result<(), DeployError> {
-        match self.watch.judge(self.record.watched(), now.steady) {
+        let os = self.new_os().map(|os| &os.part);
+        match self.watch.judge(self.record.watched(), os, now.steady) {
             Judgement::Open | Judgement::Well => {
                 self.watch.wait_on(now.steady);
                 Ok(())
@@ -69,6 +74,10 @@ impl Deploy {
             Judgement::Settled => {
                 let leaves = self.record.moves().into_iter().filter(|m| m.new.is_none());
                 self.left = leaves.filter_map(|m| Some(m.old?.commit)).collect();
+                if self.new_os().is_some() {
+                    self.set_phase(Phase::Proven);
+                    return self.go(Event::TrialProven);
+                }
                 self.record.keep();
                 self.end(Event::Proven, ReportState::Succeeded, Cause::default(), now)
             }
@@ -85,7 +94,7 @@ impl Deploy {
     /// The old versions are in place.
     pub(super) fn reverted(&mut self, now: Now) -> Result<(), DeployError> {
         self.note_lost(&[]);
-        self.end(Event::Reverted, ReportState::Failed, self.cause(), now)
+        self.apps_are_back(Event::Reverted, now, self.cause())
     }
 
     /// Some old versions are not in place: again later, but not for ever. Then they count as lost until the next
@@ -102,7 +111,7 @@ impl Deploy {
         self.note_lost(&apps);
         let cause = self.cause();
         let why = Cause::new(&format!("{}; and was not rolled back, tried {failures} times: {reason}", cause.reason));
-        self.end(Event::GivenUp, ReportState::Failed, Cause { reason: why.reason, ..cause }, now)
+        self.apps_are_back(Event::GivenUp, now, Cause { reason: why.reason, ..cause })
     }
 
     /// Of all that the roll back under way touched, only `apps` are not in place.
@@ -115,7 +124,7 @@ impl Deploy {
     }
 
     /// Why the roll back under way began.
-    fn cause(&self) -> Cause {
+    pub(super) fn cause(&self) -> Cause {
         match self.record.deployment.as_ref().map(|d| &d.phase) {
             Some(Phase::RollingBack { cause }) => cause.clone(),
             _ => Cause::default(),

@@ -1,7 +1,8 @@
 //! What announcements wish: the newest counts, nothing is merged.
 
+use super::outbox::Cause;
 use super::outbox::UNSPOOLED_ENDS_MAX;
-use super::record::{Cause, Deployment, Phase, Wish};
+use super::record::{Deployment, Phase, Wish};
 use super::{Announced, Deploy, DeployError, Effect, Event, Ignored, NOBODY, Now, Obstacle, Row, State};
 use crate::wire::announcement::Mode;
 use crate::wire::report::ReportState;
@@ -101,6 +102,8 @@ impl Deploy {
             phase: Phase::Staging,
             parts: Vec::new(),
             removed: Vec::new(),
+            os: None,
+            cuts: 0,
             probation_ms: 0,
             reported: None,
             too_late: false,

@@ -4,13 +4,14 @@ mod apps;
 mod door;
 mod removal;
 mod space;
+mod system;
 mod whole;
 
 use super::apps::Apps;
 use super::checkouts::Checkouts;
 use crate::config::Paths;
 use crate::host::{App, AppHost, AppStatus, Health, HostError, MemoryHost, Refusal, Started};
-use crate::repo::{ObjectStore, StoreError};
+use crate::repo::{ObjectStore, Objects, StoreError};
 use fullmetal_proto::deploy::{Installed, Move};
 use fullmetal_proto::wire::{ObjectId, StartOptions};
 use fullmetal_proto::{AppName, Digest};
@@ -25,7 +26,7 @@ use std::time::Duration;
 #[derive(Clone, Default)]
 struct Shelf(Arc<Mutex<BTreeSet<Digest>>>);
 
-impl ObjectStore for Shelf {
+impl Objects for Shelf {
     fn missing(&self, ids: &[ObjectId]) -> Result<Vec<ObjectId>, StoreError> {
         let known = self.0.lock().unwrap();
         Ok(ids.iter().filter(|id| !known.contains(&id.checksum)).copied().collect())
@@ -37,6 +38,9 @@ impl ObjectStore for Shelf {
     fn commit_slice(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+impl ObjectStore for Shelf {
     fn checkout(&self, commit: &Digest, into: &Path) -> Result<(), StoreError> {
         if let Some(object) = self.missing(&[commit_id(commit)])?.first() {
             return Err(StoreError::Missing { object: *object });

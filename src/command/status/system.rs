@@ -22,7 +22,7 @@ pub fn system_text(text: &mut String, system: &Result<Vec<OsDeployment>, Sysroot
         let is: Vec<&str> = is.into_iter().filter_map(|(is, said)| is.then_some(said)).collect();
         let is = if is.is_empty() { "kept".to_owned() } else { is.join(", ") };
         let version = deployment.version.as_deref().unwrap_or("-").escape_debug().to_string();
-        let commit = deployment.commit.to_string();
+        let commit = deployment.id.commit.to_string();
         let _ = writeln!(text, "  {:<16} {version:<12} {is:<15} {}", "operating system", &commit[..12]);
     }
 }
@@ -30,13 +30,12 @@ pub fn system_text(text: &mut String, system: &Result<Vec<OsDeployment>, Sysroot
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fullmetal_proto::Digest;
+    use fullmetal_proto::{DeploymentId, Digest};
 
     #[test]
     fn what_runs_what_is_kept_and_what_boots_next_is_told() {
         let deployment = OsDeployment {
-            commit: Digest::of(b"1"),
-            serial: 0,
+            id: DeploymentId { commit: Digest::of(b"1"), serial: 0 },
             version: Some("1".into()),
             booted: true,
             staged: false,
@@ -44,7 +43,7 @@ mod tests {
             ours: true,
         };
         let other = OsDeployment {
-            commit: Digest::of(b"2"),
+            id: DeploymentId { commit: Digest::of(b"2"), serial: 0 },
             version: None,
             booted: false,
             pinned: false,

@@ -6,6 +6,7 @@
 //!
 //! Interface: `org.freedesktop.systemd1(5)`. The event loop runs only while a call does, so no thread is needed.
 
+use super::unit_state::UnitState;
 use fullmetal_proto::wire::report::ExitStatus;
 use futures::StreamExt as _;
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zbus::message::Type;
-use zbus::zvariant::{DynamicType, OwnedObjectPath, OwnedValue, Value};
+use zbus::zvariant::{DynamicType, OwnedObjectPath, OwnedValue};
 use zbus::{Connection, Message, MessageStream};
 
 const BUS: &str = "org.freedesktop.DBus";
@@ -73,50 +74,6 @@ pub(super) struct JobEnd {
     pub(super) exit: Option<ExitStatus>,
 }
 
-/// What systemd knows about a unit.
-pub(super) struct UnitState(HashMap<String, OwnedValue>);
-
-impl UnitState {
-    pub(super) fn text(&self, key: &str) -> &str {
-        self.0.get(key).and_then(|v| v.downcast_ref::<&str>().ok()).unwrap_or_default()
-    }
-
-    pub(super) fn number(&self, key: &str) -> u64 {
-        match self.0.get(key).map(|v| &**v) {
-            Some(Value::U64(n)) => *n,
-            Some(Value::U32(n)) => (*n).into(),
-            Some(Value::I32(n)) => u64::try_from(*n).unwrap_or(0),
-            _ => 0,
-        }
-    }
-
-    /// Units that are named there.
-    pub(super) fn names(&self, key: &str) -> Vec<String> {
-        let names = self.0.get(key).and_then(|value| value.try_clone().ok());
-        names.and_then(|names| names.try_into().ok()).unwrap_or_default()
-    }
-
-    pub(super) fn exit(&self) -> Option<ExitStatus> {
-        exit_of(self.number("ExecMainCode"), self.number("ExecMainStatus"))
-    }
-
-    /// For people.
-    pub(super) fn state(&self) -> String {
-        format!("{} ({})", self.text("ActiveState"), self.text("SubState"))
-    }
-}
-
-/// `CLD_EXITED` is 1, `CLD_KILLED` 2, `CLD_DUMPED` 3 (`sigaction(2)`). runc tells an end by a signal as shells do.
-fn exit_of(code: u64, status: u64) -> Option<ExitStatus> {
-    let status = i32::try_from(status).ok()?;
-    match code {
-        1 if (129..=192).contains(&status) => Some(ExitStatus::Signal(status - 128)),
-        1 => Some(ExitStatus::Code(status)),
-        2 | 3 => Some(ExitStatus::Signal(status)),
-        _ => None,
-    }
-}
-
 /// A connection.
 pub(super) struct Bus {
     runtime: Runtime,
@@ -163,8 +120,22 @@ impl Bus {
         B: serde::Serialize + DynamicType,
         R: for<'d> serde::Deserialize<'d> + zbus::zvariant::Type,
     {
+        self.call(act, (DESTINATION, MANAGER_PATH, MANAGER, method), body)
+    }
+
+    /// Calls a method, named by its program, its object, its interface and its own name.
+    pub(super) fn call<B, R>(
+        &self,
+        act: &'static str,
+        (to, object, interface, method): (&str, &str, &str, &str),
+        body: &B,
+    ) -> Result<R, BusError>
+    where
+        B: serde::Serialize + DynamicType,
+        R: for<'d> serde::Deserialize<'d> + zbus::zvariant::Type,
+    {
         self.runtime.block_on(bounded(act, async {
-            let call = self.connection.call_method(Some(DESTINATION), MANAGER_PATH, Some(MANAGER), method, body);
+            let call = self.connection.call_method(Some(to), object, Some(interface), method, body);
             call.await?.body().deserialize()
         }))
     }
@@ -186,7 +157,7 @@ impl Bus {
             }))?;
             all.extend(part);
         }
-        Ok(UnitState(all))
+        Ok(UnitState::of(all))
     }
 
     /// Has systemd read all unit files anew.
@@ -204,9 +175,28 @@ impl Bus {
 
     /// Begins to start a unit.
     pub(super) fn start<'a>(&'a mut self, unit: &'a str) -> Result<Job<'a>, BusError> {
+        let path = self.begin(unit, "StartUnit", &(unit, "replace"))?;
+        Ok(self.job(unit, path))
+    }
+
+    /// Begins to start a unit by any method that gives a job.
+    pub(super) fn begin<B>(&mut self, unit: &str, method: &str, body: &B) -> Result<OwnedObjectPath, BusError>
+    where
+        B: serde::Serialize + DynamicType,
+    {
         self.listen(unit)?;
-        let path = self.manager("start a unit", "StartUnit", &(unit, "replace"))?;
-        Ok(Job { bus: self, unit, path })
+        self.manager("start a unit", method, body)
+    }
+
+    /// A job that was begun.
+    pub(super) fn job<'a>(&'a mut self, unit: &'a str, path: OwnedObjectPath) -> Job<'a> {
+        Job { bus: self, unit, path }
+    }
+
+    /// Begins to go down and to boot anew, as logind has it done.
+    pub(super) fn isolate_reboot(&self) -> Result<(), BusError> {
+        let job = self.manager("reboot", "StartUnit", &("reboot.target", "replace-irreversibly"));
+        job.map(|_: OwnedObjectPath| ())
     }
 
     /// Begins to stop a unit; `None` when systemd does not know it.
@@ -343,7 +333,7 @@ fn is_from(message: &Message, path: &str) -> bool {
 fn changes_in(message: &Message) -> UnitState {
     let said = message.body().deserialize();
     let (_, changed, _): (String, HashMap<String, OwnedValue>, Vec<String>) = said.unwrap_or_default();
-    UnitState(changed)
+    UnitState::of(changed)
 }
 
 fn result_of(message: &Message, job: &OwnedObjectPath) -> Option<String> {
@@ -375,14 +365,5 @@ mod tests {
     fn paths_of_units_are_escaped_as_systemd_does() {
         assert_eq!(object_path("web-1.service"), "/org/freedesktop/systemd1/unit/web_2d1_2eservice");
         assert_eq!(object_path("7_a.service"), "/org/freedesktop/systemd1/unit/_37_5fa_2eservice");
-    }
-
-    #[test]
-    fn runc_tells_signals_as_shells_do() {
-        assert_eq!(exit_of(1, 3), Some(ExitStatus::Code(3)));
-        assert_eq!(exit_of(1, 137), Some(ExitStatus::Signal(9)));
-        assert_eq!(exit_of(2, 9), Some(ExitStatus::Signal(9)));
-        assert_eq!(exit_of(0, 0), None);
-        assert_eq!(exit_of(1, 255), Some(ExitStatus::Code(255)));
     }
 }

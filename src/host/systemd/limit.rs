@@ -4,7 +4,8 @@
 //! (`systemd.unit(5)`, `Before=`). It pulls them in by itself: an app that requires another one stops with it and before
 //! it. systemd ends each of these jobs in its own time, so that this limit is for a systemd that does not.
 
-use super::bus::{Bus, UnitState};
+use super::bus::Bus;
+use super::unit_state::UnitState;
 use crate::host::options::TARGETS;
 use crate::host::unit::unit_name;
 use crate::host::{HostError, UnitFiles};

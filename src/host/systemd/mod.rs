@@ -11,10 +11,16 @@ mod ended;
 mod journal;
 mod launch;
 mod limit;
+mod logind;
 mod options;
+mod transient;
+mod unit_state;
 
 pub use bus::BusError;
+pub use journal::last_boot;
+pub use logind::{ShutdownInhibitor, reboot, shutdown_inhibitors};
 pub use options::SystemdOptions;
+pub use transient::{Once, Ran, run_once};
 
 use super::runc::Runc;
 use super::shares::Shares;
@@ -26,7 +32,7 @@ use super::{App, AppHost, AppStatus, Health, HostError, Layout, Phase, Started, 
 use super::{bundle, generation, health};
 use crate::config::Paths;
 use crate::durable::{self, Existing};
-use bus::{Bus, UnitState};
+use bus::Bus;
 use ended::{ended, is_done};
 use fullmetal_proto::wire::report::{ExitStatus, LOG_LINES_MAX};
 use fullmetal_proto::{AppName, Timestamp};
@@ -34,6 +40,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use tracing::{info, warn};
+use unit_state::UnitState;
 
 /// How long the last lines of an app that ended are waited for: the journal is a process of its own.
 const LAST_WORDS_MS_MAX: u64 = 500;

@@ -2,7 +2,7 @@
 
 use super::{Import, ImportError, Packed};
 use crate::batch::{BatchError, BatchReader};
-use crate::repo::{ObjectStore, StoreError};
+use crate::repo::{Objects, StoreError};
 use fullmetal_proto::wire::{PlainManifest, PlainObject};
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 impl Import {
     pub(super) fn feed_batches<E>(
         &mut self,
-        store: &mut dyn ObjectStore,
+        store: &mut dyn Objects,
         manifest: &PlainManifest,
         run: RangeInclusive<u32>,
         due: &[usize],
@@ -33,7 +33,7 @@ impl Import {
 
     fn write_from<E>(
         &mut self,
-        store: &mut dyn ObjectStore,
+        store: &mut dyn Objects,
         (index, length): (usize, u64),
         object: &PlainObject,
         reader: &mut BatchReader<Box<dyn Read>>,

@@ -1,7 +1,7 @@
 //! A run of frames as one stream of raw bytes.
 
 use super::{Import, ImportError, Packed, Wanted};
-use crate::repo::{ObjectStore, StoreError};
+use crate::repo::{Objects, StoreError};
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::{Frame, FrameStarts, ObjectId};
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use zstd::bulk::Decompressor;
 impl Import {
     pub(super) fn feed_frames<E>(
         &mut self,
-        store: &mut dyn ObjectStore,
+        store: &mut dyn Objects,
         (frames, starts): (&[Frame], &FrameStarts),
         run: RangeInclusive<u32>,
         due: &[usize],

@@ -1,4 +1,4 @@
-use super::super::{Import, ImportError, LibostreeStore, MemoryStore, ObjectStore, installed};
+use super::super::{Import, ImportError, LibostreeStore, MemoryStore, Objects, installed};
 use super::{Fixture, feed_all, run};
 use crate::batch::{BatchError, BatchWriter};
 use fullmetal_proto::Bitmap;
@@ -30,7 +30,7 @@ fn full(manifest: &PlainManifest) -> Bitmap {
     Bitmap::full(manifest.ends.len() as u32)
 }
 
-fn plan(manifest: &PlainManifest, store: &dyn ObjectStore) -> Import {
+fn plan(manifest: &PlainManifest, store: &dyn Objects) -> Import {
     Import::plan(&Pieces::Batches(manifest.clone()), store).unwrap()
 }
 

@@ -1,4 +1,4 @@
-use super::super::{Import, ImportError, LibostreeStore, MemoryStore, ObjectStore, StoreError, installed};
+use super::super::{Import, ImportError, LibostreeStore, MemoryStore, ObjectStore, Objects, StoreError, installed};
 use super::{Fixture, feed_all, frame, pack, packed};
 use fullmetal_proto::wire::{Manifest, ObjectId, ObjectKind, Pieces};
 use fullmetal_proto::{Bitmap, Digest};
@@ -8,7 +8,7 @@ use std::path::Path;
 /// So short that nearly every object crosses a frame.
 const SHORT: usize = 5_000;
 
-fn plan(manifest: &Manifest, store: &dyn ObjectStore) -> Result<Import, StoreError> {
+fn plan(manifest: &Manifest, store: &dyn Objects) -> Result<Import, StoreError> {
     Import::plan(&Pieces::Frames(manifest.clone()), store)
 }
 
@@ -216,7 +216,7 @@ impl Recorder {
     }
 }
 
-impl ObjectStore for Recorder {
+impl Objects for Recorder {
     fn missing(&self, ids: &[ObjectId]) -> Result<Vec<ObjectId>, StoreError> {
         self.inner.missing(ids)
     }
@@ -230,7 +230,9 @@ impl ObjectStore for Recorder {
         self.step("slice".into())?;
         self.inner.commit_slice()
     }
+}
 
+impl ObjectStore for Recorder {
     fn checkout(&self, commit: &Digest, into: &Path) -> Result<(), StoreError> {
         self.inner.checkout(commit, into)
     }

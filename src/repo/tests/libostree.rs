@@ -1,6 +1,6 @@
 //! What only the libostree store has: a repository that the real `ostree` finds clean.
 
-use super::super::{LibostreeStore, ObjectStore, StoreError, installed};
+use super::super::{LibostreeStore, ObjectStore as _, Objects as _, StoreError, installed};
 use super::{Fixture, run};
 use fullmetal_proto::wire::ObjectKind;
 use std::fs;

@@ -4,8 +4,11 @@ mod batches;
 mod conformance;
 mod import;
 mod libostree;
+mod system;
 
-use super::{Import, ImportError, ObjectStore, Packed, StoreError};
+pub(crate) use system::{sysroot, system};
+
+use super::{Import, ImportError, Objects, Packed, StoreError};
 use fullmetal_proto::wire::{Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Pack};
 use fullmetal_proto::{Bitmap, Digest};
 use ostree::gio::prelude::*;
@@ -21,13 +24,13 @@ use tempfile::TempDir;
 const BIG_LEN: usize = (4 << 20) + 12_345;
 
 /// A commit and the canonical streams of everything that it reaches.
-pub(super) struct Fixture {
+pub(crate) struct Fixture {
     pub commit: Digest,
     pub objects: Vec<(ObjectId, Vec<u8>)>,
     pub dir: TempDir,
 }
 
-pub(super) fn run(command: &str, args: &[&str]) -> String {
+pub(crate) fn run(command: &str, args: &[&str]) -> String {
     let output = Command::new(command).args(args).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command} {args:?}: {text}");
@@ -64,13 +67,18 @@ fn write_tree(root: &Path, release: u64) {
 
 impl Fixture {
     pub fn new(release: u64) -> Self {
+        Self::of("apps/web", &["--owner-uid=1000", "--owner-gid=1000"], |tree| write_tree(tree, release))
+    }
+
+    /// A commit of what `write` makes in a directory.
+    pub fn of(branch: &str, options: &[&str], write: impl Fn(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (tree, repo) = (dir.path().join("tree"), dir.path().join("repo"));
-        write_tree(&tree, release);
+        write(&tree);
         let repo_option = format!("--repo={}", repo.display());
         run("ostree", &["init", "--mode=bare-user", &repo_option]);
         let source = format!("--tree=dir={}", tree.display());
-        let args = ["commit", &repo_option, "-b", "apps/web", "--owner-uid=1000", "--owner-gid=1000", &source];
+        let args = [&["commit", &repo_option, "-b", branch, &source], options].concat();
         let commit = run("ostree", &args).trim().parse().unwrap();
         let objects = streams(&repo, &commit);
         Fixture { commit, objects, dir }
@@ -82,7 +90,7 @@ impl Fixture {
         (found.0, &found.1)
     }
 
-    pub fn write(&self, store: &mut dyn ObjectStore, wanted: impl Fn(ObjectKind) -> bool) -> Result<(), StoreError> {
+    pub fn write(&self, store: &mut dyn Objects, wanted: impl Fn(ObjectKind) -> bool) -> Result<(), StoreError> {
         for (id, bytes) in self.objects.iter().filter(|(id, _)| wanted(id.kind)) {
             store.write(id, bytes.len() as u64, &mut bytes.as_slice())?;
         }
@@ -90,7 +98,7 @@ impl Fixture {
     }
 
     /// Installs the commit, object by object.
-    pub fn install(&self, store: &mut dyn ObjectStore) {
+    pub fn install(&self, store: &mut dyn Objects) {
         self.write(store, |kind| kind != ObjectKind::Commit).unwrap();
         self.write(store, |kind| kind == ObjectKind::Commit).unwrap();
     }
@@ -122,7 +130,7 @@ fn streams(repo: &Path, commit: &Digest) -> Vec<(ObjectId, Vec<u8>)> {
 }
 
 /// Objects one after another, cut into frames wherever `frame_len` says.
-pub(super) fn pack(fixture: &Fixture, frame_len: usize) -> (Manifest, Vec<Vec<u8>>) {
+pub(crate) fn pack(fixture: &Fixture, frame_len: usize) -> (Manifest, Vec<Vec<u8>>) {
     let (mut raw, mut objects) = (Vec::new(), Vec::new());
     for (id, bytes) in &fixture.objects {
         let (frame, offset) = ((raw.len() / frame_len) as u32, (raw.len() % frame_len) as u32);
@@ -152,14 +160,14 @@ pub(super) fn frame(bytes: &[u8], raw: usize, offset: u64) -> Frame {
 }
 
 /// A piece as the agent hands it to an import.
-pub(super) fn packed(bytes: &[u8]) -> Packed {
+pub(crate) fn packed(bytes: &[u8]) -> Packed {
     (Box::new(std::io::Cursor::new(bytes.to_vec())), bytes.len() as u64)
 }
 
 /// Feeds until nothing more can be had from `have`.
 pub(super) fn feed_all(
     import: &mut Import,
-    store: &mut dyn ObjectStore,
+    store: &mut dyn Objects,
     pieces: &[Vec<u8>],
     have: &Bitmap,
 ) -> Result<(), ImportError<Infallible>> {

@@ -1,8 +1,10 @@
 //! Crashes at every boundary between two effects or inputs, and at random ones.
 
+use super::os_world::commit as os_commit;
 use super::world::*;
 use crate::deploy::*;
 use crate::wire::announcement::Mode;
+use crate::wire::bundle::PartKind;
 use crate::wire::report::{ExitStatus, ReportState};
 use crate::{AppName, Digest};
 use proptest::prelude::*;
@@ -11,13 +13,14 @@ use std::time::Duration;
 
 /// What is in force must be what the successful bundles brought, in their order; each action that a durable
 /// record named has exactly one end.
-fn check_end(world: &World, bundles: &BTreeMap<u64, Script>) {
+pub fn check_end(world: &World, bundles: &BTreeMap<u64, Script>) {
     let mut expected: BTreeMap<AppName, Digest> = BTreeMap::new();
     let mut ends: BTreeMap<u64, u32> = BTreeMap::new();
     for (action, state) in world.ends() {
         *ends.entry(action).or_default() += 1;
         if state == ReportState::Succeeded {
-            expected.extend(bundles[&action].parts.iter().map(|p| (p.name.clone(), p.commit)));
+            let apps = bundles[&action].parts.iter().filter(|p| p.kind == PartKind::App);
+            expected.extend(apps.map(|p| (p.name.clone(), p.commit)));
             expected.retain(|name, _| !bundles[&action].removed.contains(name));
         }
     }
@@ -28,13 +31,25 @@ fn check_end(world: &World, bundles: &BTreeMap<u64, Script>) {
         expected.remove(name);
     }
     assert_eq!(world.current, expected, "neither old nor new");
-    let recorded: BTreeMap<_, _> = world.durable().parts().into_iter().map(|p| (p.name, p.commit)).collect();
+    let apps = world.durable().parts().into_iter().filter(|p| p.kind == PartKind::App);
+    let recorded: BTreeMap<_, _> = apps.map(|p| (p.name, p.commit)).collect();
     assert_eq!(recorded, expected, "the record does not say what is in force");
     for action in &world.noted {
         assert_eq!(ends.get(action), Some(&1), "ends of action {action}: {:?}", world.ends());
     }
     let counters = world.spool.keys().zip(*world.spool.keys().next().unwrap()..);
     assert!(counters.into_iter().all(|(counter, i)| *counter == i), "a counter was left out");
+}
+
+/// The operating system of the last bundle that succeeded and had one runs, and is all that could boot next.
+fn check_os_end(world: &World, bundles: &BTreeMap<u64, Script>) {
+    let mut expected = os_commit("1");
+    for (action, _) in world.ends().iter().filter(|(_, state)| *state == ReportState::Succeeded) {
+        let os = bundles[action].parts.iter().find(|p| p.kind == PartKind::Os);
+        expected = os.map_or(expected, |os| os.commit);
+    }
+    let os = world.os.as_ref().unwrap();
+    assert_eq!((os.booted.commit, os.entries[0], os.counted), (expected, os.booted, None), "{os:?}");
 }
 
 /// Release 1 of two apps, then release 2 with `change`, then an end. `at` counts down to the crashes.
@@ -225,6 +240,7 @@ fn a_refused_release_is_reported_once_with_a_crash_at_every_boundary() {
 enum Act {
     Steps(u8),
     Crash,
+    CutPower,
     Announce { action: u64, mode: Mode, back: u64, life: u64, window: Option<u64> },
     NoRow,
     Pass(u64),
@@ -238,6 +254,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         10 => (0u8..30).prop_map(Act::Steps),
         4 => Just(Act::Crash),
+        2 => Just(Act::CutPower),
         5 => announce.prop_map(|(action, mode, back, life, window)| Act::Announce { action, mode, back, life, window }),
         1 => Just(Act::NoRow),
         3 => (0u64..60_000).prop_map(Act::Pass),
@@ -273,16 +290,21 @@ fn script() -> impl Strategy<Value = Script> {
     let all = ["web", "db", "tool"];
     let apps = proptest::sample::subsequence(all.to_vec(), 1..=3);
     let lucks = (luck(), luck(), luck(), luck(), luck(), luck());
-    let more = (1u8..4, prop_oneof![3 => Just(false), 1 => Just(true)]);
+    let os = prop_oneof![4 => Just(Behaviour::Healthy), 1 => Just(Behaviour::NeverHealthy), 1 => Just(Behaviour::LosesHealth)];
+    let os = prop_oneof![2 => Just(None), 1 => os.prop_map(Some)];
+    let more = (1u8..4, prop_oneof![3 => Just(false), 1 => Just(true)], os);
     (apps, proptest::collection::vec(behaviour(), 3), more, lucks).prop_map(move |(apps, behaviours, more, l)| {
-        let (version, removes) = more;
+        let (version, removes, os) = more;
         let apps: Vec<_> = apps.into_iter().zip(behaviours).collect();
         let others: Vec<&str> = all.into_iter().filter(|app| removes && apps.iter().all(|(a, _)| a != app)).collect();
         let mut script = Script::new(&version.to_string(), &apps).without(&others);
         (script.judge, script.space, script.fetch) = (l.0, l.1, l.2);
         (script.checkout, script.switch) = (l.3, l.4);
         script.revert = l.5;
-        script
+        match os {
+            Some(os) => script.with_os(&version.to_string(), os),
+            None => script,
+        }
     })
 }
 
@@ -294,6 +316,7 @@ fn play(world: &mut World, act: Act, counter: &mut u64, bundles: &BTreeMap<u64, 
             }
         }
         Act::Crash => world.crash(),
+        Act::CutPower => world.cut_power(),
         Act::Announce { action, mode, back, life, window } => {
             *counter += u64::from(back == 0);
             let until = window.map(|w| world.now.trusted.after(Duration::from_secs(w)));
@@ -329,6 +352,9 @@ proptest! {
     ) {
         let bundles: BTreeMap<u64, Script> = (1..).zip(scripts).collect();
         let mut world = World::new();
+        let mut os = OsWorld::new("1");
+        os.dead.insert(os_commit("2"));
+        world.os = Some(os);
         let mut counter = 0;
         for act in acts {
             play(&mut world, act, &mut counter, &bundles);
@@ -340,5 +366,6 @@ proptest! {
         settle_with_space(&mut world);
         prop_assert_eq!(world.machine.state(), State::Idle);
         check_end(&world, &bundles);
+        check_os_end(&world, &bundles);
     }
 }

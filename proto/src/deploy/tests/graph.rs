@@ -22,6 +22,13 @@ off          FoundNothing  -> pruning
              FoundSwitch   -> switching
              FoundWornOut  -> rolling-back
              FoundRollBack -> rolling-back
+             FoundTrial    -> looking
+looking      FoundArming   -> arming
+             FoundCut      -> cleaning
+             FoundSwitch   -> switching
+             FoundWornOut  -> rolling-back
+             FoundRollBack -> rolling-back
+             FoundProven   -> clearing
 idle         TakenUp       -> judging
              ByHand        -> checking-out
              Withdrawn     -> reporting
@@ -39,13 +46,24 @@ checking-out CheckedOut    -> staged
              Refused       -> reporting
              Withdrawn     -> reporting
 staged       Begun         -> switching
+             TrialBegun    -> arming
              Withdrawn     -> reporting
+arming       Armed         -> rebooting
+             Broken        -> cleaning
 switching    Switched      -> proving
              Broken        -> rolling-back
 proving      Proven        -> reporting
+             TrialProven   -> clearing
              Broken        -> rolling-back
+clearing     Cleared       -> reporting
 rolling-back Reverted      -> reporting
              GivenUp       -> reporting
+             LeavesTrial   -> giving-up
+             IsBack        -> cleaning
+giving-up    GaveUp        -> rebooting
+cleaning     Cleared       -> reporting
+             GivenUp       -> reporting
+             TakenBack     -> judging
 reporting    Spooled       -> pruning
 pruning      Pruned        -> idle
 ";
@@ -66,5 +84,6 @@ fn every_move_occurs_once_and_everything_else_is_an_error() {
 fn once_the_switch_is_journalled_the_only_ends_are_proof_and_revert_or_that_revert_is_given_up() {
     let ends = TABLE.iter().filter(|(from, _, to)| from.is_after_switch() && *to == State::Reporting);
     let events: Vec<_> = ends.map(|(_, event, _)| *event).collect();
-    assert_eq!(events, [Event::Proven, Event::Reverted, Event::GivenUp]);
+    use Event::{Cleared, GivenUp, Proven, Reverted};
+    assert_eq!(events, [Proven, Cleared, Reverted, GivenUp, Cleared, GivenUp]);
 }

@@ -3,11 +3,13 @@
 mod by_hand;
 mod crashes;
 mod graph;
+mod os_world;
 mod probation;
 mod record;
 mod recovery;
 mod refusals;
 mod script;
+mod trial;
 mod ways;
 mod wishes;
 mod world;

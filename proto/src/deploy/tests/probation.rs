@@ -14,7 +14,7 @@ fn judge(behaviour: Behaviour, events: &[AppEvent], at_secs: u64) -> String {
     for event in events {
         watch.note(&name("web"), event.clone(), Timestamp::from_secs(5));
     }
-    match watch.judge([part].iter(), Timestamp::from_secs(at_secs)) {
+    match watch.judge([part].iter(), None, Timestamp::from_secs(at_secs)) {
         Judgement::Broken(cause) => cause.reason,
         other => format!("{other:?}"),
     }

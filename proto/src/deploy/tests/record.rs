@@ -1,12 +1,14 @@
 //! The record's bytes.
 
+use super::os_world::commit as os_commit;
+use super::script::system;
 use super::world::{Behaviour, candidate, name};
 use crate::deploy::outbox::{OUTBOX_MAX, cut};
 use crate::deploy::*;
 use crate::wire::announcement::Mode;
 use crate::wire::cbor;
 use crate::wire::report::{ExitStatus, ReportState};
-use crate::{Digest, Timestamp};
+use crate::{DeploymentId, Digest, Timestamp};
 use proptest::prelude::*;
 
 fn wish(action: u64) -> Wish {
@@ -40,6 +42,8 @@ fn sample(phase: Phase) -> Record {
         phase,
         parts: vec![part],
         removed: vec![],
+        os: None,
+        cuts: 0,
         probation_ms: 30_000,
         reported: Some(ReportState::Staged),
         too_late: true,
@@ -106,6 +110,36 @@ fn a_record_is_of_version_2_from_the_switch_of_a_removal_to_its_end() {
     assert_eq!(Record::decode(&record.encode().unwrap()), Ok(record));
 }
 
+/// After a roll back of the system, the agent before reads what the newer one wrote: this never changes.
+#[test]
+fn the_bytes_of_a_trial_are_of_version_3_and_do_not_change() {
+    let mut record = sample(Phase::Arming);
+    let app =
+        App { current: NewPart::from(system("1", Behaviour::Runs)).installed, previous: None, floor: 2, lost: false };
+    record.os = Some(System { name: name("os"), app });
+    let id = |version: &str| DeploymentId { commit: os_commit(version), serial: 1 };
+    record.deployment.as_mut().unwrap().os = Some(NewOs {
+        part: NewPart::from(system("2", Behaviour::Healthy)),
+        old: id("1"),
+        new: Some(id("2")),
+        boot: Some(BootId("b0071d".into())),
+    });
+    let golden = [
+        (Phase::Arming, "6661726d696e67", "3147b3d26ad55d5ffc596757abb21594dff1849d1582add5c43200558002a2a3"),
+        (Phase::Proven, "6670726f76656e", "fb4b4d9b2c41aeba7b4e9bfa5e9fba08a9d87ca2652a1da8b4bdd6c3b28c6dc1"),
+    ];
+    for (phase, part, whole) in golden {
+        record.deployment.as_mut().unwrap().phase = phase.clone();
+        let bytes = record.encode().unwrap();
+        assert_eq!(hex::encode(cbor::to_vec(&phase)), part);
+        assert_eq!(Digest::of(&bytes).to_string(), whole, "{phase:?}: {}", hex::encode(&bytes));
+        assert_eq!(Record::decode(&bytes), Ok(record.clone()));
+    }
+    record.deployment.as_mut().unwrap().phase = Phase::Staging;
+    let staged: ciborium::Value = cbor::from_slice(&record.encode().unwrap(), RECORD_LEN_MAX).unwrap();
+    assert_eq!(staged.as_map().unwrap()[0].1, 1.into(), "nothing is touched yet");
+}
+
 #[test]
 fn an_empty_record_is_readable_in_full() {
     let expected = "a86776657273696f6e016472616e6bf66c6e6578745f636f756e746572016461707073a06a6465706c6f796d656e74f6646e657874f6666f7574626f788065656e64656480";
@@ -119,9 +153,9 @@ fn an_unknown_version_is_told_apart_from_damage_and_new_fields_are_ignored() {
         version: u16,
         surprise: Vec<u32>,
     }
-    let newer = cbor::to_vec(&Newer { version: 3, surprise: vec![7; 30_000] });
+    let newer = cbor::to_vec(&Newer { version: 4, surprise: vec![7; 30_000] });
     let error = Record::decode(&newer).unwrap_err();
-    assert_eq!(error, RecordError::UnknownVersion { found: 3 });
+    assert_eq!(error, RecordError::UnknownVersion { found: 4 });
     assert!(error.to_string().contains("no new deployments"));
     let damaged = cbor::to_vec(&Newer { version: 1, surprise: Vec::new() });
     assert!(matches!(Record::decode(&damaged), Err(RecordError::Malformed(_))));

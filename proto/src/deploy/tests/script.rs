@@ -64,6 +64,13 @@ impl Script {
         }
     }
 
+    /// The same with an operating system of the same version.
+    pub fn with_os(mut self, version: &str, behaviour: Behaviour) -> Self {
+        self.parts.push(system(version, behaviour));
+        self.behaviours.push(behaviour);
+        self
+    }
+
     /// The same, and these apps leave.
     pub fn without(self, apps: &[&str]) -> Self {
         Script { removed: apps.iter().map(|app| name(app)).collect(), ..self }
@@ -102,6 +109,11 @@ pub fn candidate(app: &str, version: &str, behaviour: Behaviour) -> Candidate {
         unsigned: false,
         health: matches!(behaviour, Behaviour::Healthy | Behaviour::NeverHealthy | Behaviour::LosesHealth),
     }
+}
+
+/// An operating system whose checks behave so.
+pub fn system(version: &str, behaviour: Behaviour) -> Candidate {
+    Candidate { kind: PartKind::Os, ..candidate("os", version, behaviour) }
 }
 
 impl Behaviour {

@@ -1,8 +1,11 @@
 //! A device around the machine: a journal, a spool, a store and apps, all of which survive its crashes.
 
+pub use super::os_world::OsWorld;
+use super::os_world::effect_name;
 pub use super::script::{Behaviour, Luck, Script, candidate, name};
 use crate::deploy::*;
 use crate::wire::announcement::Mode;
+use crate::wire::bundle::PartKind;
 use crate::wire::report::ReportState;
 use crate::{AppName, Digest, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,6 +40,8 @@ pub struct World {
     /// Actions that a durable record ever named.
     pub noted: BTreeSet<u64>,
     pub crashes: u32,
+    /// Where OSTree deployed it.
+    pub os: Option<OsWorld>,
     failed_once: BTreeSet<(Digest, &'static str)>,
 }
 
@@ -67,6 +72,7 @@ impl World {
             ignored: Vec::new(),
             noted: BTreeSet::new(),
             crashes: 0,
+            os: None,
             failed_once: BTreeSet::new(),
         };
         world.boot();
@@ -133,9 +139,7 @@ impl World {
         let script = &self.scripts[&self.bundle()];
         let event = AppEvent::Healthy { began: self.now.steady };
         let healthy = script.parts.iter().zip(&script.behaviours).filter(|(_, b)| **b == Behaviour::Healthy);
-        let input =
-            |part: &Candidate| Input::App { name: part.name.clone(), commit: part.commit, event: event.clone() };
-        self.inbox.extend(healthy.map(|(part, _)| input(part)));
+        self.inbox.extend(healthy.map(|(part, _)| told(part, event.clone())));
     }
 
     pub fn set_local(&mut self, local: Local) {
@@ -223,7 +227,8 @@ impl World {
             Effect::Persist { seq, record } => self.writing.push_back((seq, record)),
             Effect::Judge { ticket, bundle, .. } => {
                 let Script { parts, removed, .. } = self.scripts[&bundle].clone();
-                self.answer(ticket, bundle, "judge", |s| s.judge, Input::Judged { ticket, parts, removed, os: None });
+                let os = self.os.as_ref().map(OsWorld::view);
+                self.answer(ticket, bundle, "judge", |s| s.judge, Input::Judged { ticket, parts, removed, os });
             }
             Effect::CheckSpace { ticket, bundle, .. } => {
                 self.answer(ticket, bundle, "space", |s| s.space, Input::Fits { ticket, bytes: 40 });
@@ -233,21 +238,24 @@ impl World {
                 self.inbox.push_back(Input::FetchProgress { ticket, bytes_from_peers: 7, bytes_from_central: 5 });
                 self.answer(ticket, bundle, "fetch", |s| s.fetch, Input::Imported { ticket });
             }
-            Effect::Checkout { ticket, .. } => {
-                let bundle = self.bundle();
+            Effect::Checkout { ticket, os, .. } => {
+                let (bundle, os) = (self.bundle(), os.and_then(|commit| Some(self.os.as_mut()?.stage(commit))));
                 let jobs = self.scripts[&bundle].jobs();
-                self.answer(ticket, bundle, "checkout", |s| s.checkout, Input::CheckedOut { ticket, jobs, os: None });
+                self.answer(ticket, bundle, "checkout", |s| s.checkout, Input::CheckedOut { ticket, jobs, os });
             }
             Effect::Switch { ticket, moves } => self.switch(ticket, moves),
             Effect::Revert { ticket, moves } => self.revert(ticket, moves),
             Effect::Report { report, .. } => self.spool(*report),
-            Effect::Prune { ticket, commits, .. } => {
+            Effect::Prune { ticket, commits, os, .. } => {
+                self.os.iter_mut().zip(os).for_each(|(world, keep)| world.keep(&keep));
                 let before = self.imported.len();
                 self.imported.retain(|c| commits.contains(c));
                 self.full &= self.imported.len() == before;
                 self.inbox.push_back(Input::Pruned { ticket });
             }
             Effect::Cancel { .. } => {}
+            Effect::Os { ticket, step } => self.os_step(ticket, step),
+            Effect::Reboot { .. } => self.cut_power(),
             Effect::Ignored { why, .. } => self.ignored.push(why),
         }
     }
@@ -323,9 +331,7 @@ impl World {
         self.answer(ticket, bundle, "switch", |s| s.switch, Input::Switched { ticket });
         let script = &self.scripts[&bundle];
         for (part, behaviour) in script.parts.iter().zip(&script.behaviours) {
-            for event in behaviour.events() {
-                self.inbox.push_back(Input::App { name: part.name.clone(), commit: part.commit, event });
-            }
+            self.inbox.extend(behaviour.events().into_iter().map(|event| told(part, event)));
         }
     }
 
@@ -379,22 +385,13 @@ impl World {
     }
 }
 
-fn new(m: &Move) -> Option<Digest> {
-    m.new.as_ref().map(|new| new.commit)
+fn told(part: &Candidate, event: AppEvent) -> Input {
+    match part.kind {
+        PartKind::Os => Input::Os(event),
+        PartKind::App => Input::App { name: part.name.clone(), commit: part.commit, event },
+    }
 }
 
-fn effect_name(effect: &Effect) -> &'static str {
-    match effect {
-        Effect::Persist { .. } => "persist",
-        Effect::Judge { .. } => "judge",
-        Effect::CheckSpace { .. } => "space",
-        Effect::Fetch { .. } => "fetch",
-        Effect::Checkout { .. } => "checkout",
-        Effect::Switch { .. } => "switch",
-        Effect::Revert { .. } => "revert",
-        Effect::Cancel { .. } => "cancel",
-        Effect::Report { .. } => "report",
-        Effect::Prune { .. } => "prune",
-        Effect::Ignored { .. } => "ignored",
-    }
+fn new(m: &Move) -> Option<Digest> {
+    m.new.as_ref().map(|new| new.commit)
 }

@@ -15,6 +15,7 @@ mod versions;
 
 pub use init::{DeviceStage, stage};
 pub use loader::LoaderBoot;
+pub use system::{KERNEL_DIR, Settled};
 pub use versions::{SYSTEM_REF, VERSION_FILE, Version};
 
 use super::output_of;

@@ -22,8 +22,8 @@ const OS_NAME: &str = "lab";
 const COMMAND_LINE: &str = "cmdline";
 /// The base as a commit.
 pub(super) const BASE_REF: &str = "base";
-/// The name of the only kernel, which is nothing that could be booted.
-const KERNEL: &str = "usr/lib/modules/6.1.0-lab";
+/// Where the only kernel is, which is nothing that could be booted unless a version has another.
+pub const KERNEL_DIR: &str = "usr/lib/modules/6.1.0-lab";
 /// Where a deployed system's directories of `/` lead that are not its own.
 const LINKS: [(&str, &str); 8] = [
     ("home", "var/home"),
@@ -81,7 +81,7 @@ fn shape(tree: &Path) -> anyhow::Result<()> {
         let _ = fs::remove_dir_all(tree.join(old));
     }
     fs::rename(tree.join("etc"), tree.join("usr/etc")).context("moving etc")?;
-    for new in EMPTY.into_iter().chain(["usr/share/lab", KERNEL]) {
+    for new in EMPTY.into_iter().chain(["usr/share/lab", KERNEL_DIR]) {
         fs::create_dir_all(tree.join(new)).with_context(|| format!("making {new}"))?;
     }
     fs::write(tree.join("usr/share/lab/tmpfiles"), TMPFILES)?;
@@ -89,7 +89,7 @@ fn shape(tree: &Path) -> anyhow::Result<()> {
         symlink(target, tree.join(link)).with_context(|| format!("linking {link}"))?;
     }
     for (file, bytes) in [("vmlinuz", "a kernel\n"), ("initramfs.img", "a first file system\n")] {
-        fs::write(tree.join(KERNEL).join(file), bytes)?;
+        fs::write(tree.join(KERNEL_DIR).join(file), bytes)?;
     }
     Ok(())
 }
@@ -132,37 +132,24 @@ impl Device {
     /// # Errors
     /// The same.
     pub fn deploy_from(&mut self, repo: &Path, commit: &str) -> anyhow::Result<()> {
-        self.deploy_what(|store| {
-            output_of(ostree(store).args(["pull-local", "--disable-fsync"]).arg(repo).arg(commit))?;
-            Ok(commit.to_owned())
-        })
+        self.deploy_what(|store| pull(store, repo, commit))
     }
 
     fn deploy_what(&mut self, brought: impl FnOnce(&Path) -> anyhow::Result<String>) -> anyhow::Result<()> {
-        let repo = repository(&self.stage.base)?;
-        let (given, sysroot, generator) = (self.files(), self.dir.join("sysroot"), self.dir.join("generator"));
+        let sysroot = self.dir.join("sysroot");
         fs::create_dir(&sysroot)?;
-        output_of(admin(&sysroot, "init-fs").arg("--modern").arg(&sysroot))?;
-        output_of(admin(&sysroot, "os-init").arg(OS_NAME))?;
-        loader::install(&sysroot)?;
-        let store = sysroot.join("ostree/repo");
-        output_of(ostree(&store).args(["pull-local"]).arg(&repo).arg(BASE_REF))?;
-        let commit = brought(&store)?;
-        let (_, text, mode) = FOR_GRUB[0];
-        fs::write(&generator, text)?;
-        fs::set_permissions(&generator, fs::Permissions::from_mode(mode))?;
-        let mut deploy = admin(&sysroot, "deploy");
-        deploy.env("OSTREE_GRUB2_EXEC", generator);
-        output_of(deploy.args([&format!("--os={OS_NAME}"), "--karg=rw", &commit]))?;
-        self.stage.sysroot = Some(sysroot.clone());
-        let (etc, var) =
-            (loader::next(&sysroot)?.join("etc/fullmetal"), sysroot.join("ostree/deploy").join(OS_NAME).join("var"));
-        for (from, to) in [("etc/fullmetal", etc), ("var", var)] {
-            if given.join(from).is_dir() {
-                output_of(Command::new("cp").arg("-a").arg(given.join(from)).arg(to).arg("-T"))?;
-            }
-        }
+        let settled = Settled { sysroot: &sysroot, scratch: &self.dir, arguments: &["rw"] };
+        settled.make(&self.stage.base, &self.files(), brought)?;
+        self.stage.sysroot = Some(sysroot);
         Ok(())
+    }
+
+    /// Makes a sysroot elsewhere, of a commit that a repository has, with what is the device's alone.
+    ///
+    /// # Errors
+    /// When libostree cannot deploy it.
+    pub fn settle(&self, settled: &Settled<'_>, repo: &Path, commit: &str) -> anyhow::Result<()> {
+        settled.make(&self.stage.base, &self.files(), |store| pull(store, repo, commit))
     }
 
     /// A variable of the boot loader's environment, as it is on the disk now.
@@ -172,6 +159,61 @@ impl Device {
     pub fn loader_variable(&self, name: &str) -> anyhow::Result<Option<String>> {
         loader::variable(self.stage.sysroot.as_deref().context("there is no boot loader")?, name)
     }
+}
+
+/// Where a system is deployed.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled<'a> {
+    /// The file system that it is on, or a directory as if it were one.
+    pub sysroot: &'a Path,
+    /// A directory for what is needed meanwhile.
+    pub scratch: &'a Path,
+    /// What the kernel is started with.
+    pub arguments: &'a [&'a str],
+}
+
+impl Settled<'_> {
+    /// The `/etc` of what boots next.
+    ///
+    /// # Errors
+    /// When the loader can boot nothing.
+    pub fn etc(&self) -> anyhow::Result<PathBuf> {
+        Ok(loader::next(self.sysroot)?.join("etc"))
+    }
+
+    fn make(
+        &self,
+        base: &Path,
+        given: &Path,
+        brought: impl FnOnce(&Path) -> anyhow::Result<String>,
+    ) -> anyhow::Result<()> {
+        let repo = repository(base)?;
+        let (sysroot, generator) = (self.sysroot, self.scratch.join("generator"));
+        output_of(admin(sysroot, "init-fs").arg("--modern").arg(sysroot))?;
+        output_of(admin(sysroot, "os-init").arg(OS_NAME))?;
+        loader::install(sysroot)?;
+        let store = sysroot.join("ostree/repo");
+        pull(&store, &repo, BASE_REF)?;
+        let commit = brought(&store)?;
+        let (_, text, mode) = FOR_GRUB[0];
+        fs::write(&generator, text)?;
+        fs::set_permissions(&generator, fs::Permissions::from_mode(mode))?;
+        let mut deploy = admin(sysroot, "deploy");
+        deploy.env("OSTREE_GRUB2_EXEC", generator).arg(format!("--os={OS_NAME}"));
+        output_of(deploy.args(self.arguments.iter().map(|argument| format!("--karg={argument}"))).arg(&commit))?;
+        let var = sysroot.join("ostree/deploy").join(OS_NAME).join("var");
+        for (from, to) in [("etc/fullmetal", self.etc()?.join("fullmetal")), ("var", var)] {
+            if given.join(from).is_dir() {
+                output_of(Command::new("cp").arg("-a").arg(given.join(from)).arg(to).arg("-T"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pull(store: &Path, repo: &Path, commit: &str) -> anyhow::Result<String> {
+    output_of(ostree(store).args(["pull-local", "--disable-fsync"]).arg(repo).arg(commit))?;
+    Ok(commit.to_owned())
 }
 
 /// The part of a tree that a device was given: without what is its alone.

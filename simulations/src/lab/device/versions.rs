@@ -1,13 +1,14 @@
 //! Versions of the devices' operating system in a fleet's central repo, made as an integrator makes them: trees committed by
 //! OSTree's own tools, then published.
 
-use super::system::{BASE_REF, lay, ostree, repository};
+use super::system::{BASE_REF, KERNEL_DIR, lay, ostree, repository};
 use super::{Device, base};
 use crate::lab::{Fleet, output_of};
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,8 +16,6 @@ use std::process::Command;
 pub const SYSTEM_REF: &str = "os/lab/x86_64";
 /// Where a version of the system says which it is.
 pub const VERSION_FILE: &str = "/usr/share/lab-version";
-/// The kernel of the devices, which is nothing that could be booted.
-const KERNEL_FILE: &str = "usr/lib/modules/6.1.0-lab/vmlinuz";
 /// The fastest; what it costs in bytes is of no interest here.
 const LEVEL: &str = "1";
 
@@ -29,20 +28,23 @@ pub struct Version<'a> {
     pub floor: Option<u64>,
     /// Files that it has beyond those of the first version, with their modes.
     pub files: &'a [(&'a str, &'a str, u32)],
+    /// A tree with a kernel that can be booted.
+    pub kernel: Option<&'a Path>,
 }
 
 impl Fleet {
-    /// Publishes the first version: the devices' base with what `device` was given so far, but for what is its alone.
+    /// Publishes the first version: the devices' base with what `device` was given so far, but for what is its alone, and with
+    /// the kernel in a tree.
     ///
     /// # Errors
     /// When OSTree or `fullmetal publish` fails.
-    pub fn publish_first_system(&self, device: &Device) -> anyhow::Result<Value> {
+    pub fn publish_first_system(&self, device: &Device, kernel: Option<&Path>) -> anyhow::Result<Value> {
         let seed = self.seed()?;
         fs::create_dir_all(self.repo())?;
         output_of(Command::new("cp").args(["-a", "--link"]).arg(seed.join(".")).arg(self.repo()))?;
         let layer = self.dir().join("system");
         lay(&device.files(), &layer)?;
-        let first = Version { release: 1, ..Version::default() };
+        let first = Version { release: 1, kernel, ..Version::default() };
         let published = self.publish_tree(&first, BASE_REF, &layer);
         fs::remove_dir_all(&layer)?;
         published
@@ -67,7 +69,14 @@ impl Fleet {
             put(tree, path, text, *mode)?;
         }
         put(tree, VERSION_FILE, &number, 0o644)?;
-        put(tree, KERNEL_FILE, &format!("kernel {number}\n"), 0o755)?;
+        if let Some(kernel) = version.kernel {
+            output_of(Command::new("cp").arg("-a").arg(kernel.join(".")).arg(tree))?;
+        }
+        let kernel = tree.join(KERNEL_DIR).join("vmlinuz");
+        fs::create_dir_all(tree.join(KERNEL_DIR))?;
+        // What follows a kernel's own bytes does not disturb it.
+        let mut file = File::options().create(true).append(true).open(&kernel)?;
+        writeln!(file, "kernel {number}").with_context(|| format!("writing {}", kernel.display()))?;
         let parent = output_of(ostree(&self.repo()).args(["rev-parse", from]))?;
         let mut commit = ostree(&self.repo());
         commit.args(["commit", "--bootable", "--owner-uid=0", "--owner-gid=0", "-b", SYSTEM_REF]);

@@ -188,7 +188,8 @@ impl World {
                 self.retain(node, &kept);
                 self.after(life, machine.prune, Done::Work(Input::Pruned { ticket }));
             }
-            Effect::Ignored { .. } => {}
+            // Nothing simulated has an operating system to update.
+            Effect::Ignored { .. } | Effect::Os { .. } | Effect::Reboot { .. } => {}
         }
     }
 

@@ -1,0 +1,60 @@
+//! The repository of the sysroot, of mode `bare`: an operating system's objects with their real owners, modes and xattrs.
+//!
+//! It is libostree's and everybody's who calls `ostree admin`: each of these may prune it of what no ref and no deployment
+//! reaches, between two slices of ours too. A commit of ours is held by a ref from the moment that it is there; of what was taken
+//! before, the import hears when it writes the commit. Nothing is checked out here and nothing pruned: see [`crate::sysroot`].
+
+use super::objects::Repository;
+use super::{Objects, StoreError};
+use fullmetal_proto::Digest;
+use fullmetal_proto::wire::ObjectId;
+use ostree::RepoMode;
+use rustix::fs::{StatVfsMountFlags, statvfs};
+use std::io::Read;
+use std::path::Path;
+
+/// The objects of operating systems. To write them needs root: they have their owners.
+#[derive(Debug)]
+pub struct SystemStore {
+    objects: Repository,
+}
+
+impl SystemStore {
+    /// Opens the repository at `path`.
+    ///
+    /// # Errors
+    /// When there is none, or one into which no operating system can be written.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let why = "operating systems are deployed from one of mode bare only, as `ostree admin init-fs` makes it";
+        let objects = Repository::open(path, RepoMode::Bare, why)?;
+        let mount = statvfs(path).map_err(|e| StoreError::io("looking at", path, e.into()))?;
+        if mount.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Err(StoreError::ReadOnly { path: path.to_owned() });
+        }
+        Ok(SystemStore { objects })
+    }
+
+    /// Drops our refs to all commits but these. What then neither a ref nor a deployment reaches goes when the sysroot is
+    /// cleaned up.
+    ///
+    /// # Errors
+    /// When a ref cannot be removed.
+    pub fn let_go_but(&mut self, keep: &[Digest]) -> Result<(), StoreError> {
+        self.objects.drop_slice();
+        self.objects.let_go_but(keep)
+    }
+}
+
+impl Objects for SystemStore {
+    fn missing(&self, ids: &[ObjectId]) -> Result<Vec<ObjectId>, StoreError> {
+        self.objects.missing(ids)
+    }
+
+    fn write(&mut self, id: &ObjectId, length: u64, stream: &mut dyn Read) -> Result<(), StoreError> {
+        self.objects.write(id, length, stream)
+    }
+
+    fn commit_slice(&mut self) -> Result<(), StoreError> {
+        self.objects.commit_slice()
+    }
+}
