@@ -31,4 +31,4 @@ mod trials;
 use std::time::Duration;
 
 /// How long anything may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);

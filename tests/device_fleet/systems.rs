@@ -20,7 +20,7 @@ impl Site {
     /// Devices that run release 1, which is published.
     pub fn new(devices: u8) -> Self {
         let mut bench = Bench::new(devices, |_| {});
-        let first = bench.fleet.publish_first_system(&bench.hosts[0].device).unwrap();
+        let first = bench.fleet.publish_first_system(&bench.hosts[0].device, None).unwrap();
         for host in &mut bench.hosts {
             host.device.deploy_from(&bench.fleet.repo(), commit(&first)).unwrap();
             host.device.boots_halfway();
@@ -37,7 +37,7 @@ impl Site {
     /// The same, which nobody goes back from to one below `floor`.
     pub fn publish_above(&mut self, floor: Option<u64>, files: &[(&str, &str, u32)]) -> String {
         self.release += 1;
-        let version = Version { release: self.release, floor, files };
+        let version = Version { release: self.release, floor, files, kernel: None };
         commit(&self.bench.fleet.publish_system(&version).unwrap()).to_owned()
     }
 
