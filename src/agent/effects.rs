@@ -23,7 +23,10 @@ impl Agent {
             Effect::Fetch { ticket, moves, os, .. } => {
                 self.fetch = Some(self.worker.fetch(ticket, worker::Parts::of(&moves, os, &self.judged)));
             }
-            Effect::Checkout { ticket, moves, os, .. } => self.worker.checkout(ticket, moves, os),
+            Effect::Checkout { ticket, moves, os, .. } => {
+                self.look_who_holds();
+                self.worker.checkout(ticket, moves, os);
+            }
             Effect::Switch { ticket, moves } => {
                 self.listen();
                 self.tell_switch();

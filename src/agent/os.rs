@@ -9,7 +9,7 @@ use crate::os::{self, Os, OsError, UnitOs};
 use crate::sysroot::Sysroot;
 use anyhow::Context as _;
 use fullmetal_proto::Digest;
-use fullmetal_proto::deploy::{Input, OsStep, State, Ticket};
+use fullmetal_proto::deploy::{Input, Local, OsStep, State, Ticket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,6 +19,7 @@ enum Job {
     Step(Ticket, OsStep),
     Keep(Vec<Digest>),
     Reboot(Ticket, bool),
+    AskWhoHolds,
 }
 
 /// What the operating system is changed by.
@@ -27,6 +28,8 @@ pub struct Means {
     pub os: Arc<dyn Os>,
     /// Asks for a reboot; `true` overrules whoever inhibits it.
     pub reboot: Box<dyn Fn(bool) -> Result<(), OsError> + Send>,
+    /// Who holds shutdowns back by logind, and why.
+    pub who_holds: Box<dyn Fn() -> Result<Option<String>, OsError> + Send>,
     /// The last lines of the journal of the boot before this one.
     pub last_boot: Box<dyn Fn() -> Vec<String> + Send>,
 }
@@ -70,6 +73,13 @@ impl Steps {
         }
     }
 
+    /// Has [`Event::RebootHeld`] come.
+    pub fn ask_who_holds(&self) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(Job::AskWhoHolds);
+        }
+    }
+
     /// See [`fullmetal_proto::deploy::Effect::Reboot`].
     pub fn reboot(&self, ticket: Ticket, force: bool) {
         if let Some(jobs) = &self.jobs {
@@ -92,6 +102,12 @@ impl Thread {
                     if let Err(error) = self.means.os.ask(&OsStep::Keep(commits)) {
                         warn!(%error, "old deployments of the operating system not removed");
                     }
+                    None
+                }
+                Job::AskWhoHolds => {
+                    // Without an answer the reboot itself is refused later.
+                    let held = (self.means.who_holds)().unwrap_or_default();
+                    let _ = self.events.send(Event::RebootHeld(held.is_some()));
                     None
                 }
                 Job::Reboot(ticket, force) => {
@@ -136,7 +152,8 @@ pub fn means(settings: &Settings) -> anyhow::Result<Option<Means>> {
     }
     let program = std::env::current_exe().context("finding myself")?;
     let os = Arc::new(UnitOs::new(program, root.to_owned()));
-    Ok(Some(Means { os, reboot: Box::new(os::reboot), last_boot: Box::new(host::last_boot) }))
+    let (reboot, who_holds) = (Box::new(os::reboot), Box::new(os::shutdown_inhibited));
+    Ok(Some(Means { os, reboot, who_holds, last_boot: Box::new(host::last_boot) }))
 }
 
 impl Agent {
@@ -151,6 +168,25 @@ impl Agent {
             let tell = move |event| drop(events.send(Event::Input(Input::Os(event))));
             self.os.health = Some(OsHealth::start(checks, self.started, tell));
         }
+    }
+
+    /// Whether the deployment under way has an operating system that is not on trial yet.
+    fn brings_os(&self) -> bool {
+        let deployment = self.machine.record().deployment.as_ref();
+        self.machine.state().is_before_switch() && deployment.is_some_and(|d| d.os.is_some())
+    }
+
+    /// Who holds a reboot back is asked again and again: nobody says when they no longer do.
+    pub(super) fn look_who_holds(&self) {
+        if self.brings_os() {
+            self.os.ask_who_holds();
+        }
+    }
+
+    /// What local people say of the deployment under way. Who holds reboots back inhibits one that needs a reboot.
+    pub(super) fn local(&self) -> Local {
+        let local = self.say.local(self.clock.now());
+        Local { inhibited: local.inhibited || self.say.reboot_held && self.brings_os(), ..local }
     }
 
     /// Begins to bring the operating system before back; what its commit says counts again.

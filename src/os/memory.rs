@@ -77,6 +77,16 @@ impl MemoryOs {
         disk.entries.push(OsDeployment { pinned: true, ours: false, ..deployment(commit, serial) });
     }
 
+    /// Local root makes an entry the first.
+    pub fn is_first(&self, id: DeploymentId) {
+        self.disk().entries.sort_by_key(|entry| entry.id != id);
+    }
+
+    /// Somebody else arms the loader.
+    pub fn is_counted(&self, trial: Option<DeploymentId>, tries_left: u8) {
+        self.disk().counted = Some(Counted { trial, tries_left });
+    }
+
     /// The power goes after that many more writes: all fails from then on, up to the next boot.
     pub fn cut_after(&self, writes: u32) {
         self.disk().writes_left = Some(writes);

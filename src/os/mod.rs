@@ -20,6 +20,8 @@ mod error;
 mod look;
 mod memory;
 mod reboot;
+#[cfg(test)]
+mod tests;
 mod unit;
 
 pub use error::OsError;
