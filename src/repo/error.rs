@@ -71,6 +71,14 @@ pub enum StoreError {
         /// What is wrong with it and what to do.
         why: &'static str,
     },
+    /// Not all owners, modes and capabilities that a file can have can be given to it.
+    #[error(
+        "files cannot be written to {path} as they are: that needs CAP_CHOWN, CAP_FSETID and CAP_SETFCAP, see the agent's unit"
+    )]
+    Unable {
+        /// The store.
+        path: PathBuf,
+    },
     /// Nothing can be written there.
     #[error("{path} is on a file system that is mounted read-only: the agent must be able to write there")]
     ReadOnly {

@@ -9,8 +9,12 @@ use super::{Objects, StoreError};
 use fullmetal_proto::wire::ObjectId;
 use ostree::RepoMode;
 use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::thread::{CapabilitySet, capabilities};
 use std::io::Read;
 use std::path::Path;
+
+/// Without these a file would be written as another than its object is, and of a setgid bit nobody would be told.
+const NEEDED: CapabilitySet = CapabilitySet::CHOWN.union(CapabilitySet::FSETID).union(CapabilitySet::SETFCAP);
 
 /// The objects of operating systems. To write them needs root: they have their owners.
 #[derive(Debug)]
@@ -29,6 +33,10 @@ impl SystemStore {
         let mount = statvfs(path).map_err(|e| StoreError::io("looking at", path, e.into()))?;
         if mount.f_flag.contains(StatVfsMountFlags::RDONLY) {
             return Err(StoreError::ReadOnly { path: path.to_owned() });
+        }
+        let able = capabilities(None).map_err(|e| StoreError::io("asking what may be written to", path, e.into()))?;
+        if !able.effective.contains(NEEDED) {
+            return Err(StoreError::Unable { path: path.to_owned() });
         }
         Ok(SystemStore { objects })
     }

@@ -40,6 +40,9 @@ pub fn by_the_agents_unit(bench: &Bench) {
     bench.inside_of(&sandbox(), "imported::an_operating_system_is_imported");
     let read_only = [&SERVICE.map(str::to_owned)[..], &[format!("--property=ReadOnlyPaths={SYSROOT}")]].concat();
     bench.inside_of(&read_only, "imported::a_repository_that_is_mounted_read_only_is_refused");
+    let unable =
+        [&SERVICE.map(str::to_owned)[..], &["--property=CapabilityBoundingSet=~CAP_FSETID".to_owned()]].concat();
+    bench.inside_of(&unable, "imported::who_may_not_write_files_as_they_are_is_refused");
     let said = sh(CHECK);
     assert!(said.contains("-02755 1000 117"), "{said}");
     assert!(said.contains("security.capability"), "{said}");
@@ -55,6 +58,13 @@ fn a_system_is_published() {
     sh(TREE);
     rustix::fs::setxattr("/tmp/tree/usr/bin/tool", "security.capability", &CAPABILITY, XattrFlags::empty()).unwrap();
     sh(&COMMIT.replace("SOURCE", SOURCE));
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn who_may_not_write_files_as_they_are_is_refused() {
+    let refused = SystemStore::open(Path::new(SYSROOT)).unwrap_err();
+    assert!(matches!(refused, StoreError::Unable { .. }), "{refused}");
 }
 
 #[test]

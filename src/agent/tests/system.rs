@@ -16,6 +16,7 @@ use fullmetal_proto::{Bitmap, DeploymentId};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
 /// Notes what it is asked; a commit that is there can be staged.
 #[derive(Clone)]
@@ -51,33 +52,61 @@ impl Os for Noting {
     }
 }
 
-/// A peer that has all pieces. Between the content and the metadata somebody prunes the sysroot, once.
-fn serve(connection: &Connection, pieces: &[Vec<u8>], wishes: &AtomicUsize, mut prune: Option<impl FnOnce()>) {
+/// A peer that waits with the last piece until others have pruned the sysroot, which they can while nothing comes.
+fn serve(
+    connection: &Connection,
+    pieces: &[Vec<u8>],
+    wishes: &AtomicUsize,
+    mut prune: Option<impl FnOnce() + Send + 'static>,
+) {
     connection.send(&FromPeer::Hello { version: VERSION, device: "press-1".parse().unwrap() }, None).unwrap();
-    let mut last_was_asked = false;
     while let Ok(Some(packet)) = connection.receive::<ToPeer>() {
         match packet.message {
             ToPeer::Want { manifest, need, .. } => {
-                let mut have = Bitmap::new(need.len());
-                for piece in 0..need.len() {
-                    have.set(piece);
-                }
                 wishes.fetch_add(usize::from(need.count() > 0), Ordering::SeqCst);
-                let manifest = manifest.sha256;
-                let have = FromPeer::Have { manifest, have, bytes_from_peers: 0, bytes_from_central: 0 };
-                connection.send(&have, None).unwrap();
+                let all = pieces.len() as u32;
+                let Some(prune) = prune.take() else {
+                    has(connection, manifest.sha256, (all, all));
+                    continue;
+                };
+                has(connection, manifest.sha256, (all - 1, all));
+                let connection = connection.try_clone().unwrap();
+                std::thread::spawn(move || {
+                    prune();
+                    has(&connection, manifest.sha256, (all, all));
+                });
             }
             ToPeer::Frame { manifest, index } => {
-                last_was_asked |= index as usize == pieces.len() - 1;
-                if index == 0 && last_was_asked {
-                    prune.take().into_iter().for_each(|prune| prune());
-                }
                 let bytes = sealed_descriptor(&pieces[index as usize]).unwrap();
                 connection.send(&FromPeer::Frame { manifest, index }, Some(bytes.as_fd())).unwrap();
             }
             _ => {}
         }
     }
+}
+
+/// The peer has so many of all pieces, the first ones.
+fn has(connection: &Connection, manifest: Digest, (count, all): (u32, u32)) {
+    let mut have = Bitmap::new(all);
+    for piece in 0..count {
+        have.set(piece);
+    }
+    let have = FromPeer::Have { manifest, have, bytes_from_peers: 0, bytes_from_central: 0 };
+    connection.send(&have, None).unwrap();
+}
+
+/// Cleans the sysroot up once an import has begun to write into it.
+fn prune(repo: &Path) {
+    let began = || {
+        let mut entries = fs::read_dir(repo.join("tmp")).unwrap();
+        entries.any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("staging-"))
+    };
+    let end = Instant::now() + Duration::from_secs(30);
+    while !began() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let sysroot = repo.parent().unwrap().parent().unwrap().display();
+    run("ostree", &["admin", "cleanup", &format!("--sysroot={sysroot}")]);
 }
 
 struct Bench {
@@ -103,8 +132,8 @@ impl Bench {
         let blob = BlobRef { sha256: Digest::of(b"m"), length: 1, chunks: Vec::new() };
         let os = Wanted { commit: fixture.commit, blob, pieces: Arc::new(Pieces::Frames(manifest)) };
         let listener = Listener::bind(&dir.path().join("peer.sock")).unwrap();
-        let pruned = repo.parent().unwrap().parent().unwrap().display().to_string();
-        let prune = move || drop(run("ostree", &["admin", "cleanup", &format!("--sysroot={pruned}")]));
+        let pruned = repo.clone();
+        let prune = move || prune(&pruned);
         let wishes = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&wishes);
         std::thread::spawn(move || serve(&listener.accept().unwrap(), &pieces, &counted, Some(prune)));
