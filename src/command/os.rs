@@ -3,9 +3,11 @@
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 use fullmetal::config::Paths;
-use fullmetal::console;
 use fullmetal::os::{self, Answer, Step};
 use fullmetal_proto::{DeploymentId, Digest};
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -63,9 +65,12 @@ pub fn run(paths: &Paths, command: OsCommand) -> anyhow::Result<()> {
         let error = Command::new(own).args(std::env::args_os().skip(1)).env(name, generator).exec();
         return Err(error).context("starting anew");
     }
+    // What libostree prints is for people, and the answer must stand alone.
+    let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned().context("keeping the standard output")?);
+    rustix::stdio::dup2_stdout(std::io::stderr()).context("having libostree print to the standard error")?;
     let done = os::act(&command.into(), paths.root());
     let answer = done.clone().map_or_else(Answer::Error, Answer::View);
-    console::print_json(&answer)?;
+    writeln!(out, "{}", serde_json::to_string(&answer)?).context("answering")?;
     done.map(drop).map_err(|error| anyhow!(error))
 }
 
