@@ -78,11 +78,11 @@ impl Site {
         (reason, boots.map(|boot| (boot.entry, boot.tries_left)).collect())
     }
 
-    /// Waits until it is so on the first device, which may reboot meanwhile.
-    pub fn until(&mut self, what: &str, is_it: impl Fn(&Host) -> bool) {
+    /// Waits until it is so; devices may reboot meanwhile.
+    pub fn until(&mut self, what: &str, is_it: impl Fn(&Bench) -> bool) {
         wait_for(what, LIMIT, || {
             self.bench.hosts.iter_mut().try_for_each(|host| host.device.follow().map(|_| ()))?;
-            Ok(is_it(self.bench.host()).then_some(()))
+            Ok(is_it(&self.bench).then_some(()))
         })
         .unwrap();
     }
