@@ -253,8 +253,9 @@ impl Default for Record {
 impl Deployment {
     /// What it brings and what it takes away, a few words each, for people.
     pub fn changes(&self) -> Vec<String> {
-        let parts = self.os.iter().map(|os| &os.part).chain(&self.parts);
-        let parts = parts.map(|p| format!("{} {}", p.name, p.installed.version));
+        let os = self.os.iter().map(|os| (PartKind::Os, &os.part));
+        let parts = os.chain(self.parts.iter().map(|part| (PartKind::App, part)));
+        let parts = parts.map(|(kind, p)| format!("{}{} {}", kind.before_name(), p.name, p.installed.version));
         parts.chain(self.removed.iter().map(|name| format!("{name} removed"))).collect()
     }
 
