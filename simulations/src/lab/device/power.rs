@@ -129,7 +129,10 @@ impl Device {
         if Path::new(&format!("/proc/{}/root{LAB}/{HUNG}", first.as_raw_nonzero())).exists() {
             return Ok(Some(Came::Hung));
         }
-        let state = self.command(&["systemctl", "is-system-running"])?.output()?;
+        // Not within its process namespace, where one that goes down stops all others: nsenter would stop with its child.
+        let mut asked = Command::new("nsenter");
+        asked.args(["-t", &first.as_raw_nonzero().to_string(), "-m", "--", "systemctl", "is-system-running"]);
+        let state = asked.stdin(Stdio::null()).output()?;
         let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
         Ok(self.up.contains(&state.as_str()).then_some(Came::Up))
     }
