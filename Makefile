@@ -5,13 +5,14 @@
 # make test-real  namespaces, root, runc: the fleet with a WAN and counters at its interfaces, a real Hawkbit server
 #                 (HAWKBIT=http://host:port: that server instead of one of its own; test-hawkbit: this part alone)
 # make test-kill  power loss: agent, gateway and the gateway's peer killed at every call that touches their state
+# make test-power  real power cuts: devices as machines in qemu, with GRUB and a kernel of their own (many minutes)
 # make test-mutants  bugs planted into the core one after the other: the simulator must find each (SEEDS=1000 at most)
 # make deb        the Debian packages of device and gateway, in ~/.cache/fullmetal/target/deb (VERSION=1.2.3: as that)
 # make bench      measurements; nothing here fails on a number
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := demo
-.PHONY: demo deb test test-real test-hawkbit test-kill test-mutants bench build tools fmt lint
+.PHONY: demo deb test test-real test-hawkbit test-kill test-power test-mutants bench build tools fmt lint
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fullmetal
 export CARGO_TARGET_DIR ?= $(CACHE)/target
@@ -23,7 +24,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo --preserve-env
 endif
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=HOME)
 DEMO = $(AS_ROOT) $(BIN)/fullmetal-sim demo $(if $(HAWKBIT),--hawkbit $(HAWKBIT)) $(if $(PLAIN),--plain)
-REAL_TESTS := boot_loader host_runc host_systemd device_fleet device_os packages readme first_fleet bad_input fleet lab power_loss
+REAL_TESTS := boot_loader host_runc host_systemd device_fleet device_os packages readme first_fleet bad_input fleet lab power_loss power_cuts
 # Most tests wait more than they compute: twice as many at once as a machine of CI has cores.
 THREADS := 4
 # The whole workspace, also for one test: features are the union then, so that what `make test` compiled serves here too.
@@ -81,6 +82,10 @@ test-real: deb test-hawkbit
 test-kill: build
 	@.ci/install-tools run
 	FULLMETAL_KILL=all $(REAL) --test power_loss -- --nocapture
+
+test-power: deb
+	@.ci/install-tools run
+	$(REAL) --test power_cuts -- --nocapture
 
 test-mutants: tools
 	tests/mutants/run

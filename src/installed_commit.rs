@@ -7,14 +7,20 @@ use fullmetal_proto::ostree::Commit;
 use fullmetal_proto::wire::bundle::COMMIT_LEN_MAX;
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use std::io;
+use std::path::Path;
 
 /// Reads the commit's own object and hashes it: its bytes are those that the build key has signed.
 ///
 /// # Errors
 /// When it is not there or damaged, with its path.
 pub fn read(paths: &Paths, commit: &Digest) -> io::Result<Commit> {
+    read_from(&paths.repo(), commit)
+}
+
+/// The same of any repository whose objects are not compressed, such as the sysroot's.
+pub fn read_from(repo: &Path, commit: &Digest) -> io::Result<Commit> {
     let object = ObjectId { kind: ObjectKind::Commit, checksum: *commit };
-    let path = paths.repo().join(object.archive_path());
+    let path = repo.join(object.archive_path());
     let told = |error: io::Error| io::Error::new(error.kind(), format!("reading {}: {error}", path.display()));
     let bytes = untrusted::read(&path, COMMIT_LEN_MAX).map_err(told)?;
     if Digest::of(&bytes) != *commit {

@@ -1,6 +1,7 @@
 //! How a device stands, as JSON: what `fullmetal status --json` prints and what the agent says over D-Bus.
 
 use crate::agent::{ended_reports, lock, probation_elapsed, wall_clock};
+use crate::boot_loader::{self, Counted, Places};
 use crate::config::{Paths, Settings};
 use crate::console;
 use crate::host::{AppHost, Hosts};
@@ -26,6 +27,8 @@ pub struct Look<'a> {
     pub apps: Vec<Value>,
     /// The operating system's deployments, what boots next first; none where OSTree has not deployed it.
     pub system: Result<Vec<OsDeployment>, SysrootError>,
+    /// What the boot loader counts, where it can be asked.
+    pub counted: Option<Counted>,
     /// The deployment under way, or null.
     pub deployment: Value,
     /// What local people say.
@@ -53,6 +56,7 @@ impl<'a> Look<'a> {
             settings,
             apps: record.apps.iter().map(|(name, app)| app_json(paths, &*host, name, app)).collect(),
             system: Sysroot::of(paths.root()).map_or(Ok(Vec::new()), |sysroot| sysroot.deployments()),
+            counted: counted(paths),
             deployment: deployment_json(paths, &record, report),
             say: say_json(lock::get(&paths.lock_file()), report),
             ended: ended_json(&record, &ended_reports(&paths.reports_dir())),
@@ -68,11 +72,17 @@ impl<'a> Look<'a> {
         json!({
             "device": settings.device.id, "fleet": settings.device.fleet, "apps": self.apps,
             "deployment": self.deployment, "ended": self.ended, "agent": { "running": self.agent.as_ref().ok() },
-            "system": self.system.as_ref().ok(), "system_error": self.system.as_ref().err().map(ToString::to_string),
+            "system": self.system.as_ref().ok(), "system_counted": self.counted, "system_error": self.system.as_ref().err().map(ToString::to_string),
             "peer": peer.as_ref().ok(), "peer_error": peer.as_ref().err().map(console::one_line),
             "trouble": self.trouble.lines().collect::<Vec<_>>(), "local": self.say,
         })
     }
+}
+
+/// Some loaders are asked as root only, and some devices have none that counts.
+fn counted(paths: &Paths) -> Option<Counted> {
+    Sysroot::of(paths.root())?;
+    boot_loader::detect(&Places::below(paths.root())).ok()?.loader.counted().ok()?
 }
 
 /// One app as JSON.
@@ -149,7 +159,7 @@ fn say_json(lock: Option<LockNote>, report: Option<&AgentReport>) -> Value {
     })
 }
 
-fn ask_peer(socket: &std::path::Path) -> anyhow::Result<PeerReport> {
+pub(crate) fn ask_peer(socket: &std::path::Path) -> anyhow::Result<PeerReport> {
     let connection = Connection::connect(socket, None)?;
     connection.set_timeouts(Some(ANSWER_LIMIT), Some(ANSWER_LIMIT))?;
     connection.send(&ToPeer::Hello { version: VERSION, client: Client::Observer }, None)?;

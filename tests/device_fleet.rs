@@ -23,6 +23,10 @@ mod said;
 mod steps;
 #[path = "device_fleet/story.rs"]
 mod story;
+#[path = "device_fleet/systems.rs"]
+mod systems;
+#[path = "device_fleet/trials.rs"]
+mod trials;
 
 use std::time::Duration;
 

@@ -6,6 +6,8 @@
 
 #[path = "os/conformance.rs"]
 mod conformance;
+#[path = "device_os/health.rs"]
+mod health;
 #[path = "device_os/imported.rs"]
 mod imported;
 #[path = "device_os/inside.rs"]
@@ -54,9 +56,10 @@ impl Bench {
     }
 
     /// The same by a service with these options.
-    fn inside_of(&self, service: &[&str], test: &str) {
+    fn inside_of(&self, service: &[String], test: &str) {
         let program = format!("/run/lab/{}", self.own.file_name().unwrap().display());
-        let asked = [service, &["--", &program, "--exact", test, "--ignored", "--nocapture"]].concat();
+        let service: Vec<&str> = service.iter().map(String::as_str).collect();
+        let asked = [&service[..], &["--", &program, "--exact", test, "--ignored", "--nocapture"]].concat();
         let said = self.device.run(&asked).unwrap();
         assert!(said.contains("1 passed"), "{test}: {said}");
     }
@@ -115,4 +118,5 @@ fn a_version_on_trial_that_never_comes_up_is_left_by_the_loader(bench: &mut Benc
 fn the_agents_unit_does_what_a_system_needs_of_it() {
     let bench = Bench::new();
     imported::by_the_agents_unit(&bench);
+    health::is_asked_by_the_agents_unit(&bench);
 }

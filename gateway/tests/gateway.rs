@@ -13,9 +13,9 @@ mod torn;
 
 use fullmetal::identity::{Usage, issue_ca, issue_member, new_key, save_key};
 use fullmetal_proto::wire::local::{CentralObject, FromPeer, ToPeer};
-use fullmetal_proto::wire::{Announcement, Hint, Mode, PublicKey, Revocations, Trust, open, seal};
+use fullmetal_proto::wire::{Announcement, Hint, Mode, PartKind, PublicKey, Revocations, Trust, open, seal};
 use fullmetal_proto::{Bitmap, Digest};
-use site::{REF, Site, commit, commitmeta, fleet, manifest, now, report, sealed};
+use site::{OS_REF, REF, Site, commit, commitmeta, fleet, manifest, now, report, sealed};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -114,6 +114,21 @@ fn a_commit_of_other_tools_that_the_fleet_signed_is_announced_without_a_binding(
     site.deploy_web("[\"a\"]").expect(0, &[]);
     site.peer.wait("the announcement", |s| s.newest.clone());
     assert_eq!(announcements(&site).len(), 1);
+}
+
+#[test]
+fn a_decision_brings_an_operating_system_and_none_as_an_app() {
+    let mut site = Site::new();
+    let commit = site.publish_os("2026.11");
+    site.start();
+    let decision = |kind: &str| format!("devices = [\"a\"]\n[[part]]\nref = \"{OS_REF}\"\n{kind}");
+    let words = ["refused", &commit.to_string(), "is an operating system, not an app; say so: kind = \"os\""];
+    site.deploy(&decision("")).expect(1, &words);
+    site.deploy(&decision("kind = \"os\"\n")).expect(0, &[]);
+    let newest = announcements(&site).pop().unwrap();
+    let part = newest.bundle(&newest.rows[0]).unwrap().document.parts.remove(0);
+    assert_eq!((part.kind, part.name.as_str(), part.version.as_str()), (PartKind::Os, "floor", "2026.11"));
+    assert!(site.run(&["status"]).out.contains("os floor 2026.11"), "{}", site.run(&["status"]).out);
 }
 
 #[test]

@@ -178,6 +178,8 @@ impl Agent {
                 Ok(())
             }
             ToAgent::RollBack { app } => self.come_back(&app),
+            ToAgent::RollBackOs => self.os_comes_back(),
+            ToAgent::AcceptOs => self.accept_os(),
         };
         // What was said holds before it is answered.
         self.input(Input::Wakeup);
@@ -223,7 +225,11 @@ impl Agent {
         };
         self.machine.may_come_back(&comeback).map_err(|refusal| refusal.to_string())?;
         info!(app = %name, commit = %commit.short(), "rolled back by hand");
-        self.input(Input::ComeBack(comeback));
+        self.begin_by_hand(Input::ComeBack(comeback))
+    }
+
+    pub(super) fn begin_by_hand(&mut self, input: Input) -> Result<(), String> {
+        self.input(input);
         match &self.machine.record().deployment {
             Some(deployment) if deployment.by_hand => Ok(()),
             _ => Err("the journal has no room for it; the agent's log says more".to_owned()),

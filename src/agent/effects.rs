@@ -23,7 +23,10 @@ impl Agent {
             Effect::Fetch { ticket, moves, os, .. } => {
                 self.fetch = Some(self.worker.fetch(ticket, worker::Parts::of(&moves, os, &self.judged)));
             }
-            Effect::Checkout { ticket, moves, os, .. } => self.worker.checkout(ticket, moves, os),
+            Effect::Checkout { ticket, moves, os, .. } => {
+                self.look_who_holds();
+                self.worker.checkout(ticket, moves, os);
+            }
             Effect::Switch { ticket, moves } => {
                 self.listen();
                 self.tell_switch();
@@ -39,12 +42,12 @@ impl Agent {
             Effect::Cancel { ticket } => self.cancel(ticket),
             Effect::Report { report, parts } => self.report(report, parts),
             Effect::Prune { ticket, commits, os, manifests, mut bundles } => {
-                self.os.keep(os.clone());
+                self.os.keep(os);
                 self.link.send(&ToPeer::Retain { manifests });
                 // It may have waited for a record while the next bundle came.
                 bundles.extend(self.machine.bundles());
                 bundles::prune(&self.settings.paths, &bundles);
-                self.worker.prune(ticket, commits, os);
+                self.worker.prune(ticket, commits);
             }
             Effect::Ignored { rank, why } => info!(epoch = rank.0, counter = rank.1, %why, "announcement not followed"),
         }

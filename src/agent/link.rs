@@ -91,6 +91,11 @@ impl Link {
         }
     }
 
+    /// Whether there is a peer that fits.
+    pub fn is_connected(&self) -> bool {
+        self.lock().is_some()
+    }
+
     /// Connects anew, so that the peer tells its announcement again.
     pub fn reconnect(&self) {
         if let Some(connection) = &*self.lock() {

@@ -26,6 +26,7 @@ pub mod lock;
 mod needs;
 mod notify;
 mod os;
+pub mod os_health;
 mod pace;
 mod say;
 mod shutdown;
@@ -78,6 +79,8 @@ enum Event {
     Input(Input),
     /// The device does not go down, or no more.
     StaysUp,
+    /// Whether somebody holds reboots back.
+    RebootHeld(bool),
     /// Something lasting is in the way, or is so no more.
     Trouble(trouble::Kind, Option<String>),
 }
@@ -303,6 +306,7 @@ impl Agent {
     /// Apps in motion are the business of the switch and of the watch.
     fn look_after(&mut self) {
         self.refresh_trust();
+        self.look_who_holds();
         if !self.machine.state().is_after_switch() {
             self.containers.look_after(self.machine.record().apps.clone());
         }
@@ -333,6 +337,10 @@ impl Agent {
                 self.shutdown.release().into_iter().for_each(|(input, came)| self.decide(input, came));
                 self.input(Input::Wakeup);
             }
+            Event::RebootHeld(held) => {
+                self.say.reboot_held = held;
+                self.input(Input::Wakeup);
+            }
             Event::Trouble(kind, trouble) => self.troubles.tell(kind, trouble),
         }
     }
@@ -356,6 +364,7 @@ impl Agent {
         }
         self.note_what_comes();
         self.watch_if_needed();
+        self.watch_os_if_needed();
         let unasked = self.machine.unasked();
         let unasked =
             unasked.map(|(name, why)| format!("the probation of {name} waits: how it is cannot be asked: {why}"));
@@ -374,7 +383,7 @@ impl Agent {
 
     /// Before each other input, since windows open and close with time.
     fn tell_local(&mut self) {
-        let local = self.say.local(self.clock.now());
+        let local = self.local();
         if self.machine.state() != State::Off && self.machine.local() != local {
             info!(locked = local.locked, inhibited = local.inhibited, "local say");
             if let Err(error) = self.machine.handle(Input::Local(local), self.now()) {

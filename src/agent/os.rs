@@ -1,13 +1,15 @@
 //! The thread for the operating system: steps of its updates, and the reboot. A step may take minutes.
 
-use super::Event;
+use super::os_health::{Checks, OsHealth};
+use super::{Agent, Event};
 use crate::config::Settings;
 use crate::host;
+use crate::installed_commit;
 use crate::os::{self, Os, OsError, UnitOs};
 use crate::sysroot::Sysroot;
 use anyhow::Context as _;
 use fullmetal_proto::Digest;
-use fullmetal_proto::deploy::{Input, OsStep, Ticket};
+use fullmetal_proto::deploy::{Input, Local, OsStep, State, Ticket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,6 +19,7 @@ enum Job {
     Step(Ticket, OsStep),
     Keep(Vec<Digest>),
     Reboot(Ticket, bool),
+    AskWhoHolds,
 }
 
 /// What the operating system is changed by.
@@ -25,6 +28,8 @@ pub struct Means {
     pub os: Arc<dyn Os>,
     /// Asks for a reboot; `true` overrules whoever inhibits it.
     pub reboot: Box<dyn Fn(bool) -> Result<(), OsError> + Send>,
+    /// Who holds shutdowns back by logind, and why.
+    pub who_holds: Box<dyn Fn() -> Result<Option<String>, OsError> + Send>,
     /// The last lines of the journal of the boot before this one.
     pub last_boot: Box<dyn Fn() -> Vec<String> + Send>,
 }
@@ -34,6 +39,8 @@ pub struct Steps {
     /// None where OSTree did not deploy the operating system.
     jobs: Option<Sender<Job>>,
     events: Sender<Event>,
+    /// From the switch to the end of the probation.
+    health: Option<OsHealth>,
 }
 
 impl Steps {
@@ -45,7 +52,7 @@ impl Steps {
             std::thread::spawn(move || thread.run(&receiver));
             jobs
         });
-        let steps = Steps { jobs, events };
+        let steps = Steps { jobs, events, health: None };
         steps.step(Ticket(0), OsStep::Look);
         steps
     }
@@ -63,6 +70,13 @@ impl Steps {
     pub fn keep(&self, commits: Option<Vec<Digest>>) {
         if let Some((jobs, commits)) = self.jobs.as_ref().zip(commits) {
             let _ = jobs.send(Job::Keep(commits));
+        }
+    }
+
+    /// Has [`Event::RebootHeld`] come.
+    pub fn ask_who_holds(&self) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(Job::AskWhoHolds);
         }
     }
 
@@ -88,6 +102,12 @@ impl Thread {
                     if let Err(error) = self.means.os.ask(&OsStep::Keep(commits)) {
                         warn!(%error, "old deployments of the operating system not removed");
                     }
+                    None
+                }
+                Job::AskWhoHolds => {
+                    // Without an answer the reboot itself is refused later.
+                    let held = (self.means.who_holds)().unwrap_or_default();
+                    let _ = self.events.send(Event::RebootHeld(held.is_some()));
                     None
                 }
                 Job::Reboot(ticket, force) => {
@@ -132,5 +152,63 @@ pub fn means(settings: &Settings) -> anyhow::Result<Option<Means>> {
     }
     let program = std::env::current_exe().context("finding myself")?;
     let os = Arc::new(UnitOs::new(program, root.to_owned()));
-    Ok(Some(Means { os, reboot: Box::new(os::reboot), last_boot: Box::new(host::last_boot) }))
+    let (reboot, who_holds) = (Box::new(os::reboot), Box::new(os::shutdown_inhibited));
+    Ok(Some(Means { os, reboot, who_holds, last_boot: Box::new(host::last_boot) }))
+}
+
+impl Agent {
+    /// An operating system on trial is watched through its probation.
+    pub(super) fn watch_os_if_needed(&mut self) {
+        let on_trial = self.machine.record().deployment.as_ref().is_some_and(|d| d.os.is_some());
+        if self.machine.state() != State::Proving || !on_trial {
+            self.os.health = None;
+        } else if self.os.health.is_none() {
+            let (link, events) = (self.link.clone(), self.events.clone());
+            let checks = Checks::of(&self.settings, Box::new(move || link.is_connected()));
+            let tell = move |event| drop(events.send(Event::Input(Input::Os(event))));
+            self.os.health = Some(OsHealth::start(checks, self.started, tell));
+        }
+    }
+
+    /// Whether the deployment under way has an operating system that is not on trial yet.
+    fn brings_os(&self) -> bool {
+        let deployment = self.machine.record().deployment.as_ref();
+        self.machine.state().is_before_switch() && deployment.is_some_and(|d| d.os.is_some())
+    }
+
+    /// Who holds a reboot back is asked again and again: nobody says when they no longer do.
+    pub(super) fn look_who_holds(&self) {
+        if self.brings_os() {
+            self.os.ask_who_holds();
+        }
+    }
+
+    /// What local people say of the deployment under way. Who holds reboots back inhibits one that needs a reboot.
+    pub(super) fn local(&self) -> Local {
+        let local = self.say.local(self.clock.now());
+        Local { inhibited: local.inhibited || self.say.reboot_held && self.brings_os(), ..local }
+    }
+
+    /// Begins to bring the operating system before back; what its commit says counts again.
+    pub(super) fn os_comes_back(&mut self) -> Result<(), String> {
+        let back = self.machine.os_to_come_back().map_err(|refusal| refusal.to_string())?;
+        let read = installed_commit::read_from(&self.settings.paths.system_repo(), &back.commit);
+        let release =
+            read.map_err(|e| format!("version {} is not whole: {e}; deploy it again", back.version))?.metadata.release;
+        self.machine.may_os_come_back(release).map_err(|refusal| refusal.to_string())?;
+        info!("operating system rolled back by hand");
+        self.begin_by_hand(Input::OsComeBack { release })
+    }
+
+    /// What runs is in force from now on.
+    pub(super) fn accept_os(&mut self) -> Result<(), String> {
+        if self.machine.unknown_os().is_none() {
+            return Err(
+                "the operating system that runs is the one that was proven here: there is nothing to accept".to_owned()
+            );
+        }
+        info!("the operating system that runs is accepted");
+        self.input(Input::AcceptOs);
+        Ok(())
+    }
 }

@@ -17,6 +17,8 @@ pub struct Say {
     windows: Windows,
     pub lock: Option<LockNote>,
     inhibitors: BTreeMap<Id, Inhibitor>,
+    /// Somebody holds reboots back by logind, when it was last asked.
+    pub reboot_held: bool,
     /// The minute in which it was looked when a window opens, and what was seen.
     opens: Cell<Option<(u64, Option<Timestamp>)>>,
 }
@@ -27,7 +29,7 @@ const OF_ROOT: usize = 8;
 impl Say {
     /// The lock is not read yet.
     pub fn new(file: PathBuf, windows: Windows) -> Self {
-        Say { file, windows, lock: None, inhibitors: BTreeMap::new(), opens: Cell::default() }
+        Say { file, windows, lock: None, inhibitors: BTreeMap::new(), reboot_held: false, opens: Cell::default() }
     }
 
     /// Reads the lock.

@@ -68,7 +68,9 @@ fn is_failure(input: &Input) -> bool {
     use AppEvent::{Exited, SaysFailed, Unhealthy};
     match input {
         Input::Failed { .. } | Input::NotReverted { .. } => true,
-        Input::App { event, .. } => matches!(event, Exited { .. } | SaysFailed { .. } | Unhealthy { .. }),
+        Input::App { event, .. } | Input::Os(event) => {
+            matches!(event, Exited { .. } | SaysFailed { .. } | Unhealthy { .. })
+        }
         _ => false,
     }
 }

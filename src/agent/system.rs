@@ -51,14 +51,4 @@ impl System {
         let staged = staged.filter(|staged| staged.commit == *commit);
         staged.ok_or_else(|| missing(&format!("{commit} was staged and is not there: something else deploys here")))
     }
-
-    /// No longer holds commits but these: what is deployed holds itself.
-    pub fn let_go_but(&self, keep: &[Digest]) {
-        if self.os.is_none() {
-            return;
-        }
-        if let Err(error) = self.store().and_then(|mut store| store.let_go_but(keep)) {
-            warn!(%error, "old operating systems stay in the sysroot's repository");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Exit status 2 is for usage and configuration, 1 for failure.
 
+mod accept_os;
 mod agent;
 mod app;
 mod asking;
@@ -68,7 +69,9 @@ enum Command {
     Unlock(OnDevice<Printing<Nothing>>),
     /// Hold switches back that may wait, while a command runs or until this is ended (as root).
     Inhibit(OnDevice<inhibit::InhibitArgs>),
-    /// Bring the previous version of an app back by hand, watched like any new version (as root).
+    /// Take the operating system that runs for good, although no deployment brought it: deployments go on (as root).
+    AcceptOs(OnDevice<Printing<Nothing>>),
+    /// Bring the previous version of an app or of the operating system back by hand, watched like any new version (as root).
     Rollback(OnDevice<Printing<rollback::RollbackArgs>>),
     /// Check store, checkouts, links, keys, journal and space; say what to do where something is wrong (as root).
     Verify(OnDevice<Printing<Nothing>>),
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Command::Rollback(on_device) => rollback::run(&on_device.context(&before), &on_device.args.args),
+        Command::AcceptOs(on_device) => accept_os::run(&on_device.context(&before)),
         Command::Verify(on_device) => verify::run(&on_device.context(&before)),
         Command::BootLoader(on_device) => boot_loader::run(&on_device.context(&before)),
         Command::Os(on_device) => os::run(&on_device.paths(&before), on_device.args.step),

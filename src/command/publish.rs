@@ -11,6 +11,7 @@ use fullmetal::publish::{
     Arch, FRAME_LEN_DEFAULT, ImageSource, Judge, LEVEL_DEFAULT, Options, PublishError, Published, ReleaseInfo, Source,
     Stage, image_layout, parse_argv, parse_size, read_key, run as publish,
 };
+use fullmetal_proto::wire::PartKind;
 use fullmetal_proto::{AppName, HardwareId, RefName};
 use serde::Serialize;
 use std::io::{IsTerminal as _, Write as _};
@@ -20,8 +21,8 @@ use std::path::PathBuf;
 #[command(group = ArgGroup::new("what").required(true).args(["source", "commit", "recommit"]))]
 #[command(group = ArgGroup::new("signing").required(true).args(["key", "unsigned"]))]
 pub struct PublishArgs {
-    /// Directory or tarball (plain, gzip, zstd): an app bundle (config.json and rootfs/), or with --cmd a root file
-    /// system. Owners, modes and extended attributes are published as they are found. Or an OCI image: the directory
+    /// Directory or tarball (plain, gzip, zstd): an app bundle (config.json and rootfs/), with --cmd a root file
+    /// system, or with --os an operating system. Owners, modes and extended attributes are published as they are found. Or an OCI image: the directory
     /// of its layout, with the image's tag where there are several (DIR:TAG).
     source: Option<PathBuf>,
     /// The central repo (OSTree, archive mode); made when missing.
@@ -44,6 +45,12 @@ pub struct PublishArgs {
     /// instead of what that runs.
     #[arg(long, value_name = "COMMAND", requires = "source")]
     cmd: Option<String>,
+    /// It is an operating system: a root that OSTree can deploy, with its kernel. Looked at before anything is written.
+    #[arg(long)]
+    os: bool,
+    /// The operating system's kernel has its initramfs built in, or needs none.
+    #[arg(long, requires = "os")]
+    no_initramfs: bool,
     /// The architecture that an OCI image must be for, such as amd64, arm64 or arm/v7. Can be left out where the ref
     /// ends with it.
     #[arg(long, value_name = "ARCH", requires = "source")]
@@ -69,7 +76,7 @@ pub struct PublishArgs {
     /// Hardware that it is made for; several times for several. Any when left out.
     #[arg(long, value_name = "ID")]
     hardware: Vec<HardwareId>,
-    /// The app's name on the device.
+    /// Its name on the device.
     #[arg(long, value_name = "NAME")]
     name: Option<AppName>,
     /// Health check, run inside the container; exit status 0 means healthy.
@@ -138,6 +145,8 @@ fn options(args: PublishArgs) -> Result<Options, PublishError> {
     let mut options = Options::new(args.repo, source);
     options.ref_name = args.ref_name;
     options.allow_lower_release = args.allow_lower_release;
+    options.os = args.os;
+    options.needs_initramfs = !args.no_initramfs;
     options.key = args.key.as_deref().map(read_key).transpose()?;
     options.frame_len = args.frame_size.map_or(Ok(FRAME_LEN_DEFAULT), |text| frame_len(&text))?;
     options.level = args.level;
@@ -198,8 +207,10 @@ fn describe(published: &Published, judge: Option<&Judge>) -> String {
     let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     let place = published.ref_name.as_ref().map_or_else(String::new, |name| format!(" at {name}"));
     let state = if published.unchanged { "unchanged" } else { "published" };
+    let kernel = published.kernel.as_ref().map_or_else(String::new, |version| format!(", Linux {version}"));
+    let os = if published.kind == PartKind::Os { format!("operating system{kernel}\n") } else { String::new() };
     format!(
-        "{}\n{state}{place}, {}\n{} objects, {} raw, {} in {} frames of {} packs ({} new); a plain pull costs {}\n{notes}",
+        "{}\n{state}{place}, {}\n{os}{} objects, {} raw, {} in {} frames of {} packs ({} new); a plain pull costs {}\n{notes}",
         published.commit,
         signature(published, judge),
         published.objects,

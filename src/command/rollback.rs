@@ -1,4 +1,4 @@
-//! `fullmetal rollback`: the previous version of an app comes back by hand.
+//! `fullmetal rollback`: the previous version of an app, or of the operating system, comes back by hand.
 
 use super::Context;
 use super::asking::{AgentDoor, is_root};
@@ -24,7 +24,11 @@ const MISSING_MAX: Duration = Duration::from_secs(15);
 #[derive(Args)]
 pub struct RollbackArgs {
     /// The app, as `fullmetal app list` shows it.
-    app: AppName,
+    #[arg(required_unless_present = "os")]
+    app: Option<AppName>,
+    /// The operating system instead: the device reboots into the version before, on trial.
+    #[arg(long, conflicts_with = "app")]
+    os: bool,
     /// Do not wait for the end of its probation.
     #[arg(long)]
     no_wait: bool,
@@ -32,30 +36,44 @@ pub struct RollbackArgs {
 
 pub fn run(context: &Context, args: &RollbackArgs) -> anyhow::Result<()> {
     let paths = context.settings()?.paths;
-    ensure!(is_root(), "only root may roll an app back: call this as root");
+    ensure!(is_root(), "only root may roll back: call this as root");
     let record = journal::peek(&paths.journal_dir())?.unwrap_or_default();
-    let (from, to) = versions(&record, &args.app)?;
+    let Some(app) = &args.app else { return roll_os_back(context, &paths, &record) };
+    let (from, to) = versions(&record, app)?;
     let before = newest(&paths).map_or(0, |past| past.counter);
-    AgentDoor::open(&paths)?.ask(&ToAgent::RollBack { app: args.app.clone() })?;
+    AgentDoor::open(&paths)?.ask(&ToAgent::RollBack { app: app.clone() })?;
     if !context.json {
-        console::print(&format!("{} goes back from {from} to {to}\n", args.app))?;
+        console::print(&format!("{app} goes back from {from} to {to}\n"))?;
     }
     let end = if args.no_wait { None } else { Some(wait(&paths, before)?) };
     let reason = end.as_ref().map(|past| past.reason.clone());
     let proven = end.as_ref().map(Past::is_success);
     if context.json {
         console::print_json(&json!({
-            "app": args.app, "from": from, "to": to, "in_force_again": proven, "reason": reason,
+            "app": app, "from": from, "to": to, "in_force_again": proven, "reason": reason,
         }))?;
     }
     match (proven, reason) {
         (Some(false), Some(reason)) => bail!("{reason}"),
         (Some(true), _) if !context.json => console::print(&format!(
-            "{} {to} is in force again; a new deployment may bring another: `fullmetal lock` holds it back\n",
-            args.app
+            "{app} {to} is in force again; a new deployment may bring another: `fullmetal lock` holds it back\n"
         )),
         _ => Ok(()),
     }
+}
+
+/// Its end comes after a reboot.
+fn roll_os_back(context: &Context, paths: &Paths, record: &Record) -> anyhow::Result<()> {
+    AgentDoor::open(paths)?.ask(&ToAgent::RollBackOs)?;
+    let system = record.os.as_ref();
+    let (name, to) = (system.map(|s| &s.name), system.and_then(|s| s.app.previous.as_ref()).map(|p| &p.version));
+    if context.json {
+        return console::print_json(&json!({ "os": name, "to": to, "in_force_again": null }));
+    }
+    let what = name.zip(to).map_or_else(String::new, |(name, to)| format!(" into {name} {to}"));
+    console::print(&format!(
+        "the device reboots{what}, on trial, as soon as that is staged; see `fullmetal status` and, afterwards, `fullmetal history`\n"
+    ))
 }
 
 /// The version in force and the one before.

@@ -41,7 +41,7 @@ fn look(settings: &Settings) -> anyhow::Result<Look<'_>> {
 fn text(look: &Look) -> String {
     let device = &look.settings.device;
     let mut text = format!("{} of fleet {}\n", device.id, device.fleet);
-    system::system_text(&mut text, &look.system);
+    system::system_text(&mut text, &look.system, look.counted.as_ref());
     look.apps.iter().for_each(|app| app_line(&mut text, app));
     if look.apps.is_empty() {
         text.push_str("  no apps\n");

@@ -38,6 +38,7 @@ section!(PeerFragment {
     client_uid: u32,
 });
 section!(AgentFragment { host: String, peer_uid: u32, probation_s: u64, stop_timeout_s: u64, windows: Vec<String> });
+section!(OsFragment { units: Vec<String>, neighbour: bool, check_timeout_s: u64 });
 section!(GatewayFragment { key: PathBuf, announcement_hours: u64, metrics: String });
 
 /// All sections of one file, or of several merged.
@@ -47,6 +48,7 @@ pub(super) struct Fragment {
     pub(super) device: DeviceFragment,
     pub(super) peer: PeerFragment,
     pub(super) agent: AgentFragment,
+    pub(super) os: OsFragment,
     pub(super) gateway: GatewayFragment,
     pub(super) hawkbit: HawkbitFragment,
     pub(super) policy: Option<PolicyFragment>,
@@ -69,6 +71,7 @@ impl Fragment {
             merged.device.overlay(later.device);
             merged.peer.overlay(later.peer);
             merged.agent.overlay(later.agent);
+            merged.os.overlay(later.os);
             merged.gateway.overlay(later.gateway);
             merged.hawkbit.overlay(later.hawkbit);
             if let Some(later) = later.policy {

@@ -6,12 +6,14 @@
 mod fragment;
 mod hawkbit;
 mod interfaces;
+mod os;
 mod paths;
 mod policy;
 mod windows;
 
 pub use hawkbit::{Confirm, DevicePattern, HawkbitSettings};
 pub use interfaces::unknown_interfaces;
+pub use os::OsSettings;
 pub use paths::Paths;
 pub use policy::{AppPolicy, Bind, HostNamespace, Network, Policy};
 pub use windows::{LocalTime, WINDOWS_MAX, Window, Windows};
@@ -100,6 +102,8 @@ pub struct Settings {
     pub peer: PeerSettings,
     /// For `fullmetal agent`.
     pub agent: AgentSettings,
+    /// When an operating system counts as well.
+    pub os: OsSettings,
     /// For `fullmetal-gateway`.
     pub gateway: GatewaySettings,
     /// The deployment system that the gateway serves; `None` without one.
@@ -192,9 +196,10 @@ impl Settings {
         let device = device(merged.device, &need)?;
         let peer = peer(merged.peer)?;
         let agent = agent(merged.agent)?;
+        let os = os::os(merged.os)?;
         let gateway = gateway(merged.gateway, &paths)?;
         let hawkbit = hawkbit::hawkbit(merged.hawkbit, &paths)?;
-        Ok(Settings { paths, device, peer, agent, gateway, hawkbit })
+        Ok(Settings { paths, device, peer, agent, os, gateway, hawkbit })
     }
 }
 
@@ -344,7 +349,12 @@ mod tests {
     #[test]
     fn each_mistake_is_named_with_its_place() {
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
-        let cases: [Case<'_>; 9] = [
+        let cases: [Case<'_>; 11] = [
+            (&[("fullmetal.toml", &format!("{DEVICE}[os]\nunits = [\"ssh\"]\n"))], &["[os] units", "ssh.service"]),
+            (
+                &[("fullmetal.toml", &format!("{DEVICE}[os]\ncheck_timeout_s = 0\n"))],
+                &["[os] check_timeout_s", "between 1 and 3600"],
+            ),
             (&[("fullmetal.toml", &format!("{DEVICE}[agent]\nhost = \"docker\"\n"))], &["[agent] host", "\"systemd\""]),
             (&[], &["no configuration", "fullmetal.toml"]),
             (&[("fullmetal.toml", "[device]\nid = \"x\"\n")], &["[device] fleet is not set"]),

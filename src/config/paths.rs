@@ -34,6 +34,11 @@ impl Paths {
         self.etc("fullmetal.d")
     }
 
+    /// Programs that say whether the operating system is well.
+    pub fn health_dir(&self) -> PathBuf {
+        self.etc("health.d")
+    }
+
     /// Keys and certificates of the device.
     pub fn identity_dir(&self) -> PathBuf {
         self.etc("identity")

@@ -129,6 +129,17 @@ pub enum HawkbitError {
         /// The one that it should have.
         ours: String,
     },
+    /// The set's type has no place for it.
+    #[error(
+        "distribution set {set} is of the type app, which takes no operating system such as {ours}: give the set another \
+         version, and publish the operating system into it before the apps"
+    )]
+    SetOfApps {
+        /// Name and version.
+        set: String,
+        /// The module.
+        ours: String,
+    },
     /// The set cannot be changed any more.
     #[error("distribution set {set} was assigned before and lacks {ours}{said}: give the set another version")]
     Locked {

@@ -17,6 +17,7 @@ pub use rollout::Rollout;
 pub use set::{Assignment, Kind};
 
 use client::Client;
+use fullmetal_proto::wire::PartKind;
 use fullmetal_proto::{AppName, Digest, RefName};
 use reqwest::Url;
 use serde::Serialize;
@@ -51,11 +52,13 @@ pub struct Module {
     pub ref_name: RefName,
     /// The commit.
     pub commit: Digest,
-    /// The app's name, where the commit has one.
-    pub app: Option<AppName>,
-    /// Started with the device.
+    /// Operating system or app.
+    pub kind: PartKind,
+    /// Its name on the device, where the commit has one.
+    pub name: Option<AppName>,
+    /// Started with the device; says nothing of an operating system.
     pub autostart: bool,
-    /// Ends by itself.
+    /// Ends by itself; says nothing of an operating system.
     pub job: bool,
 }
 
@@ -105,7 +108,7 @@ pub fn offer(server: &Server, wish: &Wish) -> Result<Offered, HawkbitError> {
 async fn carry_out(client: &Client, wish: &Wish) -> Result<Offered, HawkbitError> {
     let mut offered = Offered { module: module::ensure(client, &wish.module).await?, ..Offered::default() };
     if let Some(named) = &wish.set {
-        let set = set::ensure(client, named, (offered.module, &wish.module.named)).await?;
+        let set = set::ensure(client, named, (offered.module, &wish.module)).await?;
         offered.set = Some(set);
         if let Some(assignment) = &wish.assignment {
             set::assign(client, set, assignment, &mut offered).await?;

@@ -2,12 +2,18 @@
 
 use super::client::Client;
 use super::{HawkbitError, Module, Versioned, filter};
+use fullmetal_proto::wire::PartKind;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The type that a Hawkbit has from the start for what runs on an operating system.
-pub(super) const TYPE: &str = "application";
+/// The types of modules that a Hawkbit has from the start.
+fn type_of(kind: PartKind) -> &'static str {
+    match kind {
+        PartKind::Os => "os",
+        PartKind::App => "application",
+    }
+}
 
 /// A module as the server lists it.
 #[derive(Debug, Deserialize)]
@@ -37,13 +43,14 @@ impl std::fmt::Display for Versioned {
 /// Finds the module or makes it; gives its number.
 pub(super) async fn ensure(client: &Client, module: &Module) -> Result<u64, HawkbitError> {
     let Versioned { name, version } = &module.named;
+    let kind = type_of(module.kind);
     let listed: Vec<Listed> = client.list(&["softwaremodules"], Some(&filter(&module.named))).await?;
-    let same = |m: &&Listed| m.name == *name && m.version == *version && m.kind == TYPE;
+    let same = |m: &&Listed| m.name == *name && m.version == *version && m.kind == kind;
     let found = listed.iter().find(same).map(|m| m.id);
     let id = match found {
         Some(id) => id,
         None => {
-            let new = json!([{ "name": name, "version": version, "type": TYPE }]);
+            let new = json!([{ "name": name, "version": version, "type": kind }]);
             let made: Vec<Listed> = client.make(&["softwaremodules"], &new).await?;
             one(&made, name)?.id
         }
@@ -86,13 +93,11 @@ async fn describe(client: &Client, id: u64, module: &Module) -> Result<(), Hawkb
 /// What the gateway reads. Flags are always written, so that nothing depends on what they are without.
 fn metadata(module: &Module) -> Vec<(&'static str, String)> {
     let flag = |set: bool| if set { "1" } else { "0" }.to_owned();
-    let mut all = vec![
-        ("fullmetal.ref", module.ref_name.to_string()),
-        ("fullmetal.commit", module.commit.to_string()),
-        ("fullmetal.autostart", flag(module.autostart)),
-        ("fullmetal.job", flag(module.job)),
-    ];
-    all.extend(module.app.iter().map(|app| ("fullmetal.name", app.to_string())));
+    let mut all = vec![("fullmetal.ref", module.ref_name.to_string()), ("fullmetal.commit", module.commit.to_string())];
+    if module.kind == PartKind::App {
+        all.extend([("fullmetal.autostart", flag(module.autostart)), ("fullmetal.job", flag(module.job))]);
+    }
+    all.extend(module.name.iter().map(|name| ("fullmetal.name", name.to_string())));
     all
 }
 

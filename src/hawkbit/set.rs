@@ -1,15 +1,23 @@
 //! The distribution set, and to whom it is assigned.
 
 use super::client::Client;
-use super::module::{self, Listed};
-use super::{HawkbitError, Offered, Versioned, filter};
+use super::module::{Listed, one};
+use super::{HawkbitError, Module, Offered, Versioned, filter};
 use fullmetal_proto::DeviceId;
+use fullmetal_proto::wire::PartKind;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The type that a Hawkbit has from the start for sets of applications alone.
-const TYPE: &str = "app";
+/// The types of sets that a Hawkbit has from the start, by what is put into a new one first: one with an operating system
+/// takes applications later, one of applications takes no operating system.
+fn type_of(kind: PartKind) -> &'static str {
+    match kind {
+        PartKind::Os => "os_app",
+        PartKind::App => "app",
+    }
+}
+
 /// Targets of one request.
 const TARGETS_MAX: usize = 500;
 
@@ -49,6 +57,8 @@ struct ListedSet {
     id: u64,
     name: String,
     version: String,
+    #[serde(rename = "type", default)]
+    kind: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,28 +84,31 @@ struct Action {
 pub(super) async fn ensure(
     client: &Client,
     named: &Versioned,
-    (module, module_named): (u64, &Versioned),
+    (id_of_module, module): (u64, &Module),
 ) -> Result<u64, HawkbitError> {
     let listed: Vec<ListedSet> = client.list(&["distributionsets"], Some(&filter(named))).await?;
     let found = listed.iter().find(|s| s.name == named.name && s.version == named.version);
     let Some(found) = found else {
         let new = json!([{
-            "name": named.name, "version": named.version, "type": TYPE, "modules": [{ "id": module }],
+            "name": named.name, "version": named.version, "type": type_of(module.kind), "modules": [{ "id": id_of_module }],
         }]);
         let made: Vec<ListedSet> = client.make(&["distributionsets"], &new).await?;
-        return Ok(module::one(&made, &named.name)?.id);
+        return Ok(one(&made, &named.name)?.id);
     };
     let id = found.id.to_string();
     let modules: Vec<Listed> = client.list(&["distributionsets", &id, "assignedSM"], None).await?;
-    if modules.iter().any(|m| m.id == module) {
+    if modules.iter().any(|m| m.id == id_of_module) {
         return Ok(found.id);
     }
-    let (set, ours) = (named.to_string(), module_named.to_string());
-    if let Some(other) = modules.iter().find(|m| m.name == module_named.name) {
+    let (set, ours) = (named.to_string(), module.named.to_string());
+    if module.kind == PartKind::Os && found.kind == type_of(PartKind::App) {
+        return Err(HawkbitError::SetOfApps { set, ours });
+    }
+    if let Some(other) = modules.iter().find(|m| m.name == module.named.name) {
         let there = format!("{}:{}", other.name, other.version);
         return Err(HawkbitError::OtherSet { set, there, ours });
     }
-    let add = json!([{ "id": module }]);
+    let add = json!([{ "id": id_of_module }]);
     match client.change(Method::POST, &["distributionsets", &id, "assignedSM"], Some(&add)).await {
         Ok(()) => Ok(found.id),
         // 0.3.0M7 says 403 for a set in use, 1.0.4 says 423 or 400.

@@ -40,7 +40,7 @@ pub use runc::RuncError;
 pub use supervisor::{SupervisorHost, SupervisorOptions};
 #[cfg(feature = "store")]
 pub use systemd::{
-    BusError, Once, Ran, ShutdownInhibitor, SystemdHost, SystemdOptions, last_boot, reboot, run_once,
+    BusError, Once, Ran, ShutdownInhibitor, SystemdHost, SystemdOptions, active_state, last_boot, reboot, run_once,
     shutdown_inhibitors,
 };
 pub use unit::{APPS_TARGET, Marked, marked, stored, unit_name};

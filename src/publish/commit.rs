@@ -4,6 +4,7 @@ use super::central::Central;
 use super::closure;
 use super::error::PublishError;
 use super::options::ReleaseInfo;
+use super::os_tree::Os;
 use super::tree::Pending;
 use super::writer;
 use ::ostree::glib::{Variant, VariantDict, VariantTy, prelude::*};
@@ -57,8 +58,9 @@ impl Commit {
     }
 }
 
-/// The metadata that says `info`, bound to `name`. Numbers are little-endian on every machine.
-pub(super) fn metadata(name: &RefName, info: &ReleaseInfo) -> Metadata {
+/// The metadata that says `info`, bound to `name`. Numbers are little-endian on every machine. Of an operating system the
+/// keys of libostree's own tools (`ostree commit --bootable`), too: they show them.
+pub(super) fn metadata(name: &RefName, info: &ReleaseInfo, os: Option<&Os>) -> Metadata {
     let mut out = Metadata::new();
     let mut put = |key: &str, value: Variant| out.insert(key.to_owned(), value);
     put(REF_BINDING, vec![name.as_str()].to_variant());
@@ -66,7 +68,12 @@ pub(super) fn metadata(name: &RefName, info: &ReleaseInfo) -> Metadata {
     info.release.map(|n| put("fullmetal.release", number(n)));
     info.floor.map(|n| put("fullmetal.floor", number(n)));
     info.probation.map(|s| put("fullmetal.probation", s.to_le().to_variant()));
-    info.version.as_ref().map(|v| put("fullmetal.version", v.to_variant()));
+    let version = if os.is_some() { "version" } else { "fullmetal.version" };
+    info.version.as_ref().map(|v| put(version, v.to_variant()));
+    if let Some(os) = os {
+        put("ostree.bootable", true.to_variant());
+        os.kernel.as_ref().map(|version| put("ostree.linux", version.to_variant()));
+    }
     info.name.as_ref().map(|n| put("fullmetal.name", n.as_str().to_variant()));
     if !info.health.is_empty() {
         put("fullmetal.health", info.health.to_variant());

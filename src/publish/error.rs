@@ -14,12 +14,21 @@ use std::path::{Path, PathBuf};
 pub enum PublishError {
     /// A directory without `config.json` and no command to make one from.
     #[error(
-        "{} is no app bundle (no config.json); give --cmd 'PROGRAM ARGS' to publish it as the root of an app", .0.display()
+        "{} is no app bundle (no config.json); give --cmd 'PROGRAM ARGS' to publish it as the root of an app, or --os as an \
+         operating system", .0.display()
     )]
     NoConfig(PathBuf),
     /// `--cmd` for something that has its own `config.json`.
     #[error("{} has its own config.json, which says what it runs; leave --cmd out", .0.display())]
     CmdForBundle(PathBuf),
+    /// A tree that no device could boot.
+    #[error("{what} cannot be booted as an operating system: {}; docs/integrators-os.md says how to make one", .lacks.join("; "))]
+    NotBootable {
+        /// The directory, tarball or commit.
+        what: String,
+        /// What is wrong, and what to do about it.
+        lacks: Vec<String>,
+    },
     /// An option's value makes no sense.
     #[error("{option}: {problem}")]
     Option {
@@ -195,6 +204,7 @@ impl PublishError {
             self,
             E::NoConfig(_)
                 | E::CmdForBundle(_)
+                | E::NotBootable { .. }
                 | E::Option { .. }
                 | E::Key { .. }
                 | E::Signer { .. }

@@ -19,6 +19,7 @@ mod manifest;
 mod members;
 mod oci;
 mod options;
+mod os_tree;
 mod pack;
 mod program;
 mod run;

@@ -30,7 +30,7 @@ const PROBATION_S_MAX: u32 = 86_400;
 pub enum Source {
     /// A directory or tarball (plain, gzip, zstd).
     Tree {
-        /// An app bundle (`config.json` and `rootfs/`), or a root file system.
+        /// An app bundle (`config.json` and `rootfs/`), the root file system of an app, or an operating system.
         path: PathBuf,
         /// The command of a root file system without `config.json`; empty for a bundle.
         cmd: Vec<String>,
@@ -79,6 +79,10 @@ pub struct Options {
     pub key: Option<SigningKey>,
     /// Judges the key before anything is written, when there is a trust file to judge by.
     pub judge: Option<Judge>,
+    /// It is an operating system, which is checked before anything is written.
+    pub os: bool,
+    /// The operating system's kernel needs an initramfs beside it.
+    pub needs_initramfs: bool,
     /// Whether a ref may go to another tree under a release number that is not higher.
     pub allow_lower_release: bool,
     /// Raw bytes of a frame.
@@ -101,6 +105,8 @@ impl Options {
             info,
             key: None,
             judge: None,
+            os: false,
+            needs_initramfs: true,
             allow_lower_release: false,
             frame_len,
             level,
@@ -125,7 +131,29 @@ impl Options {
         if matches!(self.source, Source::Tree { .. } | Source::Image(_)) && self.ref_name.is_none() {
             return bad("--ref", "say under which ref devices find it, such as apps/web/x86_64".into());
         }
+        if self.os {
+            self.check_os()?;
+        }
         self.info.check()
+    }
+
+    /// Refuses for an operating system what only apps have.
+    fn check_os(&self) -> Result<(), PublishError> {
+        let bad = |option, problem: &str| Err(PublishError::option(option, problem));
+        match &self.source {
+            Source::Image(_) => return bad("--os", "an OCI image is an app; give a directory, a tarball or a commit"),
+            Source::Tree { cmd, .. } if !cmd.is_empty() => {
+                return bad("--cmd", "is for apps; an operating system has its own init");
+            }
+            _ => {}
+        }
+        if !self.info.health.is_empty() {
+            return bad("--health", "is for apps; an operating system has its checks in /etc/fullmetal/health.d");
+        }
+        if self.info.asks != Asks::default() {
+            return bad("--os", "an operating system asks for no devices, limits, or other apps");
+        }
+        Ok(())
     }
 }
 

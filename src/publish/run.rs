@@ -7,10 +7,12 @@ use super::error::{Asked, Doing, PublishError, on};
 use super::manifest;
 use super::oci::ImageSource;
 use super::options::{Options, Source};
+use super::os_tree::{self, Os};
+use super::source::Dir;
 use super::tree::{self, Tree};
 use super::{framing, oci, sign, signer, source, tarball, writer};
 use crate::identity::system_time;
-use fullmetal_proto::wire::{KeyId, Manifest, Opened, PublicKey};
+use fullmetal_proto::wire::{KeyId, Manifest, Opened, PartKind, PublicKey};
 use fullmetal_proto::{AppName, Digest, RefName, Timestamp, ostree};
 use serde::Serialize;
 use std::path::Path;
@@ -35,7 +37,12 @@ pub struct Published {
     /// The ref that points at it, if one was set or named.
     #[serde(rename = "ref")]
     pub ref_name: Option<RefName>,
-    /// The app's name, where the commit says one.
+    /// Operating system or app.
+    pub kind: PartKind,
+    /// The version of an operating system's kernel, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// Its name, where the commit says one.
     pub name: Option<AppName>,
     /// Version for people, where the commit says one.
     pub version: Option<String>,
@@ -67,7 +74,7 @@ pub struct Published {
     pub new_objects: usize,
     /// What a plain `ostree pull` by a device with an empty store transfers.
     pub plain_bytes: u64,
-    /// What devices do otherwise than the image asks for.
+    /// What devices do otherwise than the image asks for, and what may be missing in an operating system.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -79,15 +86,23 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(Stage, u64, u64)) -> Resu
     let (central, release) = match &options.source {
         Source::Tree { path, cmd } => {
             progress(Stage::Reading, 0, 0);
-            let tree = read_source(path, Commands { cmd, health: &options.info.health }, &options.repo)?;
+            let dir = read_source(path, &options.repo)?;
+            let (dir, os) = if options.os {
+                let os = os_tree::check(&dir, &path.display().to_string(), options.needs_initramfs)?;
+                (dir, Some(os))
+            } else {
+                let run = Commands { cmd, health: &options.info.health };
+                (bundle_config::bundle(dir, run, path)?, None)
+            };
+            let tree = tree::hash(&dir)?;
             let central = Central::open_or_create(&options.repo)?;
-            let release = publish_tree(&central, options, &tree, progress)?;
+            let release = publish_tree(&central, options, (&tree, os), progress)?;
             (central, release)
         }
         Source::Image(image) => return run_image(options, image, progress),
         Source::Commit(rev) => {
             let central = Central::open(&options.repo)?;
-            let release = existing(&central, rev, options.ref_name.as_ref())?;
+            let release = existing(&central, options, rev)?;
             (central, release)
         }
         Source::Recommit(rev) => {
@@ -111,7 +126,7 @@ fn run_image(
     let mut options = options.clone();
     options.info.health = image.health;
     let central = Central::open_or_create(&options.repo)?;
-    let release = publish_tree(&central, &options, &tree, progress)?;
+    let release = publish_tree(&central, &options, (&tree, None), progress)?;
     let published = finish(&central, &options, release, progress)?;
     Ok(Published { notes: image.notes, ..published })
 }
@@ -124,6 +139,8 @@ struct Release {
     earlier: Vec<Digest>,
     /// Whether the commit object was there before.
     known: bool,
+    /// What was found out about an operating system.
+    os: Option<Os>,
 }
 
 /// Signs, frames, and sets the ref, each unless done already.
@@ -160,6 +177,11 @@ fn finish(
     published.unchanged = unchanged;
     published.new_packed_bytes = added.bytes;
     published.new_objects = added.objects;
+    if let Some(os) = release.os {
+        published.kind = PartKind::Os;
+        published.kernel = os.kernel;
+        published.notes = os.notes;
+    }
     Ok(published)
 }
 
@@ -173,6 +195,8 @@ fn describe(central: &Central, opened: &Opened<Manifest>, manifest_bytes: u64) -
     Ok(Published {
         commit: manifest.commit,
         ref_name: None,
+        kind: PartKind::App,
+        kernel: None,
         name: metadata.name,
         version: metadata.version,
         release: metadata.release,
@@ -193,41 +217,43 @@ fn describe(central: &Central, opened: &Opened<Manifest>, manifest_bytes: u64) -
     })
 }
 
-fn read_source(path: &Path, run: Commands<'_>, repo: &Path) -> Result<Tree, PublishError> {
+fn read_source(path: &Path, repo: &Path) -> Result<Dir, PublishError> {
     let path = path.canonicalize().doing(|| on("opening", path))?;
     if !path.is_dir() {
-        return tree::hash(&bundle_config::bundle(tarball::read_tarball(&path)?, run, &path)?);
+        return tarball::read_tarball(&path);
     }
     let inside = |dir: &Path| dir.canonicalize().is_ok_and(|dir| dir.starts_with(&path));
     if repo.ancestors().find(|dir| dir.exists()).is_some_and(inside) {
         return Err(PublishError::RepoInSource(repo.to_owned()));
     }
-    tree::hash(&bundle_config::bundle(source::read_dir(&path)?, run, &path)?)
+    source::read_dir(&path)
 }
 
 fn publish_tree(
     central: &Central,
     options: &Options,
-    tree: &Tree,
+    (tree, os): (&Tree, Option<Os>),
     progress: &mut dyn FnMut(Stage, u64, u64),
 ) -> Result<Release, PublishError> {
     let name = options.ref_name.clone().ok_or_else(|| PublishError::option("--ref", "is missing"))?;
-    commit_tree(central, options, name, (tree.contents, tree.meta), Vec::new(), || {
+    let found = Found { tree: (tree.contents, tree.meta), os, earlier: Vec::new() };
+    commit_tree(central, options, name, found, || {
         let objects: Vec<_> = tree.objects.iter().collect();
         writer::write(central.path(), &objects, |done| progress(Stage::Writing, done, objects.len() as u64))
     })
 }
 
-fn existing(central: &Central, rev: &str, name: Option<&RefName>) -> Result<Release, PublishError> {
+fn existing(central: &Central, options: &Options, rev: &str) -> Result<Release, PublishError> {
     let commit = resolve(central, rev)?;
-    let loaded = Commit::load(central, commit)?;
+    let (loaded, name) = (Commit::load(central, commit)?, options.ref_name.as_ref());
     if let Some(name) = name
         && !loaded.parsed.allows_ref(name)
     {
         return Err(PublishError::NotBound { commit, name: name.clone() });
     }
     let ref_name = name.cloned().or_else(|| as_ref_name(central, rev));
-    Ok(Release { commit, ref_name, earlier: loaded.parsed.parent.into_iter().collect(), known: true })
+    let os = committed_os(central, options, commit, &loaded)?;
+    Ok(Release { commit, ref_name, earlier: loaded.parsed.parent.into_iter().collect(), known: true, os })
 }
 
 fn recommit(central: &Central, options: &Options, rev: &str) -> Result<Release, PublishError> {
@@ -235,7 +261,23 @@ fn recommit(central: &Central, options: &Options, rev: &str) -> Result<Release, 
     let name = options.ref_name.clone().or_else(|| as_ref_name(central, rev));
     let name = name.ok_or_else(|| PublishError::option("--ref", "say which ref the new commit is for"))?;
     let loaded = Commit::load(central, commit)?;
-    commit_tree(central, options, name, (loaded.parsed.root, loaded.parsed.root_meta), vec![commit], || Ok(()))
+    let os = committed_os(central, options, commit, &loaded)?;
+    let found = Found { tree: (loaded.parsed.root, loaded.parsed.root_meta), os, earlier: vec![commit] };
+    commit_tree(central, options, name, found, || Ok(()))
+}
+
+/// What is found in a commit's tree that is said to be an operating system, now or by the commit itself.
+fn committed_os(
+    central: &Central,
+    options: &Options,
+    commit: Digest,
+    loaded: &Commit,
+) -> Result<Option<Os>, PublishError> {
+    if !options.os && !loaded.parsed.metadata.bootable {
+        return Ok(None);
+    }
+    let tree = os_tree::Committed { central, root: (loaded.parsed.root, loaded.parsed.root_meta) };
+    os_tree::check(&tree, &format!("commit {}", commit.short()), options.needs_initramfs).map(Some)
 }
 
 fn resolve(central: &Central, rev: &str) -> Result<Digest, PublishError> {
@@ -248,22 +290,31 @@ fn as_ref_name(central: &Central, rev: &str) -> Option<RefName> {
     rev.parse().ok().filter(|name| central.is_ref(name))
 }
 
+/// A tree to be committed.
+struct Found {
+    /// Dirtree and dirmeta of its root.
+    tree: (Digest, Digest),
+    /// What was found out about an operating system.
+    os: Option<Os>,
+    /// Commits whose packs may be used.
+    earlier: Vec<Digest>,
+}
+
 /// The ref's commit if it says the same, else a new one after `write` has put the tree's objects there.
 fn commit_tree(
     central: &Central,
     options: &Options,
     name: RefName,
-    tree: (Digest, Digest),
-    mut earlier: Vec<Digest>,
+    Found { tree, os, mut earlier }: Found,
     write: impl FnOnce() -> Result<(), PublishError>,
 ) -> Result<Release, PublishError> {
-    let metadata = commit::metadata(&name, &options.info);
+    let metadata = commit::metadata(&name, &options.info, os.as_ref());
     let parent = central.resolve(name.as_str())?;
     if let Some(parent) = parent {
         let loaded = Commit::load(central, parent)?;
         if loaded.says(tree, &metadata) {
             earlier.extend(loaded.parsed.parent);
-            return Ok(Release { commit: parent, ref_name: Some(name), earlier, known: true });
+            return Ok(Release { commit: parent, ref_name: Some(name), earlier, known: true, os });
         }
         check_release(options, &name, (parent, &loaded.parsed), tree)?;
         earlier.insert(0, parent);
@@ -271,7 +322,7 @@ fn commit_tree(
     write()?;
     let time = options.timestamp.map_or_else(now, Timestamp::from_secs);
     let commit = commit::write(central, parent, tree, metadata, time)?;
-    Ok(Release { commit, ref_name: Some(name), earlier, known: false })
+    Ok(Release { commit, ref_name: Some(name), earlier, known: false, os })
 }
 
 /// A ref goes up: what devices run is not given another tree under the same number, nor a lower one, by mistake.

@@ -171,7 +171,7 @@ fn read_node(path: &Path, meta: &Metadata, depth: usize) -> Result<Node, Publish
 
 /// What is said about device nodes, pipes and sockets.
 pub(super) const NOT_A_FILE: &str =
-    "a device node, pipe or socket cannot be published; remove it (the container gets its own /dev)";
+    "a device node, pipe or socket cannot be published; remove it (/dev is made anew where it runs)";
 
 fn meta_of(path: &Path, meta: &Metadata) -> Result<Meta, PublishError> {
     let xattrs = read_xattrs(path).doing(|| on("reading the xattrs of", path))?;

@@ -24,6 +24,7 @@ pub use error::StoreError;
 pub use import::{Import, ImportError, Packed, Progress};
 pub use libostree::LibostreeStore;
 pub use memory::MemoryStore;
+pub(crate) use objects::KEEP_PREFIX;
 pub use owners::{Owner, ROOT, recorded_owner};
 pub use system::SystemStore;
 

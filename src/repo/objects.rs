@@ -18,7 +18,7 @@ const IN_MEMORY_LEN_MAX: u64 = 4 << 20;
 /// Bytes that are streamed at a time.
 const CHUNK_LEN: usize = 256 << 10;
 /// Refs under which installed commits are kept from `ostree prune`: `fullmetal/keep/<commit>`.
-const KEEP_PREFIX: &str = "fullmetal/keep";
+pub(crate) const KEEP_PREFIX: &str = "fullmetal/keep";
 
 /// A repository of libostree that is open.
 #[derive(Debug)]

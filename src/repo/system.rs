@@ -2,11 +2,10 @@
 //!
 //! It is libostree's and everybody's who calls `ostree admin`: each of these may prune it of what no ref and no deployment
 //! reaches, between two slices of ours too. A commit of ours is held by a ref from the moment that it is there; of what was taken
-//! before, the import hears when it writes the commit. Nothing is checked out here and nothing pruned: see [`crate::sysroot`].
+//! before, the import hears when it writes the commit. Nothing is checked out here, pruned or let go: see [`crate::sysroot`].
 
 use super::objects::Repository;
 use super::{Objects, StoreError};
-use fullmetal_proto::Digest;
 use fullmetal_proto::wire::ObjectId;
 use ostree::RepoMode;
 use rustix::fs::{StatVfsMountFlags, statvfs};
@@ -32,16 +31,6 @@ impl SystemStore {
             return Err(StoreError::ReadOnly { path: path.to_owned() });
         }
         Ok(SystemStore { objects })
-    }
-
-    /// Drops our refs to all commits but these. What then neither a ref nor a deployment reaches goes when the sysroot is
-    /// cleaned up.
-    ///
-    /// # Errors
-    /// When a ref cannot be removed.
-    pub fn let_go_but(&mut self, keep: &[Digest]) -> Result<(), StoreError> {
-        self.objects.drop_slice();
-        self.objects.let_go_but(keep)
     }
 }
 

@@ -9,10 +9,11 @@
 //! | [`stage`](Sysroot::stage) | a checkout, and in `/run` that it is staged and locked: neither a shutdown nor a power cut makes it boot |
 //! | [`finalize`](Sysroot::finalize) | `/etc` is merged, the kernel lies in `/boot`, the loader's entries are swapped by one rename |
 //! | [`check_next`](Sysroot::check_next) | the same, looked at once more as the loader will |
-//! | [`drop_all_but`](Sysroot::drop_all_but) | the others are gone, but for what runs, what is pinned and what is not ours |
+//! | [`drop_all_but`](Sysroot::drop_all_but) | the others are gone, but for what runs, what is pinned and what is not ours; so is what was fetched and not deployed |
 
 mod error;
 mod finalize;
+mod held;
 mod kernel;
 mod view;
 
@@ -269,6 +270,7 @@ impl Sysroot {
             }
         }
         self.write(&view, &kept)?;
+        self.let_go_but(&view, keep)?;
         view.sysroot.cleanup(gio::Cancellable::NONE).map_err(self.failed("removing old deployments"))
     }
 

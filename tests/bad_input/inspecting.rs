@@ -67,3 +67,28 @@ fn commits_are_told_with_their_signatures() {
     desk.fullmetal(&["inspect", &rubbish]).fails(1, &["rubbish.commit", "no OSTree commit"]);
     desk.fullmetal(&["inspect", &tree]).fails(1, &["tree is a directory", "name a file"]);
 }
+
+#[test]
+fn an_operating_system_is_looked_at_before_it_is_published_and_told_with_its_kernel() {
+    let desk = Desk::new();
+    let kernel = "system/usr/lib/modules/6.1.0";
+    desk.file(&format!("{kernel}/vmlinuz"), "a kernel");
+    desk.file("system/usr/lib/os-release", "ID=floor");
+    desk.file("system/usr/etc/hosts", "");
+    let system = desk.at("system");
+    for dir in ["boot", "dev", "proc", "run", "sys", "sysroot", "var"] {
+        std::fs::create_dir(desk.at("system/") + dir).unwrap();
+    }
+    std::fs::set_permissions(&system, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let publish = || desk.publish(&[&system, "--os", "--name", "floor", "--version", "2026.11"]);
+    publish().fails(2, &["cannot be booted", "initramfs.img", "--no-initramfs", "symlink to sysroot/ostree"]);
+    assert!(!std::path::Path::new(&desk.at("repo")).exists());
+    desk.file(&format!("{kernel}/initramfs.img"), "a first file system");
+    std::os::unix::fs::symlink("sysroot/ostree", desk.at("system/ostree")).unwrap();
+    let published = publish();
+    published.prints(&["operating system, Linux 6.1.0", "note: there is no usr/bin/fullmetal"]);
+    let commit = published.out.lines().next().unwrap();
+    let object = format!("{}/objects/{}/{}.commit", desk.at("repo"), &commit[..2], &commit[2..]);
+    desk.fullmetal(&["inspect", &object]).prints(&["os           floor", "version      2026.11", "kernel       6.1.0"]);
+    desk.publish(&[&system]).fails(2, &["is no app bundle", "--os"]);
+}

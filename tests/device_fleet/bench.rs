@@ -125,10 +125,15 @@ impl Bench {
 
     /// The same, and that other apps leave.
     pub fn decide_that(&mut self, mode: &str, apps: &[&str], leave: &[&str]) -> u64 {
+        let parts: String = apps.iter().map(|app| format!("[[part]]\nref = \"apps/{app}/x86_64\"\n")).collect();
+        self.decide_parts(mode, &parts, leave)
+    }
+
+    /// The same, with the tables of a decision file's parts.
+    pub fn decide_parts(&mut self, mode: &str, parts: &str, leave: &[&str]) -> u64 {
         self.decisions += 1;
         let file = self.dir.path().join(format!("decision-{}.toml", self.decisions));
         let names: Vec<&str> = self.hosts.iter().map(|h| h.name.as_str()).collect();
-        let parts: String = apps.iter().map(|app| format!("[[part]]\nref = \"apps/{app}/x86_64\"\n")).collect();
         fs::write(&file, format!("devices = {names:?}\nmode = {mode:?}\nremove = {leave:?}\n{parts}")).unwrap();
         self.gateway.gateway(&["deploy", &file.to_string_lossy()]).unwrap();
         self.decisions
@@ -169,11 +174,12 @@ impl Bench {
         reason
     }
 
-    /// Waits for the end of an action of the first device.
+    /// Waits for the end of an action of the first device, while devices reboot as they like.
     pub fn end_of(&mut self, action: u64) -> ActionState {
         let name = self.hosts[0].name.clone();
         wait_for(&format!("the end of action {action}"), LIMIT, || {
             self.gateway.check()?;
+            self.hosts.iter_mut().try_for_each(|host| host.device.follow().map(|_| ()))?;
             let newest = self.gateway.newest_actions()?;
             Ok(newest.get(&name).filter(|a| a.action == action && a.has_ended()).cloned())
         })

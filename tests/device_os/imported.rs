@@ -1,7 +1,8 @@
 //! The agent's unit, which may do little, writes an operating system into the sysroot's repository.
 
 use super::Bench;
-use fullmetal::repo::{Objects as _, SystemStore};
+use fullmetal::repo::{Objects as _, StoreError, SystemStore};
+use fullmetal::sysroot::Sysroot;
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use ostree::gio::prelude::*;
 use ostree::{ObjectType, gio};
@@ -10,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 const AGENT: &str = include_str!("../../systemd/fullmetal-agent.service");
-const SERVICE: &[&str] = &["systemd-run", "--quiet", "--pipe", "--wait", "--collect"];
+const SERVICE: [&str; 5] = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect"];
 /// Where the agent may write, so that both halves have it.
 const SOURCE: &str = "/var/lib/fullmetal/source";
 const SYSROOT: &str = "/sysroot/ostree/repo";
@@ -24,24 +25,27 @@ const COMMIT: &str = "ostree init --repo=SOURCE --mode=bare-user; ostree commit 
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const CHECK: &str = "ostree fsck; ostree ls -RX $(ostree refs --list fullmetal | head -n1) /usr/bin";
 
-/// What the unit says of what it may do, as options for `systemd-run`.
-fn sandbox() -> impl Iterator<Item = String> {
+/// A service that may do what the unit may.
+pub fn sandbox() -> Vec<String> {
     let service = AGENT.split_once("[Service]\n").unwrap().1.split_once("[Install]").unwrap().0;
     let lines = service.lines().filter(|line| !line.is_empty());
     let says = lines.filter(|line| !["#", "Exec", "Restart"].iter().any(|no| line.starts_with(no)));
-    says.map(|line| format!("--property={line}"))
+    let options = says.map(|line| format!("--property={line}"));
+    SERVICE.map(str::to_owned).into_iter().chain(options).collect()
 }
 
 pub fn by_the_agents_unit(bench: &Bench) {
     let sh = |script: &str| bench.device.run(&["sh", "-euc", script]).unwrap();
-    bench.inside_of(SERVICE, "imported::a_system_is_published");
-    let options: Vec<String> = sandbox().collect();
-    let service: Vec<&str> = SERVICE.iter().copied().chain(options.iter().map(String::as_str)).collect();
-    bench.inside_of(&service, "imported::an_operating_system_is_imported");
+    bench.inside_of(&SERVICE.map(str::to_owned), "imported::a_system_is_published");
+    bench.inside_of(&sandbox(), "imported::an_operating_system_is_imported");
+    let read_only = [&SERVICE.map(str::to_owned)[..], &[format!("--property=ReadOnlyPaths={SYSROOT}")]].concat();
+    bench.inside_of(&read_only, "imported::a_repository_that_is_mounted_read_only_is_refused");
     let said = sh(CHECK);
     assert!(said.contains("-02755 1000 117"), "{said}");
     assert!(said.contains("security.capability"), "{said}");
     assert!(said.contains("-04755 0 0"), "{said}");
+    bench.inside_of(&SERVICE.map(str::to_owned), "imported::what_is_not_deployed_is_let_go");
+    assert_eq!(sh("ostree refs --list fullmetal; find /sysroot/ostree/repo/objects -perm -4000 -links 1"), "");
 }
 
 #[test]
@@ -51,6 +55,19 @@ fn a_system_is_published() {
     sh(TREE);
     rustix::fs::setxattr("/tmp/tree/usr/bin/tool", "security.capability", &CAPABILITY, XattrFlags::empty()).unwrap();
     sh(&COMMIT.replace("SOURCE", SOURCE));
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn what_is_not_deployed_is_let_go() {
+    Sysroot::of(Path::new("/")).unwrap().drop_all_but(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn a_repository_that_is_mounted_read_only_is_refused() {
+    let refused = SystemStore::open(Path::new(SYSROOT)).unwrap_err();
+    assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused}");
 }
 
 #[test]

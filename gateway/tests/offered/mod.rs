@@ -2,6 +2,7 @@
 
 use fullmetal::hawkbit::{Assignment, HawkbitError, Kind, Login, Module, Offered, Server, Versioned, Wish, offer};
 use fullmetal_proto::Digest;
+use fullmetal_proto::wire::PartKind;
 use fullmetal_sim::hawkbit::Server as Standin;
 use fullmetal_sim::hawkbit::record::{Client, Credentials, Headers};
 use fullmetal_sim::hawkbit::{Fault, Rule};
@@ -22,7 +23,15 @@ pub fn login(dir: &Path, text: &str) -> Login {
 
 pub fn module(name: &str, version: &str, ref_name: &str, commit: Digest) -> Module {
     let named = Versioned { name: name.into(), version: version.into() };
-    Module { named, ref_name: ref_name.parse().unwrap(), commit, app: None, autostart: true, job: false }
+    Module {
+        named,
+        ref_name: ref_name.parse().unwrap(),
+        commit,
+        kind: PartKind::App,
+        name: None,
+        autostart: true,
+        job: false,
+    }
 }
 
 /// Version 2 of a module in a set of the same name.
@@ -98,7 +107,7 @@ fn to(mut wish: Wish, devices: &[&str]) -> Wish {
 fn a_module_gets_the_metadata_that_the_gateway_reads() {
     let bench = Bench::new();
     let mut wish = wish("web", REF, commit("a"));
-    (wish.module.app, wish.module.job) = (Some("shop".parse().unwrap()), true);
+    (wish.module.name, wish.module.job) = (Some("shop".parse().unwrap()), true);
     let offered = bench.offer(&wish).unwrap();
     let metadata = bench.metadata(offered.module);
     let find = |key: &str| metadata.iter().find(|(k, ..)| k == key).map(|(_, value, seen)| (value.as_str(), *seen));
@@ -107,6 +116,27 @@ fn a_module_gets_the_metadata_that_the_gateway_reads() {
     assert_eq!((find("fullmetal.autostart"), find("fullmetal.job")), (Some(("1", true)), Some(("1", true))));
     assert_eq!((find("fullmetal.name"), metadata.len()), (Some(("shop", true)), 5));
     assert!(!offered.unchanged && bench.offer(&wish).unwrap() == Offered { unchanged: true, ..offered });
+}
+
+#[test]
+fn an_operating_system_is_a_module_of_its_type_in_a_set_that_takes_apps_too() {
+    let bench = Bench::new();
+    let mut os = wish("floor", "os/floor/x86_64", commit("a"));
+    (os.module.kind, os.module.name) = (PartKind::Os, Some("floor".parse().unwrap()));
+    os.set = Some(Versioned { name: "line".into(), version: "2026-11".into() });
+    let offered = bench.offer(&os).unwrap();
+    let keys: Vec<String> = bench.metadata(offered.module).into_iter().map(|(key, ..)| key).collect();
+    assert_eq!(keys, ["fullmetal.commit", "fullmetal.name", "fullmetal.ref"]);
+    let module = bench.operate("GET", &format!("/rest/v1/softwaremodules/{}", offered.module), &Value::Null);
+    assert_eq!(module["type"], "os");
+    assert!(bench.offer(&os).unwrap().unchanged);
+    let app = Wish { set: os.set.clone(), ..wish("web", REF, commit("b")) };
+    assert_eq!(bench.offer(&app).unwrap().set, offered.set);
+    // A set that began with an app takes none.
+    bench.offer(&wish("web", REF, commit("b"))).unwrap();
+    let late = Wish { set: wish("web", REF, commit("b")).set, ..os };
+    let error = bench.offer(&late).unwrap_err();
+    assert!(matches!(error, HawkbitError::SetOfApps { .. }), "{error}");
 }
 
 #[test]

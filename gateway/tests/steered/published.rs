@@ -1,10 +1,10 @@
 //! What `fullmetal publish --hawkbit` makes is what the gateway deploys.
 
-use super::super::site::REF;
+use super::super::site::{OS_REF, REF};
 use super::site;
 use crate::offered::{login, module, wish};
-use fullmetal::hawkbit::{Assignment, Kind, Rollout, Server, offer};
-use fullmetal_proto::wire::{Mode, ReportState};
+use fullmetal::hawkbit::{Assignment, HawkbitError, Kind, Rollout, Server, offer};
+use fullmetal_proto::wire::{Mode, PartKind, ReportState};
 
 #[test]
 fn what_was_made_known_is_deployed_and_making_it_known_again_changes_nothing() {
@@ -21,6 +21,30 @@ fn what_was_made_known_is_deployed_and_making_it_known_again_changes_nothing() {
     assert_eq!((again.module, again.set, again.actions.len()), (first.module, first.set, 0));
     device.report(&site, action, ReportState::Succeeded);
     hawkbit.wait(&device.name, action, "finished", &["succeeded"]);
+}
+
+#[test]
+fn an_operating_system_and_an_app_that_were_made_known_one_after_the_other_are_deployed_together() {
+    let (site, hawkbit, web, device) = site("ask");
+    let os = site.publish_os("2026.11");
+    let server = Server { url: hawkbit.url().parse().unwrap(), login: login(site.dir.path(), "admin:admin"), ca: None };
+    let mut floor = wish(&hawkbit.device("floor"), OS_REF, os);
+    floor.module.kind = PartKind::Os;
+    let first = offer(&server, &floor).unwrap();
+    let mut app = wish(&hawkbit.device("web"), REF, web);
+    app.set = floor.set.clone();
+    app.assignment = Some(Assignment { devices: vec![device.name.parse().unwrap()], kind: Kind::Forced });
+    let both = offer(&server, &app).unwrap();
+    assert_eq!(both.set, first.set);
+    let parts = device.told(&site, both.actions[0], Mode::Now).what.parts;
+    let parts: Vec<_> = parts.iter().map(|p| (p.kind, p.commit)).collect();
+    assert_eq!(parts, [(PartKind::App, web), (PartKind::Os, os)]);
+    // A set that began with an app has no place for one.
+    app.set = Some(app.module.named.clone());
+    app.assignment = None;
+    offer(&server, &app).unwrap();
+    floor.set = app.set;
+    assert!(matches!(offer(&server, &floor), Err(HawkbitError::SetOfApps { .. })));
 }
 
 #[test]

@@ -4,9 +4,10 @@
 //! No action ends with it, so its end is told in an inventory: what is in force then, and why. Until its switch is
 //! journalled it is not owed to anybody, and a crash forgets it.
 
+use super::os::NewOs;
 use super::outbox::Cause;
 use super::outbox::OUTBOX_MAX;
-use super::record::{Deployment, NewPart, Phase, Wish};
+use super::record::{Deployment, Installed, NewPart, Phase, Wish};
 use super::staging::millis;
 use super::{Deploy, DeployError, Event, Now, PROBATION_MAX, State};
 use crate::wire::announcement::Mode;
@@ -53,6 +54,9 @@ pub enum NoComeback {
         /// What was asked for.
         name: AppName,
     },
+    /// There is no operating system to go back to.
+    #[error("no operating system was deployed here before the one that runs: deploy one")]
+    NoOs,
     /// There is only one version, or it is another than the caller looked at.
     #[error("there is no version of {name} before {current}: deploy one")]
     NoPrevious {
@@ -93,6 +97,16 @@ impl Deploy {
     /// Begins it.
     pub(super) fn comes_back(&mut self, comeback: &Comeback, now: Now) -> Result<(), DeployError> {
         let part = self.part(comeback)?;
+        self.by_hand(vec![part], None, comeback.probation.unwrap_or(self.policy.probation), now)
+    }
+
+    fn by_hand(
+        &mut self,
+        parts: Vec<NewPart>,
+        os: Option<NewOs>,
+        probation: Duration,
+        now: Now,
+    ) -> Result<(), DeployError> {
         let before = self.record.clone();
         self.record.deployment = Some(Deployment {
             wish: Wish {
@@ -104,11 +118,11 @@ impl Deploy {
                 seen: now.trusted,
             },
             phase: Phase::Staging,
-            parts: vec![part],
+            parts,
             removed: Vec::new(),
-            os: None,
+            os,
             cuts: 0,
-            probation_ms: millis(comeback.probation.unwrap_or(self.policy.probation).min(PROBATION_MAX)),
+            probation_ms: millis(probation.min(PROBATION_MAX)),
             reported: None,
             too_late: false,
             bytes_from_peers: 0,
@@ -124,8 +138,46 @@ impl Deploy {
         self.go(Event::ByHand)
     }
 
-    fn part(&self, comeback: &Comeback) -> Result<NewPart, NoComeback> {
-        let Comeback { name, commit, release, health, .. } = comeback;
+    /// The operating system that would come back: the one before, or the last one that was proven here when something else
+    /// runs.
+    ///
+    /// # Errors
+    /// Why none can, and what to do.
+    pub fn os_to_come_back(&self) -> Result<&Installed, NoComeback> {
+        self.may_begin_by_hand()?;
+        let system = self.record.os.as_ref().ok_or(NoComeback::NoOs)?;
+        let previous =
+            if self.unknown_os().is_some() { Some(&system.app.current) } else { system.app.previous.as_ref() };
+        let current = || system.app.current.version.clone();
+        previous.ok_or_else(|| NoComeback::NoPrevious { name: system.name.clone(), current: current() })
+    }
+
+    /// Whether it may begin now; `release` is what its commit says.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    pub fn may_os_come_back(&self, release: Option<u64>) -> Result<(), NoComeback> {
+        self.old_os(release).map(drop)
+    }
+
+    /// Begins it.
+    pub(super) fn os_comes_back(&mut self, release: Option<u64>, now: Now) -> Result<(), DeployError> {
+        let os = self.old_os(release)?;
+        self.by_hand(Vec::new(), Some(os), self.policy.probation, now)
+    }
+
+    fn old_os(&self, release: Option<u64>) -> Result<NewOs, NoComeback> {
+        let installed = self.os_to_come_back()?.clone();
+        let (Some(system), Some(seen)) = (&self.record.os, &self.seen) else { return Err(NoComeback::NoOs) };
+        let (name, floor) = (system.name.clone(), system.app.floor);
+        if let Some(release) = release.filter(|release| *release < floor) {
+            return Err(NoComeback::BelowFloor { name, version: installed.version, release, floor });
+        }
+        let part = NewPart { name, installed, floor: 0, health: true, notify: false, may_stay: false };
+        Ok(NewOs { part, old: seen.booted, new: None, boot: None })
+    }
+
+    fn may_begin_by_hand(&self) -> Result<(), NoComeback> {
         match &self.record.deployment {
             Some(deployment) if deployment.by_hand => return Err(NoComeback::ByHand),
             Some(deployment) => return Err(NoComeback::UnderWay { action: deployment.wish.action }),
@@ -135,6 +187,12 @@ impl Deploy {
         if self.record.outbox.len() >= OUTBOX_MAX {
             return Err(NoComeback::SpoolStuck);
         }
+        Ok(())
+    }
+
+    fn part(&self, comeback: &Comeback) -> Result<NewPart, NoComeback> {
+        let Comeback { name, commit, release, health, .. } = comeback;
+        self.may_begin_by_hand()?;
         let app = self.record.apps.get(name).ok_or_else(|| NoComeback::Unknown { name: name.clone() })?;
         let Some(previous) = app.previous.as_ref().filter(|p| p.commit == *commit) else {
             return Err(NoComeback::NoPrevious { name: name.clone(), current: app.current.version.clone() });
@@ -159,7 +217,8 @@ impl Deploy {
 
     /// Tells the end of what was done by hand, together with what is in force by then.
     pub(super) fn report_by_hand(&mut self, state: ReportState, cause: Cause, now: Now) {
-        let part = self.record.deployment.as_ref().and_then(|d| d.parts.first());
+        let deployment = self.record.deployment.as_ref();
+        let part = deployment.and_then(|d| d.os.as_ref().map(|os| &os.part).or(d.parts.first()));
         let what = part.map(|p| format!("{} {}", p.name, p.installed.version)).unwrap_or_default();
         let reason = match state {
             ReportState::Succeeded => format!("rolled back by hand: {what} is in force again"),

@@ -154,11 +154,14 @@ pub enum Input {
     /// Local root wants the previous version of an app back. The lock, which holds back what the gateway wishes, does
     /// not hold this back. [`DeployError::NoComeback`](super::DeployError::NoComeback) says why it cannot begin.
     ComeBack(Comeback),
-    /// Root accepts the operating system that runs, which was not deployed here.
-    AcceptOs {
-        /// For people.
-        version: String,
+    /// Root wants the operating system back that [`Deploy::os_to_come_back`](super::Deploy::os_to_come_back) names. Answered
+    /// as [`Input::ComeBack`].
+    OsComeBack {
+        /// Its place in the order of releases, as its commit says.
+        release: Option<u64>,
     },
+    /// Root accepts the operating system that runs, which was not deployed here.
+    AcceptOs,
     /// Answers [`Effect::Report`](super::Effect::Report): it lies signed and synced in the spool.
     Spooled {
         /// The report's counter.

@@ -43,7 +43,7 @@ pub use record::{
 pub use state::{Event, Illegal, State};
 pub use trial::REBOOT_MAX;
 
-use crate::{DeploymentId, Digest, Timestamp};
+use crate::{Digest, Timestamp};
 use probation::Watch;
 use queue::Queue;
 use std::time::Duration;
@@ -144,9 +144,8 @@ pub struct Deploy {
     /// Versions that left with an end which may not be durable: the record on the disk may bring them back.
     left: Vec<Digest>,
     queue: Queue,
-    /// What runs, and since which boot, as it was seen last; none where OSTree deployed nothing.
-    booted: Option<DeploymentId>,
-    boot: Option<BootId>,
+    /// The operating system as it was seen last; none where OSTree deployed nothing.
+    seen: Option<OsView>,
     /// The operating system of a trial that runs.
     runs: Runs,
     /// The disk takes no records or reports at the moment.
@@ -186,8 +185,7 @@ impl Deploy {
             deferred: None,
             left: Vec::new(),
             queue: Queue::default(),
-            booted: None,
-            boot: None,
+            seen: None,
             runs: Runs::default(),
             unwritten: false,
         }
@@ -268,8 +266,9 @@ impl Deploy {
                 self.os_event(event, now.steady);
                 Ok(())
             }
-            Input::AcceptOs { version } => {
-                self.accept_os(version, now);
+            Input::OsComeBack { release } => self.os_comes_back(release, now),
+            Input::AcceptOs => {
+                self.accept_os(now);
                 Ok(())
             }
             Input::OsDone { ticket: NOBODY, view, .. } => self.os_done(NOBODY, view, &[], now),

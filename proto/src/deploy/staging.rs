@@ -31,9 +31,7 @@ impl Deploy {
         now: Now,
     ) -> Result<(), DeployError> {
         self.state.on(Event::Accepted)?;
-        if let Some(view) = &view {
-            (self.booted, self.boot) = (Some(view.booted), Some(view.boot.clone()));
-        }
+        self.seen.clone_from(&view);
         if let Some(reason) = self.unknown_os().or_else(|| self.objection(&candidates, view.as_ref())) {
             return self.end(Event::Refused, ReportState::Failed, Cause::new(&reason), now);
         }

@@ -37,7 +37,7 @@ impl Deploy {
 
     /// Why nothing is deployed: what runs was neither deployed here nor accepted.
     pub fn unknown_os(&self) -> Option<String> {
-        let (system, booted) = (self.record.os.as_ref()?, self.booted?);
+        let (system, booted) = (self.record.os.as_ref()?, self.seen.as_ref()?.booted);
         let known = &system.app.current;
         (booted.commit != known.commit).then(|| {
             format!(
@@ -49,19 +49,19 @@ impl Deploy {
     }
 
     /// What runs is in force from now on.
-    pub(super) fn accept_os(&mut self, version: String, now: Now) {
+    pub(super) fn accept_os(&mut self, now: Now) {
         if self.unknown_os().is_none() || self.is_on_trial() {
             return;
         }
-        let Some((system, booted)) = self.record.os.as_mut().zip(self.booted) else { return };
-        system.app.current = came_with_the_device(booted.commit, version);
+        let Some((system, seen)) = self.record.os.as_mut().zip(self.seen.as_ref()) else { return };
+        system.app.current = came_with_the_device(seen);
         self.queue.change();
         self.inventory(now);
     }
 
     /// Journals the trial if the deployment has an operating system; only then the boot loader is touched.
     pub(super) fn begin_trial(&mut self, now: Now) -> Result<(), DeployError> {
-        let boot = self.boot.clone();
+        let boot = self.seen.as_ref().map(|seen| seen.boot.clone());
         if let Some(os) = self.record.deployment.as_mut().and_then(|d| d.os.as_mut()) {
             os.boot = boot;
         }
@@ -92,9 +92,7 @@ impl Deploy {
         log: &[String],
         now: Now,
     ) -> Result<(), DeployError> {
-        if let Some(view) = &view {
-            (self.booted, self.boot) = (Some(view.booted), Some(view.boot.clone()));
-        }
+        self.seen.clone_from(&view);
         if ticket == NOBODY {
             self.looked_at(view.as_ref(), now);
             return Ok(());
@@ -251,8 +249,9 @@ impl Deploy {
 
     /// Asks for the reboot, again and again, unless root's lock holds it, or whoever inhibits it while the mode lets them.
     pub(super) fn go_down(&mut self, now: Now) {
-        let idle = self.record.deployment.as_ref().is_some_and(|d| d.wish.mode == Mode::WhenIdle);
-        let held = self.local.locked || idle && self.local.inhibited;
+        let Some(deployment) = &self.record.deployment else { return };
+        let idle = deployment.wish.mode == Mode::WhenIdle;
+        let held = !deployment.by_hand && (self.local.locked || idle && self.local.inhibited);
         if held || self.retry.and_then(|r| r.at).is_some_and(|at| now.steady < at) {
             return;
         }
@@ -294,7 +293,7 @@ impl Deploy {
         let commit = view.booted.commit;
         let current = match part.installed.commit == commit {
             true => part.installed.clone(),
-            false => came_with_the_device(commit, view.version.clone()),
+            false => came_with_the_device(view),
         };
         let app = App { current, previous: None, floor: 0, lost: false };
         self.record.os = Some(System { name: part.name.clone(), app });
@@ -311,6 +310,7 @@ fn came_up_on(booted: Option<DeploymentId>) -> String {
 }
 
 /// Its frames are nowhere.
-fn came_with_the_device(commit: Digest, version: String) -> Installed {
+fn came_with_the_device(seen: &OsView) -> Installed {
+    let (commit, version) = (seen.booted.commit, seen.version.clone());
     Installed { commit, version, manifest: Digest::default(), start: StartOptions::default(), unsigned: false }
 }

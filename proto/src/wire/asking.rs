@@ -49,6 +49,10 @@ pub enum ToAgent {
         /// Which.
         app: AppName,
     },
+    /// The operating system before the one that runs comes back, on trial. [`FromAgent::Done`] says that it has begun.
+    RollBackOs,
+    /// What runs is the operating system from now on, although it was not deployed here.
+    AcceptOs,
 }
 
 /// From the agent to the client.

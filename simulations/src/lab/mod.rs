@@ -9,6 +9,7 @@ mod corrupt;
 pub mod device;
 pub mod enact;
 mod fleet;
+pub mod machine;
 pub mod net;
 mod node;
 mod operator;

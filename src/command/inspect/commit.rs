@@ -64,7 +64,7 @@ fn facts(commit: &Commit, checksum: Digest) -> Vec<(&'static str, String)> {
     let said = &commit.metadata;
     let mut facts = vec![("checksum", checksum.to_string())];
     let mut add = |label, value: Option<String>| facts.extend(value.map(|v| (label, v.escape_debug().to_string())));
-    let kind = if said.bootable { "operating system" } else { "app" };
+    let kind = if said.bootable { "os" } else { "app" };
     add(kind, said.name.as_ref().map(ToString::to_string).or(said.bootable.then(String::new)));
     add("version", said.version.clone());
     add("kernel", said.kernel.clone());

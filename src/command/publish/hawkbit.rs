@@ -6,6 +6,7 @@ use fullmetal::console::UsageError;
 use fullmetal::hawkbit::{Assignment, Kind, Login, Module, Offered, Rollout, Server, Versioned, Wish, check, offer};
 use fullmetal::publish::Published;
 use fullmetal_proto::DeviceId;
+use fullmetal_proto::wire::PartKind;
 use reqwest::Url;
 use std::path::PathBuf;
 
@@ -28,14 +29,14 @@ pub struct HawkbitArgs {
     /// CA certificates (PEM) that the server is judged by instead of the system's.
     #[arg(long, value_name = "FILE", requires = "hawkbit")]
     hawkbit_ca: Option<PathBuf>,
-    /// Name and version of the software module [default: the app's name, and --version, else --release].
+    /// Name and version of the software module [default: its name on the device, and --version, else --release].
     #[arg(long, value_name = "NAME[:VERSION]", requires = "hawkbit")]
     module: Option<String>,
     /// Devices do not start the app by themselves.
-    #[arg(long, requires = "hawkbit")]
+    #[arg(long, requires = "hawkbit", conflicts_with = "os")]
     no_autostart: bool,
     /// The app ends by itself, which is no failure.
-    #[arg(long, requires = "hawkbit")]
+    #[arg(long, requires = "hawkbit", conflicts_with = "os")]
     job: bool,
     /// Put the module into this distribution set, made when missing [default version: the module's].
     #[arg(long, value_name = "NAME[:VERSION]", requires = "hawkbit")]
@@ -103,6 +104,9 @@ impl HawkbitArgs {
             error_percent: ERROR_PERCENT,
             start: self.start,
         });
+        if published.kind == PartKind::Os && (self.no_autostart || self.job) {
+            return Err(UsageError("--no-autostart and --job are for apps".into()).into());
+        }
         let devices = self.assign;
         Ok(Wish {
             set: self.set.map(|set| versioned(&set, &module.version)),
@@ -112,7 +116,8 @@ impl HawkbitArgs {
                 named: module,
                 ref_name,
                 commit: published.commit,
-                app: published.name.clone(),
+                kind: published.kind,
+                name: published.name.clone(),
                 autostart: !self.no_autostart,
                 job: self.job,
             },
@@ -126,7 +131,7 @@ fn versioned(text: &str, version: &str) -> Versioned {
     Versioned { name: name.to_owned(), version: version.to_owned() }
 }
 
-/// As the gateway names an app whose commit does not: the ref's middle word.
+/// As the gateway names what its commit does not: the ref's middle word.
 fn app_name(published: &Published) -> String {
     let words: Vec<&str> = published.ref_name.as_ref().map_or(vec![], |r| r.as_str().split('/').collect());
     let middle = words.get(words.len() / 2).copied().unwrap_or_default();

@@ -47,6 +47,14 @@ const LAST_WORDS_MS_MAX: u64 = 500;
 /// Said of an app that systemd ended for it.
 const OUT_OF_MEMORY: &str = "fullmetal: ended because it took more memory than there was for it (oom-kill)";
 
+/// What systemd calls the state of any unit: `active`, `failed` …; of one that it does not know, `inactive`.
+///
+/// # Errors
+/// When systemd cannot be asked.
+pub fn active_state(unit: &str) -> Result<String, BusError> {
+    Ok(Bus::connect()?.unit(unit)?.text("ActiveState").to_owned())
+}
+
 /// Runs each app as a unit of systemd.
 pub struct SystemdHost {
     options: SystemdOptions,

@@ -7,4 +7,5 @@ mod images;
 mod refusals;
 mod repeats;
 mod signatures;
+mod systems;
 mod trees;

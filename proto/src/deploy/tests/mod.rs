@@ -9,6 +9,7 @@ mod record;
 mod recovery;
 mod refusals;
 mod script;
+mod systems;
 mod trial;
 mod ways;
 mod wishes;

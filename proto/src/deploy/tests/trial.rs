@@ -3,25 +3,24 @@
 use super::crashes::check_end;
 use super::os_world::commit;
 use super::world::*;
+use crate::Digest;
 use crate::deploy::*;
 use crate::wire::announcement::Mode;
 use crate::wire::bundle::PartKind;
 use crate::wire::report::ReportState;
-use crate::{DeploymentId, Digest};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// How a device goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Down {
+pub enum Down {
     Agent,
     Power,
 }
 
-type Change = fn(&mut World, &mut Script);
+pub type Change = fn(&mut World, &mut Script);
 
 /// A device on version 1 of its system and of two apps, on its way to version 2 with `change`.
-fn update(at: &[u32], down: Down, change: Change) -> (World, BTreeMap<u64, Script>, u32) {
+pub fn update(at: &[u32], down: Down, change: Change) -> (World, BTreeMap<u64, Script>, u32) {
     let mut world = World::new();
     world.os = Some(OsWorld::new("1"));
     let first = Script::new("1", &[("web", Behaviour::Healthy), ("db", Behaviour::Runs)]);
@@ -40,7 +39,7 @@ fn update(at: &[u32], down: Down, change: Change) -> (World, BTreeMap<u64, Scrip
     (world, bundles, boundary)
 }
 
-fn settle(world: &mut World, at: &[u32], down: Down, boundary: &mut u32) {
+pub fn settle(world: &mut World, at: &[u32], down: Down, boundary: &mut u32) {
     loop {
         let goes_down = at.contains(boundary);
         *boundary += 1;
@@ -61,7 +60,7 @@ fn settle(world: &mut World, at: &[u32], down: Down, boundary: &mut u32) {
 }
 
 /// Which version runs, as the only one that could boot next, with nothing counted, and as the record says.
-fn check_os(world: &World, version: &str) {
+pub fn check_os(world: &World, version: &str) {
     let os = world.os.as_ref().unwrap();
     assert_eq!((os.booted.commit, os.entries[0]), (commit(version), os.booted), "{os:?}");
     assert_eq!((os.counted, os.staged), (None, None), "{os:?}");
@@ -89,7 +88,7 @@ fn down_everywhere(change: Change, expected: ReportState) {
     }
 }
 
-fn reason(world: &World) -> String {
+pub fn reason(world: &World) -> String {
     let end = world.spool.values().rfind(|o| o.state == ReportState::Failed);
     end.map(|o| format!("{} [{}]", o.cause.reason, o.cause.log.join("|"))).unwrap_or_default()
 }
@@ -172,215 +171,32 @@ fn a_boot_loader_that_cannot_give_up_falls_back_by_itself() {
 }
 
 #[test]
-fn what_came_up_on_something_else_is_told_and_nothing_is_deployed_until_root_accepts_it() {
-    let (mut world, ..) = update(&[], Down::Power, |_, _| {});
-    let other = DeploymentId { commit: Digest::of(b"by hand"), serial: 0 };
-    let os = world.os.as_mut().unwrap();
-    (os.booted, os.entries[0]) = (other, other);
-    os.trusted.insert(other.commit);
-    let seen = |world: &World| Input::OsDone {
-        ticket: Ticket(0),
-        view: Some(world.os.as_ref().unwrap().view()),
-        last_boot: vec![],
+fn the_system_before_comes_back_by_hand_although_the_device_goes_down_anywhere() {
+    let again = |at: &[u32]| {
+        let (mut world, ..) = update(&[], Down::Power, |_, _| {});
+        world.set_local(Local { locked: true, inhibited: false });
+        world.scripts.insert(Digest::default(), Script::new("1", &[]).with_os("1", Behaviour::Healthy));
+        assert_eq!(world.machine.os_to_come_back().unwrap().version, "0");
+        world.give(Input::OsComeBack { release: None });
+        let mut boundary = 0;
+        settle(&mut world, at, Down::Power, &mut boundary);
+        (world, boundary)
     };
-    let input = seen(&world);
-    world.give(input);
-    world.run();
+    let (world, boundaries) = again(&[]);
+    check_os(&world, "1");
     let told = world.spool.values().next_back().unwrap();
-    assert!(told.state == ReportState::Inventory && told.cause.reason.contains(&other.commit.to_string()));
-    let third = Script::new("3", &[("web", Behaviour::Healthy)]);
-    let row = world.row(3, &third, Mode::Now);
-    world.announce((1, 3), Some(row));
-    world.settle();
-    assert_eq!(world.ends().last(), Some(&(3, ReportState::Failed)));
-    assert!(reason(&world).contains("accept-os"), "{}", reason(&world));
-    world.give(Input::AcceptOs { version: "by hand".into() });
-    let row = world.row(4, &third, Mode::Now);
-    world.announce((1, 4), Some(row));
-    world.settle();
-    assert_eq!(world.ends().last(), Some(&(4, ReportState::Succeeded)));
-    check_os_is(&world, other);
-}
-
-fn check_os_is(world: &World, id: DeploymentId) {
-    assert_eq!(world.os.as_ref().unwrap().booted, id);
-    assert_eq!(world.durable().os.unwrap().app.current.commit, id.commit);
-}
-
-#[test]
-fn a_trial_that_came_up_on_something_else_is_told_once() {
-    let mut world = World::new();
-    world.os = Some(OsWorld::new("1"));
-    let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
-    let row = world.row(2, &script, Mode::Now);
-    world.announce((1, 2), Some(row));
-    while world.durable_phase() != Some(Phase::Arming) {
-        assert!(world.step());
-    }
-    let os = world.os.as_mut().unwrap();
-    let other = DeploymentId { commit: Digest::of(b"by hand"), serial: 0 };
-    (os.booted, os.entries, os.boots) = (other, vec![other], os.boots + 1);
-    world.crash();
-    world.settle();
-    assert_eq!(world.ends(), [(2, ReportState::Failed)]);
-    assert!(reason(&world).contains("neither the old nor the new"), "{}", reason(&world));
-    world.crash();
-    world.settle();
-    assert_eq!(world.ends().len(), 1);
-}
-
-#[test]
-fn a_lock_holds_the_reboot_and_an_inhibitor_only_when_the_mode_lets_it() {
-    let locked = Local { locked: true, inhibited: false };
-    let inhibited = Local { locked: false, inhibited: true };
-    for (mode, local, holds) in [
-        (Mode::Now, locked, true),
-        (Mode::WhenIdle, locked, true),
-        (Mode::WhenIdle, inhibited, true),
-        (Mode::Now, inhibited, false),
-    ] {
-        let mut world = World::new();
-        world.os = Some(OsWorld::new("1"));
-        let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
-        let row = world.row(2, &script, mode);
-        world.announce((1, 2), Some(row));
-        while world.machine.state() != State::Arming {
-            assert!(world.step());
-        }
-        world.set_local(local);
-        world.run();
-        assert_eq!(world.os.as_ref().unwrap().boots == 1, holds, "{mode:?} {local:?}");
-        world.set_local(Local::default());
-        world.settle();
-        assert_eq!(world.ends(), [(2, ReportState::Succeeded)]);
-    }
-}
-
-#[test]
-fn a_reboot_that_does_not_come_is_asked_for_again() {
-    let mut world = World::new();
-    world.os = Some(OsWorld::new("1"));
-    let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
-    let row = world.row(2, &script, Mode::Now);
-    world.announce((1, 2), Some(row));
-    let is_reboot = |e: &Effect| matches!(e, Effect::Reboot { .. });
-    while !world.effects.front().is_some_and(is_reboot) {
-        assert!(world.step());
-    }
-    let Some(Effect::Reboot { ticket, .. }) = world.effects.pop_front() else { panic!() };
-    world.run();
-    assert_eq!(world.machine.next_wakeup(), Some(world.now.steady.after(REBOOT_MAX)));
-    world.give(Input::Failed { ticket, retry: true, reason: "inhibited by cron".into() });
-    world.run();
-    assert!(world.machine.next_wakeup() <= Some(world.now.steady.after(RETRY_MIN)));
-    world.pass(RETRY_MIN);
-    assert!(world.effects.iter().any(is_reboot));
-}
-
-#[test]
-fn a_system_below_the_floor_is_refused_and_the_floor_itself_is_not() {
-    let mut world = World::new();
-    world.os = Some(OsWorld::new("1"));
-    for (action, release, floor, expected) in
-        [(1, 5, 4, ReportState::Succeeded), (2, 3, 0, ReportState::Failed), (3, 4, 0, ReportState::Succeeded)]
-    {
-        let mut script = Script::new("0", &[]).with_os(&release.to_string(), Behaviour::Healthy);
-        (script.parts[0].release, script.parts[0].floor) = (Some(release), Some(floor));
-        let row = world.row(action, &script, Mode::Now);
-        world.announce((1, action), Some(row));
-        world.settle();
-        assert_eq!(world.ends().last(), Some(&(action, expected)), "{}", reason(&world));
-    }
-    check_os(&world, "4");
-}
-
-#[test]
-fn the_system_that_runs_is_in_force_already() {
-    let mut world = World::new();
-    world.os = Some(OsWorld::new("1"));
-    let script = Script::new("1", &[]).with_os("1", Behaviour::NeverHealthy);
-    let row = world.row(1, &script, Mode::Now);
-    world.announce((1, 1), Some(row));
-    world.settle();
-    assert_eq!((world.ends(), world.os.as_ref().unwrap().boots), (vec![(1, ReportState::Succeeded)], 1));
-    assert_eq!(world.durable().os.unwrap().app.current.version, "1");
-}
-
-#[test]
-fn a_device_without_ostree_or_with_an_obstacle_takes_no_system() {
-    let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
-    let mut world = World::new();
-    let row = world.row(1, &script, Mode::Now);
-    world.announce((1, 1), Some(row));
-    world.settle();
-    assert!(reason(&world).contains("is no deployment of OSTree"), "{}", reason(&world));
-    let mut world = World::new();
-    let mut os = OsWorld::new("1");
-    os.entries.insert(0, DeploymentId { commit: commit("by hand"), serial: 0 });
-    world.os = Some(os);
-    let row = world.row(1, &script, Mode::Now);
-    world.announce((1, 1), Some(row));
-    world.settle();
-    assert!(reason(&world).contains("the next boot is of"), "{}", reason(&world));
-}
-
-#[test]
-fn a_counter_that_was_left_behind_is_cleared_at_the_start() {
-    let mut world = World::new();
-    let mut os = OsWorld::new("1");
-    os.counted = Some((os.booted, 2));
-    let view = os.view();
-    world.os = Some(os);
-    world.give(Input::OsDone { ticket: Ticket(0), view: Some(view), last_boot: vec![] });
-    world.settle();
-    assert_eq!(world.os.unwrap().counted, None);
-}
-
-#[test]
-fn a_system_is_withdrawn_until_its_trial_is_journalled() {
-    for late in [false, true] {
-        let mut world = World::new();
-        world.os = Some(OsWorld::new("1"));
-        let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
-        let row = world.row(1, &script, if late { Mode::Now } else { Mode::Stage });
-        world.announce((1, 1), Some(row));
-        let until = if late { State::Arming } else { State::Staged };
-        while world.machine.state() != until {
-            assert!(world.step());
-        }
-        world.announce((1, 2), None);
-        world.settle();
-        let expected = if late { ReportState::Succeeded } else { ReportState::Withdrawn };
-        assert_eq!(world.ends(), [(1, expected)]);
-        assert_eq!(world.states(1).contains(&ReportState::TooLate), late);
-        check_os(&world, if late { "2" } else { "1" });
-    }
-}
-
-#[test]
-fn apps_are_the_old_ones_at_boot_while_the_old_system_runs() {
-    let mut world = World::new();
-    world.os = Some(OsWorld::new("1"));
-    let apps = |version| Script::new(version, &[("web", Behaviour::Healthy)]);
-    let mut second = apps("2").with_os("2", Behaviour::Healthy);
-    second.parts.push(candidate("tool", "2", Behaviour::Runs));
-    second.behaviours.push(Behaviour::Runs);
-    for (action, script) in [(1, apps("1")), (2, second)] {
-        let row = world.row(action, &script, Mode::Now);
-        world.announce((1, action), Some(row));
-        if action == 1 {
-            world.settle();
-        }
-    }
-    while !matches!(world.durable_phase(), Some(Phase::Proving { .. })) {
-        assert!(world.step());
-    }
-    let (record, os) = (world.durable(), world.os.as_ref().unwrap());
-    assert_eq!(record.at_boot(Some(&os.booted)), BTreeMap::new(), "what is in force on the disk");
-    let old = record.at_boot(os.entries.get(1));
-    let commits: Vec<_> = old.iter().map(|(n, v)| (n.as_str(), v.as_ref().map(|v| v.commit))).collect();
-    assert_eq!(commits, [("tool", None), ("web", Some(Digest::of(b"web 1")))]);
-    world.pass(Duration::from_secs(40));
-    world.settle();
-    check_os(&world, "2");
+    assert_eq!(
+        (told.state, told.cause.reason.as_str()),
+        (ReportState::Inventory, "rolled back by hand: os 0 is in force again")
+    );
+    let versions: Vec<bool> = (0..boundaries)
+        .map(|at| {
+            let (world, _) = again(&[at]);
+            let back = world.os.as_ref().unwrap().booted.commit == commit("1");
+            check_os(&world, if back { "1" } else { "2" });
+            back
+        })
+        .collect();
+    let forgotten = versions.iter().filter(|back| !**back).count();
+    assert!(versions.is_sorted() && forgotten > 0 && forgotten < versions.len(), "{versions:?}");
 }

@@ -11,9 +11,12 @@ mod installed;
 mod loader;
 mod power;
 mod system;
+mod versions;
 
 pub use init::{DeviceStage, stage};
 pub use loader::LoaderBoot;
+pub use system::{KERNEL_DIR, Settled};
+pub use versions::{SYSTEM_REF, VERSION_FILE, Version};
 
 use super::output_of;
 use anyhow::{Context as _, bail};

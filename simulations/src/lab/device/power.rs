@@ -50,16 +50,15 @@ impl Device {
         &self.boots
     }
 
-    /// Boots it where it has gone down by itself to reboot, or hangs; whether it was so.
+    /// Boots it where it has gone down by itself to reboot, or hangs; whether it was so. One that is off stays off.
     ///
     /// # Errors
     /// When it does not come up, or has gone down otherwise.
     pub fn follow(&mut self) -> anyhow::Result<bool> {
-        match self.came()? {
-            Some(Came::Rebooted) => {}
-            Some(Came::Hung) => self.switch_off()?,
-            _ => return Ok(false),
+        if self.child.is_none() || (!self.has_rebooted()? && !self.is_hung()) {
+            return Ok(false);
         }
+        self.switch_off()?;
         self.boot().map(|()| true)
     }
 
@@ -115,18 +114,14 @@ impl Device {
     }
 
     fn came(&mut self) -> anyhow::Result<Option<Came>> {
-        let child = self.child.as_mut().context("the device is off")?;
-        if let Some(status) = child.try_wait()? {
-            (self.first, self.child) = (None, None);
-            anyhow::ensure!(is_reboot(status), "the device ended with {status}");
+        if self.has_rebooted()? {
             return Ok(Some(Came::Rebooted));
         }
-        let outer = child.id();
         if self.first.is_none() {
-            self.first = first_process(outer);
+            self.first = self.child.as_ref().and_then(|child| first_process(child.id()));
         }
         let Some(first) = self.first else { return Ok(None) };
-        if Path::new(&format!("/proc/{}/root{LAB}/{HUNG}", first.as_raw_nonzero())).exists() {
+        if self.is_hung() {
             return Ok(Some(Came::Hung));
         }
         // Not within its process namespace, where one that goes down stops all others: nsenter would stop with its child.
@@ -135,6 +130,19 @@ impl Device {
         let state = asked.stdin(Stdio::null()).output()?;
         let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
         Ok(self.up.contains(&state.as_str()).then_some(Came::Up))
+    }
+
+    /// Whether it has gone down to boot again; an error when it has otherwise.
+    fn has_rebooted(&mut self) -> anyhow::Result<bool> {
+        let Some(status) = self.child.as_mut().context("the device is off")?.try_wait()? else { return Ok(false) };
+        (self.first, self.child) = (None, None);
+        anyhow::ensure!(is_reboot(status), "the device ended with {status}");
+        Ok(true)
+    }
+
+    fn is_hung(&self) -> bool {
+        let seen = |first: Pid| Path::new(&format!("/proc/{}/root{LAB}/{HUNG}", first.as_raw_nonzero())).exists();
+        self.first.is_some_and(seen)
     }
 
     fn wait_for_end(&mut self) -> anyhow::Result<()> {

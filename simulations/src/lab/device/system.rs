@@ -21,9 +21,9 @@ const OS_NAME: &str = "lab";
 /// In the device's directory: what the boot loader has started the kernel with.
 const COMMAND_LINE: &str = "cmdline";
 /// The base as a commit.
-const BASE_REF: &str = "base";
-/// The name of the only kernel, which is nothing that could be booted.
-const KERNEL: &str = "usr/lib/modules/6.1.0-lab";
+pub(super) const BASE_REF: &str = "base";
+/// Where the only kernel is, which is nothing that could be booted unless a version has another.
+pub const KERNEL_DIR: &str = "usr/lib/modules/6.1.0-lab";
 /// Where a deployed system's directories of `/` lead that are not its own.
 const LINKS: [(&str, &str); 8] = [
     ("home", "var/home"),
@@ -39,7 +39,7 @@ const LINKS: [(&str, &str); 8] = [
 const EMPTY: [&str; 8] = ["boot", "dev", "proc", "run", "sys", "sysroot", "tmp", "var"];
 /// What an integrator puts into a tree for GRUB, as docs/integrators-os.md says, unless our package did.
 const FOR_GRUB: [(&str, &str, u32); 2] = [
-    (GENERATOR, include_str!("../../../../boot/grub/fullmetal-grub"), 0o755),
+    ("usr/lib/fullmetal/fullmetal-grub", include_str!("../../../../boot/grub/fullmetal-grub"), 0o755),
     (
         "usr/lib/systemd/system/ostree-finalize-staged.service.d/fullmetal.conf",
         include_str!("../../../../systemd/ostree-finalize-staged.service.d/fullmetal.conf"),
@@ -48,7 +48,6 @@ const FOR_GRUB: [(&str, &str, u32); 2] = [
 ];
 /// How whatever has libostree write the loader's entries is started.
 pub(super) const GENERATES: &str = "--setenv=OSTREE_GRUB2_EXEC=/usr/lib/fullmetal/fullmetal-grub";
-const GENERATOR: &str = "usr/lib/fullmetal/fullmetal-grub";
 /// Of `/etc/fullmetal` this is the package's; the rest is each device's own.
 const PACKAGED_SETTINGS: &str = "fullmetal.d/10-device.toml";
 /// What is in `/var` before anything is written there.
@@ -56,7 +55,7 @@ const TMPFILES: &str = "d /var/log 0755\nd /var/lib 0755\nd /var/lib/private 070
     d /var/roothome 0700\nd /var/tmp 1777\nd /var/cache 0755\nL /var/run - - - - /run\nL /var/lock - - - - /run/lock\n";
 
 /// A repository beside the base that holds it as a commit, made if need be.
-fn repository(base: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn repository(base: &Path) -> anyhow::Result<PathBuf> {
     let repo = base.with_extension("repo");
     let lock = File::create(base.with_file_name("lock"))?;
     flock(&lock, FlockOperation::LockExclusive).context("waiting for the system of the devices")?;
@@ -82,7 +81,7 @@ fn shape(tree: &Path) -> anyhow::Result<()> {
         let _ = fs::remove_dir_all(tree.join(old));
     }
     fs::rename(tree.join("etc"), tree.join("usr/etc")).context("moving etc")?;
-    for new in EMPTY.into_iter().chain(["usr/share/lab", KERNEL]) {
+    for new in EMPTY.into_iter().chain(["usr/share/lab", KERNEL_DIR]) {
         fs::create_dir_all(tree.join(new)).with_context(|| format!("making {new}"))?;
     }
     fs::write(tree.join("usr/share/lab/tmpfiles"), TMPFILES)?;
@@ -90,12 +89,12 @@ fn shape(tree: &Path) -> anyhow::Result<()> {
         symlink(target, tree.join(link)).with_context(|| format!("linking {link}"))?;
     }
     for (file, bytes) in [("vmlinuz", "a kernel\n"), ("initramfs.img", "a first file system\n")] {
-        fs::write(tree.join(KERNEL).join(file), bytes)?;
+        fs::write(tree.join(KERNEL_DIR).join(file), bytes)?;
     }
     Ok(())
 }
 
-fn ostree(repo: &Path) -> Command {
+pub(super) fn ostree(repo: &Path) -> Command {
     let mut command = Command::new("ostree");
     command.arg(format!("--repo={}", repo.display()));
     command
@@ -120,25 +119,90 @@ impl Device {
     /// # Errors
     /// When libostree cannot deploy it.
     pub fn deploy(&mut self) -> anyhow::Result<()> {
-        let repo = repository(&self.stage.base)?;
-        let (layer, sysroot) = (self.dir.join("layer"), self.dir.join("sysroot"));
-        let given = self.files();
-        lay(&given, &layer)?;
+        let layer = self.dir.join("layer");
+        lay(&self.files(), &layer)?;
+        self.deploy_what(|store| {
+            commit(store, "first", &[format!("ref={BASE_REF}"), format!("dir={}", layer.display())])
+        })?;
+        fs::remove_dir_all(&layer).context("removing what is committed")
+    }
+
+    /// The same of a commit that a repository has; what is the device's alone stays with it.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn deploy_from(&mut self, repo: &Path, commit: &str) -> anyhow::Result<()> {
+        self.deploy_what(|store| pull(store, repo, commit))
+    }
+
+    fn deploy_what(&mut self, brought: impl FnOnce(&Path) -> anyhow::Result<String>) -> anyhow::Result<()> {
+        let sysroot = self.dir.join("sysroot");
         fs::create_dir(&sysroot)?;
-        output_of(admin(&sysroot, "init-fs").arg("--modern").arg(&sysroot))?;
-        output_of(admin(&sysroot, "os-init").arg(OS_NAME))?;
-        loader::install(&sysroot)?;
+        let settled = Settled { sysroot: &sysroot, scratch: &self.dir, arguments: &["rw"] };
+        settled.make(&self.stage.base, &self.files(), brought)?;
+        self.stage.sysroot = Some(sysroot);
+        Ok(())
+    }
+
+    /// Makes a sysroot elsewhere, of a commit that a repository has, with what is the device's alone.
+    ///
+    /// # Errors
+    /// When libostree cannot deploy it.
+    pub fn settle(&self, settled: &Settled<'_>, repo: &Path, commit: &str) -> anyhow::Result<()> {
+        settled.make(&self.stage.base, &self.files(), |store| pull(store, repo, commit))
+    }
+
+    /// A variable of the boot loader's environment, as it is on the disk now.
+    ///
+    /// # Errors
+    /// Where there is no loader, or its environment cannot be read.
+    pub fn loader_variable(&self, name: &str) -> anyhow::Result<Option<String>> {
+        loader::variable(self.stage.sysroot.as_deref().context("there is no boot loader")?, name)
+    }
+}
+
+/// Where a system is deployed.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled<'a> {
+    /// The file system that it is on, or a directory as if it were one.
+    pub sysroot: &'a Path,
+    /// A directory for what is needed meanwhile.
+    pub scratch: &'a Path,
+    /// What the kernel is started with.
+    pub arguments: &'a [&'a str],
+}
+
+impl Settled<'_> {
+    /// The `/etc` of what boots next.
+    ///
+    /// # Errors
+    /// When the loader can boot nothing.
+    pub fn etc(&self) -> anyhow::Result<PathBuf> {
+        Ok(loader::next(self.sysroot)?.join("etc"))
+    }
+
+    fn make(
+        &self,
+        base: &Path,
+        given: &Path,
+        brought: impl FnOnce(&Path) -> anyhow::Result<String>,
+    ) -> anyhow::Result<()> {
+        let repo = repository(base)?;
+        let (sysroot, generator) = (self.sysroot, self.scratch.join("generator"));
+        output_of(admin(sysroot, "init-fs").arg("--modern").arg(sysroot))?;
+        output_of(admin(sysroot, "os-init").arg(OS_NAME))?;
+        loader::install(sysroot)?;
         let store = sysroot.join("ostree/repo");
-        output_of(ostree(&store).args(["pull-local"]).arg(&repo).arg(BASE_REF))?;
-        let first = commit(&store, "first", &[format!("ref={BASE_REF}"), format!("dir={}", layer.display())])?;
-        let mut deploy = admin(&sysroot, "deploy");
-        deploy.env("OSTREE_GRUB2_EXEC", layer.join(GENERATOR));
-        output_of(deploy.args([&format!("--os={OS_NAME}"), "--karg=rw", &first]))?;
-        fs::remove_dir_all(&layer)?;
-        self.stage.sysroot = Some(sysroot.clone());
-        let (etc, var) =
-            (loader::next(&sysroot)?.join("etc/fullmetal"), sysroot.join("ostree/deploy").join(OS_NAME).join("var"));
-        for (from, to) in [("etc/fullmetal", etc), ("var", var)] {
+        pull(&store, &repo, BASE_REF)?;
+        let commit = brought(&store)?;
+        let (_, text, mode) = FOR_GRUB[0];
+        fs::write(&generator, text)?;
+        fs::set_permissions(&generator, fs::Permissions::from_mode(mode))?;
+        let mut deploy = admin(sysroot, "deploy");
+        deploy.env("OSTREE_GRUB2_EXEC", generator).arg(format!("--os={OS_NAME}"));
+        output_of(deploy.args(self.arguments.iter().map(|argument| format!("--karg={argument}"))).arg(&commit))?;
+        let var = sysroot.join("ostree/deploy").join(OS_NAME).join("var");
+        for (from, to) in [("etc/fullmetal", self.etc()?.join("fullmetal")), ("var", var)] {
             if given.join(from).is_dir() {
                 output_of(Command::new("cp").arg("-a").arg(given.join(from)).arg(to).arg("-T"))?;
             }
@@ -147,8 +211,13 @@ impl Device {
     }
 }
 
+fn pull(store: &Path, repo: &Path, commit: &str) -> anyhow::Result<String> {
+    output_of(ostree(store).args(["pull-local", "--disable-fsync"]).arg(repo).arg(commit))?;
+    Ok(commit.to_owned())
+}
+
 /// The part of a tree that a device was given: without what is its alone.
-fn lay(given: &Path, layer: &Path) -> anyhow::Result<()> {
+pub(super) fn lay(given: &Path, layer: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(layer.join("usr"))?;
     for (from, to) in [("usr", "usr"), ("etc", "usr/etc")] {
         if given.join(from).is_dir() {

@@ -1,6 +1,6 @@
 //! A fleet's keys, its peers as threads, and clients at their sockets.
 
-use crate::config::{AgentSettings, DeviceSettings, GatewaySettings, Paths, PeerSettings, Settings};
+use crate::config::{AgentSettings, DeviceSettings, GatewaySettings, OsSettings, Paths, PeerSettings, Settings};
 use crate::identity::{Usage, issue_ca, issue_member, new_key, save_certificate, save_key};
 use crate::local::{AsyncConnection, Connection, Packet, read_descriptor};
 use crate::peer::testing::PATIENCE;
@@ -125,7 +125,8 @@ fn settings(paths: Paths, id: DeviceId, fleet: FleetId, port: u16, setup: Setup)
     let agent = AgentSettings { host, peer_uid: None, probation, stop_timeout, windows: Default::default() };
     let gateway =
         GatewaySettings { key: paths.gateway_key(), announcement_lifetime: Duration::from_secs(3600), metrics: None };
-    Settings { paths, device: DeviceSettings { id, fleet, hardware: Vec::new() }, peer, agent, gateway, hawkbit: None }
+    let (device, os) = (DeviceSettings { id, fleet, hardware: Vec::new() }, OsSettings::default());
+    Settings { paths, device, peer, agent, os, gateway, hawkbit: None }
 }
 
 /// A running peer.

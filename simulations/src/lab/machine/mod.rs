@@ -1,0 +1,191 @@
+//! Devices as machines in qemu: with GRUB, a kernel of their own and a disk, so that a power cut loses what was not synced.
+//!
+//! qemu emulates the processor: a boot takes several seconds. What a machine says goes to its serial line, the journal of its
+//! programs, too.
+
+mod disk;
+mod kernel;
+mod link;
+
+pub use disk::Mounted;
+
+use super::device::{Device, Settled};
+use super::net::Net;
+use super::{output_of, wait_for};
+use anyhow::{Context as _, bail};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A boot takes at most this long.
+const BOOT_MAX: Duration = Duration::from_secs(180);
+const MEMORY_MIB: &str = "512";
+/// The kernel's arguments beside those of OSTree and GRUB.
+const ARGUMENTS: [&str; 5] =
+    ["root=/dev/vda1", "rw", "console=ttyS0", "net.ifnames=0", "systemd.journald.forward_to_console=1"];
+/// What a machine says on its serial line when all units are started, followed by the release of its system.
+pub const UP: &str = "LAB-UP ";
+
+/// The tree of a kernel that machines boot, to be published with the first version of their system.
+///
+/// # Errors
+/// Without a way to Debian's packages.
+pub fn kernel(device: &Device) -> anyhow::Result<PathBuf> {
+    kernel::made(&device.base_file("/"))
+}
+
+/// A machine; it is off when this is dropped.
+#[derive(Debug)]
+pub struct Machine {
+    netns: String,
+    number: u8,
+    dir: PathBuf,
+    grub: PathBuf,
+    qemu: Option<Child>,
+    boots: u32,
+}
+
+impl Machine {
+    /// Makes a machine, which is off, of a device: with its files, and the root that `commit` of `repo` is. It lives in the host
+    /// `name` of `net`, number `number`, whose cables it takes.
+    ///
+    /// # Errors
+    /// Without root, qemu, GRUB or the space for its disk.
+    pub fn new(
+        device: &Device,
+        (net, name, number): (&Net, &str, u8),
+        (repo, commit): (&Path, &str),
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir)?;
+        link::plug(&net.netns(name))?;
+        let machine = Machine {
+            netns: net.netns(name),
+            number,
+            grub: disk::make_grub(dir)?,
+            dir: dir.to_owned(),
+            qemu: None,
+            boots: 0,
+        };
+        disk::make(&machine.image())?;
+        let mounted = machine.disk()?;
+        let settled = Settled { sysroot: mounted.path(), scratch: dir, arguments: &ARGUMENTS };
+        device.settle(&settled, repo, commit)?;
+        link::configure(&settled.etc()?, number)?;
+        Ok(machine)
+    }
+
+    fn image(&self) -> PathBuf {
+        self.dir.join("disk")
+    }
+
+    /// Its disk, while it is off.
+    ///
+    /// # Errors
+    /// When it is on, or cannot be mounted.
+    pub fn disk(&self) -> anyhow::Result<Mounted> {
+        anyhow::ensure!(self.qemu.is_none(), "the machine is on");
+        Mounted::of(&self.image(), &self.dir.join("mounted"))
+    }
+
+    /// Whether its disk is whole, as `e2fsck` and `ostree fsck` see it, while it is off.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn check_disk(&self) -> anyhow::Result<()> {
+        // Mounting it replays the journal, as the next boot would.
+        let mounted = self.disk()?;
+        let repo = format!("--repo={}", mounted.path().join("ostree/repo").display());
+        output_of(Command::new("ostree").args([&repo, "fsck", "--quiet"]))?;
+        drop(mounted);
+        disk::check(&self.image())
+    }
+
+    /// Switches it on, and waits for nothing.
+    ///
+    /// # Errors
+    /// When qemu cannot be started.
+    pub fn switch_on(&mut self) -> anyhow::Result<()> {
+        self.boots += 1;
+        let mut qemu = Command::new("nsenter");
+        qemu.arg(format!("--net=/run/netns/{}", self.netns)).args(["setpriv", "--pdeathsig", "KILL"]);
+        qemu.args(["qemu-system-x86_64", "-accel", "tcg", "-m", MEMORY_MIB, "-nodefaults", "-no-user-config"]);
+        qemu.args(["-no-reboot", "-display", "none", "-kernel"]).arg(&self.grub);
+        qemu.args(["-serial", &format!("file:{}", self.log().display())]);
+        qemu.args(["-drive", &format!("file={},if=virtio,format=raw", self.image().display())]);
+        qemu.args(link::arguments(self.number)).stdin(Stdio::null());
+        let errors = File::options().create(true).append(true).open(self.dir.join("qemu.log"))?;
+        self.qemu = Some(qemu.stdout(errors.try_clone()?).stderr(errors).spawn().context("starting qemu")?);
+        Ok(())
+    }
+
+    /// Where it writes what it says in this boot.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join(format!("boot-{}.log", self.boots))
+    }
+
+    /// What it has said in this boot.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log()).unwrap_or_default()).replace('\r', "")
+    }
+
+    /// Waits until it says this; it is switched on again when it has reset by itself.
+    ///
+    /// # Errors
+    /// When it does not, with the last that it said.
+    pub fn says(&mut self, words: &str, limit: Duration) -> anyhow::Result<()> {
+        let said = wait_for(&format!("the machine says `{words}`"), limit, || {
+            if self.said().contains(words) {
+                return Ok(Some(()));
+            }
+            self.follow()?;
+            Ok(None)
+        });
+        said.with_context(|| {
+            let all = self.said();
+            let from = all.len().saturating_sub(6000);
+            all.get(from..).unwrap_or_default().to_owned()
+        })
+    }
+
+    /// Boots it and waits until all units are started; the release of the system that runs.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn boot(&mut self) -> anyhow::Result<u64> {
+        self.switch_on()?;
+        self.says(UP, BOOT_MAX)?;
+        let said = self.said();
+        let release = said.split(UP).nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        release.context("it does not say which release runs")
+    }
+
+    /// Switches it on again where it has reset; whether it was so.
+    ///
+    /// # Errors
+    /// When qemu has failed.
+    pub fn follow(&mut self) -> anyhow::Result<bool> {
+        let Some(qemu) = &mut self.qemu else { return Ok(false) };
+        let Some(status) = qemu.try_wait()? else { return Ok(false) };
+        self.qemu = None;
+        if !status.success() {
+            bail!("qemu ended with {status}: {}", fs::read_to_string(self.dir.join("qemu.log")).unwrap_or_default());
+        }
+        self.switch_on().map(|()| true)
+    }
+
+    /// Takes the power away: what the kernel in it has not written is lost.
+    pub fn cut_power(&mut self) {
+        if let Some(mut qemu) = self.qemu.take() {
+            let _ = qemu.kill();
+            let _ = qemu.wait();
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.cut_power();
+    }
+}

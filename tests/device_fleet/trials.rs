@@ -1,0 +1,161 @@
+//! Operating systems on trial, from decision to report: proven, or back.
+
+use crate::systems::Site;
+use std::fs;
+
+const EXECUTABLE: u32 = 0o755;
+
+/// Once, counted, with two tries left.
+const FIRST_TRY: (usize, Option<u8>) = (1, Some(2));
+
+fn read(site: &Site, path: &str) -> String {
+    fs::read_to_string(site.host().device.seen(path).unwrap()).unwrap_or_default()
+}
+
+fn proven(site: &mut Site) {
+    fs::write(site.host().device.seen("/etc/local").unwrap(), "kept").unwrap();
+    site.publish(&[("usr/etc/of-the-release", "2", 0o644)]);
+    let action = site.decide(&[]);
+    let (_, boots) = site.ends(action, "succeeded", 2);
+    assert_eq!(boots, [FIRST_TRY]);
+    assert_eq!((read(site, "/etc/local"), read(site, "/etc/of-the-release")), ("kept".into(), "2".into()));
+}
+
+fn kernel_hangs(site: &mut Site) {
+    let runs = site.host().system();
+    site.publish(&[("usr/lib/lab/kernel-hangs", "", 0o644)]);
+    let action = site.decide(&[]);
+    let (reason, boots) = site.ends(action, "failed", runs);
+    assert_eq!(boots, [FIRST_TRY, (1, Some(1)), (1, Some(0)), (2, Some(0))]);
+    assert!(reason.contains("rolled back by the boot loader"), "{reason}");
+}
+
+fn fails_a_check(site: &mut Site) {
+    let runs = site.host().system();
+    let check = "#!/bin/sh\necho looking\necho the press does not answer\nexit 3\n";
+    site.publish(&[("usr/etc/fullmetal/health.d/press", check, EXECUTABLE)]);
+    let action = site.decide(&[]);
+    let (reason, boots) = site.ends(action, "failed", runs);
+    assert_eq!(boots, [FIRST_TRY, (2, Some(0))]);
+    assert!(reason.contains("press") && reason.contains("the press does not answer"), "{reason}");
+    assert!(!site.host().device.seen("/etc/fullmetal/health.d/press").unwrap().exists(), "its checks went with it");
+}
+
+/// All go back, also those that are well.
+fn an_app_of_it_fails(site: &mut Site) {
+    for app in ["web", "db"] {
+        site.bench.publish(app, 1, false, &["--probation", "1"]);
+    }
+    site.publish(&[]);
+    let action = site.decide(&["web", "db"]);
+    let runs = site.release;
+    site.ends(action, "succeeded", runs);
+    assert_eq!([8080, 8081].map(|port| site.host().page(port)), ["release 1", "release 1"]);
+
+    for app in ["web", "db"] {
+        site.bench.publish(app, 2, false, &["--probation", "1"]);
+    }
+    site.publish(&[]);
+    site.host().set("db", "fail-2");
+    let action = site.decide(&["web", "db"]);
+    let (reason, boots) = site.ends(action, "failed", runs);
+    assert_eq!(boots, [FIRST_TRY, (2, Some(0))]);
+    assert!(reason.contains("db") && reason.contains("/data/fail-2 is there"), "{reason}");
+    assert_eq!([8080, 8081].map(|port| site.host().page(port)), ["release 1", "release 1"]);
+}
+
+fn no_room_in_boot(site: &mut Site) {
+    let runs = site.host().system();
+    let full = "mkdir -p /tmp/boot; mount -t tmpfs -o size=4m boot /tmp/boot; cp -a /boot/. /tmp/boot; \
+                dd if=/dev/zero of=/tmp/boot/filler bs=4k 2>/dev/null; mount --move /tmp/boot /boot";
+    site.host().device.run(&["sh", "-c", full]).unwrap();
+    site.publish(&[]);
+    let action = site.decide(&[]);
+    let (reason, boots) = site.ends(action, "failed", runs);
+    assert_eq!(boots, []);
+    assert!(reason.contains("/boot") && reason.contains("needs"), "{reason}");
+    site.host().device.run(&["umount", "/boot"]).unwrap();
+}
+
+fn power_goes_when_it_is_armed(site: &mut Site) {
+    site.publish(&[]);
+    let action = site.decide(&[]);
+    site.until("it is armed", |host| host.on_trial().is_some());
+    site.bench.hosts[0].device.cut_power().unwrap();
+    let release = site.release;
+    site.ends(action, "succeeded", release);
+}
+
+fn power_goes_while_it_goes_down(site: &mut Site) {
+    site.publish(&[]);
+    let action = site.decide(&[]);
+    site.until("it goes down", |host| {
+        let state = host.device.command(&["systemctl", "is-system-running"]).and_then(|mut c| Ok(c.output()?));
+        host.on_trial().is_some() && state.is_ok_and(|state| state.stdout.starts_with(b"stopping"))
+    });
+    site.bench.hosts[0].device.cut_power().unwrap();
+    let release = site.release;
+    site.ends(action, "succeeded", release);
+}
+
+fn power_goes_in_its_first_boot(site: &mut Site) {
+    site.publish(&[]);
+    let (action, release) = (site.decide(&[]), site.release);
+    let before = site.host().device.boots().len();
+    site.until("it boots", |host| host.system() == release);
+    site.bench.hosts[0].device.cut_power().unwrap();
+    let (_, boots) = site.ends_since(before, action, "succeeded", release);
+    assert_eq!(boots, [FIRST_TRY, (1, Some(1))]);
+}
+
+fn another_comes_while_it_is_on_trial(site: &mut Site) {
+    site.publish(&[]);
+    let (first, release) = (site.decide(&[]), site.release);
+    site.until("it boots", |host| host.system() == release);
+    site.publish(&[]);
+    let second = site.decide(&[]);
+    site.bench.end_of(second);
+    site.bench.ended.push((first, "succeeded"));
+    site.ends(second, "succeeded", release + 1);
+}
+
+fn back_to_the_floor_and_not_below(site: &mut Site) {
+    let below = site.publish(&[]);
+    let floor = site.publish(&[]);
+    let number = site.release;
+    site.publish_above(Some(number), &[]);
+    let action = site.decide(&[]);
+    site.ends(action, "succeeded", number + 1);
+    let action = site.decide_commit(&floor);
+    site.ends(action, "succeeded", number);
+    let action = site.decide_commit(&below);
+    let (reason, boots) = site.ends(action, "failed", number);
+    assert_eq!(boots, []);
+    assert!(reason.contains(&number.to_string()), "{reason}");
+}
+
+#[test]
+fn an_operating_system_is_proven_or_it_and_its_apps_are_back() {
+    let mut site = Site::new(2);
+    for case in [proven, kernel_hangs, fails_a_check, an_app_of_it_fails] {
+        case(&mut site);
+    }
+    // The other device was told the same.
+    site.until("the other device has it, too", |_| true);
+    assert_eq!(site.bench.hosts[1].system(), site.host().system());
+}
+
+#[test]
+fn no_cut_no_full_disk_and_no_haste_leaves_an_operating_system_half_installed() {
+    let mut site = Site::new(1);
+    for case in [
+        no_room_in_boot,
+        power_goes_when_it_is_armed,
+        power_goes_while_it_goes_down,
+        power_goes_in_its_first_boot,
+        another_comes_while_it_is_on_trial,
+        back_to_the_floor_and_not_below,
+    ] {
+        case(&mut site);
+    }
+}
