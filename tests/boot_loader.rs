@@ -77,7 +77,7 @@ fn counts_down_and_falls_back(device: &dyn Device, kind: Kind) {
             assert_eq!(cmdline.contains(words), expected, "{words}: {cmdline}");
         });
     };
-    said(" fullmetal.entry=1 panic=10 rd.emergency=reboot", true);
+    said(" fullmetal.entry=1 panic=10 rd.emergency=reboot fullmetal.counted", true);
     boots(device, &[First, Second, Second]);
     said(" fullmetal.entry=2", true);
     said("panic=", false);

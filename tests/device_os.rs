@@ -100,6 +100,8 @@ fn a_version_on_trial_that_never_comes_up_is_left_by_the_loader(bench: &mut Benc
     let three_times = [(1, Some(2)), (1, Some(1)), (1, Some(0)), (2, Some(0))];
     for (test, expected) in [
         ("trial::one_that_hangs_before_the_agent_is_armed", &three_times[..]),
+        ("trial::one_that_ends_in_emergency_mode_is_armed", &three_times[..]),
+        ("trial::one_without_an_agent_is_armed", &three_times[..]),
         ("trial::one_whose_kernel_is_lost_is_armed", &[(2, Some(2))]),
     ] {
         let before = bench.device.boots().len();

@@ -45,7 +45,7 @@ if test ${fullmetal_entry} = second && test -n "${kernel_image2}"; then
 else
   setenv bootargs "${bootargs} fullmetal.loader=u-boot fullmetal.entry=1"
   # A counted boot that ends in a panic or a shell of the initramfs must count, and not stand there.
-  if test -n "${fullmetal_trial}"; then setenv bootargs "${bootargs} panic=10 rd.emergency=reboot"; fi
+  if test -n "${fullmetal_trial}"; then setenv bootargs "${bootargs} panic=10 rd.emergency=reboot fullmetal.counted"; fi
 fi
 echo fullmetal: ${fullmetal_entry} entry, tries left: ${fullmetal_tries}
 run fullmetal_boot

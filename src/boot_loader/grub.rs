@@ -11,7 +11,7 @@ use super::{BootLoader, BootLoaderError, Counted, DeploymentId, Places, Tries, c
 use std::fs;
 
 const NAME: &str = "GRUB";
-/// The line by which a configuration of ours is known.
+/// The first line of a configuration whose counting is known here.
 const MADE_BY: &str = "# fullmetal-grub 1";
 
 /// GRUB with our script.
@@ -43,7 +43,7 @@ impl BootLoader for Grub {
     fn check(&self) -> Result<Option<&'static str>, BootLoaderError> {
         let config = self.places.loader().join("grub.cfg");
         let text = fs::read_to_string(&config).unwrap_or_default();
-        if !text.lines().any(|line| line == MADE_BY) {
+        if text.lines().next() != Some(MADE_BY) {
             let problem = format!("{} was not made by fullmetal-grub", config.display());
             return Err(unprepared(problem, "have libostree call it (OSTREE_GRUB2_EXEC) and deploy again"));
         }

@@ -48,6 +48,16 @@ impl UBoot {
         Ok(env.contains_key("trials") && env.contains_key("success"))
     }
 
+    /// An environment that was lost reads as the one that is built in: as if nothing were counted.
+    fn is_saved(&self, env: &Env) -> Result<(), BootLoaderError> {
+        if env.get("fullmetal_saved").map(String::as_str) == Some("1") {
+            return Ok(());
+        }
+        let problem =
+            format!("`saveenv` has not reached what {} names, or it was lost since", self.env.config().display());
+        Err(unprepared(problem, "build U-Boot with an environment that it can save, name its place, and reboot"))
+    }
+
     fn count(&self, trial: &DeploymentId, tries: u8) -> Result<(), BootLoaderError> {
         let trial = trial.to_string();
         match self.script {
@@ -71,13 +81,7 @@ impl BootLoader for UBoot {
             if cmdline::loader(&self.places)?.as_deref() != Some("u-boot") {
                 return Err(unprepared("this boot did not go through fullmetal.cmd".into(), "install it, and reboot"));
             }
-            if env.get("fullmetal_saved").map(String::as_str) != Some("1") {
-                let problem = format!("`saveenv` has not reached what {} names", self.env.config().display());
-                return Err(unprepared(
-                    problem,
-                    "build U-Boot with an environment that it can save, and name its place",
-                ));
-            }
+            self.is_saved(&env)?;
         }
         let one = "the environment has one copy, which a power cut may destroy: use CONFIG_SYS_REDUNDAND_ENVIRONMENT";
         Ok((self.env.copies()? < 2).then_some(one))
@@ -89,10 +93,10 @@ impl BootLoader for UBoot {
 
     fn counted(&self) -> Result<Option<Counted>, BootLoaderError> {
         let env = self.env.read()?;
-        Ok(match self.script {
-            Script::Fullmetal => ours(&env),
-            Script::FullMetalUpdate => full_metal_updates(&env),
-        })
+        match self.script {
+            Script::Fullmetal => self.is_saved(&env).map(|()| ours(&env)),
+            Script::FullMetalUpdate => Ok(full_metal_updates(&env)),
+        }
     }
 
     fn give_up(&self, trial: &DeploymentId) -> Result<(), BootLoaderError> {

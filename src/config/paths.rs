@@ -144,6 +144,11 @@ impl Paths {
         self.root.join("var/cache/fullmetal")
     }
 
+    /// There once an agent sees to the operating system of this boot, which may be on trial.
+    pub fn trial_taken(&self) -> PathBuf {
+        self.run_dir().join("trial-taken")
+    }
+
     /// State that ends with a reboot.
     pub fn run_dir(&self) -> PathBuf {
         self.root.join("run/fullmetal")

@@ -2,11 +2,14 @@
 //! operating system is changed by.
 
 use super::{Answer, GENERATOR, Os, OsError, Step, words};
+use crate::config::Paths;
 use crate::host::{BusError, Once, Ran, run_once};
 use fullmetal_proto::deploy::OsView;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tracing::warn;
 
 /// There is one at a time. One that an earlier agent started is stopped, which is to it what a power cut would be.
 const UNIT: &str = "fullmetal-os.service";
@@ -50,7 +53,21 @@ impl Os for UnitOs {
             environment: &[format!("{name}={generator}")],
             limit,
         });
-        answer(ran)
+        let view = answer(ran)?;
+        self.take_up();
+        Ok(view)
+    }
+}
+
+impl UnitOs {
+    /// An agent that can have steps done sees to a trial: `fullmetal-fallback.service` need not.
+    fn take_up(&self) {
+        let taken = Paths::new(self.root.clone()).trial_taken();
+        if !taken.exists()
+            && let Err(error) = fs::write(&taken, "")
+        {
+            warn!(%error, path = %taken.display(), "an operating system on trial would be given up 15 minutes after its boot");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use ostree::{gio, glib};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Directories of a commit in which libostree looks for a kernel, in this order: of each version one in the first.
 const MODULES: &str = "usr/lib/modules";
@@ -78,7 +78,8 @@ impl Kernel {
         commit: &Digest,
     ) -> Result<(), SysrootError> {
         let config = deployment.bootconfig();
-        let named = ["linux", "initrd", "devicetree"].map(|key| config.as_ref().and_then(|config| config.get(key)));
+        let named =
+            ["linux", "initrd", "devicetree", "fdtdir"].map(|key| config.as_ref().and_then(|config| config.get(key)));
         let own = files_below(tree)?;
         let is_as_committed =
             |object: &str| repo.fsck_object(ostree::ObjectType::File, object, gio::Cancellable::NONE).is_ok();
@@ -90,7 +91,8 @@ impl Kernel {
             // As the loader sees it: from the root of the file system that holds `/boot`.
             let path = path.trim_start_matches('/');
             let path = boot.join(path.strip_prefix("boot/").unwrap_or(path));
-            if !are_whole || !own.contains(&hash_of(&path)?) {
+            let hashes = hashes_below(&path)?;
+            if !are_whole || hashes.is_empty() || !hashes.iter().all(|hash| own.contains(hash)) {
                 return Err(SysrootError::Damaged { path, commit: *commit });
             }
         }
@@ -135,13 +137,22 @@ fn files_below(tree: &Path) -> Result<Vec<[u8; 32]>, SysrootError> {
     let mut hashes = Vec::new();
     for dir in versions.chain(OLDER.iter().map(|dir| tree.join(dir))) {
         for name in names(&dir)?.into_iter().filter(|name| PARTS.iter().any(|part| name.starts_with(part))) {
-            let path = dir.join(name);
-            if path.is_file() {
-                hashes.push(hash_of(&path)?);
-            }
+            hashes.extend(hashes_below(&dir.join(name))?);
         }
     }
     Ok(hashes)
+}
+
+/// Of a file, or of all files in a directory and below: device trees may be many. Links to directories are not followed.
+fn hashes_below(path: &Path) -> Result<Vec<[u8; 32]>, SysrootError> {
+    if !path.is_dir() {
+        return Ok(vec![hash_of(path)?]);
+    }
+    if path.is_symlink() {
+        return Ok(Vec::new());
+    }
+    let below = names(path)?.into_iter().map(|name| hashes_below(&path.join(name)));
+    Ok(below.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 fn names(dir: &Path) -> Result<Vec<String>, SysrootError> {
@@ -152,7 +163,7 @@ fn names(dir: &Path) -> Result<Vec<String>, SysrootError> {
     }
 }
 
-fn hash_of(path: &PathBuf) -> Result<[u8; 32], SysrootError> {
+fn hash_of(path: &Path) -> Result<[u8; 32], SysrootError> {
     let mut file = File::open(path).map_err(SysrootError::io("opening", path))?;
     // What lies on the disk, not what was written there a moment ago.
     let synced =

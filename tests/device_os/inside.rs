@@ -10,6 +10,9 @@ use std::process::Command;
 /// What a second version has beside its number: a kernel of its own.
 const KERNEL: &str = "usr/lib/modules/6.1.0-lab/vmlinuz";
 
+/// And a directory of device trees.
+const TREE: &str = "usr/lib/modules/6.1.0-lab/dtb/press.dtb";
+
 /// A /boot that has no room for a large kernel; unmounted it is the real one again.
 const SMALL_BOOT: &str = "mkdir -p /tmp/boot; mount -t tmpfs -o size=4m boot /tmp/boot; cp -a /boot/. /tmp/boot; \
     mount --move /tmp/boot /boot";
@@ -81,7 +84,7 @@ fn the_running_system_is_told() {
 #[test]
 #[ignore = "runs on a device"]
 fn a_second_system_is_staged() {
-    let second_commit = version("2", 10);
+    let second_commit = version_with("2", 10, &[(TREE, "a press")]);
     sysroot().check_boot_space(&second_commit).unwrap();
     for _ in 0..2 {
         assert_eq!(sysroot().stage(&second_commit).unwrap(), id(second_commit));
@@ -159,6 +162,15 @@ fn a_staged_system_is_made_to_boot_next() {
         sysroot().finalize(&id(second_commit)).unwrap();
     }
     assert_eq!(deployments(), [second(), first()]);
+    // Device trees are looked at, too.
+    let tree = sh("ls /boot/ostree/*/dtb/press.dtb");
+    let config = sh("cat /boot/loader/entries/*");
+    assert!(config.contains("fdtdir "), "{config}");
+    fs::write(&tree, "a lathe").unwrap();
+    let error = sysroot().check_next(&id(second_commit)).unwrap_err();
+    assert!(matches!(error, SysrootError::Damaged { .. }), "{error}");
+    fs::write(&tree, "a press").unwrap();
+    sysroot().check_next(&id(second_commit)).unwrap();
 }
 
 #[test]

@@ -54,8 +54,10 @@ pub fn a_device_is_an_operating_system(bench: &mut Bench) {
 #[ignore = "runs on a device"]
 fn a_step_is_a_unit_of_its_own() {
     let os = UnitOs::new(PROGRAM.into(), "/".into());
+    std::fs::create_dir_all("/run/fullmetal").unwrap();
     let view = os.ask(&Step::Look).unwrap().unwrap();
     assert_eq!((view.obstacle.as_deref(), view.entries.first()), (None, Some(&view.booted)));
+    assert!(std::path::Path::new("/run/fullmetal/trial-taken").exists());
     for _ in 0..5 {
         assert_eq!(os.ask(&Step::Look).unwrap().unwrap(), view);
     }

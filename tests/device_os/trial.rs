@@ -14,6 +14,35 @@ const HANGS: [(&str, &str); 2] = [
     ("usr/lib/systemd/system/sysinit.target.d/hangs.conf", "[Unit]\nRequires=hangs.service\n"),
 ];
 
+/// Ends in emergency mode, with what our package has for that.
+const IN_EMERGENCY: [(&str, &str); 4] = [
+    (
+        "usr/lib/systemd/system/fails.service",
+        "[Unit]\nDefaultDependencies=no\nOnFailure=emergency.target\nOnFailureJobMode=replace-irreversibly\n\
+         [Service]\nType=oneshot\nExecStart=false\n",
+    ),
+    ("usr/lib/systemd/system/sysinit.target.d/fails.conf", "[Unit]\nRequires=fails.service\n"),
+    FALLBACK,
+    (
+        "usr/lib/systemd/system/emergency.target.d/fullmetal.conf",
+        include_str!("../../systemd/emergency.target.d/fullmetal.conf"),
+    ),
+];
+
+/// Comes up, but no agent of it takes the trial up; the limit of time is none.
+const WITHOUT_AGENT: [(&str, &str); 4] = [
+    FALLBACK,
+    ("usr/lib/systemd/system/fullmetal-fallback.timer", include_str!("../../systemd/fullmetal-fallback.timer")),
+    (
+        "usr/lib/systemd/system/fullmetal-fallback.timer.d/soon.conf",
+        "[Timer]\nOnBootSec=\nOnBootSec=1ms\nAccuracySec=1ms\n",
+    ),
+    ("usr/lib/systemd/system/sysinit.target.d/wants.conf", "[Unit]\nWants=fullmetal-fallback.timer\n"),
+];
+
+const FALLBACK: (&str, &str) =
+    ("usr/lib/systemd/system/fullmetal-fallback.service", include_str!("../../systemd/fullmetal-fallback.service"));
+
 fn places() -> Places {
     Places::below("/")
 }
@@ -43,6 +72,18 @@ fn its_loader_can_count() {
 #[ignore = "runs on a device"]
 fn one_that_hangs_before_the_agent_is_armed() {
     arm(version_with("6", 6, &HANGS));
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn one_that_ends_in_emergency_mode_is_armed() {
+    arm(version_with("8", 8, &IN_EMERGENCY));
+}
+
+#[test]
+#[ignore = "runs on a device"]
+fn one_without_an_agent_is_armed() {
+    arm(version_with("9", 9, &WITHOUT_AGENT));
 }
 
 #[test]

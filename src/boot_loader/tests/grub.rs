@@ -134,8 +134,10 @@ fn grub_that_is_not_prepared_says_what_to_do() {
     assert!(check(&unsaved).contains("grub-editenv"), "{}", check(&unsaved));
 
     let foreign = bed();
-    foreign.device.write("boot/loader/grub.cfg", "# made by grub-mkconfig\n");
-    assert!(check(&foreign).contains("OSTREE_GRUB2_EXEC"), "{}", check(&foreign));
+    for config in ["# made by grub-mkconfig\n", "# fullmetal-grub 10\n", "# by hand, from\n# fullmetal-grub 1\n", ""] {
+        foreign.device.write("boot/loader/grub.cfg", config);
+        assert!(check(&foreign).contains("OSTREE_GRUB2_EXEC"), "{config}: {}", check(&foreign));
+    }
 }
 
 /// What `fullmetal-grub` makes of entries below `boot`.
@@ -174,4 +176,19 @@ fn the_configuration_is_one_that_grub_reads_with_the_newest_deployment_first() {
     entry(10, r#"rw a="b c" c" ostree=/ostree/boot.0/fm/10/0"#);
     let odd = generated(&dir.path().join("boot"));
     assert!(odd.contains(r#" rw a=\"b c\" c\" ostree="#), "{odd}");
+}
+
+#[test]
+fn all_that_an_entry_has_loaded_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = dir.path().join("boot/loader.0/entries");
+    fs::create_dir_all(&entries).unwrap();
+    let text = "title FM\nversion 1\noptions rw ostree=/ostree/boot.0/fm/1/0\nlinux /fm/vmlinuz\ninitrd /fm/microcode\n\
+        initrd\t/boot/fm/init$rd\ndevicetree /fm/press.dtb\n";
+    fs::write(entries.join("ostree-1-fm.conf"), text).unwrap();
+    let made = generated(&dir.path().join("boot"));
+    assert!(
+        made.contains("  initrd /boot/fm/microcode /boot/fm/init\\$rd\n  devicetree /boot/fm/press.dtb\n}"),
+        "{made}"
+    );
 }

@@ -171,6 +171,10 @@ fn u_boot_that_is_not_prepared_says_what_to_do() {
 fn an_environment_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
     let bed = bed(Script::Fullmetal);
     bed.loader.arm(&deployment("new"), Tries::default()).unwrap();
+    // What is built in is read instead, where the tools know it: it says nothing of a trial.
+    bed.set("fullmetal_saved=\nfullmetal_trial=\nfullmetal_tries=\n");
+    let lost = bed.loader.counted();
+    assert!(matches!(lost, Err(BootLoaderError::Unprepared { loader: "U-Boot", .. })), "{lost:?}");
     bed.device.write("env", vec![0xff; 2 * COPY]);
     assert!(matches!(bed.loader.counted(), Err(BootLoaderError::Program { program: "fw_printenv", .. })));
     fs::remove_file(bed.device.path("env")).unwrap();

@@ -16,7 +16,7 @@ const MADE_BY: &str = "# fullmetal-grub 1";
 /// A version with this file has a kernel that starts nothing: the machine resets.
 const KERNEL_HANGS: &str = "usr/lib/lab/kernel-hangs";
 /// What a counted boot has on its command line.
-const COUNTED_ARGUMENTS: &str = "panic=10 rd.emergency=reboot";
+const COUNTED_ARGUMENTS: &str = "panic=10 rd.emergency=reboot fullmetal.counted";
 const TRIAL: &str = "fullmetal_trial";
 const TRIES: &str = "fullmetal_tries";
 const SAVED: &str = "fullmetal_saved";

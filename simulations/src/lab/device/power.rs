@@ -120,13 +120,14 @@ impl Device {
         if self.first.is_none() {
             self.first = self.child.as_ref().and_then(|child| first_process(child.id()));
         }
-        if self.first.is_none() {
-            return Ok(None);
-        }
+        let Some(first) = self.first else { return Ok(None) };
         if self.is_hung() {
             return Ok(Some(Came::Hung));
         }
-        let state = self.command(&["systemctl", "is-system-running"])?.output()?;
+        // Not within its process namespace, where one that goes down stops all others: nsenter would stop with its child.
+        let mut asked = Command::new("nsenter");
+        asked.args(["-t", &first.as_raw_nonzero().to_string(), "-m", "--", "systemctl", "is-system-running"]);
+        let state = asked.stdin(Stdio::null()).output()?;
         let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
         Ok(self.up.contains(&state.as_str()).then_some(Came::Up))
     }
