@@ -1,5 +1,7 @@
 //! Real power cuts: devices as machines in qemu, with GRUB, a kernel of their own and a disk. What their kernels have not
 //! written when qemu is killed is lost. Needs root and a way to Debian's packages; takes minutes (`make test-power`).
+//!
+//! `FULLMETAL_CUTS`: how many power cuts (one in each phase). `FULLMETAL_SEED`: of their moments; it is printed.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -12,47 +14,57 @@ mod bench;
 #[allow(dead_code, reason = "shared with device_fleet")]
 #[path = "device_fleet/check.rs"]
 mod check;
+#[path = "power_cuts/phases.rs"]
+mod phases;
+#[path = "power_cuts/site.rs"]
+mod site;
 
-use bench::Bench;
-use fullmetal_sim::lab::machine::{self, Machine};
+use fullmetal_proto::Digest;
+use phases::PHASES;
+use site::Site;
 use std::time::{Duration, Instant};
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(300);
-/// The first device's number in its network.
-const NUMBER: u8 = 11;
 
-/// A site with one device, which is a machine.
-struct Site {
-    machine: Machine,
-    bench: Bench,
+/// A number of the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
-impl Site {
-    /// The machine is off; release 1 of its system is on its disk.
-    fn new() -> Self {
-        let bench = Bench::new(1, |_| {});
-        let device = &bench.host().device;
-        let kernel = machine::kernel(device).unwrap();
-        let first = bench.fleet.publish_first_system(device, Some(&kernel)).unwrap();
-        let (repo, dir) = (bench.fleet.repo(), bench.dir.path().join("machine"));
-        let commit = first["commit"].as_str().unwrap();
-        let machine = Machine::new(device, (&bench.net, "press-1", NUMBER), (&repo, commit), &dir).unwrap();
-        Site { machine, bench }
-    }
+/// Draws a moment within a time.
+fn draw(seed: u64, cut: usize, within: Duration) -> Duration {
+    let bytes = *Digest::of(format!("{seed} {cut}").as_bytes()).as_bytes();
+    let drawn = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+    Duration::from_millis(drawn % u64::try_from(within.as_millis()).unwrap())
 }
 
 #[test]
-fn a_machine_boots_its_own_kernel_and_its_agent_deploys() {
+fn a_machine_that_loses_its_power_in_an_update_comes_up_whole_and_says_once_what_became_of_it() {
+    let cuts = number("FULLMETAL_CUTS").map_or(PHASES.len(), |cuts| usize::try_from(cuts).unwrap());
+    let seed = number("FULLMETAL_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("seed {seed}");
     let mut site = Site::new();
-    let begin = Instant::now();
-    assert_eq!(site.machine.boot().unwrap(), 1);
-    println!("a boot takes {:.1} s", begin.elapsed().as_secs_f64());
-    site.bench.publish("web", 1, false, &["--probation", "1"]);
-    let action = site.bench.decide(&["web"]);
-    let end = site.bench.end_of(action);
-    assert_eq!(end.state, "succeeded", "{end:?}\n{}", site.machine.said());
-    site.machine.cut_power();
-    site.machine.check_disk().unwrap();
-    assert_eq!(site.machine.boot().unwrap(), 1);
+    site.comes_up();
+    site.an_app_is_deployed();
+    for cut in 0..cuts {
+        let phase = &PHASES[cut % PHASES.len()];
+        let begin = Instant::now();
+        let (action, before) = site.decides();
+        let offset = draw(seed, cut, phase.within);
+        site.until(phase);
+        std::thread::sleep(offset);
+        site.loses_power();
+        let booted = site.comes_up();
+        let (state, runs) = site.ends(action, before);
+        println!(
+            "cut {cut}: {} + {:.1} s: came up on {booted}, {state}, runs {runs}; {:.0} s",
+            phase.name,
+            offset.as_secs_f64(),
+            begin.elapsed().as_secs_f64()
+        );
+    }
+    // And what comes next is no different.
+    let (action, before) = site.decides();
+    assert_eq!(site.ends(action, before), ("succeeded".to_owned(), before + 1));
 }

@@ -5,6 +5,7 @@ use crate::bench::{Bench, Host};
 use fullmetal_sim::lab::device::{SYSTEM_REF, VERSION_FILE, Version};
 use fullmetal_sim::lab::wait_for;
 use serde_json::Value;
+use std::fs;
 
 /// What a boot of a device is of: the loader's entry, and what it has left of the tries.
 pub type Booted = (usize, Option<u8>);
@@ -78,11 +79,21 @@ impl Site {
         (reason, boots.map(|boot| (boot.entry, boot.tries_left)).collect())
     }
 
-    /// Waits until it is so; devices may reboot meanwhile.
-    pub fn until(&mut self, what: &str, is_it: impl Fn(&Bench) -> bool) {
+    /// Waits until the second device runs the newest release, proven.
+    pub fn the_other_has_the_newest(&mut self) {
+        wait_for("the other device has the newest release", LIMIT, || {
+            let other = &mut self.bench.hosts[1];
+            other.device.follow()?;
+            Ok((other.system() == self.release && other.on_trial().is_none()).then_some(()))
+        })
+        .unwrap();
+    }
+
+    /// Waits until it is so on the first device, which may reboot meanwhile.
+    pub fn until(&mut self, what: &str, is_it: impl Fn(&Host) -> bool) {
         wait_for(what, LIMIT, || {
             self.bench.hosts.iter_mut().try_for_each(|host| host.device.follow().map(|_| ()))?;
-            Ok(is_it(&self.bench).then_some(()))
+            Ok(is_it(self.bench.host()).then_some(()))
         })
         .unwrap();
     }
@@ -91,8 +102,8 @@ impl Site {
 impl Host {
     /// The release of the operating system that runs.
     pub fn system(&self) -> u64 {
-        let said = self.device.run(&["cat", VERSION_FILE]).unwrap_or_default();
-        said.trim().parse().unwrap_or(0)
+        let said = self.device.seen(VERSION_FILE).and_then(|path| Ok(fs::read_to_string(path)?));
+        said.ok().and_then(|said| said.trim().parse().ok()).unwrap_or(0)
     }
 
     /// What the boot loader counts.

@@ -142,7 +142,10 @@ impl Device {
     pub fn command(&self, argv: &[&str]) -> anyhow::Result<Command> {
         let first = self.first.context("the device is off")?.as_raw_nonzero();
         let mut command = Command::new("nsenter");
-        command.args(["-t", &first.to_string(), "-a", "--"]).args(argv).stdin(Stdio::null());
+        // As a device goes down systemd stops all processes, then kills them. `nsenter` would stop with its child for ever,
+        // and so would the device; a shell only waits.
+        command.args(["-t", &first.to_string(), "-a", "--no-fork", "--", "sh", "-c", "\"$@\"; exit $?", "sh"]);
+        command.args(argv).stdin(Stdio::null());
         Ok(command)
     }
 

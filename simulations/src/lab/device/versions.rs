@@ -19,6 +19,9 @@ pub const VERSION_FILE: &str = "/usr/share/lab-version";
 /// The fastest; what it costs in bytes is of no interest here.
 const LEVEL: &str = "1";
 
+/// Seconds that a version must be well.
+const PROBATION_S: u32 = 1;
+
 /// A version of the operating system.
 #[derive(Clone, Debug, Default)]
 pub struct Version<'a> {
@@ -69,14 +72,7 @@ impl Fleet {
             put(tree, path, text, *mode)?;
         }
         put(tree, VERSION_FILE, &number, 0o644)?;
-        if let Some(kernel) = version.kernel {
-            output_of(Command::new("cp").arg("-a").arg(kernel.join(".")).arg(tree))?;
-        }
-        let kernel = tree.join(KERNEL_DIR).join("vmlinuz");
-        fs::create_dir_all(tree.join(KERNEL_DIR))?;
-        // What follows a kernel's own bytes does not disturb it.
-        let mut file = File::options().create(true).append(true).open(&kernel)?;
-        writeln!(file, "kernel {number}").with_context(|| format!("writing {}", kernel.display()))?;
+        make_other(version, tree)?;
         let parent = output_of(ostree(&self.repo()).args(["rev-parse", from]))?;
         let mut commit = ostree(&self.repo());
         commit.args(["commit", "--bootable", "--owner-uid=0", "--owner-gid=0", "-b", SYSTEM_REF]);
@@ -84,6 +80,7 @@ impl Fleet {
         commit.arg(format!("--tree=dir={}", tree.display()));
         commit.arg(format!("--add-metadata-string=version={number}"));
         commit.arg(format!("--add-metadata=fullmetal.release=uint64 {number}"));
+        commit.arg(format!("--add-metadata=fullmetal.probation=uint32 {PROBATION_S}"));
         commit.args(version.floor.map(|floor| format!("--add-metadata=fullmetal.floor=uint64 {floor}")));
         let made = output_of(&mut commit)?;
         if from == BASE_REF {
@@ -115,6 +112,22 @@ impl Fleet {
         }
         Ok(seed)
     }
+}
+
+/// Makes the version's kernel, or what goes with it, another than those of all others.
+fn make_other(version: &Version<'_>, tree: &Path) -> anyhow::Result<()> {
+    let (dir, number) = (tree.join(KERNEL_DIR), usize::try_from(version.release)?);
+    fs::create_dir_all(&dir)?;
+    let (file, more) = match version.kernel {
+        // What follows the end of an archive are zeros, as many as one likes.
+        Some(kernel) => {
+            output_of(Command::new("cp").arg("-a").arg(kernel.join(".")).arg(tree))?;
+            ("initramfs.img", vec![0; 512 * number])
+        }
+        None => ("vmlinuz", format!("kernel {number}\n").into_bytes()),
+    };
+    let mut file = File::options().create(true).append(true).open(dir.join(file))?;
+    file.write_all(&more).with_context(|| format!("writing below {}", dir.display()))
 }
 
 fn put(tree: &Path, path: &str, text: &str, mode: u32) -> anyhow::Result<()> {

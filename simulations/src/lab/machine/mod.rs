@@ -35,6 +35,13 @@ pub fn kernel(device: &Device) -> anyhow::Result<PathBuf> {
     kernel::made(&device.base_file("/"))
 }
 
+/// A place in what a machine says.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    boot: u32,
+    len: usize,
+}
+
 /// A machine; it is off when this is dropped.
 #[derive(Debug)]
 pub struct Machine {
@@ -127,7 +134,33 @@ impl Machine {
 
     /// What it has said in this boot.
     pub fn said(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.log()).unwrap_or_default()).replace('\r', "")
+        self.said_in(self.boots)
+    }
+
+    /// How far it is in what it says.
+    pub fn mark(&self) -> Mark {
+        Mark { boot: self.boots, len: self.said().len() }
+    }
+
+    /// What it has said since, in all boots.
+    pub fn said_since(&self, mark: Mark) -> String {
+        let first = self.said_in(mark.boot).split_off(mark.len);
+        (mark.boot + 1..=self.boots).fold(first, |said, boot| said + &self.said_in(boot))
+    }
+
+    /// How often it was switched on.
+    pub fn boots(&self) -> u32 {
+        self.boots
+    }
+
+    /// The release of the system that it said last to run.
+    pub fn release(&self) -> Option<u64> {
+        self.said().rsplit_once(UP)?.1.split_whitespace().next()?.parse().ok()
+    }
+
+    fn said_in(&self, boot: u32) -> String {
+        let said = fs::read(self.dir.join(format!("boot-{boot}.log"))).unwrap_or_default();
+        String::from_utf8_lossy(&said).replace('\r', "")
     }
 
     /// Waits until it says this; it is switched on again when it has reset by itself.
@@ -156,9 +189,7 @@ impl Machine {
     pub fn boot(&mut self) -> anyhow::Result<u64> {
         self.switch_on()?;
         self.says(UP, BOOT_MAX)?;
-        let said = self.said();
-        let release = said.split(UP).nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-        release.context("it does not say which release runs")
+        self.release().context("it does not say which release runs")
     }
 
     /// Switches it on again where it has reset; whether it was so.
