@@ -24,8 +24,8 @@ use phases::PHASES;
 use site::Site;
 use std::time::{Duration, Instant};
 
-/// How long anything may take.
-const LIMIT: Duration = Duration::from_secs(300);
+/// How long anything may take: the processor is emulated.
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// A number of the environment.
 fn number(name: &str) -> Option<u64> {
