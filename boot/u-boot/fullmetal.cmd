@@ -34,24 +34,33 @@ fi
 # Nothing below is saved.
 if test -z "${fullmetal_addr}"; then setenv fullmetal_addr ${kernel_addr_r}; fi
 setenv kernel_image2
+# What the board has itself counts for an entry that says nothing of it, the second like the first.
+setenv fullmetal_fdt "${fdt_file}"; setenv fullmetal_fdtdir "${fdtdir}"; setenv fullmetal_ramdisk "${ramdisk_image}"
 # These alone, and those that are not there are none: a system may add variables of its own to the file, which must not
 # reach into the way back.
-if load ${devtype} ${devnum}:${distro_bootpart} ${fullmetal_addr} /boot/loader/uEnv.txt; then
-  env import -t ${fullmetal_addr} ${filesize} kernel_image ramdisk_image fdt_file fdtdir bootargs kernel_image2 ramdisk_image2 fdt_file2 fdtdir2 bootargs2
-fi
+setenv fullmetal_import 'setenv fdt_file; setenv fdtdir; setenv ramdisk_image; setenv fdt_file2; setenv fdtdir2; setenv ramdisk_image2; if load ${devtype} ${devnum}:${distro_bootpart} ${fullmetal_addr} /boot/loader/uEnv.txt; then env import -t ${fullmetal_addr} ${filesize} kernel_image ramdisk_image fdt_file fdtdir bootargs kernel_image2 ramdisk_image2 fdt_file2 fdtdir2 bootargs2; fi; run fullmetal_board'
+setenv fullmetal_board 'if test -z "${fdt_file}"; then setenv fdt_file "${fullmetal_fdt}"; fi; if test -z "${fdtdir}"; then setenv fdtdir "${fullmetal_fdtdir}"; fi; if test -z "${ramdisk_image}"; then setenv ramdisk_image "${fullmetal_ramdisk}"; fi; if test -z "${fdt_file2}"; then setenv fdt_file2 "${fullmetal_fdt}"; fi; if test -z "${fdtdir2}"; then setenv fdtdir2 "${fullmetal_fdtdir}"; fi; if test -z "${ramdisk_image2}"; then setenv ramdisk_image2 "${fullmetal_ramdisk}"; fi'
+run fullmetal_import
+setenv fullmetal_first 'setenv bootargs "${bootargs} fullmetal.loader=u-boot fullmetal.entry=1"'
 setenv fullmetal_second 'setenv kernel_image "${kernel_image2}"; setenv ramdisk_image "${ramdisk_image2}"; setenv fdt_file "${fdt_file2}"; setenv fdtdir "${fdtdir2}"; setenv bootargs "${bootargs2} fullmetal.loader=u-boot fullmetal.entry=2"'
 if test ${fullmetal_entry} = second && test -n "${kernel_image2}"; then
   run fullmetal_second
 else
-  setenv bootargs "${bootargs} fullmetal.loader=u-boot fullmetal.entry=1"
+  run fullmetal_first
   # A counted boot that ends in a panic or a shell of the initramfs must count, and not stand there.
   if test -n "${fullmetal_trial}"; then setenv bootargs "${bootargs} panic=10 rd.emergency=reboot fullmetal.counted"; fi
 fi
 echo fullmetal: ${fullmetal_entry} entry, tries left: ${fullmetal_tries}
 run fullmetal_boot
-# It came back. A counted boot has failed then, and the next may be of the other entry; else that one is tried now.
-if test -z "${fullmetal_trial}" && test -n "${kernel_image2}"; then
-  run fullmetal_second
-  run fullmetal_boot
+# It came back. A counted first entry has failed then, and the next boot may be of the other; else that one is tried now.
+if test -n "${kernel_image2}"; then
+  if test ${fullmetal_entry} = second; then
+    run fullmetal_import
+    run fullmetal_first
+    run fullmetal_boot
+  elif test -z "${fullmetal_trial}"; then
+    run fullmetal_second
+    run fullmetal_boot
+  fi
 fi
 reset

@@ -24,7 +24,7 @@ impl Agent {
                 self.fetch = Some(self.worker.fetch(ticket, worker::Parts::of(&moves, os, &self.judged)));
             }
             Effect::Checkout { ticket, moves, os, .. } => {
-                self.look_who_holds();
+                self.look_at_os();
                 self.worker.checkout(ticket, moves, os);
             }
             Effect::Switch { ticket, moves } => {

@@ -306,7 +306,7 @@ impl Agent {
     /// Apps in motion are the business of the switch and of the watch.
     fn look_after(&mut self) {
         self.refresh_trust();
-        self.look_who_holds();
+        self.look_at_os();
         if !self.machine.state().is_after_switch() {
             self.containers.look_after(self.machine.record().apps.clone());
         }

@@ -201,6 +201,8 @@ pub(super) mod tests {
             removed: vec![],
             os: None,
             cuts: 0,
+            backs: 0,
+            withdrawn: false,
             probation_ms: 0,
             reported: None,
             too_late: false,

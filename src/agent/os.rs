@@ -9,7 +9,7 @@ use crate::os::{self, Os, OsError, UnitOs};
 use crate::sysroot::Sysroot;
 use anyhow::Context as _;
 use fullmetal_proto::Digest;
-use fullmetal_proto::deploy::{Input, Local, OsStep, State, Ticket};
+use fullmetal_proto::deploy::{Input, LastBoot, Local, OsStep, State, Ticket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -30,8 +30,8 @@ pub struct Means {
     pub reboot: Box<dyn Fn(bool) -> Result<(), OsError> + Send>,
     /// Who holds shutdowns back by logind, and why.
     pub who_holds: Box<dyn Fn() -> Result<Option<String>, OsError> + Send>,
-    /// The last lines of the journal of the boot before this one.
-    pub last_boot: Box<dyn Fn() -> Vec<String> + Send>,
+    /// The newest boot before this one of which the journal knows.
+    pub last_boot: Box<dyn Fn() -> Option<LastBoot> + Send>,
 }
 
 /// The deciding thread's end.
@@ -53,13 +53,20 @@ impl Steps {
             jobs
         });
         let steps = Steps { jobs, events, health: None };
-        steps.step(Ticket(0), OsStep::Look);
+        steps.look();
         steps
+    }
+
+    /// Unasked by the machine. Where OSTree deployed nothing, nothing is said.
+    pub fn look(&self) {
+        if self.jobs.is_some() {
+            self.step(Ticket(0), OsStep::Look);
+        }
     }
 
     /// See [`fullmetal_proto::deploy::Effect::Os`].
     pub fn step(&self, ticket: Ticket, step: OsStep) {
-        let nothing = Input::OsDone { ticket, view: None, last_boot: Vec::new() };
+        let nothing = Input::OsDone { ticket, view: None, last_boot: None };
         match &self.jobs {
             Some(jobs) => drop(jobs.send(Job::Step(ticket, step))),
             None => drop(self.events.send(Event::Input(nothing))),
@@ -125,7 +132,7 @@ impl Thread {
         info!(?step, "operating system");
         match self.means.os.ask(step) {
             Ok(view) => {
-                let last_boot = if *step == OsStep::Look { (self.means.last_boot)() } else { Vec::new() };
+                let last_boot = if *step == OsStep::Look { (self.means.last_boot)() } else { None };
                 Input::OsDone { ticket, view, last_boot }
             }
             Err(error) => {
@@ -176,8 +183,12 @@ impl Agent {
         self.machine.state().is_before_switch() && deployment.is_some_and(|d| d.os.is_some())
     }
 
-    /// Who holds a reboot back is asked again and again: nobody says when they no longer do.
-    pub(super) fn look_who_holds(&self) {
+    /// What was not to be seen at the start is looked at again; and who holds a reboot back is asked again and again: nobody
+    /// says when they no longer do.
+    pub(super) fn look_at_os(&self) {
+        if !self.machine.has_seen_os() {
+            self.os.look();
+        }
         if self.brings_os() {
             self.os.ask_who_holds();
         }

@@ -6,7 +6,6 @@ use fullmetal_proto::deploy::OsView;
 use fullmetal_proto::{DeploymentId, Digest};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tracing::warn;
 
 /// The operating system of this device.
 pub struct System {
@@ -30,16 +29,13 @@ impl System {
         SystemStore::open(&self.repo)
     }
 
-    /// What there is now. Why it cannot be told concerns nobody but a bundle that `brings_os`.
-    pub fn look(&self, brings_os: bool) -> Result<Option<OsView>, OsError> {
+    /// What there is now. Without knowing what runs nothing is deployed, also no app.
+    ///
+    /// # Errors
+    /// Why it cannot be told; it may be later.
+    pub fn look(&self) -> Result<Option<OsView>, OsError> {
         let looked = self.os.as_ref().map_or(Ok(None), |os| os.ask(&Step::Look));
-        match looked {
-            Err(error) if !brings_os => {
-                warn!(%error, "no operating system could be put on trial here");
-                Ok(None)
-            }
-            looked => looked,
-        }
+        looked.map_err(|error| OsError { retry: true, ..error })
     }
 
     /// Stages a commit of its repository.

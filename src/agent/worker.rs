@@ -14,7 +14,7 @@ use crate::repo::ObjectStore;
 use anyhow::Context as _;
 use fullmetal_proto::deploy::{Candidate, Input, Installed, Move, Ticket};
 use fullmetal_proto::wire::local::FromPeer;
-use fullmetal_proto::wire::{BlobRef, PartKind, Pieces};
+use fullmetal_proto::wire::{BlobRef, Pieces};
 use fullmetal_proto::{AppName, Bitmap, Digest};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -166,13 +166,10 @@ impl Thread {
 
     fn work(&mut self, job: Job) -> Option<Input> {
         Some(match job {
-            Job::Look(ticket, parts, removed) => {
-                let brings_os = parts.iter().any(|part| part.kind == PartKind::Os);
-                match self.system.look(brings_os) {
-                    Ok(os) => Input::Judged { ticket, parts, removed, os },
-                    Err(OsError { reason, retry }) => Input::Failed { ticket, retry, reason },
-                }
-            }
+            Job::Look(ticket, parts, removed) => match self.system.look() {
+                Ok(os) => Input::Judged { ticket, parts, removed, os },
+                Err(OsError { reason, retry }) => Input::Failed { ticket, retry, reason },
+            },
             Job::Space(ticket, parts, events) => self.space(ticket, &parts, &events)?,
             Job::Fetch(ticket, parts, events) => match self.fetch(ticket, &parts, &events)? {
                 Ok(()) => Input::Imported { ticket },

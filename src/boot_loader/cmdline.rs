@@ -33,7 +33,7 @@ pub fn entry(places: &Places) -> Result<Option<Entry>, BootLoaderError> {
 pub fn boot_id(places: &Places) -> Result<BootId, BootLoaderError> {
     let path = places.boot_id();
     let text = fs::read_to_string(&path).map_err(BootLoaderError::file("reading", &path))?;
-    Ok(BootId(text.trim().to_owned()))
+    Ok(BootId(text.trim().replace("-", "")))
 }
 
 fn last(places: &Places, mark: &str) -> Result<Option<String>, BootLoaderError> {

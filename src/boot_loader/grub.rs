@@ -47,6 +47,13 @@ impl BootLoader for Grub {
             let problem = format!("{} was not made by fullmetal-grub", config.display());
             return Err(unprepared(problem, "have libostree call it (OSTREE_GRUB2_EXEC) and deploy again"));
         }
+        // A copy would go on naming deployments that are gone.
+        let read = self.places.grub_env().with_file_name("grub.cfg");
+        let at = |path: &std::path::Path| fs::canonicalize(path).ok();
+        if at(&read).is_none_or(|read| Some(read) != at(&config)) {
+            let problem = format!("{} is no link to {}", read.display(), config.display());
+            return Err(unprepared(problem, "make it the link ../loader/grub.cfg, as docs/integrators-os.md has it"));
+        }
         if cmdline::loader(&self.places)?.as_deref() != Some("grub") {
             return Err(unprepared("this boot did not go through that configuration", "reboot once"));
         }

@@ -35,8 +35,31 @@ impl Parts {
         let loader = self.loader()?;
         self.counts_none_but(loader, &[new])?;
         let staged = self.deployed.deployments()?.iter().any(|deployment| deployment.staged && deployment.id == *new);
-        let armed = self.try_to_arm(loader, new, staged);
-        armed.map_err(|error| self.disarm(loader, old, (new, staged), error))
+        let begun = loader.counted()?.is_some();
+        match self.may_arm((old, new), staged) {
+            // Nothing of it is there yet, nor of an earlier try.
+            Err(error) if !begun => Err(error),
+            Err(error) => Err(self.disarm(loader, old, (new, staged), error)),
+            Ok(()) => self
+                .try_to_arm(loader, (old, new), staged)
+                .map_err(|error| self.disarm(loader, old, (new, staged), error)),
+        }
+    }
+
+    fn may_arm(&self, (old, new): (&DeploymentId, &DeploymentId), staged: bool) -> Result<(), OsError> {
+        self.ready()?;
+        let entries = self.entries()?;
+        if !staged && !entries.contains(new) {
+            return Err(OsError::lasting(format!(
+                "OS deployment {new} is neither staged nor an entry of the boot loader"
+            )));
+        }
+        match entries.first().filter(|first| ![old, new].contains(first)) {
+            None => Ok(()),
+            Some(first) => Err(OsError::lasting(format!(
+                "the next boot would be of {first}, which somebody else made first: the loader could not fall back to {old}"
+            ))),
+        }
     }
 
     /// What others have put on trial is theirs to end; a trial of what is not there any more is none.
@@ -55,18 +78,17 @@ impl Parts {
         }
     }
 
-    fn try_to_arm(&self, loader: &dyn BootLoader, new: &DeploymentId, staged: bool) -> Result<(), OsError> {
-        self.ready()?;
-        if !staged && !self.entries()?.contains(new) {
-            return Err(OsError::lasting(format!(
-                "OS deployment {new} is neither staged nor an entry of the boot loader"
-            )));
-        }
+    fn try_to_arm(
+        &self,
+        loader: &dyn BootLoader,
+        (old, new): (&DeploymentId, &DeploymentId),
+        staged: bool,
+    ) -> Result<(), OsError> {
         loader.arm(new, Tries::default())?;
         if staged {
             self.deployed.write(Write::Finalized(new))?;
         } else {
-            self.deployed.write(Write::First(&[*new]))?;
+            self.deployed.write(Write::First(&[*new, *old]))?;
             self.deployed.check_next(new)?;
         }
         // The loader's configuration was written anew, and one that counts by names has its count only now.
@@ -123,26 +145,38 @@ impl Parts {
     fn clear(&self, id: &DeploymentId) -> Result<(), OsError> {
         self.runs(id)?;
         let loader = self.loader()?;
-        self.counts_none_but(loader, &[id])?;
+        // A script that counts from the beginning, as FullMetalUpdate's does, names nothing.
+        let unnamed = loader.counted()?.is_some_and(|counted| counted.trial.is_none());
+        if !(unnamed && self.entries()?.first() == Some(id)) {
+            self.counts_none_but(loader, &[id])?;
+        }
         self.end_counting(loader, id)
     }
 
-    /// The tries of what failed are used up: the second entry is booted. With a third deployment that would be another once
-    /// the failed one is gone, so that the first is counted meanwhile: what failed until it goes, what runs from then on.
+    /// The tries of what failed are used up: the second entry is booted, and the only one once the failed one is gone. With a
+    /// third deployment that would be another, so that the first is counted meanwhile: what failed until it goes, what runs
+    /// from then on.
     fn clean(&self, old: &DeploymentId, new: &DeploymentId) -> Result<(), OsError> {
+        // Also makes /boot writable, where the loader's variables are.
+        self.deployed.write(Write::Nothing)?;
         self.runs(old)?;
         let loader = self.loader()?;
         self.counts_none_but(loader, &[new, old])?;
         let entries = self.entries()?;
-        if loader.counted()?.is_some() {
-            if entries.contains(new) {
+        let (failed, third) = (entries.contains(new), entries.iter().any(|entry| ![old, new].contains(&entry)));
+        if third && loader.counted()?.is_some() {
+            if failed {
                 self.deployed.write(Write::First(&[*new, *old]))?;
             }
-            if let Some(tries) = Tries::new(Tries::MAX) {
-                loader.arm(old, tries)?;
-            }
+            loader.arm(old, Tries::default())?;
         }
-        self.deployed.write(Write::Without(new))?;
+        if let Err(error) = self.deployed.write(Write::Without(new)) {
+            // What failed must not boot again because it could not be removed.
+            if failed && third {
+                loader.give_up(new)?;
+            }
+            return Err(error);
+        }
         self.end_counting(loader, old)
     }
 

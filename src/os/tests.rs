@@ -168,12 +168,19 @@ fn what_stands_in_the_way_of_a_trial_is_told_and_refused_but_does_not_end_one() 
 fn the_trial_of_somebody_else_is_left_alone() {
     let os = staged();
     os.is_counted(None, 5);
-    for step in [arm(), Step::Clear(id("old")), clean(), Step::Keep(vec![])] {
+    for step in [arm(), Step::Clear(id("new")), clean(), Step::Keep(vec![])] {
         let before = look(&os);
         let error = ask(&os, &step).unwrap_err();
-        assert!(!error.retry && error.reason.contains("nobody named"), "{step:?}: {error}");
+        let told = error.reason.contains("nobody named") || error.reason.contains("runs, not");
+        assert!(!error.retry && told, "{step:?}: {error}");
         assert_eq!(look(&os), before, "{step:?}");
     }
+    // What was counted from the beginning names nothing, and ends with what runs.
+    assert_eq!(ask(&os, &Step::Clear(id("old"))).unwrap().counted, None);
+    os.is_counted(None, 5);
+    os.is_first(id("pinned"));
+    assert!(ask(&os, &Step::Clear(id("old"))).is_err(), "what is counted is not what runs");
+    os.is_first(id("old"));
     // One that is there no more is nobody's.
     os.is_counted(Some(id("gone")), 5);
     ask(&os, &arm()).unwrap();

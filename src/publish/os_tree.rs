@@ -96,6 +96,11 @@ fn notes(tree: &dyn Look) -> Result<Vec<String>, PublishError> {
     if !any_file(tree, &[AGENT])? {
         notes.push(format!("there is no {AGENT}: without an agent it proves nothing, and devices go back"));
     }
+    let keys =
+        names(tree, "usr/etc/ssh")?.into_iter().filter(|name| name.starts_with("ssh_host_") && name.ends_with("_key"));
+    if let Some(key) = keys.into_iter().next() {
+        notes.push(format!("usr/etc/ssh/{key} is the same for all devices, and for all who can read the repository"));
+    }
     if !names(tree, "var")?.is_empty() {
         notes.push(
             "var is not empty: devices have a /var of their own; what must be there is for tmpfiles.d".to_owned(),

@@ -21,6 +21,16 @@ fn proven(site: &mut Site) {
     assert_eq!((read(site, "/etc/local"), read(site, "/etc/of-the-release")), ("kept".into(), "2".into()));
 }
 
+/// What was changed on the device and what comes fit together in no way.
+fn etc_cannot_be_merged(site: &mut Site) {
+    let runs = site.host().system();
+    site.publish(&[("usr/etc/local/below", "3", 0o644)]);
+    let action = site.decide(&[]);
+    let (reason, boots) = site.ends(action, "failed", runs);
+    assert_eq!(boots, []);
+    assert!(reason.contains("cannot merge") && reason.contains("local"), "{reason}");
+}
+
 fn kernel_hangs(site: &mut Site) {
     let runs = site.host().system();
     site.publish(&[("usr/lib/lab/kernel-hangs", "", 0o644)]);
@@ -137,7 +147,7 @@ fn back_to_the_floor_and_not_below(site: &mut Site) {
 #[test]
 fn an_operating_system_is_proven_or_it_and_its_apps_are_back() {
     let mut site = Site::new(2);
-    for case in [proven, kernel_hangs, fails_a_check, an_app_of_it_fails] {
+    for case in [proven, etc_cannot_be_merged, kernel_hangs, fails_a_check, an_app_of_it_fails] {
         case(&mut site);
     }
     // The other device was told the same, and no app of it failed.

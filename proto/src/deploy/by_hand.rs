@@ -122,6 +122,8 @@ impl Deploy {
             removed: Vec::new(),
             os,
             cuts: 0,
+            backs: 0,
+            withdrawn: false,
             probation_ms: millis(probation.min(PROBATION_MAX)),
             reported: None,
             too_late: false,

@@ -1,7 +1,7 @@
 //! What the agent's adapter tells the machine.
 
 use super::by_hand::Comeback;
-use super::os::OsView;
+use super::os::{LastBoot, OsView};
 use super::record::Record;
 use crate::wire::announcement::Mode;
 use crate::wire::bundle::{PartKind, StartOptions};
@@ -144,8 +144,8 @@ pub enum Input {
         ticket: Ticket,
         /// How it looks now; `None` where the root is no deployment of OSTree.
         view: Option<OsView>,
-        /// After [`OsStep::Look`](super::OsStep::Look): the last lines of the journal of the boot before this one.
-        last_boot: Vec<String>,
+        /// After [`OsStep::Look`](super::OsStep::Look): the newest boot before this one of which the journal knows.
+        last_boot: Option<LastBoot>,
     },
     /// How the operating system on trial is: by its checks, as an app's.
     Os(AppEvent),

@@ -13,6 +13,7 @@
 
 mod by_hand;
 mod effect;
+mod error;
 mod foreign_unit;
 mod input;
 pub mod order;
@@ -26,6 +27,7 @@ mod staging;
 mod start;
 pub mod state;
 mod switching;
+mod system;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -33,15 +35,16 @@ mod wishes;
 
 pub use by_hand::{Comeback, NoComeback};
 pub use effect::{Effect, Ignored, Move};
+pub use error::{DeployError, Obstacle};
 pub use foreign_unit::{FOREIGN_UNIT_LEN_MAX, ForeignUnit, ForeignUnitError};
 pub use input::{AppEvent, Candidate, Input, Local, Now, Row, Ticket};
-pub use os::{BootId, Counted, Entry, NewOs, OsStep, OsView};
+pub use os::{BootId, Counted, Entry, LastBoot, NewOs, OsStep, OsView};
 pub use outbox::{Cause, Ended, Outgoing};
 pub use record::{
     App, Deployment, Installed, NewPart, Phase, RECORD_LEN_MAX, RECORD_VERSION, Record, RecordError, System, Wish,
 };
 pub use state::{Event, Illegal, State};
-pub use trial::REBOOT_MAX;
+pub use trial::{REBOOT_MAX, UNWRITTEN_MAX};
 
 use crate::{Digest, Timestamp};
 use probation::Watch;
@@ -65,6 +68,8 @@ pub const RETRY_MAX: Duration = Duration::from_secs(300);
 pub const REVERT_TRIES_MAX: u32 = 5;
 /// How long after the end of a probation a health check may still be waited for that began after it.
 pub const LAST_CHECK_MAX: Duration = Duration::from_secs(60);
+/// The same for the checks of an operating system, each of which has a limit of its own.
+pub const LAST_OS_CHECK_MAX: Duration = Duration::from_secs(2 * 3600);
 /// How long a probation waits for an app that cannot be asked how it is. A bus that is started anew is back in seconds, and
 /// a technician who is there in minutes; a device that never can be asked must not hold on to a deployment for ever.
 pub const UNASKED_MAX: Duration = Duration::from_secs(900);
@@ -77,51 +82,6 @@ const NOBODY: Ticket = Ticket(0);
 pub struct Policy {
     /// How long an app is watched whose commit does not say.
     pub probation: Duration,
-}
-
-/// The adapter broke the contract, or root asked for what cannot be; the machine stands as before.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeployError {
-    /// An input came before [`Input::Start`].
-    #[error("the deployment machine was not started: hand in the journal's record first")]
-    NotStarted,
-    /// [`Input::Start`] came twice.
-    #[error("the deployment machine was started before: it takes one record, at its start")]
-    StartedTwice,
-    /// An answer that does not fit what was asked.
-    #[error(transparent)]
-    Illegal(#[from] Illegal),
-    /// [`Input::ComeBack`] cannot begin: for whoever asked for it.
-    #[error(transparent)]
-    NoComeback(#[from] NoComeback),
-    /// A record was acknowledged that was not handed out.
-    #[error("record {seq} was acknowledged, but only {last} was handed out")]
-    NeverPersisted {
-        /// What was acknowledged.
-        seq: u64,
-        /// The newest handed out.
-        last: u64,
-    },
-}
-
-/// What holds a switch back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Obstacle {
-    /// The gateway wishes no more yet.
-    #[error("staged only: waits for the gateway to release it")]
-    StageOnly,
-    /// Local root locked the device.
-    #[error("locked by local root: `fullmetal unlock` lets it go on")]
-    Locked,
-    /// An inhibitor or a local window, in mode `when-idle`.
-    #[error("held back by an inhibitor or a local window")]
-    Inhibited,
-    /// The row's validity is over.
-    #[error("the time in which it may begin is over: waits for the gateway to renew it")]
-    Closed,
-    /// The announcement expired.
-    #[error("the announcement has expired: waits for a newer one")]
-    Expired,
 }
 
 /// The deployment state machine of one device.
@@ -148,6 +108,10 @@ pub struct Deploy {
     seen: Option<OsView>,
     /// The operating system of a trial that runs.
     runs: Runs,
+    /// A reboot was asked for and not refused.
+    reboots: bool,
+    /// Since when the disk takes no record.
+    unwritten_since: Option<Timestamp>,
     /// The disk takes no records or reports at the moment.
     unwritten: bool,
 }
@@ -187,6 +151,8 @@ impl Deploy {
             queue: Queue::default(),
             seen: None,
             runs: Runs::default(),
+            reboots: false,
+            unwritten_since: None,
             unwritten: false,
         }
     }
@@ -213,7 +179,7 @@ impl Deploy {
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let retry = self.retry.and_then(|r| r.at);
         let probation = if self.state == State::Proving { self.watch.wakeup() } else { None };
-        retry.into_iter().chain(probation).min()
+        retry.into_iter().chain(probation).chain(self.full_disk_wakeup()).min()
     }
 
     /// Where it stands.
@@ -249,10 +215,11 @@ impl Deploy {
         match input {
             Input::Start { .. } => Err(DeployError::StartedTwice),
             Input::Persisted { seq } => {
-                self.unwritten = false;
+                (self.unwritten, self.unwritten_since) = (false, None);
                 self.queue.persisted(seq)
             }
             Input::Unwritten => {
+                self.unwritten_since.get_or_insert(now.steady);
                 self.unwritten();
                 Ok(())
             }
@@ -271,7 +238,7 @@ impl Deploy {
                 self.accept_os(now);
                 Ok(())
             }
-            Input::OsDone { ticket: NOBODY, view, .. } => self.os_done(NOBODY, view, &[], now),
+            Input::OsDone { ticket: NOBODY, view, .. } => self.os_done(NOBODY, view, None, now),
             Input::Local(local) => {
                 self.local = local;
                 Ok(())
@@ -310,7 +277,7 @@ impl Deploy {
             }
             Input::Imported { .. } => self.go(Event::Imported),
             Input::CheckedOut { jobs, os, .. } => self.checked_out(&jobs, os, now),
-            Input::OsDone { ticket, view, last_boot } => self.os_done(ticket, view, &last_boot, now),
+            Input::OsDone { ticket, view, last_boot } => self.os_done(ticket, view, last_boot, now),
             Input::Switched { .. } => self.switched(now),
             Input::Reverted { .. } => self.reverted(now),
             Input::NotReverted { apps, reason, .. } => self.not_reverted(apps, &reason, now),
@@ -326,6 +293,7 @@ impl Deploy {
 
     /// Does what has become possible or due, with the input or with time.
     fn drive(&mut self, now: Now) -> Result<(), DeployError> {
+        self.leave_full_disk(now);
         match self.state {
             State::Idle => self.take_up(now),
             State::Staged => self.begin(now),

@@ -80,9 +80,18 @@ pub struct NewOs {
     pub boot: Option<BootId>,
 }
 
-/// The kernel's random name of one boot, as `/proc/sys/kernel/random/boot_id` has it.
+/// The kernel's random name of one boot: `/proc/sys/kernel/random/boot_id` without its dashes, as the journal has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootId(pub String);
+
+/// The end of a boot, as the journal has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastBoot {
+    /// Which.
+    pub boot: BootId,
+    /// Its last lines.
+    pub lines: Vec<String>,
+}
 
 /// What a boot loader counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

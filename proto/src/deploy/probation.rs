@@ -3,7 +3,7 @@
 use super::input::AppEvent;
 use super::outbox::Cause;
 use super::record::NewPart;
-use super::{LAST_CHECK_MAX, UNASKED_MAX};
+use super::{LAST_CHECK_MAX, LAST_OS_CHECK_MAX, UNASKED_MAX};
 use crate::wire::report::ExitStatus;
 use crate::{AppName, Timestamp};
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ impl Watch {
 
     /// There is no verdict yet: after the deadline the last checks are waited for, and what cannot be asked.
     pub fn wait_on(&mut self, now: Timestamp) {
-        let ends = self.deadline.into_iter().flat_map(|at| [at, at.after(LAST_CHECK_MAX)]);
+        let ends = self.deadline.into_iter().flat_map(|at| [at, at.after(LAST_CHECK_MAX), at.after(LAST_OS_CHECK_MAX)]);
         let unasked =
             self.apps.values().chain([&self.os]).filter_map(|seen| Some(seen.unasked.as_ref()?.0.after(UNASKED_MAX)));
         self.wakeup = ends.chain(unasked).filter(|at| *at > now).min();
@@ -137,9 +137,10 @@ impl Watch {
         let over = self.deadline.filter(|d| *d <= now);
         let mut all = Judgement::Settled;
         let nothing = Seen::default();
-        let parts = parts.map(|part| (part, self.apps.get(&part.name).unwrap_or(&nothing)));
-        for (part, seen) in os.map(|part| (part, &self.os)).into_iter().chain(parts) {
-            match judge_part(part, seen, over, now) {
+        let parts = parts.map(|part| (part, self.apps.get(&part.name).unwrap_or(&nothing), LAST_CHECK_MAX));
+        let os = os.map(|part| (part, &self.os, LAST_OS_CHECK_MAX));
+        for (part, seen, last_check) in os.into_iter().chain(parts) {
+            match judge_part(part, seen, (over, last_check), now) {
                 Judgement::Broken(cause) => return Judgement::Broken(cause),
                 Judgement::Open => all = Judgement::Open,
                 Judgement::Well if all == Judgement::Settled => all = Judgement::Well,
@@ -154,9 +155,9 @@ impl Watch {
     }
 }
 
-/// `over`: when the time was over, if it is.
-fn judge_part(part: &NewPart, seen: &Seen, over: Option<Timestamp>, now: Timestamp) -> Judgement {
-    let start = &part.installed.start;
+/// `time`: when the time was over, if it is, and how long the last check may take.
+fn judge_part(part: &NewPart, seen: &Seen, time: (Option<Timestamp>, Duration), now: Timestamp) -> Judgement {
+    let (start, over) = (&part.installed.start, time.0);
     if !start.autostart {
         return Judgement::Settled;
     }
@@ -173,17 +174,22 @@ fn judge_part(part: &NewPart, seen: &Seen, over: Option<Timestamp>, now: Timesta
             let words = seen.said.as_ref().and_then(|said| said.as_ref().err());
             broken(part, &format!("says of itself: {}", words.map_or("", String::as_str)))
         }
-        None if start.job && part.may_stay => judge_service(part, seen, over, now),
+        None if start.job && part.may_stay => judge_service(part, seen, time, now),
         None if start.job && over.is_some() => broken(part, "is a job and had not ended when its time was over"),
         None if start.job => Judgement::Open,
-        None => judge_service(part, seen, over, now),
+        None => judge_service(part, seen, time, now),
     }
 }
 
 /// What has a health check is proven by one that began when the time was over and ended well: one that was under way
 /// then may hang, and one that had ended says nothing about the end of the time.
-fn judge_service(part: &NewPart, seen: &Seen, over: Option<Timestamp>, now: Timestamp) -> Judgement {
-    let too_late = over.is_some_and(|at| at.after(LAST_CHECK_MAX) <= now);
+fn judge_service(
+    part: &NewPart,
+    seen: &Seen,
+    (over, last_check): (Option<Timestamp>, Duration),
+    now: Timestamp,
+) -> Judgement {
+    let too_late = over.is_some_and(|at| at.after(last_check) <= now);
     let is_last = |began: &Timestamp| over.is_some_and(|at| at <= *began);
     match &seen.health {
         Health::Lost(reason) => broken(part, &format!("became unhealthy: {reason}")),

@@ -140,6 +140,12 @@ pub struct Deployment {
     /// How often the power went between arming the boot loader and changing its entries.
     #[serde(default, skip_serializing_if = "is_none_cut")]
     pub cuts: u8,
+    /// How often the device was rebooted to leave its operating system and came up on it again.
+    #[serde(default, skip_serializing_if = "is_none_cut")]
+    pub backs: u8,
+    /// It was withdrawn after the boot loader was armed, and before the reboot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
     /// How long the parts are watched, in milliseconds.
     pub probation_ms: u64,
     /// The furthest milestone that was reported.

@@ -38,6 +38,7 @@ impl Deploy {
         let probation = candidates.iter().map(|c| c.probation.unwrap_or(self.policy.probation)).max();
         let probation = probation.unwrap_or_default().min(PROBATION_MAX);
         let (os, apps): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|c| c.kind == PartKind::Os);
+        let os_floor = os.first().and_then(|os| os.floor);
         let os = os.into_iter().next().zip(view).and_then(|(os, view)| self.new_os_of(NewPart::from(os), &view));
         if let Some(deployment) = &mut self.record.deployment {
             deployment.parts = apps.into_iter().map(NewPart::from).collect();
@@ -46,6 +47,9 @@ impl Deploy {
             deployment.probation_ms = millis(probation);
         }
         if self.record.moves().is_empty() && self.new_os().is_none() {
+            if let Some((system, floor)) = self.record.os.as_mut().zip(os_floor) {
+                system.app.floor = system.app.floor.max(floor);
+            }
             self.record.keep();
             return self.end(Event::InForce, ReportState::Succeeded, Cause::default(), now);
         }

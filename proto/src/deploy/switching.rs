@@ -5,6 +5,7 @@ use super::outbox::Cause;
 use super::probation::Judgement;
 use super::record::{App, Phase};
 use super::staging::probation;
+use super::trial::Runs;
 use super::{Deploy, DeployError, Event, Move, Now, REVERT_TRIES_MAX, State};
 use crate::wire::report::ReportState;
 use crate::{AppName, Digest};
@@ -108,8 +109,12 @@ impl Deploy {
         if failures < REVERT_TRIES_MAX {
             return Ok(());
         }
-        self.note_lost(&apps);
         let cause = self.cause();
+        if self.runs == Runs::New && self.new_os().is_some() {
+            // On the operating system before they may come back.
+            return self.apps_are_back(Event::GivenUp, now, cause);
+        }
+        self.note_lost(&apps);
         let why = Cause::new(&format!("{}; and was not rolled back, tried {failures} times: {reason}", cause.reason));
         self.apps_are_back(Event::GivenUp, now, Cause { reason: why.reason, ..cause })
     }

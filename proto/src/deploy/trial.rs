@@ -4,20 +4,25 @@
 //! start the device is looked at, and what runs decides. Apps change only while the new operating system runs.
 
 use super::outbox::Cause;
-use super::outbox::OUTBOX_MAX;
-use super::record::{App, Phase, System};
+use super::record::Phase;
 use super::{
-    AppEvent, Deploy, DeployError, Effect, Entry, Event, Installed, NOBODY, NewOs, Now, OsStep, OsView, RESTARTS_MAX,
+    AppEvent, Deploy, DeployError, Effect, Entry, Event, LastBoot, NOBODY, NewOs, Now, OsStep, OsView, RESTARTS_MAX,
     REVERT_TRIES_MAX, Retry, State, Ticket,
 };
 use crate::wire::announcement::Mode;
-use crate::wire::bundle::StartOptions;
 use crate::wire::report::ReportState;
-use crate::{DeploymentId, Digest, Timestamp};
+use crate::{DeploymentId, Timestamp};
 use std::time::Duration;
 
 /// How long a reboot that was asked for may take before it is asked for again.
 pub const REBOOT_MAX: Duration = Duration::from_secs(300);
+
+/// How long a disk may take no record before an operating system on trial is given up.
+pub const UNWRITTEN_MAX: Duration = Duration::from_secs(600);
+/// How often a step is tried that may succeed later, which is for about half an hour.
+const PASSING_TRIES_MAX: u32 = 12;
+/// How often the device is rebooted to leave an operating system that failed.
+const BACKS_MAX: u8 = 5;
 
 /// Which operating system of a trial runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,30 +38,6 @@ impl Deploy {
     /// The operating system of the deployment under way.
     pub(super) fn new_os(&self) -> Option<&NewOs> {
         self.record.deployment.as_ref()?.os.as_ref()
-    }
-
-    /// Why nothing is deployed: what runs was neither deployed here nor accepted.
-    pub fn unknown_os(&self) -> Option<String> {
-        let (system, booted) = (self.record.os.as_ref()?, self.seen.as_ref()?.booted);
-        let known = &system.app.current;
-        (booted.commit != known.commit).then(|| {
-            format!(
-                "the operating system that runs (commit {}) is not {} {}, the last one proven here: boot that again, or say \
-                 `fullmetal accept-os` to go on from what runs",
-                booted.commit, system.name, known.version
-            )
-        })
-    }
-
-    /// What runs is in force from now on.
-    pub(super) fn accept_os(&mut self, now: Now) {
-        if self.unknown_os().is_none() || self.is_on_trial() {
-            return;
-        }
-        let Some((system, seen)) = self.record.os.as_mut().zip(self.seen.as_ref()) else { return };
-        system.app.current = came_with_the_device(seen);
-        self.queue.change();
-        self.inventory(now);
     }
 
     /// Journals the trial if the deployment has an operating system; only then the boot loader is touched.
@@ -89,7 +70,7 @@ impl Deploy {
         &mut self,
         ticket: Ticket,
         view: Option<OsView>,
-        log: &[String],
+        last_boot: Option<LastBoot>,
         now: Now,
     ) -> Result<(), DeployError> {
         self.seen.clone_from(&view);
@@ -98,7 +79,12 @@ impl Deploy {
             return Ok(());
         }
         match self.state {
-            State::Looking => self.looked(view, log, now),
+            State::Looking => {
+                // Of one that did not come so far, the journal's last boot is that in which it was armed.
+                let armed_in = self.new_os().and_then(|os| os.boot.clone());
+                let log = last_boot.filter(|last| Some(&last.boot) != armed_in.as_ref());
+                self.looked(view, &log.map(|last| last.lines).unwrap_or_default(), now)
+            }
             State::Arming => self.go(Event::Armed),
             State::Clearing => {
                 self.record.keep();
@@ -107,17 +93,6 @@ impl Deploy {
             State::GivingUp => self.go(Event::GaveUp),
             State::Cleaning => self.cleaned(now),
             _ => Ok(()),
-        }
-    }
-
-    /// While nothing is on trial: a counter that was left behind would boot something else one day.
-    fn looked_at(&mut self, view: Option<&OsView>, now: Now) {
-        let Some(view) = view.filter(|_| !self.state.is_of_trial() && !self.is_on_trial()) else { return };
-        if view.counted.is_some() && view.entries.first() == Some(&view.booted) {
-            self.queue.emit(Effect::Os { ticket: NOBODY, step: OsStep::Clear(view.booted) });
-        }
-        if let Some(reason) = self.unknown_os().filter(|_| self.record.outbox.len() < OUTBOX_MAX) {
-            self.post(None, ReportState::Inventory, Cause::new(&reason), now);
         }
     }
 
@@ -137,8 +112,14 @@ impl Deploy {
             Some(booted) if booted == os.old => Runs::Old,
             _ => Runs::Other,
         };
+        let obstacle = view.as_ref().and_then(|view| view.obstacle.clone());
         match (phase, self.runs) {
+            (Phase::RollingBack { cause }, Runs::New) => self.is_not_back(cause),
             (Phase::RollingBack { .. }, _) => self.go(Event::FoundRollBack),
+            (Phase::Arming | Phase::Switching { .. } | Phase::Proving { .. }, Runs::New) if obstacle.is_some() => {
+                let why = format!("its boot loader is out of its reach: {}", obstacle.unwrap_or_default());
+                self.falls_back(&why, &[])
+            }
             (_, Runs::Other) => self.falls_back(&came_up_on(booted), log),
             (Phase::Arming, Runs::New) => self.comes_up(now),
             (Phase::Arming, _) => match view {
@@ -153,6 +134,19 @@ impl Deploy {
             }
             (_, Runs::Old) => self.falls_back(&self.given_up("during its probation"), log),
         }
+    }
+
+    /// It was to leave, and runs again: the one before may be what does not boot.
+    fn is_not_back(&mut self, cause: Cause) -> Result<(), DeployError> {
+        let Some(deployment) = &mut self.record.deployment else { return Ok(()) };
+        deployment.backs = deployment.backs.saturating_add(1);
+        self.queue.change();
+        if deployment.backs > BACKS_MAX {
+            self.runs = Runs::Other;
+            let why = format!("{}; and after {BACKS_MAX} reboots the version before does not come up", cause.reason);
+            self.set_phase(Phase::RollingBack { cause: Cause { reason: Cause::new(&why).reason, ..cause } });
+        }
+        self.go(Event::FoundRollBack)
     }
 
     /// The new operating system runs for the first time.
@@ -211,8 +205,16 @@ impl Deploy {
     /// Nothing of the trial is left in the boot loader.
     fn cleaned(&mut self, now: Now) -> Result<(), DeployError> {
         let Some(deployment) = &mut self.record.deployment else { return Ok(()) };
+        if deployment.withdrawn {
+            return self.end(Event::Cleared, ReportState::Withdrawn, Cause::default(), now);
+        }
         if deployment.phase != Phase::Arming {
             return self.end(Event::Cleared, ReportState::Failed, self.cause(), now);
+        }
+        // It has no bundle to begin anew with, or nobody wishes it any more.
+        if deployment.by_hand || deployment.too_late {
+            let cause = Cause::new("the device went down while it was put on trial, before it could boot");
+            return self.end(Event::Cleared, ReportState::Failed, cause, now);
         }
         // What was staged went with the boot.
         deployment.cuts += 1;
@@ -220,22 +222,38 @@ impl Deploy {
         self.go(Event::TakenBack)
     }
 
-    /// A step did not succeed.
+    /// A step did not succeed: again later, but not for ever.
     pub(super) fn os_failed(&mut self, retry: bool, reason: &str, now: Now) -> Result<(), DeployError> {
-        if self.state == State::Arming && !retry {
-            self.runs = Runs::Old;
-            self.set_phase(Phase::RollingBack { cause: Cause::new(reason) });
-            return self.go(Event::Broken);
+        if self.state == State::Rebooting {
+            self.reboots = false;
         }
         let failures = self.try_again_later(now);
         if failures == 1 {
             self.remark(ReportState::Switching, &format!("does not succeed yet: {reason}"), now);
         }
+        let lasting = if self.state == State::Arming { 1 } else { REVERT_TRIES_MAX };
+        if failures < if retry { PASSING_TRIES_MAX } else { lasting } {
+            return Ok(());
+        }
         match self.state {
+            State::Arming => {
+                self.runs = Runs::Old;
+                self.set_phase(Phase::RollingBack { cause: Cause::new(reason) });
+                self.go(Event::Broken)
+            }
+            State::Looking => {
+                self.runs = Runs::Other;
+                self.falls_back(&format!("which operating system runs could not be found out: {reason}"), &[])
+            }
+            State::Clearing => {
+                let why = format!("all is well, but it could not be made to boot for good: {reason}");
+                self.set_phase(Phase::RollingBack { cause: Cause::new(&why) });
+                self.go(Event::Broken)
+            }
             // Its tries are counted down by each boot.
-            State::GivingUp if failures >= REVERT_TRIES_MAX => self.go(Event::GaveUp),
-            State::Cleaning if failures >= REVERT_TRIES_MAX && self.phase_is_back() => {
-                let cause = self.cause();
+            State::GivingUp => self.go(Event::GaveUp),
+            State::Cleaning => {
+                let cause = if self.phase_is_back() { self.cause() } else { Cause::new("it was not put on trial") };
                 let why = format!("{}; and the boot loader could not be set right: {reason}", cause.reason);
                 self.end(Event::GivenUp, ReportState::Failed, Cause { reason: Cause::new(&why).reason, ..cause }, now)
             }
@@ -250,15 +268,65 @@ impl Deploy {
     /// Asks for the reboot, again and again, unless root's lock holds it, or whoever inhibits it while the mode lets them.
     pub(super) fn go_down(&mut self, now: Now) {
         let Some(deployment) = &self.record.deployment else { return };
-        let idle = deployment.wish.mode == Mode::WhenIdle;
-        let held = !deployment.by_hand && (self.local.locked || idle && self.local.inhibited);
-        if held || self.retry.and_then(|r| r.at).is_some_and(|at| now.steady < at) {
+        let (wish, by_hand) = (&deployment.wish, deployment.by_hand);
+        let idle = wish.mode != Mode::Now;
+        // Into the trial only while it might begin; back from it also when the time for that is over.
+        let held = match deployment.phase {
+            Phase::Arming => self.hindrance(wish, now).is_some(),
+            _ => self.local.locked || idle && self.local.inhibited,
+        };
+        let failures = self.retry.map_or(0, |r| r.failures);
+        if held && !by_hand {
+            // Whatever ends that is an input.
+            self.retry = Some(Retry { at: None, failures });
+            return;
+        }
+        if self.retry.and_then(|r| r.at).is_some_and(|at| now.steady < at) {
             return;
         }
         self.ticket = Ticket(self.ticket.0 + 1);
-        let failures = self.retry.map_or(0, |r| r.failures);
         self.retry = Some(Retry { at: Some(now.steady.after(REBOOT_MAX)), failures });
-        self.queue.emit(Effect::Reboot { ticket: self.ticket, force: !idle });
+        self.reboots = true;
+        // The record that it relies on was durable before what came before it.
+        self.queue.emit_first(Effect::Reboot { ticket: self.ticket, force: !idle || by_hand });
+    }
+
+    /// The gateway no longer wishes it, and the reboot into the trial is held back: what was armed is taken back. Whether it
+    /// could be.
+    pub(super) fn takes_trial_back(&mut self) -> Result<bool, DeployError> {
+        let armed = self.record.deployment.as_ref().is_some_and(|d| d.phase == Phase::Arming);
+        if self.state != State::Rebooting || !armed || self.reboots {
+            return Ok(false);
+        }
+        if let Some(deployment) = &mut self.record.deployment {
+            deployment.withdrawn = true;
+        }
+        self.set_phase(Phase::RollingBack { cause: Cause::new("withdrawn before its trial") });
+        self.runs = Runs::Old;
+        self.go(Event::Withdrawn)?;
+        Ok(true)
+    }
+
+    /// The new operating system runs, and for so long the disk has taken no record that nothing is decided any more: back to
+    /// the one before, which is right whatever the record on the disk says.
+    pub(super) fn leave_full_disk(&mut self, now: Now) {
+        let (Some(since), Some(os)) = (self.unwritten_since, self.new_os()) else { return };
+        let proven = self.record.deployment.as_ref().is_some_and(|d| d.phase == Phase::Proven);
+        let Some(new) = os.new.filter(|_| self.is_on_trial() && self.runs == Runs::New && !proven) else { return };
+        if since.after(UNWRITTEN_MAX) > now.steady {
+            return;
+        }
+        let old = os.old;
+        self.unwritten_since = Some(now.steady);
+        self.queue.emit_first(Effect::Os { ticket: NOBODY, step: OsStep::GiveUp { old, new } });
+        self.queue.emit_first(Effect::Reboot { ticket: NOBODY, force: true });
+    }
+
+    /// When that is due.
+    pub(super) fn full_disk_wakeup(&self) -> Option<Timestamp> {
+        self.unwritten_since
+            .filter(|_| self.is_on_trial() && self.runs == Runs::New)
+            .map(|since| since.after(UNWRITTEN_MAX))
     }
 
     /// Notes how the operating system on trial is.
@@ -266,37 +334,6 @@ impl Deploy {
         if self.new_os().is_some() && matches!(self.state, State::Switching | State::Proving) {
             self.watch.note_os(event, now);
         }
-    }
-
-    /// Why an operating system cannot be put on trial on what was seen.
-    pub(super) fn os_objection(&self, view: Option<&OsView>, name: &str) -> Option<String> {
-        let Some(view) = view else {
-            return Some(format!("{name} is an operating system, and that of this device is no deployment of OSTree"));
-        };
-        if let Some(obstacle) = &view.obstacle {
-            return Some(format!("{name} cannot be put on trial here: {obstacle}"));
-        }
-        let first = view.entries.first()?;
-        (*first != view.booted).then(|| {
-            format!(
-                "{name} cannot be put on trial: the next boot is of {first}, not of what runs, {}; see `fullmetal status`",
-                view.booted
-            )
-        })
-    }
-
-    /// What runs is in force from the first judgement on, under the name that the bundle has for it.
-    pub(super) fn adopt_os(&mut self, view: &OsView, part: &super::NewPart) {
-        if self.record.os.is_some() {
-            return;
-        }
-        let commit = view.booted.commit;
-        let current = match part.installed.commit == commit {
-            true => part.installed.clone(),
-            false => came_with_the_device(view),
-        };
-        let app = App { current, previous: None, floor: 0, lost: false };
-        self.record.os = Some(System { name: part.name.clone(), app });
     }
 }
 
@@ -307,10 +344,4 @@ fn came_up_on(booted: Option<DeploymentId>) -> String {
         }
         None => "the device came up on an operating system that OSTree did not deploy".into(),
     }
-}
-
-/// Its frames are nowhere.
-fn came_with_the_device(seen: &OsView) -> Installed {
-    let (commit, version) = (seen.booted.commit, seen.version.clone());
-    Installed { commit, version, manifest: Digest::default(), start: StartOptions::default(), unsigned: false }
 }

@@ -80,6 +80,9 @@ impl Deploy {
             self.queue.emit_first(Effect::Cancel { ticket: self.ticket });
             return self.end(Event::Withdrawn, ReportState::Withdrawn, Cause::default(), now);
         }
+        if self.takes_trial_back()? {
+            return Ok(());
+        }
         let Some(deployment) = &mut self.record.deployment else { return Ok(()) };
         if !std::mem::replace(&mut deployment.too_late, true) {
             self.remark(ReportState::TooLate, "the switch had begun; the result follows", now);
@@ -104,6 +107,8 @@ impl Deploy {
             removed: Vec::new(),
             os: None,
             cuts: 0,
+            backs: 0,
+            withdrawn: false,
             probation_ms: 0,
             reported: None,
             too_late: false,

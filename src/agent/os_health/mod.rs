@@ -112,6 +112,8 @@ pub struct Checks {
 enum Verdict {
     Well,
     Ill(String),
+    /// The peer or a neighbour is away, which after a good round may be their own restart.
+    Away(String),
     Unknown(String),
 }
 
@@ -138,7 +140,7 @@ impl Checks {
             }
         }
         if let Err(what) = self.device.reached(self.settings.neighbour) {
-            return Verdict::Ill(what);
+            return Verdict::Away(what);
         }
         let programs = match programs(&self.dir, &self.root) {
             Ok(programs) => programs,
@@ -179,17 +181,23 @@ impl OsHealth {
 }
 
 fn judge(checks: &Checks, started: Instant, ended: &Receiver<()>, tell: &dyn Fn(AppEvent)) {
-    let mut unasked: Option<String> = None;
+    let (mut unasked, mut was_well): (Option<String>, bool) = (None, false);
     loop {
         let began = Instant::now();
         let verdict = checks.round();
         if ended.try_recv() == Err(TryRecvError::Disconnected) {
             return;
         }
+        was_well |= verdict == Verdict::Well;
+        let verdict = match verdict {
+            Verdict::Away(what) if was_well => Verdict::Unknown(what),
+            Verdict::Away(what) => Verdict::Ill(what),
+            verdict => verdict,
+        };
         let answered = !matches!(verdict, Verdict::Unknown(_));
         match verdict {
             Verdict::Well => tell(AppEvent::Healthy { began: Timestamp::ZERO.after(began - started) }),
-            Verdict::Ill(reason) => tell(AppEvent::Unhealthy { reason }),
+            Verdict::Ill(reason) | Verdict::Away(reason) => tell(AppEvent::Unhealthy { reason }),
             Verdict::Unknown(reason) if unasked.as_ref() == Some(&reason) => {}
             Verdict::Unknown(reason) => {
                 warn!(error = reason, "how the operating system is cannot be asked");

@@ -83,7 +83,7 @@ fn a_round_asks_in_its_order_and_ends_with_the_first_that_is_not_well() {
     *said.ran.lock().unwrap() = VecDeque::from([Ok(Ran::Well), Err("no bus".into())]);
     assert_eq!(checks.round(), Verdict::Unknown(format!("{dir}/20-disk was not run: no bus")));
     *said.peer.lock().unwrap() = Some("the peer does not answer".into());
-    assert_eq!(checks.round(), Verdict::Ill("the peer does not answer".into()));
+    assert_eq!(checks.round(), Verdict::Away("the peer does not answer".into()));
     let state = |state: Result<&str, &str>| {
         let state = state.map(str::to_owned).map_err(str::to_owned);
         said.states.lock().unwrap().insert("a.socket".into(), state);
@@ -155,7 +155,11 @@ fn rounds_are_told_with_the_time_at_which_they_began_until_nobody_listens() {
     let second = began(next());
     assert!(second.since(first) >= PAUSE && second <= Timestamp::ZERO.after(started.elapsed()));
     *said.peer.lock().unwrap() = Some("the peer does not answer".into());
-    assert_eq!(next(), AppEvent::Unhealthy { reason: "the peer does not answer".into() });
+    let away = AppEvent::Unasked { reason: "the peer does not answer".into() };
+    assert_eq!(next(), away, "after a good round it may be its own restart");
+    said.states.lock().unwrap().insert("a.socket".into(), Ok("failed".into()));
+    assert!(matches!(next(), AppEvent::Unhealthy { reason } if reason.starts_with("a.socket is failed")));
+    assert_eq!(next(), AppEvent::Asked);
     drop(health);
     assert!(events.recv_timeout(Duration::from_secs(20)).is_err(), "the thread has ended and told nothing");
 }

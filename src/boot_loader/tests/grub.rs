@@ -3,6 +3,7 @@ use super::fixture::{Device, deployment, tool};
 use crate::boot_loader::{BootLoader, BootLoaderError, Grub, Tries, detect};
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,6 +17,7 @@ fn bed() -> GrubBed {
     let device = Device::new();
     device.write("boot/loader/grub.cfg", "# fullmetal-grub 1\n");
     fs::create_dir_all(device.path("boot/grub")).unwrap();
+    symlink("../loader/grub.cfg", device.path("boot/grub/grub.cfg")).unwrap();
     let bed = GrubBed { loader: Grub::new(device.places()), device };
     bed.editenv(&["create"]);
     bed.editenv(&["set", "fullmetal_saved=1"]);
@@ -124,6 +126,12 @@ fn grub_that_is_not_prepared_says_what_to_do() {
     let ready = bed();
     assert_eq!(ready.loader.check().unwrap(), None);
     assert!(detect(&ready.device.places()).is_ok());
+    let read = ready.device.path("boot/grub/grub.cfg");
+    fs::remove_file(&read).unwrap();
+    fs::copy(ready.device.path("boot/loader/grub.cfg"), &read).unwrap();
+    assert!(check(&ready).contains("is no link to"), "a copy would name what is gone: {}", check(&ready));
+    fs::remove_file(&read).unwrap();
+    symlink("../loader/grub.cfg", &read).unwrap();
     ready.device.cmdline("rw fullmetal.loader=u-boot fullmetal.loader");
     assert!(check(&ready).contains("reboot"), "{}", check(&ready));
 

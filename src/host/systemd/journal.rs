@@ -2,6 +2,7 @@
 
 use super::super::tail::Tail;
 use crate::limited;
+use fullmetal_proto::deploy::{BootId, LastBoot};
 use std::process::Command;
 use std::time::Duration;
 use tracing::warn;
@@ -13,18 +14,21 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub(super) fn last_lines(unit: &str, since_ms: u64) -> Vec<String> {
     // journalctl takes whole seconds only with a fraction of six digits.
     let since = format!("--since=@{}.{:06}", since_ms / 1000, since_ms % 1000 * 1000);
-    lines(&["--boot", "--output=cat", &since, &format!("_SYSTEMD_UNIT={unit}")])
+    lines(&["--boot", "--lines=20", "--output=cat", &since, &format!("_SYSTEMD_UNIT={unit}")])
 }
 
-/// The last lines of the boot before this one; none where the journal does not outlive a boot.
-pub fn last_boot() -> Vec<String> {
-    lines(&["--boot=-1", "--output=short-monotonic", "--no-hostname"])
+/// The newest boot before this one of which the journal knows; none where it does not outlive a boot.
+pub fn last_boot() -> Option<LastBoot> {
+    let newest = lines(&["--boot=-1", "--lines=1", "--output=export", "--output-fields=_BOOT_ID"]);
+    let boot = newest.iter().find_map(|line| line.strip_prefix("_BOOT_ID="))?;
+    let lines = lines(&["--boot=-1", "--lines=20", "--output=short-monotonic", "--no-hostname"]);
+    Some(LastBoot { boot: BootId(boot.to_owned()), lines })
 }
 
 fn lines(which: &[&str]) -> Vec<String> {
     let mut command = Command::new("journalctl");
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
-    command.args(["--quiet", "--no-pager", "--all", "--lines=20"]).args(which);
+    command.args(["--quiet", "--no-pager", "--all"]).args(which);
     let said = limited::output(&mut command, b"", LIMIT);
     let said = said.inspect_err(|error| warn!(?which, %error, "journalctl: no last lines are to be had"));
     let mut tail = Tail::default();

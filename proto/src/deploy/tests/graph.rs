@@ -50,12 +50,14 @@ staged       Begun         -> switching
              Withdrawn     -> reporting
 arming       Armed         -> rebooting
              Broken        -> cleaning
+rebooting    Withdrawn     -> cleaning
 switching    Switched      -> proving
              Broken        -> rolling-back
 proving      Proven        -> reporting
              TrialProven   -> clearing
              Broken        -> rolling-back
 clearing     Cleared       -> reporting
+             Broken        -> rolling-back
 rolling-back Reverted      -> reporting
              GivenUp       -> reporting
              LeavesTrial   -> giving-up

@@ -19,6 +19,8 @@ pub struct OsWorld {
     pub boots: u32,
     /// What was proven, or ran from the beginning: only that may be booted without a counter.
     pub trusted: BTreeSet<Digest>,
+    /// Commits from which the boot loader cannot be reached.
+    pub hidden: BTreeSet<Digest>,
     /// Steps that fail for good.
     pub broken: BTreeSet<&'static str>,
     entry: Option<Entry>,
@@ -37,6 +39,7 @@ impl OsWorld {
             unloadable: BTreeSet::new(),
             boots: 1,
             trusted: BTreeSet::from([booted.commit]),
+            hidden: BTreeSet::new(),
             broken: BTreeSet::new(),
             entry: None,
         }
@@ -51,7 +54,7 @@ impl OsWorld {
             staged: self.staged,
             counted: self.counted.map(|(trial, tries_left)| Counted { trial: Some(trial), tries_left }),
             entry: self.entry,
-            obstacle: None,
+            obstacle: self.hidden.contains(&self.booted.commit).then(|| "no configuration".to_owned()),
         }
     }
 
@@ -131,7 +134,7 @@ impl World {
     pub fn os_step(&mut self, ticket: Ticket, step: OsStep) {
         let name = effect_name(&Effect::Os { ticket, step: step.clone() });
         let Some(os) = &mut self.os else {
-            return self.inbox.push_back(Input::OsDone { ticket, view: None, last_boot: vec![] });
+            return self.inbox.push_back(Input::OsDone { ticket, view: None, last_boot: None });
         };
         if os.broken.contains(name) {
             let reason = format!("{name} failed");
@@ -140,7 +143,8 @@ impl World {
         if !os.step(&step) {
             return self.effects.push_front(Effect::Os { ticket, step });
         }
-        let last_boot = vec!["the last line".to_owned()];
+        let boot = BootId((os.boots - 1).to_string());
+        let last_boot = Some(LastBoot { boot, lines: vec!["the last line".to_owned()] });
         self.inbox.push_back(Input::OsDone { ticket, view: Some(os.view()), last_boot });
     }
 

@@ -145,7 +145,7 @@ fn the_watch_wakes_for_what_cannot_be_asked_and_never_in_the_past() {
     let mut watch = Watch::default();
     watch.begin(Timestamp::ZERO, Duration::from_secs(30));
     watch.note(&name("web"), AppEvent::Unasked { reason: "no bus".into() }, Timestamp::from_secs(5));
-    for (now, wakeup) in [(6, Some(30)), (31, Some(90)), (91, Some(905)), (905, None)] {
+    for (now, wakeup) in [(6, Some(30)), (31, Some(90)), (91, Some(905)), (905, Some(30 + 7200)), (30 + 7200, None)] {
         watch.wait_on(Timestamp::from_secs(now));
         assert_eq!(watch.wakeup(), wakeup.map(Timestamp::from_secs), "at {now} s");
     }

@@ -44,6 +44,8 @@ fn sample(phase: Phase) -> Record {
         removed: vec![],
         os: None,
         cuts: 0,
+        backs: 0,
+        withdrawn: false,
         probation_ms: 30_000,
         reported: Some(ReportState::Staged),
         too_late: true,

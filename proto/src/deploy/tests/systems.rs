@@ -1,7 +1,7 @@
 //! Operating systems: what is refused, what holds a trial back, and what nobody deployed.
 
 use super::os_world::commit;
-use super::trial::{Down, check_os, reason, update};
+use super::trial::{Change, Down, check_os, reason, update};
 use super::world::*;
 use crate::deploy::*;
 use crate::wire::announcement::Mode;
@@ -20,7 +20,7 @@ fn what_came_up_on_something_else_is_told_and_nothing_is_deployed_until_root_acc
     let seen = |world: &World| Input::OsDone {
         ticket: Ticket(0),
         view: Some(world.os.as_ref().unwrap().view()),
-        last_boot: vec![],
+        last_boot: None,
     };
     let input = seen(&world);
     world.give(input);
@@ -89,6 +89,7 @@ fn a_lock_holds_the_reboot_and_an_inhibitor_only_when_the_mode_lets_it() {
         world.set_local(local);
         world.run();
         assert_eq!(world.os.as_ref().unwrap().boots == 1, holds, "{mode:?} {local:?}");
+        assert!(!holds || world.machine.next_wakeup().is_none(), "what ends it is an input");
         world.set_local(Local::default());
         world.settle();
         assert_eq!(world.ends(), [(2, ReportState::Succeeded)]);
@@ -111,7 +112,7 @@ fn a_reboot_that_does_not_come_is_asked_for_again() {
     assert_eq!(world.machine.next_wakeup(), Some(world.now.steady.after(REBOOT_MAX)));
     world.give(Input::Failed { ticket, retry: true, reason: "inhibited by cron".into() });
     world.run();
-    assert!(world.machine.next_wakeup() <= Some(world.now.steady.after(RETRY_MIN)));
+    assert!(world.machine.next_wakeup().is_some_and(|at| at <= world.now.steady.after(RETRY_MIN)));
     world.pass(RETRY_MIN);
     assert!(world.effects.iter().any(is_reboot));
 }
@@ -164,36 +165,137 @@ fn a_device_without_ostree_or_with_an_obstacle_takes_no_system() {
 }
 
 #[test]
-fn a_counter_that_was_left_behind_is_cleared_at_the_start() {
+fn a_counter_that_was_left_behind_is_cleared_at_the_start_and_what_failed_is_taken_away() {
+    let (mut world, ..) = update(&[], Down::Power, |_, _| {});
+    let failed = DeploymentId { commit: commit("3"), serial: 0 };
+    for left in [None, Some(failed)] {
+        let os = world.os.as_mut().unwrap();
+        os.entries.splice(..0, left);
+        os.counted = Some((left.unwrap_or(os.booted), 0));
+        let view = os.view();
+        world.give(Input::OsDone { ticket: Ticket(0), view: Some(view), last_boot: None });
+        world.settle();
+        check_os(&world, "2");
+    }
+}
+
+/// A device that is to reboot into the trial of action 1 and is held back by an inhibitor.
+fn held_back() -> World {
     let mut world = World::new();
-    let mut os = OsWorld::new("1");
-    os.counted = Some((os.booted, 2));
-    let view = os.view();
-    world.os = Some(os);
-    world.give(Input::OsDone { ticket: Ticket(0), view: Some(view), last_boot: vec![] });
-    world.settle();
-    assert_eq!(world.os.unwrap().counted, None);
+    world.os = Some(OsWorld::new("1"));
+    let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
+    let row = world.row(1, &script, Mode::WhenIdle);
+    world.announce((1, 1), Some(row));
+    while world.machine.state() != State::Arming {
+        assert!(world.step());
+    }
+    world.set_local(Local { locked: false, inhibited: true });
+    world.run();
+    assert_eq!(world.machine.state(), State::Rebooting);
+    world
 }
 
 #[test]
-fn a_system_is_withdrawn_until_its_trial_is_journalled() {
-    for late in [false, true] {
-        let mut world = World::new();
-        world.os = Some(OsWorld::new("1"));
-        let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
-        let row = world.row(1, &script, if late { Mode::Now } else { Mode::Stage });
-        world.announce((1, 1), Some(row));
-        let until = if late { State::Arming } else { State::Staged };
+fn a_system_is_withdrawn_until_its_reboot_is_asked_for() {
+    for until in [State::Staged, State::Rebooting, State::Proving] {
+        let mut world = match until {
+            State::Rebooting => held_back(),
+            _ => {
+                let mut world = World::new();
+                world.os = Some(OsWorld::new("1"));
+                let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
+                let row = world.row(1, &script, if until == State::Staged { Mode::Stage } else { Mode::Now });
+                world.announce((1, 1), Some(row));
+                world
+            }
+        };
         while world.machine.state() != until {
             assert!(world.step());
         }
         world.announce((1, 2), None);
+        world.set_local(Local::default());
         world.settle();
+        let late = until == State::Proving;
         let expected = if late { ReportState::Succeeded } else { ReportState::Withdrawn };
-        assert_eq!(world.ends(), [(1, expected)]);
-        assert_eq!(world.states(1).contains(&ReportState::TooLate), late);
+        assert_eq!(world.ends(), [(1, expected)], "{until}");
+        assert_eq!(world.states(1).contains(&ReportState::TooLate), late, "{until}");
         check_os(&world, if late { "2" } else { "1" });
     }
+}
+
+#[test]
+fn a_reboot_that_was_held_back_does_not_come_once_its_time_is_over() {
+    let mut world = held_back();
+    let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
+    let stage = world.row(1, &script, Mode::Stage);
+    world.announce((1, 2), Some(stage));
+    world.pass(REBOOT_MAX);
+    world.set_local(Local::default());
+    world.settle();
+    assert_eq!((world.machine.state(), world.os.as_ref().unwrap().boots), (State::Rebooting, 1));
+    let again = world.row(1, &script, Mode::WhenIdle);
+    world.announce((1, 3), Some(again));
+    world.settle();
+    assert_eq!(world.ends(), [(1, ReportState::Succeeded)]);
+}
+
+#[test]
+fn a_trial_that_cannot_be_written_down_is_left_after_a_while() {
+    let mut world = World::new();
+    world.os = Some(OsWorld::new("1"));
+    let script = Script::new("2", &[]).with_os("2", Behaviour::NeverHealthy);
+    let row = world.row(1, &script, Mode::Now);
+    world.announce((1, 1), Some(row));
+    while world.machine.state() != State::Proving {
+        assert!(world.step());
+    }
+    world.full = true;
+    world.pass(POLICY.probation);
+    world.run();
+    assert_eq!((world.machine.state(), world.os.as_ref().unwrap().boots), (State::RollingBack, 2));
+    world.pass(UNWRITTEN_MAX);
+    world.run();
+    assert_eq!(world.os.as_ref().unwrap().booted.commit, commit("1"), "it is left without a word");
+    world.full = false;
+    world.settle();
+    assert_eq!(world.ends(), [(1, ReportState::Failed)]);
+    check_os(&world, "1");
+}
+
+#[test]
+fn a_system_whose_boot_loader_is_out_of_reach_is_not_proven() {
+    let change: Change = |w, _| w.os.as_mut().unwrap().hidden.extend([commit("2")]);
+    let (world, ..) = update(&[], Down::Power, change);
+    check_os(&world, "1");
+    assert!(reason(&world).contains("out of its reach"), "{}", reason(&world));
+    let change: Change = |w, _| w.os.as_mut().unwrap().broken.extend(["clear"]);
+    let (world, ..) = update(&[], Down::Power, change);
+    check_os(&world, "1");
+    assert!(reason(&world).contains("could not be made to boot for good"), "{}", reason(&world));
+}
+
+#[test]
+fn a_device_that_cannot_go_back_says_so_and_reboots_no_more() {
+    let change: Change = |w, s| {
+        *s.behaviours.last_mut().unwrap() = Behaviour::NeverHealthy;
+        w.os.as_mut().unwrap().unloadable.extend([commit("1")]);
+    };
+    let (world, ..) = update(&[], Down::Power, change);
+    assert_eq!(world.ends().last(), Some(&(2, ReportState::Failed)));
+    assert!(reason(&world).contains("does not come up"), "{}", reason(&world));
+    assert_eq!(world.machine.state(), State::Idle);
+}
+
+#[test]
+fn what_is_counted_and_was_never_proven_is_not_made_to_boot_for_good() {
+    let (mut world, ..) = update(&[], Down::Power, |_, _| {});
+    let other = DeploymentId { commit: Digest::of(b"by hand"), serial: 0 };
+    let os = world.os.as_mut().unwrap();
+    (os.booted, os.entries[0], os.counted) = (other, other, Some((other, 2)));
+    let view = os.view();
+    world.give(Input::OsDone { ticket: Ticket(0), view: Some(view), last_boot: None });
+    world.settle();
+    assert_eq!(world.os.unwrap().counted, Some((other, 2)));
 }
 
 #[test]
