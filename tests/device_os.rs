@@ -79,6 +79,7 @@ fn a_system_is_staged_finalized_booted_and_taken_back() {
     bench.inside("a_reboot_has_forgotten_what_was_staged");
     bench.inside("a_kernel_that_does_not_fit_is_refused");
     bench.inside("what_cannot_be_finalized_is_withdrawn");
+    bench.inside("nothing_is_finalized_above_what_would_not_boot");
     bench.inside("a_staged_system_is_made_to_boot_next");
     bench.device.cut_power().unwrap();
     assert_eq!(bench.version(), "2", "it was finalized before the power went");

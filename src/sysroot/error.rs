@@ -71,7 +71,8 @@ pub enum SysrootError {
     },
     /// The boot loader would fall back to something else than what runs now.
     #[error(
-        "the boot loader's second entry is not OS deployment {booted}, which runs now: unpin or undeploy what comes before it"
+        "the boot loader's second entry is not OS deployment {booted}, which runs now: unpin or undeploy what comes before it, \
+         with OSTREE_GRUB2_EXEC set where GRUB boots (docs/integrators-os.md)"
     )]
     NotSecond {
         /// What runs.

@@ -27,6 +27,7 @@ use ostree::{SysrootDeployTreeOpts, gio, glib};
 use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
+use view::View;
 
 /// There once `ostree-prepare-root` has put a deployment in place as the root.
 const BOOTED: &str = "run/ostree-booted";
@@ -223,9 +224,18 @@ impl Sysroot {
         if !next.equal(&view.booted) && deployments.get(1).is_none_or(|second| !second.equal(&view.booted)) {
             return Err(SysrootError::NotSecond { booted: self.id_of(&view.booted)? });
         }
-        let tree = view.sysroot.deployment_directory(next).path().unwrap_or_default();
-        let (repo, commit) = (view.sysroot.repo(), &id.commit);
-        Kernel::of(&repo, &self.path, commit)?.check(&repo, (&self.path.join("boot"), &tree), next, commit)
+        self.check_kernel(&view, next)?;
+        // What it falls back to is as good as that.
+        match deployments.get(1).filter(|_| !next.equal(&view.booted)) {
+            Some(second) => self.check_kernel(&view, second),
+            None => Ok(()),
+        }
+    }
+
+    fn check_kernel(&self, view: &View, deployment: &ostree::Deployment) -> Result<(), SysrootError> {
+        let tree = view.sysroot.deployment_directory(deployment).path().unwrap_or_default();
+        let (repo, commit) = (view.sysroot.repo(), self.id_of(deployment)?.commit);
+        Kernel::of(&repo, &self.path, &commit)?.check(&repo, (&self.path.join("boot"), &tree), deployment, &commit)
     }
 
     /// Makes these deployments the loader's first entries, in this order; the others follow as they did. What is staged is

@@ -152,6 +152,23 @@ fn what_cannot_be_finalized_is_withdrawn() {
 
 #[test]
 #[ignore = "runs on a device"]
+fn nothing_is_finalized_above_what_would_not_boot() {
+    let (kernel, second) = (sh("ls /boot/ostree/*/vmlinuz*"), id(known("v2")));
+    let bytes = fs::read(&kernel).unwrap();
+    sysroot().stage(&second.commit).unwrap();
+    fs::remove_file(&kernel).and_then(|()| fs::write(&kernel, "another")).unwrap();
+    let failed = sysroot().finalize(&second);
+    let left = deployments();
+    fs::write(&kernel, &bytes).unwrap();
+    let error = failed.unwrap_err().to_string();
+    assert!(error.contains(&kernel) && error.contains("differs"), "{error}");
+    assert_eq!(left, [first()]);
+    // The checkout goes, too.
+    sysroot().drop_all_but(&[]).unwrap();
+}
+
+#[test]
+#[ignore = "runs on a device"]
 fn a_staged_system_is_made_to_boot_next() {
     let second_commit = known("v2");
     fs::write("/etc/local", "kept").unwrap();
