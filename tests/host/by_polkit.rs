@@ -7,6 +7,8 @@ use fullmetal::config::Paths;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// A user that no rule names.
 const USER: &str = "daemon";
@@ -48,10 +50,22 @@ fn locks_with(password: &str) -> (bool, String) {
     while screen.read(&mut byte).unwrap() == 1 {
         shown.push(byte[0]);
         if shown.ends_with(b"Password: ") {
+            until_it_listens(&shown);
             writeln!(keys, "{password}").unwrap();
         }
     }
     (at.wait().unwrap().success(), String::from_utf8_lossy(&shown).into_owned())
+}
+
+/// Whoever asks at a terminal throws away what was typed before its echo was off; the terminal's name was shown first.
+fn until_it_listens(shown: &[u8]) {
+    let shown = String::from_utf8_lossy(shown);
+    let terminal = shown.lines().next().unwrap().trim();
+    let begin = Instant::now();
+    while !run("stty", &["-F", terminal, "-a"]).split_whitespace().any(|word| word == "-echo") {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{terminal} goes on showing what is typed");
+        sleep(Duration::from_millis(10));
+    }
 }
 
 /// The agent of polkit at a terminal belongs to the very process that calls.
@@ -59,7 +73,7 @@ pub fn an_administrator_is_asked_for_the_password() {
     run("useradd", &["--groups", "sudo", "boss"]);
     run("sh", &["-c", "echo boss:secret | chpasswd"]);
     let script = format!(
-        "rm -f /tmp/ready; mkfifo /tmp/ready\npkttyagent --process $$ --notify-fd 3 3>/tmp/ready &\ncat /tmp/ready\n\
+        "tty; rm -f /tmp/ready; mkfifo /tmp/ready\npkttyagent --process $$ --notify-fd 3 3>/tmp/ready &\ncat /tmp/ready\n\
          exec busctl --timeout=60 call {NAME} {PATH} {NAME} Lock s maintenance\n"
     );
     fs::write(ASK, script).unwrap();
