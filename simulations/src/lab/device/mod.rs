@@ -143,8 +143,9 @@ impl Device {
         let first = self.first.context("the device is off")?.as_raw_nonzero();
         let mut command = Command::new("nsenter");
         // As a device goes down systemd stops all processes, then kills them. `nsenter` would stop with its child for ever,
-        // and so would the device; a shell only waits.
-        command.args(["-t", &first.to_string(), "-a", "--no-fork", "--", "sh", "-c", "\"$@\"; exit $?", "sh"]);
+        // and so would the device; a shell only waits. It is not of the device's processes, its children are: what it
+        // knows itself, such as kill, must not be done by it.
+        command.args(["-t", &first.to_string(), "-a", "--no-fork", "--", "sh", "-c", "env \"$@\"; exit $?", "sh"]);
         command.args(argv).stdin(Stdio::null());
         Ok(command)
     }

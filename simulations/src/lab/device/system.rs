@@ -260,6 +260,10 @@ pub(super) fn prepare(stage: &DeviceStage, sysroot: &Path, root: &Path) -> anyho
     mounted("proc", Path::new("/proc"), plain(), "")?;
     bound(&arguments(), Path::new("/proc/cmdline"))?;
     bound(sysroot, root)?;
+    // It works in a directory of this host's root meanwhile, which is of all devices that boot.
+    let lock = File::create(stage.base.with_file_name("prepare.lock")).context("making the lock of booting devices")?;
+    flock(&lock, FlockOperation::LockExclusive).context("waiting for another device to boot")?;
+    let _ = fs::remove_dir("/sysroot.tmp");
     output_of(Command::new(stage.base.join("usr/lib/ostree/ostree-prepare-root")).arg(root))?;
     Ok(())
 }
