@@ -180,7 +180,7 @@ fn read(mut stream: UnixStream) -> Option<String> {
 pub(super) mod tests {
     use super::*;
     use fullmetal_proto::Timestamp;
-    use fullmetal_proto::deploy::{Installed, Phase, Wish};
+    use fullmetal_proto::deploy::{Installed, Wish};
     use fullmetal_proto::wire::{Mode, StartOptions};
     use std::io::Write;
     use std::sync::mpsc::{Receiver, channel};
@@ -194,22 +194,7 @@ pub(super) mod tests {
         let installed = Installed { commit, version: "1".into(), manifest, start, unsigned: true };
         let name = "hello".parse().unwrap();
         let part = NewPart { name, installed, floor: 0, health: false, notify, may_stay: false };
-        Deployment {
-            wish,
-            phase: Phase::Staging,
-            parts: vec![part],
-            removed: vec![],
-            os: None,
-            cuts: 0,
-            backs: 0,
-            withdrawn: false,
-            probation_ms: 0,
-            reported: None,
-            too_late: false,
-            by_hand: false,
-            bytes_from_peers: 0,
-            bytes_from_central: 0,
-        }
+        Deployment { parts: vec![part], ..Deployment::of(wish) }
     }
 
     fn told(events: &Receiver<Event>) -> AppEvent {

@@ -132,7 +132,9 @@ impl Thread {
         info!(?step, "operating system");
         match self.means.os.ask(step) {
             Ok(view) => {
-                let last_boot = if *step == OsStep::Look { (self.means.last_boot)() } else { None };
+                // Of what is looked at unasked, nobody wants to know it.
+                let wanted = *step == OsStep::Look && ticket != Ticket(0);
+                let last_boot = if wanted { (self.means.last_boot)() } else { None };
                 Input::OsDone { ticket, view, last_boot }
             }
             Err(error) => {

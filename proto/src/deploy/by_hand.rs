@@ -7,7 +7,7 @@
 use super::os::NewOs;
 use super::outbox::Cause;
 use super::outbox::OUTBOX_MAX;
-use super::record::{Deployment, Installed, NewPart, Phase, Wish};
+use super::record::{Deployment, Installed, NewPart, Wish};
 use super::staging::millis;
 use super::{Deploy, DeployError, Event, Now, PROBATION_MAX, State};
 use crate::wire::announcement::Mode;
@@ -108,29 +108,16 @@ impl Deploy {
         now: Now,
     ) -> Result<(), DeployError> {
         let before = self.record.clone();
-        self.record.deployment = Some(Deployment {
-            wish: Wish {
-                action: 0,
-                bundle: Digest::default(),
-                mode: Mode::Now,
-                valid_until: None,
-                expires: Timestamp::MAX,
-                seen: now.trusted,
-            },
-            phase: Phase::Staging,
-            parts,
-            removed: Vec::new(),
-            os,
-            cuts: 0,
-            backs: 0,
-            withdrawn: false,
-            probation_ms: millis(probation.min(PROBATION_MAX)),
-            reported: None,
-            too_late: false,
-            bytes_from_peers: 0,
-            bytes_from_central: 0,
-            by_hand: true,
-        });
+        let wish = Wish {
+            action: 0,
+            bundle: Digest::default(),
+            mode: Mode::Now,
+            valid_until: None,
+            expires: Timestamp::MAX,
+            seen: now.trusted,
+        };
+        let probation_ms = millis(probation.min(PROBATION_MAX));
+        self.record.deployment = Some(Deployment { parts, os, probation_ms, by_hand: true, ..Deployment::of(wish) });
         if let Some(reason) = self.overflow() {
             self.record = before;
             return Err(NoComeback::Journal(reason).into());

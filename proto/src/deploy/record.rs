@@ -257,6 +257,26 @@ impl Default for Record {
 }
 
 impl Deployment {
+    /// One that has just been taken up: nothing is known of it but whose wish it is.
+    pub fn of(wish: Wish) -> Self {
+        Deployment {
+            wish,
+            phase: Phase::Staging,
+            parts: Vec::new(),
+            removed: Vec::new(),
+            os: None,
+            cuts: 0,
+            backs: 0,
+            withdrawn: false,
+            probation_ms: 0,
+            reported: None,
+            too_late: false,
+            bytes_from_peers: 0,
+            bytes_from_central: 0,
+            by_hand: false,
+        }
+    }
+
     /// What it brings and what it takes away, a few words each, for people.
     pub fn changes(&self) -> Vec<String> {
         let os = self.os.iter().map(|os| (PartKind::Os, &os.part));

@@ -2,7 +2,7 @@
 
 use super::outbox::Cause;
 use super::outbox::UNSPOOLED_ENDS_MAX;
-use super::record::{Deployment, Phase, Wish};
+use super::record::{Deployment, Wish};
 use super::{Announced, Deploy, DeployError, Effect, Event, Ignored, NOBODY, Now, Obstacle, Row, State};
 use crate::wire::announcement::Mode;
 use crate::wire::report::ReportState;
@@ -100,22 +100,7 @@ impl Deploy {
     /// Starts on the next wish, unless its announcement expired.
     pub(super) fn take_up(&mut self, now: Now) -> Result<(), DeployError> {
         let Some(wish) = self.record.next.take_if(|w| now.trusted < w.expires) else { return Ok(()) };
-        self.record.deployment = Some(Deployment {
-            wish,
-            phase: Phase::Staging,
-            parts: Vec::new(),
-            removed: Vec::new(),
-            os: None,
-            cuts: 0,
-            backs: 0,
-            withdrawn: false,
-            probation_ms: 0,
-            reported: None,
-            too_late: false,
-            bytes_from_peers: 0,
-            bytes_from_central: 0,
-            by_hand: false,
-        });
+        self.record.deployment = Some(Deployment::of(wish));
         // What the one before took says nothing of this one.
         (self.total, self.quarters) = (0, 0);
         self.queue.change();

@@ -10,6 +10,16 @@ use crate::{DeploymentId, Digest};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// A device that runs version 1 of its system, of which version 2 is wished.
+fn wished(action: u64, mode: Mode, behaves: Behaviour) -> World {
+    let mut world = World::new();
+    world.os = Some(OsWorld::new("1"));
+    let script = Script::new("2", &[]).with_os("2", behaves);
+    let row = world.row(action, &script, mode);
+    world.announce((1, action), Some(row));
+    world
+}
+
 #[test]
 fn what_came_up_on_something_else_is_told_and_nothing_is_deployed_until_root_accepts_it() {
     let (mut world, ..) = update(&[], Down::Power, |_, _| {});
@@ -48,11 +58,7 @@ fn check_os_is(world: &World, id: DeploymentId) {
 
 #[test]
 fn a_trial_that_came_up_on_something_else_is_told_once() {
-    let mut world = World::new();
-    world.os = Some(OsWorld::new("1"));
-    let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
-    let row = world.row(2, &script, Mode::Now);
-    world.announce((1, 2), Some(row));
+    let mut world = wished(2, Mode::Now, Behaviour::Healthy);
     while world.durable_phase() != Some(Phase::Arming) {
         assert!(world.step());
     }
@@ -78,11 +84,7 @@ fn a_lock_holds_the_reboot_and_an_inhibitor_only_when_the_mode_lets_it() {
         (Mode::WhenIdle, inhibited, true),
         (Mode::Now, inhibited, false),
     ] {
-        let mut world = World::new();
-        world.os = Some(OsWorld::new("1"));
-        let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
-        let row = world.row(2, &script, mode);
-        world.announce((1, 2), Some(row));
+        let mut world = wished(2, mode, Behaviour::Healthy);
         while world.machine.state() != State::Arming {
             assert!(world.step());
         }
@@ -98,11 +100,7 @@ fn a_lock_holds_the_reboot_and_an_inhibitor_only_when_the_mode_lets_it() {
 
 #[test]
 fn a_reboot_that_does_not_come_is_asked_for_again() {
-    let mut world = World::new();
-    world.os = Some(OsWorld::new("1"));
-    let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
-    let row = world.row(2, &script, Mode::Now);
-    world.announce((1, 2), Some(row));
+    let mut world = wished(2, Mode::Now, Behaviour::Healthy);
     let is_reboot = |e: &Effect| matches!(e, Effect::Reboot { .. });
     while !world.effects.front().is_some_and(is_reboot) {
         assert!(world.step());
@@ -181,11 +179,7 @@ fn a_counter_that_was_left_behind_is_cleared_at_the_start_and_what_failed_is_tak
 
 /// A device that is to reboot into the trial of action 1 and is held back by an inhibitor.
 fn held_back() -> World {
-    let mut world = World::new();
-    world.os = Some(OsWorld::new("1"));
-    let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
-    let row = world.row(1, &script, Mode::WhenIdle);
-    world.announce((1, 1), Some(row));
+    let mut world = wished(1, Mode::WhenIdle, Behaviour::Healthy);
     while world.machine.state() != State::Arming {
         assert!(world.step());
     }
@@ -200,14 +194,7 @@ fn a_system_is_withdrawn_until_its_reboot_is_asked_for() {
     for until in [State::Staged, State::Rebooting, State::Proving] {
         let mut world = match until {
             State::Rebooting => held_back(),
-            _ => {
-                let mut world = World::new();
-                world.os = Some(OsWorld::new("1"));
-                let script = Script::new("2", &[]).with_os("2", Behaviour::Healthy);
-                let row = world.row(1, &script, if until == State::Staged { Mode::Stage } else { Mode::Now });
-                world.announce((1, 1), Some(row));
-                world
-            }
+            _ => wished(1, if until == State::Staged { Mode::Stage } else { Mode::Now }, Behaviour::Healthy),
         };
         while world.machine.state() != until {
             assert!(world.step());
@@ -241,11 +228,7 @@ fn a_reboot_that_was_held_back_does_not_come_once_its_time_is_over() {
 
 #[test]
 fn a_trial_that_cannot_be_written_down_is_left_after_a_while() {
-    let mut world = World::new();
-    world.os = Some(OsWorld::new("1"));
-    let script = Script::new("2", &[]).with_os("2", Behaviour::NeverHealthy);
-    let row = world.row(1, &script, Mode::Now);
-    world.announce((1, 1), Some(row));
+    let mut world = wished(1, Mode::Now, Behaviour::NeverHealthy);
     while world.machine.state() != State::Proving {
         assert!(world.step());
     }
