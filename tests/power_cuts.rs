@@ -1,5 +1,5 @@
 //! Real power cuts: devices as machines in qemu, with GRUB, a kernel of their own and a disk. What their kernels have not
-//! written when qemu is killed is lost. Needs root and a way to Debian's packages; takes minutes (`make test-power`).
+//! written when qemu is killed is lost, and of what their disks were not told to keep all, some or nothing. Needs root and a way to Debian's packages; takes minutes (`make test-power`).
 //!
 //! `FULLMETAL_CUTS`: how many power cuts (one in each phase). `FULLMETAL_SEED`: of their moments; it is printed.
 
@@ -19,7 +19,7 @@ mod phases;
 #[path = "power_cuts/site.rs"]
 mod site;
 
-use fullmetal_proto::Digest;
+use fullmetal_sim::sim::engine::Random;
 use phases::PHASES;
 use site::Site;
 use std::time::{Duration, Instant};
@@ -33,10 +33,8 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Draws a moment within a time.
-fn draw(seed: u64, cut: usize, within: Duration) -> Duration {
-    let bytes = *Digest::of(format!("{seed} {cut}").as_bytes()).as_bytes();
-    let drawn = u64::from_le_bytes(bytes[..8].try_into().unwrap());
-    Duration::from_millis(drawn % u64::try_from(within.as_millis()).unwrap())
+fn moment(draw: &mut Random, within: Duration) -> Duration {
+    Duration::from_millis(draw.below(u64::try_from(within.as_millis()).unwrap()))
 }
 
 #[test]
@@ -51,16 +49,19 @@ fn a_machine_that_loses_its_power_in_an_update_comes_up_whole_and_says_once_what
         let phase = &PHASES[cut % PHASES.len()];
         let begin = Instant::now();
         let (action, before) = site.decides();
-        let offset = draw(seed, cut, phase.within);
+        let mut draw = Random::new(seed, &format!("cut {cut}"));
+        let offset = moment(&mut draw, phase.within);
         site.until(phase);
         std::thread::sleep(offset);
-        site.loses_power();
+        let lost = site.loses_power(&mut draw);
         let booted = site.comes_up();
         let (state, runs) = site.ends(action, before);
         println!(
-            "cut {cut}: {} + {:.1} s: came up on {booted}, {state}, runs {runs}; {:.0} s",
+            "cut {cut}: {} + {:.1} s, {} of {} unflushed writes lost: came up on {booted}, {state}, runs {runs}; {:.0} s",
             phase.name,
             offset.as_secs_f64(),
+            lost.lost,
+            lost.in_doubt,
             begin.elapsed().as_secs_f64()
         );
     }

@@ -4,8 +4,9 @@ use crate::LIMIT;
 use crate::bench::Bench;
 use crate::phases::Phase;
 use fullmetal_sim::lab::device::{SYSTEM_REF, Version};
-use fullmetal_sim::lab::machine::{self, Machine, Mark};
+use fullmetal_sim::lab::machine::{self, Lost, Machine, Mark};
 use fullmetal_sim::lab::wait_for;
+use fullmetal_sim::sim::engine::Random;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -81,9 +82,10 @@ impl Site {
     }
 
     /// Kills the machine and looks at its disk.
-    pub fn loses_power(&mut self) {
-        self.machine.cut_power();
+    pub fn loses_power(&mut self, draw: &mut Random) -> Lost {
+        let lost = self.machine.cut_power(draw).unwrap();
         self.machine.check_disk().unwrap();
+        lost
     }
 
     /// Waits for the end of an action, which ran `before`: how it ended, and what runs then. It is told once.

@@ -6,12 +6,15 @@
 mod disk;
 mod kernel;
 mod link;
+mod lost;
 
 pub use disk::Mounted;
+pub use lost::Lost;
 
 use super::device::{Device, Settled};
 use super::net::Net;
 use super::{output_of, wait_for};
+use crate::sim::engine::Random;
 use anyhow::{Context as _, bail};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -24,6 +27,18 @@ const MEMORY_MIB: &str = "512";
 /// The kernel's arguments beside those of OSTree and GRUB.
 const ARGUMENTS: [&str; 5] =
     ["root=/dev/vda1", "rw", "console=ttyS0", "net.ifnames=0", "systemd.journald.forward_to_console=1"];
+/// What only costs time here.
+const SPARED: [&str; 9] = [
+    "mitigations=off",
+    "audit=0",
+    "apparmor=0",
+    "systemd.mask=modprobe@dm_mod.service",
+    "systemd.mask=modprobe@drm.service",
+    "systemd.mask=modprobe@loop.service",
+    "systemd.mask=systemd-update-utmp.service",
+    "systemd.mask=systemd-update-utmp-runlevel.service",
+    "systemd.mask=systemd-ask-password-console.path",
+];
 /// What a machine says on its serial line when all units are started, followed by the release of its system.
 pub const UP: &str = "LAB-UP ";
 
@@ -77,7 +92,7 @@ impl Machine {
         };
         disk::make(&machine.image())?;
         let mounted = machine.disk()?;
-        let settled = Settled { sysroot: mounted.path(), scratch: dir, arguments: &ARGUMENTS };
+        let settled = Settled { sysroot: mounted.path(), scratch: dir, arguments: &[&ARGUMENTS[..], &SPARED].concat() };
         device.settle(&settled, repo, commit)?;
         link::configure(&settled.etc()?, number)?;
         Ok(machine)
@@ -120,11 +135,33 @@ impl Machine {
         qemu.args(["qemu-system-x86_64", "-accel", "tcg", "-m", MEMORY_MIB, "-nodefaults", "-no-user-config"]);
         qemu.args(["-no-reboot", "-display", "none", "-kernel"]).arg(&self.grub);
         qemu.args(["-serial", &format!("file:{}", self.log().display())]);
-        qemu.args(["-drive", &format!("file={},if=virtio,format=raw", self.image().display())]);
+        qemu.args(self.drive()?);
         qemu.args(link::arguments(self.number)).stdin(Stdio::null());
         let errors = File::options().create(true).append(true).open(self.dir.join("qemu.log"))?;
         self.qemu = Some(qemu.stdout(errors.try_clone()?).stderr(errors).spawn().context("starting qemu")?);
         Ok(())
+    }
+
+    /// Keeps what its disk is like, and has all that is written to it logged, for [`Machine::cut_power`].
+    fn drive(&self) -> anyhow::Result<[String; 8]> {
+        let (image, before, log) = (self.image(), self.before(), self.writes());
+        output_of(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(&image).arg(before))?;
+        File::create(&log).context("making the log of writes")?;
+        let [file, written] = [("file", image), ("log", log)]
+            .map(|(name, path)| format!("driver=file,node-name={name},filename={}", path.display()));
+        let disk = "driver=blklogwrites,node-name=disk,file=file,log=log,log-append=off".to_owned();
+        let b = || "-blockdev".to_owned();
+        Ok([b(), file, b(), written, b(), disk, "-device".to_owned(), "virtio-blk-pci,drive=disk".to_owned()])
+    }
+
+    /// Its disk as it was when it was switched on.
+    fn before(&self) -> PathBuf {
+        self.dir.join("disk.before")
+    }
+
+    /// What has been written to its disk since.
+    fn writes(&self) -> PathBuf {
+        self.dir.join("disk.log")
     }
 
     /// Where it writes what it says in this boot.
@@ -206,8 +243,18 @@ impl Machine {
         self.switch_on().map(|()| true)
     }
 
-    /// Takes the power away: what the kernel in it has not written is lost.
-    pub fn cut_power(&mut self) {
+    /// Takes the power away: what its kernel has not written is lost, and of what its disk was not told to keep as much as is
+    /// drawn.
+    ///
+    /// # Errors
+    /// When the disk as it is then cannot be made.
+    pub fn cut_power(&mut self, draw: &mut Random) -> anyhow::Result<Lost> {
+        self.switch_off();
+        fs::rename(self.before(), self.image()).context("taking the disk back")?;
+        lost::replay(&self.image(), &self.writes(), draw)
+    }
+
+    fn switch_off(&mut self) {
         if let Some(mut qemu) = self.qemu.take() {
             let _ = qemu.kill();
             let _ = qemu.wait();
@@ -217,6 +264,6 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        self.cut_power();
+        self.switch_off();
     }
 }
