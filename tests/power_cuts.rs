@@ -18,11 +18,14 @@ mod check;
 mod phases;
 #[path = "power_cuts/site.rs"]
 mod site;
+#[path = "power_cuts/table.rs"]
+mod table;
 
 use fullmetal_sim::sim::engine::Random;
 use phases::PHASES;
 use site::Site;
 use std::time::{Duration, Instant};
+use table::Table;
 
 /// How long anything may take: the processor is emulated.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -45,6 +48,7 @@ fn a_machine_that_loses_its_power_in_an_update_comes_up_whole_and_says_once_what
     let mut site = Site::new();
     site.comes_up();
     site.an_app_is_deployed();
+    let mut table = Table::default();
     for cut in 0..cuts {
         let phase = &PHASES[cut % PHASES.len()];
         let begin = Instant::now();
@@ -64,7 +68,9 @@ fn a_machine_that_loses_its_power_in_an_update_comes_up_whole_and_says_once_what
             lost.in_doubt,
             begin.elapsed().as_secs_f64()
         );
+        table.add(phase.name, lost.lost > 0, booted > before, state == "succeeded");
     }
+    println!("{table}");
     // And what comes next is no different.
     let (action, before) = site.decides();
     assert_eq!(site.ends(action, before), ("succeeded".to_owned(), before + 1));

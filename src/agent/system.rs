@@ -6,6 +6,7 @@ use fullmetal_proto::deploy::OsView;
 use fullmetal_proto::{DeploymentId, Digest};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tracing::info;
 
 /// The operating system of this device.
 pub struct System {
@@ -42,6 +43,7 @@ impl System {
     pub fn stage(&self, commit: &Digest) -> Result<DeploymentId, OsError> {
         let missing = |what: &str| OsError { reason: format!("{what}; deploy again"), retry: false };
         let os = self.os.as_ref().ok_or_else(|| missing("this device's root is no deployment of OSTree"))?;
+        info!(commit = %commit.short(), "staging");
         os.ask(&Step::Room(*commit))?;
         let staged = os.ask(&Step::Stage(*commit))?.and_then(|view| view.staged);
         let staged = staged.filter(|staged| staged.commit == *commit);

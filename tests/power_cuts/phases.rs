@@ -16,10 +16,10 @@ const fn phase(name: &'static str, says: Option<&'static str>, within_s: u64) ->
 }
 
 pub const PHASES: [Phase; 6] = [
-    phase("fetch", Some("fetching commit="), 3),
-    phase("stage", Some("operating system step=Stage"), 4),
-    phase("arm", Some("operating system step=Arm"), 5),
-    phase("reboot", Some("rebooting force="), 4),
-    phase("first boot", None, 12),
-    phase("proof", Some("state=Proving"), 4),
+    phase("fetch and import", Some("fetching commit="), 3),
+    phase("stage", Some("staging commit="), 10),
+    phase("finalize", Some("operating system step=Arm"), 8),
+    phase("going down", Some("rebooting force="), 4),
+    phase("first boot", None, 20),
+    phase("proof", Some("state=Proving"), 7),
 ];

@@ -4,6 +4,7 @@
 //! deploys it, and its own `ostree-prepare-root` puts the root together at each boot. Only the boot loader is played, by
 //! [`loader`].
 
+use super::base::LEFT_OUT;
 use super::init::{LAB, bound, mounted, plain};
 use super::loader::{self, LoaderBoot};
 use super::{Device, DeviceStage};
@@ -77,7 +78,7 @@ pub(super) fn repository(base: &Path) -> anyhow::Result<PathBuf> {
 /// Makes a tree that OSTree can deploy of a Debian.
 fn shape(tree: &Path) -> anyhow::Result<()> {
     let links = LINKS.iter().map(|(link, _)| *link);
-    for old in EMPTY.into_iter().chain(links).chain(["debootstrap"]) {
+    for old in EMPTY.into_iter().chain(links).chain(["debootstrap"]).chain(LEFT_OUT) {
         let _ = fs::remove_dir_all(tree.join(old));
     }
     fs::rename(tree.join("etc"), tree.join("usr/etc")).context("moving etc")?;

@@ -133,6 +133,8 @@ impl Machine {
         let mut qemu = Command::new("nsenter");
         qemu.arg(format!("--net=/run/netns/{}", self.netns)).args(["setpriv", "--pdeathsig", "KILL"]);
         qemu.args(["qemu-system-x86_64", "-accel", "tcg", "-m", MEMORY_MIB, "-nodefaults", "-no-user-config"]);
+        // Without random numbers of the processor a boot waits 5 s for others.
+        qemu.args(["-cpu", "qemu64,+rdrand"]);
         qemu.args(["-no-reboot", "-display", "none", "-kernel"]).arg(&self.grub);
         qemu.args(["-serial", &format!("file:{}", self.log().display())]);
         qemu.args(self.drive()?);
