@@ -12,6 +12,8 @@ mod health;
 mod imported;
 #[path = "device_os/inside.rs"]
 mod inside;
+#[path = "device_os/kills.rs"]
+mod kills;
 #[path = "device_os/steps.rs"]
 mod steps;
 #[path = "device_os/trial.rs"]
@@ -41,7 +43,7 @@ impl Bench {
         let program = Path::new(env!("CARGO_BIN_EXE_fullmetal"));
         let sim = program.with_file_name("fullmetal-sim");
         let own = std::env::current_exe().unwrap();
-        let mut device = Device::new(&sim, Groups::AsHost, &[program, &own]).unwrap();
+        let mut device = Device::new(&sim, Groups::AsHost, &[program, &own, &sim]).unwrap();
         device.write(VERSION, b"1").unwrap();
         device.deploy().unwrap();
         device.boot().unwrap();
@@ -93,6 +95,11 @@ fn a_system_is_staged_finalized_booted_and_taken_back() {
 #[test]
 fn a_device_is_an_operating_system_that_is_updated_step_by_step() {
     steps::a_device_is_an_operating_system(&mut Bench::new());
+}
+
+#[test]
+fn a_step_that_is_cut_off_at_any_call_leaves_what_ran_or_what_is_counted_and_is_done_again() {
+    kills::every_step_is_cut_off(&mut Bench::new());
 }
 
 /// Whatever it is that does not come up.

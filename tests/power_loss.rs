@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use fullmetal_sim::lab::{ActionState, Node, Process, Programs, Site, SiteOptions, SmallApp, wait_for};
+use fullmetal_sim::trace::Points;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -195,32 +196,18 @@ fn terminal_reports(gateway: &Node, action: u64) -> usize {
     reports.filter(|r| r["state"].as_str().is_some_and(|s| ends.contains(&s))).count()
 }
 
-/// A small generator (splitmix64), so that the same seed takes the same points.
-fn next(seed: &mut u64) -> u64 {
-    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (*seed ^ (*seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 #[test]
 fn a_kill_at_any_call_that_touches_the_disk_ends_with_one_whole_version_and_one_terminal_report() {
-    let all = std::env::var("FULLMETAL_KILL").is_ok_and(|v| v == "all");
-    let seed = std::env::var("FULLMETAL_SEED").ok().and_then(|s| s.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    let mut chosen = Points::chosen();
     let mut bench = Bench::new();
     let points = bench.points();
-    let mut order: Vec<u64> = (1..=points).collect();
-    let mut state = seed;
-    for i in (1..order.len()).rev() {
-        order.swap(i, (next(&mut state) % (i as u64 + 1)) as usize);
-    }
-    println!("a deployment has {points} points; seed {seed}");
+    println!("a deployment has {points} points");
     assert!(points > 20, "the tracer sees too little");
-    let start = Instant::now();
     let (mut tried, mut hit) = (0, 0);
+    let order = chosen.order(points);
+    chosen.begin();
     for point in order {
-        if !all && start.elapsed() > BUDGET {
+        if chosen.is_over(BUDGET) {
             break;
         }
         tried += 1;
@@ -232,7 +219,7 @@ fn a_kill_at_any_call_that_touches_the_disk_ends_with_one_whole_version_and_one_
     for action in 1..=bench.release {
         assert_eq!(terminal_reports(&bench.site.gateway, action), 1, "terminal reports of action {action} in the end");
     }
-    println!("{hit} of {tried} kills hit, of {points} points, in {:.0} s", start.elapsed().as_secs_f64());
+    println!("{hit} of {tried} kills hit, of {points} points, in {:.0} s", chosen.elapsed().as_secs_f64());
     println!("the app that ran at the kill was seen to run on {} times", bench.compared);
     assert_eq!(hit, tried, "points were missed");
     assert!(bench.compared >= tried, "the processes of the app were hardly ever looked at");

@@ -8,6 +8,8 @@ use fullmetal_sim::sim::command::{self, RunArgs};
 use fullmetal_sim::sim::compare::{self, CompareArgs};
 use fullmetal_sim::sim::explore::command::{self as exploring, ExploreArgs};
 use fullmetal_sim::sim::pages;
+#[cfg(target_arch = "x86_64")]
+use fullmetal_sim::trace::{End, Then};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -72,7 +74,7 @@ enum Command {
     /// For tests of devices with systemd: prepares the namespaces of one.
     #[command(hide = true)]
     Device(DeviceStage),
-    /// For the power loss test: run a program and kill it at its n-th call that changes or syncs the disk.
+    /// For tests of power loss: run a program and end it at its n-th call that changes or syncs the disk.
     #[cfg(target_arch = "x86_64")]
     #[command(hide = true)]
     Trace {
@@ -85,6 +87,12 @@ enum Command {
         /// A directory whose files lose something of what was not synced when the program was killed.
         #[arg(long)]
         tear: Option<PathBuf>,
+        /// It is not killed but held there.
+        #[arg(long, conflicts_with = "tear")]
+        hold: bool,
+        /// Of calls of one kind in a row only some count.
+        #[arg(long)]
+        sparse: bool,
         /// The program and its arguments.
         #[arg(last = true, required = true)]
         command: Vec<std::ffi::OsString>,
@@ -118,8 +126,9 @@ fn main() -> ExitCode {
         }
         Command::Device(args) => device::stage(&args),
         #[cfg(target_arch = "x86_64")]
-        Command::Trace { kill_at, count, tear, command } => {
-            match fullmetal_sim::trace::run(kill_at, &count, tear.as_deref(), &command) {
+        Command::Trace { kill_at: at, count, tear, hold, sparse, command } => {
+            let then = if hold { Then::Held } else { tear.as_deref().map_or(Then::Killed, Then::Torn) };
+            match fullmetal_sim::trace::run(End { at, sparse, then }, &count, &command) {
                 Ok(true) => return ExitCode::from(137),
                 other => other.map(|_| ()),
             }

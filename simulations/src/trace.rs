@@ -5,7 +5,10 @@
 
 mod call;
 mod names;
+mod points;
 mod unsynced;
+
+pub use points::Points;
 
 use anyhow::{Context as _, bail};
 use call::Call;
@@ -42,11 +45,34 @@ const CALLS: [libc::c_long; 15] = [
     libc::SYS_rmdir,
 ];
 
-/// Runs `command` and kills it before its call number `kill_at` (from 1; 0 never) takes effect.
+/// What becomes of the program at the call.
+#[derive(Clone, Copy, Debug)]
+pub enum Then<'a> {
+    /// It is killed.
+    Killed,
+    /// It is killed, and what was not synced below this directory is lost, in part.
+    Torn(&'a Path),
+    /// It stays there until this program ends, for whoever takes the power from the whole device at that moment.
+    Held,
+}
+
+/// When and how a program is ended.
+#[derive(Clone, Copy, Debug)]
+pub struct End<'a> {
+    /// Before this call takes effect, from 1; 0 never.
+    pub at: u64,
+    /// Of calls of one kind in a row only the first, second, fourth and so on count: a checkout links thousands of files.
+    pub sparse: bool,
+    /// How.
+    pub then: Then<'a>,
+}
+
+/// Runs `command`, and ends it. The number of calls so far is always in `count`, eight decimal digits. Gives whether it was
+/// killed.
 ///
-/// The number of calls so far is always in `count`, eight decimal digits. With `tear`, what was not synced below that
-/// directory is lost with the kill, in part. Gives whether it was killed.
-pub fn run(kill_at: u64, count: &Path, tear: Option<&Path>, command: &[OsString]) -> anyhow::Result<bool> {
+/// # Errors
+/// Without root, or when something of it fails.
+pub fn run(end: End<'_>, count: &Path, command: &[OsString]) -> anyhow::Result<bool> {
     let [program, args @ ..] = command else { bail!("no program to trace") };
     // The shell stops itself, so that the program is traced from its first call on.
     let child = Command::new("/bin/sh")
@@ -61,22 +87,27 @@ pub fn run(kill_at: u64, count: &Path, tear: Option<&Path>, command: &[OsString]
     ptrace::seize(child, options).context("tracing (root only)")?;
     kill(child, Signal::SIGCONT)?;
     let file = File::create(count).with_context(|| format!("creating {}", count.display()))?;
-    let unsynced = tear.map(|dir| (Synced::below(dir), Names::below(dir)));
-    let mut tracer = Tracer { child, kill_at, calls: 0, inside: BTreeSet::new(), file, unsynced };
+    let unsynced = match end.then {
+        Then::Torn(dir) => Some((Synced::below(dir), Names::below(dir))),
+        Then::Killed | Then::Held => None,
+    };
+    let mut tracer = Tracer { child, end, row: (0, 0), calls: 0, inside: BTreeSet::new(), file, unsynced };
     ptrace::interrupt(child)?;
     let killed = tracer.follow()?;
     if let Some((files, names)) = tracer.unsynced.filter(|_| killed) {
         // Some number that is another one for each point (the golden ratio's, as in Fibonacci hashing).
-        let draw = kill_at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let draw = end.at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         names.take_back(draw)?;
         files.tear(draw)?;
     }
     Ok(killed)
 }
 
-struct Tracer {
+struct Tracer<'a> {
     child: Pid,
-    kill_at: u64,
+    end: End<'a>,
+    /// The kind of the calls that are in a row now, and how many they are.
+    row: (libc::c_long, u64),
     calls: u64,
     /// Threads that are between the two stops of a call.
     inside: BTreeSet<i32>,
@@ -84,7 +115,7 @@ struct Tracer {
     unsynced: Option<(Synced, Names)>,
 }
 
-impl Tracer {
+impl Tracer<'_> {
     fn follow(&mut self) -> anyhow::Result<bool> {
         loop {
             match waitpid(None::<Pid>, Some(WaitPidFlag::__WALL)) {
@@ -100,6 +131,12 @@ impl Tracer {
         }
     }
 
+    fn counts(&mut self, call: libc::c_long) -> bool {
+        let before = if self.row.0 == kind(call) { self.row.1 } else { 0 };
+        self.row = (kind(call), before + 1);
+        !self.end.sparse || self.row.1.is_power_of_two()
+    }
+
     fn call(&mut self, pid: Pid) -> anyhow::Result<()> {
         let ends = self.inside.remove(&pid.as_raw());
         if !ends {
@@ -112,10 +149,14 @@ impl Tracer {
                     names.ends(&call);
                 }
             }
-            Some(call) if CALLS.contains(&call.number) => {
+            Some(call) if CALLS.contains(&call.number) && self.counts(call.number) => {
                 self.calls += 1;
                 self.file.write_all_at(format!("{:08}", self.calls).as_bytes(), 0)?;
-                if self.calls == self.kill_at {
+                if self.calls == self.end.at {
+                    while matches!(self.end.then, Then::Held) {
+                        // Its other threads stop at their next call.
+                        std::thread::park();
+                    }
                     kill(self.child, Signal::SIGKILL).context("killing")?;
                     return Ok(());
                 }
@@ -127,6 +168,15 @@ impl Tracer {
         }
         go_on(pid, None);
         Ok(())
+    }
+}
+
+/// What makes names, and what removes them, is of one kind each.
+fn kind(call: libc::c_long) -> libc::c_long {
+    match call {
+        libc::SYS_link | libc::SYS_symlink | libc::SYS_symlinkat => libc::SYS_linkat,
+        libc::SYS_unlink | libc::SYS_rmdir => libc::SYS_unlinkat,
+        other => other,
     }
 }
 

@@ -25,6 +25,13 @@ impl Os for Bench {
     }
 }
 
+impl Bench {
+    /// Another commit for each number.
+    pub fn new_commit(&self, number: u32) -> Digest {
+        self.device.run(&["sh", "-euc", COMMIT, "sh", &number.to_string()]).unwrap().trim().parse().unwrap()
+    }
+}
+
 /// The device, and how many commits it was given.
 struct Stepped<'a>(&'a mut Bench, u32);
 
@@ -35,7 +42,7 @@ impl Bed for Stepped<'_> {
 
     fn commit(&mut self) -> Digest {
         self.1 += 1;
-        self.0.device.run(&["sh", "-euc", COMMIT, "sh", &self.1.to_string()]).unwrap().trim().parse().unwrap()
+        self.0.new_commit(self.1)
     }
 
     fn reboot(&mut self) {
