@@ -5,8 +5,9 @@
 //!
 //! Here: its start and its loop. [`effects`] does what the machine asks for, [`hearing`] takes what the peer says,
 //! [`door`] and [`dbus`] listen to people and programs on the device, [`say`] is what they say; [`shutdown`] holds back what
-//! may come of the device's own end; [`keeping`] sees records and reports to the disk.
+//! may come of the device's own end; [`keeping`] sees records and reports to the disk; [`alive`] says that it goes on.
 
+mod alive;
 mod apps;
 mod bundles;
 mod cached;
@@ -115,6 +116,7 @@ struct Agent {
     containers: containers::Containers,
     os: os::Steps,
     look_after_at: Timestamp,
+    alive: Option<alive::Alive>,
     watch: Option<watch::Watch>,
     /// From when people may ask on.
     bus: Option<dbus::Bus>,
@@ -242,6 +244,7 @@ impl Agent {
             containers,
             os,
             look_after_at: Timestamp::ZERO.after(LOOK_AFTER),
+            alive: alive::Alive::watched(|name| std::env::var_os(name)),
             watch: None,
             bus: None,
             notify: None,
@@ -266,7 +269,10 @@ impl Agent {
 
     fn serve(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
         loop {
-            let wait = self.due().since(self.now().steady).max(Duration::from_millis(1));
+            let now = self.now().steady;
+            self.alive.iter_mut().for_each(|alive| alive.tell(now));
+            let due = self.alive.iter().map(alive::Alive::at).fold(self.due(), Timestamp::min);
+            let wait = due.since(now).max(Duration::from_millis(1));
             match events.recv_timeout(wait) {
                 Ok(event) => self.event(event),
                 Err(RecvTimeoutError::Timeout) => {}

@@ -43,6 +43,30 @@ fn killed_while_an_app_starts(bench: &mut Bench) {
     assert_eq!(bench.host().main_pid("web"), app.unwrap(), "the app was started again");
 }
 
+/// It does nothing more, and does not end either: systemd sees to it.
+fn hangs_during_a_probation(bench: &mut Bench) {
+    let agent = agent_pid(bench.host());
+    let dir = bench.host().device.seen("/run/systemd/system/fullmetal-agent.service.d").unwrap();
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("soon.conf"), "[Service]\nWatchdogSec=2s\n").unwrap();
+    let reload = ["sh", "-c", "systemctl daemon-reload && systemctl restart fullmetal-agent"];
+    bench.host().device.run(&reload).unwrap();
+    is_back(bench.host(), &agent);
+    let release = bench.next("4");
+    let action = bench.decide(&["web"]);
+    bench.host().reaches("its probation", |phase| matches!(phase, Phase::Proving { .. }));
+    let (app, agent) = (bench.host().main_pid("web"), agent_pid(bench.host()));
+    bench.host().device.run(&["kill", "-STOP", &agent]).unwrap();
+    is_back(bench.host(), &agent);
+    let restarts = bench.host().property("fullmetal-agent", "NRestarts");
+    bench.ends_with(action, "succeeded", release);
+    assert_eq!(bench.host().main_pid("web"), app, "the app was started again");
+    let goes_on = bench.host().property("fullmetal-agent", "NRestarts");
+    assert_eq!((restarts.as_str(), goes_on.as_str()), ("1", "1"), "one that goes on is left alone");
+    fs::remove_file(dir.join("soon.conf")).unwrap();
+    bench.host().device.run(&reload).unwrap();
+}
+
 /// As a package does it: a new file in the place of the old one, then a restart of the unit.
 fn replaced_during_a_probation(bench: &mut Bench) {
     let release = bench.next("3");
@@ -147,6 +171,7 @@ fn what_comes_in_the_midst_of_a_deployment_disturbs_neither_it_nor_the_app() {
     let mut bench = Bench::settled(1);
     for case in [
         killed_while_an_app_starts,
+        hangs_during_a_probation,
         replaced_during_a_probation,
         two_releases_before_the_first_is_proven,
         units_are_read_again_and_again,
