@@ -21,7 +21,8 @@ impl Device {
     /// Without root, the package, or the means to make the base.
     pub fn installed(fleet: &Fleet, net: &Net, name: &str, central: Option<&str>) -> anyhow::Result<Self> {
         let built = crate::lab::Programs::find(None)?.fullmetal;
-        let mut device = Device::new(&built.with_file_name("fullmetal-sim"), Groups::AsHost, &[])?;
+        let sim = built.with_file_name("fullmetal-sim");
+        let mut device = Device::new(&sim, Groups::AsHost, &[&sim])?;
         device.stage.netns = Some(net.netns(name));
         fleet.enroll_at(name, &device.files())?;
         let users = [("passwd", format!("fullmetal:x:{PEER_UID}:{PEER_UID}::/nonexistent:/usr/sbin/nologin\n"))];
