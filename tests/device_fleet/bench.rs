@@ -179,21 +179,39 @@ impl Bench {
         let name = self.hosts[0].name.clone();
         wait_for(&format!("the end of action {action}"), LIMIT, || {
             self.gateway.check()?;
-            self.hosts.iter_mut().try_for_each(|host| host.device.follow().map(|_| ()))?;
+            self.follow()?;
             let newest = self.gateway.newest_actions()?;
             Ok(newest.get(&name).filter(|a| a.action == action && a.has_ended()).cloned())
         })
         .unwrap()
     }
 
-    /// How the gateway's spool says that actions of a device ended: (action, state, reason), in their order.
-    pub fn ends_told_by(&self, device: &str) -> Vec<(u64, String, String)> {
+    /// Boots devices that have gone down for that.
+    pub fn follow(&mut self) -> anyhow::Result<()> {
+        self.hosts.iter_mut().try_for_each(|host| host.device.follow().map(|_| ()))
+    }
+
+    /// The report of an action's end.
+    pub fn end_report(&self, device: &str, action: u64) -> Value {
+        self.ends_of(device).into_iter().find(|report| report["action"] == action).unwrap()
+    }
+
+    /// The terminal reports of a device, as the gateway's log has them.
+    fn ends_of(&self, device: &str) -> Vec<Value> {
+        let is_end = |report: &Value| {
+            report["device"] == device
+                && report["state"].as_str().is_some_and(|state| ["succeeded", "failed", "withdrawn"].contains(&state))
+        };
         let audit = fs::read_to_string(self.gateway.root().join("var/lib/fullmetal/gateway/audit.jsonl")).unwrap();
         let entries = audit.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
+        entries.map(|e| e["report"].clone()).filter(is_end).collect()
+    }
+
+    /// How the gateway's spool says that actions of a device ended: (action, state, reason), in their order.
+    pub fn ends_told_by(&self, device: &str) -> Vec<(u64, String, String)> {
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-        let reports = entries.map(|e| e["report"].clone()).filter(|r| r["device"] == device);
-        let reports = reports.map(|r| (r["action"].as_u64().unwrap_or(0), text(&r["state"]), text(&r["reason"])));
-        reports.filter(|(_, state, _)| ["succeeded", "failed", "withdrawn"].contains(&state.as_str())).collect()
+        let ends = self.ends_of(device);
+        ends.iter().map(|r| (r["action"].as_u64().unwrap_or(0), text(&r["state"]), text(&r["reason"]))).collect()
     }
 }
 

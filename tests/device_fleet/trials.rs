@@ -32,11 +32,14 @@ fn etc_cannot_be_merged(site: &mut Site) {
     assert!(reason.contains("cannot merge") && reason.contains("local"), "{reason}");
 }
 
+/// Before the journal, so that the newest boot of which there is one is that in which it was armed.
 fn kernel_hangs(site: &mut Site) {
     let runs = site.host().system();
     site.publish(&[("usr/lib/lab/kernel-hangs", "", 0o644)]);
     let action = site.decide(&[]);
     let (reason, boots) = site.ends(action, "failed", runs);
+    let report = site.bench.end_report(&site.host().name, action);
+    assert_eq!((&report["state"], &report["log"]), (&"failed".into(), &serde_json::json!([])), "{report}");
     assert_eq!(boots, [FIRST_TRY, (1, Some(1)), (1, Some(0)), (2, Some(0))]);
     assert!(reason.contains("rolled back by the boot loader"), "{reason}");
 }

@@ -47,6 +47,10 @@ const FOR_GRUB: [(&str, &str, u32); 2] = [
         0o644,
     ),
 ];
+/// The journal outlives a boot where there is a place for it, and remains small.
+const JOURNAL_SETTINGS: (&str, &str, u32) =
+    ("usr/lib/systemd/journald.conf.d/lab.conf", "[Journal]\nSystemMaxUse=16M\n", 0o644);
+const JOURNAL: &str = "/var/log/journal";
 /// How whatever has libostree write the loader's entries is started.
 pub(super) const GENERATES: &str = "--setenv=OSTREE_GRUB2_EXEC=/usr/lib/fullmetal/fullmetal-grub";
 /// Of `/etc/fullmetal` this is the package's; the rest is each device's own.
@@ -141,6 +145,7 @@ impl Device {
         fs::create_dir(&sysroot)?;
         let settled = Settled { sysroot: &sysroot, scratch: &self.dir, arguments: &["rw"] };
         settled.make(&self.stage.base, &self.files(), brought)?;
+        fs::create_dir_all(place(&sysroot, JOURNAL)).context("making the place of a journal that outlives a boot")?;
         self.stage.sysroot = Some(sysroot);
         Ok(())
     }
@@ -232,7 +237,7 @@ pub(super) fn lay(given: &Path, layer: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(settings.join("fullmetal.d"))?;
         fs::write(settings.join(PACKAGED_SETTINGS), packaged)?;
     }
-    for (file, text, mode) in FOR_GRUB {
+    for (file, text, mode) in FOR_GRUB.into_iter().chain([JOURNAL_SETTINGS]) {
         let path = layer.join(file);
         if !path.exists() {
             fs::create_dir_all(path.parent().unwrap_or(layer))?;
