@@ -21,12 +21,16 @@ mod kills;
 mod leaving;
 #[path = "device_fleet/said.rs"]
 mod said;
+#[path = "device_fleet/steered.rs"]
+mod steered;
 #[path = "device_fleet/steps.rs"]
 mod steps;
 #[path = "device_fleet/story.rs"]
 mod story;
 #[path = "device_fleet/systems.rs"]
 mod systems;
+#[path = "device_fleet/times.rs"]
+mod times;
 #[path = "device_fleet/trials.rs"]
 mod trials;
 

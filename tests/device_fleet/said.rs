@@ -1,7 +1,7 @@
 //! Apps of FullMetalUpdate that must be said to be well: root says it on their notify socket, in the device's own `/tmp`.
 
 use crate::LIMIT;
-use crate::story::Story;
+use crate::steered::Steered;
 use fullmetal_sim::lab::wait_for;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -11,7 +11,7 @@ const SOCKET: &str = "/tmp/fullmetalupdate/fullmetalupdate_notify_web.sock";
 /// How long it has to be said, which is its probation, too.
 const TIMEOUT_S: &str = "2";
 
-impl Story {
+impl Steered {
     /// A release of which Hawkbit says what FullMetalUpdate's servers say.
     fn publish_one_that_must_say(&mut self, release: u64) {
         let tree = self.bench.dir.path().join("tree-web");
@@ -31,19 +31,19 @@ impl Story {
     }
 }
 
-/// Good news, bad news and none; the device runs release 3.
-pub fn what_is_said_on_the_notify_socket_decides(story: &mut Story) {
+/// Good news, bad news and none; the device runs release 4.
+pub fn what_is_said_on_the_notify_socket_decides(story: &mut Steered) {
     for (release, said, end, page, reason) in [
-        (4, Some("success\n"), "finished", "release 4", ""),
-        (5, Some("exit-code exited 3\n"), "error", "release 4", "says of itself: exit-code exited 3"),
-        (6, None, "error", "release 4", "said nothing on its notify socket"),
+        (5, Some("success\n"), "finished", "release 5", ""),
+        (6, Some("exit-code exited 3\n"), "error", "release 5", "says of itself: exit-code exited 3"),
+        (7, None, "error", "release 5", "said nothing on its notify socket"),
     ] {
         story.publish_one_that_must_say(release);
         story.assign(release, &[(DEVICE, end)]);
         if let Some(words) = said {
             story.say(words);
         }
-        story.is_told(DEVICE);
+        story.are_told(&[DEVICE]);
         story.check(&[(1, page)]);
         let told = story.words(DEVICE);
         assert!(told.contains(reason), "{reason:?} is not in {told}");

@@ -1,81 +1,24 @@
-//! The demo's story with Hawkbit's decisions, on devices whose agent, peer and apps are units.
+//! The demo's story with Hawkbit's decisions, on devices whose agent, peer and apps are units, and with a release of their
+//! operating system in it.
 
-use crate::bench::{Bench, Host};
-use crate::{LIMIT, check, said};
-use fullmetal_sim::lab::{Operator, Usage, wait_for};
-use std::collections::BTreeMap;
+use crate::bench::Host;
+use crate::steered::Steered;
+use crate::{LIMIT, said, times};
+use fullmetal_sim::lab::{Usage, wait_for};
 use std::fs;
 
-const HEALTH: &str = r#"["/bin/sh","-c","wget -q -O /dev/null http://127.0.0.1:$(cat /data/port)/"]"#;
-
-pub struct Story {
-    pub bench: Bench,
-    pub operator: Operator,
-    /// Hawkbit's sets, by release.
-    pub sets: BTreeMap<u64, u64>,
-    /// What was decided for each device: action and the word that Hawkbit has for its end.
-    pub decided: BTreeMap<String, Vec<(u64, &'static str)>>,
-}
-
-impl Story {
-    fn publish(&mut self, release: u64) {
-        let known = self.operator.publish_options("web");
-        let mut more = vec!["--health", HEALTH, "--probation", "2"];
-        more.extend(known.iter().map(String::as_str));
-        let tree = self.bench.dir.path().join("tree-web");
-        let tree = crate::apps::build(&tree, release, None);
-        let published = self.bench.publish_tree("web", release, &tree, &more);
-        self.sets.insert(release, published["hawkbit"]["set"].as_u64().unwrap());
-    }
-
-    /// An operator's decision, and how it should end on each.
-    pub fn assign(&mut self, release: u64, to: &[(&str, &'static str)]) {
-        let names: Vec<String> = to.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let actions = self.operator.assign(self.sets[&release], &names).unwrap();
-        for (name, end) in to {
-            self.decided.entry((*name).to_owned()).or_default().push((actions[*name], end));
-        }
-    }
-
-    /// Waits until Hawkbit has the end of a device's newest action.
-    pub fn is_told(&mut self, device: &str) {
-        let (action, end) = *self.decided[device].last().unwrap();
-        wait_for(&format!("Hawkbit hears of {device}"), LIMIT, || {
-            self.bench.gateway.check()?;
-            let history = self.operator.history(device, action)?;
-            Ok(history.iter().any(|entry| entry.kind == end).then_some(()))
-        })
-        .unwrap();
-    }
-
-    /// What Hawkbit was told of a device's newest action, all in one.
-    pub fn words(&self, device: &str) -> String {
-        let (action, _) = *self.decided[device].last().unwrap();
-        let history = self.operator.history(device, action).unwrap();
-        history.into_iter().flat_map(|entry| entry.messages).collect::<Vec<_>>().join("; ")
-    }
-
-    pub fn host(&self, number: usize) -> &Host {
-        &self.bench.hosts[number - 1]
-    }
-
-    /// All that the devices have and have told is true.
-    pub fn check(&self, expected: &[(usize, &str)]) {
-        for (number, page) in expected {
-            let host = self.host(*number);
-            assert_eq!(host.page(8080), *page, "{}", host.name);
-            check::as_its_journal_says(host);
-            let word = |end: &str| if end == "finished" { "succeeded" } else { "failed" };
-            let told: Vec<(u64, &str)> = self.decided[&host.name].iter().map(|(a, end)| (*a, word(end))).collect();
-            check::was_told_truly(&self.bench, host, &told);
-            for (action, end) in &self.decided[&host.name] {
-                let history = self.operator.history(&host.name, *action).unwrap();
-                let ends = history.iter().filter(|e| ["finished", "error"].contains(&e.kind.as_str()));
-                assert_eq!(ends.map(|e| e.kind.as_str()).collect::<Vec<_>>(), [*end], "{} {action}", host.name);
-            }
-        }
-    }
-}
+/// Where this is, release 3 of the operating system hangs before the agent, until a watchdog bites.
+const GONE: &str = "/var/lib/press-is-gone";
+const LOOKS_FOR_PRESS: [(&str, &str, u32); 2] = [
+    (
+        "usr/lib/systemd/system/press.service",
+        "[Unit]\nDefaultDependencies=no\nAfter=systemd-journal-flush.service\nBefore=sysinit.target\n\
+         ConditionPathExists=/var/lib/press-is-gone\n[Service]\nType=oneshot\nExecStart=sh -c 'echo the press does not \
+         answer in boot $(cat /proc/sys/kernel/random/boot_id); journalctl --sync; touch /run/lab/hung; sleep infinity'\n",
+        0o644,
+    ),
+    ("usr/lib/systemd/system/sysinit.target.d/press.conf", "[Unit]\nRequires=press.service\n", 0o644),
+];
 
 /// What agent and peer cost when nothing is to be done, and how long the last switch took.
 fn tell_figures(host: &Host) {
@@ -90,54 +33,86 @@ fn tell_figures(host: &Host) {
     }
 }
 
-#[test]
-fn three_devices_with_systemd_go_through_the_demos_story() {
-    let mut operator = None;
-    let mut bench = Bench::new(3, |gateway| {
-        let here = Operator::at(None, gateway.root()).unwrap();
-        here.steer(gateway, "press-*").unwrap();
-        operator = Some(here);
-    });
-    bench.hosts.iter_mut().for_each(|host| host.device.boot().unwrap());
-    let names: Vec<String> = bench.hosts.iter().map(|h| h.name.clone()).collect();
-    let operator = operator.unwrap();
-    operator.knows(&names).unwrap();
-    let mut story = Story { bench, operator, sets: BTreeMap::new(), decided: BTreeMap::new() };
+/// The app fails on one device.
+fn an_app_goes_back(story: &mut Steered) {
     story.publish(1);
     story.assign(1, &[("press-1", "finished"), ("press-2", "finished")]);
-    ["press-1", "press-2"].iter().for_each(|name| story.is_told(name));
+    story.are_told(&["press-1", "press-2"]);
     story.check(&[(1, "release 1"), (2, "release 1")]);
 
-    // One fails with it, one is off when it comes.
     story.bench.hosts[2].device.switch_off().unwrap();
     story.host(2).set("web", "fail-2");
     story.publish(2);
-    story.assign(2, &[("press-1", "finished"), ("press-2", "error"), ("press-3", "finished")]);
-    ["press-1", "press-2"].iter().for_each(|name| story.is_told(name));
+    story.assign(2, &[("press-1", "finished"), ("press-2", "error")]);
+    story.are_told(&["press-1", "press-2"]);
     story.check(&[(1, "release 2"), (2, "release 1")]);
-    let said = story.words("press-2");
-    for words in ["status 3", "/data/fail-2 is there"] {
-        assert!(said.contains(words), "{words:?} is not in {said}");
-    }
+    story.was_told("press-2", &["status 3", "/data/fail-2 is there"]);
+}
 
-    // It catches up from its neighbours.
+/// The operating system with an app does not come up on one device; the third is still off.
+fn an_operating_system_goes_back(story: &mut Steered) {
+    fs::write(story.host(2).device.seen(GONE).unwrap(), "").unwrap();
+    story.publish_with_system(3, &LOOKS_FOR_PRESS);
+    let before = story.host(2).device.boots().len();
+    story.assign(3, &[("press-1", "finished"), ("press-2", "error"), ("press-3", "finished")]);
+    story.are_told(&["press-1", "press-2"]);
+    assert_eq!([1, 2].map(|number| story.host(number).system()), [3, 1]);
+    let boots = story.host(2).device.boots()[before..].iter().map(|boot| (boot.entry, boot.tries_left));
+    assert_eq!(boots.collect::<Vec<_>>(), [(1, Some(2)), (1, Some(1)), (1, Some(0)), (2, Some(0))]);
+    story.check(&[(1, "release 3"), (2, "release 1")]);
+    story.was_told(
+        "press-2",
+        &["lab 3 was rolled back by the boot loader, since it did not come up", "the press does not answer"],
+    );
+    told_lines_are_of_the_boot_before(story, "press-2");
+}
+
+/// And of no other boot.
+fn told_lines_are_of_the_boot_before(story: &Steered, device: &str) {
+    let report = story.end_report(device);
+    let told: Vec<&str> = report["log"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    let argv = ["journalctl", "--boot=-1", "--no-pager", "-o", "short-monotonic", "--no-hostname"];
+    let said = story.bench.hosts.iter().find(|host| host.name == device).unwrap().device.run(&argv).unwrap();
+    assert!(said.lines().collect::<Vec<_>>().ends_with(&told), "{told:#?} does not end {said}");
+    let words = |line: &&str| line.contains("the press does not answer in boot");
+    assert_eq!(told.iter().copied().filter(words).count(), 1, "{told:#?}");
+}
+
+/// With neither gateway nor central there.
+fn the_late_one_catches_up(story: &mut Steered) {
     story.bench.gateway.end();
     story.bench.central.end();
     story.bench.hosts[2].device.boot().unwrap();
-    assert_eq!(story.host(3).page(8080), "release 2");
-    let peer = story.host(3).status()["peer"].clone();
-    assert_eq!(peer["bytes_from_central"], 0, "{peer}");
-    assert!(peer["bytes_from_peers"].as_u64().unwrap() > 0, "{peer}");
+    wait_for("press-3 has caught up", LIMIT, || {
+        story.bench.follow()?;
+        Ok((story.host(3).system() == 3 && story.host(3).record().deployment.is_none()).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(story.host(3).page(8080), "release 3");
 
     story.bench.central.restart(fullmetal_sim::lab::Answers::Well).unwrap();
     story.bench.gateway.start_peer().unwrap();
     story.bench.gateway.start_gateway().unwrap();
-    story.is_told("press-3");
-    story.host(2).unset("web", "fail-2");
-    story.publish(3);
-    story.assign(3, &["press-1", "press-2", "press-3"].map(|name| (name, "finished")));
-    names.iter().for_each(|name| story.is_told(name));
-    story.check(&[(1, "release 3"), (2, "release 3"), (3, "release 3")]);
+    story.are_told(&["press-3"]);
+    let report = story.end_report("press-3");
+    assert_eq!(report["bytes_from_central"], 0, "{report}");
+    assert!(report["bytes_from_peers"].as_u64().unwrap() > 0, "{report}");
+}
+
+#[test]
+fn three_devices_with_systemd_go_through_the_demos_story() {
+    let mut story = Steered::begins();
+    an_app_goes_back(&mut story);
+    an_operating_system_goes_back(&mut story);
+    the_late_one_catches_up(&mut story);
+    fs::remove_file(story.host(2).device.seen(GONE).unwrap()).unwrap();
+    story.publish_with_system(4, &LOOKS_FOR_PRESS);
+    let all = ["press-1", "press-2", "press-3"];
+    story.assign(4, &all.map(|name| (name, "finished")));
+    story.are_told(&all);
+    story.check(&[(1, "release 4"), (2, "release 4"), (3, "release 4")]);
+    story.check_systems([4; 3]);
     story.bench.hosts.iter().for_each(tell_figures);
+    story.bench.hosts.iter().for_each(|host| times::tell(host, story.told[&host.name]));
     said::what_is_said_on_the_notify_socket_decides(&mut story);
 }

@@ -21,12 +21,7 @@ impl Site {
     /// Devices that run release 1, which is published.
     pub fn new(devices: u8) -> Self {
         let mut bench = Bench::new(devices, |_| {});
-        let first = bench.fleet.publish_first_system(&bench.hosts[0].device, None).unwrap();
-        for host in &mut bench.hosts {
-            host.device.deploy_from(&bench.fleet.repo(), commit(&first)).unwrap();
-            host.device.boots_halfway();
-            host.device.boot().unwrap();
-        }
+        bench.boot_deployed();
         Site { bench, release: 1 }
     }
 
@@ -38,7 +33,7 @@ impl Site {
     /// The same, which nobody goes back from to one below `floor`.
     pub fn publish_above(&mut self, floor: Option<u64>, files: &[(&str, &str, u32)]) -> String {
         self.release += 1;
-        let version = Version { release: self.release, floor, files, kernel: None };
+        let version = Version { release: self.release, floor, files, ..Version::default() };
         commit(&self.bench.fleet.publish_system(&version).unwrap()).to_owned()
     }
 
@@ -92,10 +87,22 @@ impl Site {
     /// Waits until it is so on the first device, which may reboot meanwhile.
     pub fn until(&mut self, what: &str, is_it: impl Fn(&Host) -> bool) {
         wait_for(what, LIMIT, || {
-            self.bench.hosts.iter_mut().try_for_each(|host| host.device.follow().map(|_| ()))?;
+            self.bench.follow()?;
             Ok(is_it(self.bench.host()).then_some(()))
         })
         .unwrap();
+    }
+}
+
+impl Bench {
+    /// Publishes release 1 of the operating system and boots all devices with it as their root.
+    pub fn boot_deployed(&mut self) {
+        let first = self.fleet.publish_first_system(&self.hosts[0].device, None).unwrap();
+        for host in &mut self.hosts {
+            host.device.deploy_from(&self.fleet.repo(), commit(&first)).unwrap();
+            host.device.boots_halfway();
+            host.device.boot().unwrap();
+        }
     }
 }
 

@@ -26,7 +26,7 @@ impl Stage<'_> {
         app.build(release, &tree)?;
         let health = r#"["/bin/sh","-c","wget -q -O /dev/null http://127.0.0.1:$(cat /data/port)/"]"#;
         let mut more = vec!["--name", APP, "--cmd", "/app/run", "--health", health, "--probation", "3"];
-        let known = self.operator.publish_options(APP);
+        let known = self.operator.publish_options(APP, APP);
         more.extend(known.iter().map(String::as_str));
         let published = self.fleet.publish(&tree, REF, number, &more)?;
         if self.plain {

@@ -61,10 +61,10 @@ impl Operator {
         format!("{name}{}", self.tag)
     }
 
-    /// What `fullmetal publish` needs to make module and set known.
-    pub fn publish_options(&self, app: &str) -> Vec<String> {
-        let (login, name) = (self.login.to_string_lossy().into_owned(), self.named(app));
-        let pairs = [("--hawkbit", self.url()), ("--hawkbit-login", &login), ("--module", &name), ("--set", &name)];
+    /// What `fullmetal publish` needs to make a module known, and the set that it goes into.
+    pub fn publish_options(&self, module: &str, set: &str) -> Vec<String> {
+        let (login, module, set) = (self.login.to_string_lossy(), self.named(module), self.named(set));
+        let pairs = [("--hawkbit", self.url()), ("--hawkbit-login", &login), ("--module", &module), ("--set", &set)];
         pairs.iter().flat_map(|(option, value)| [(*option).to_owned(), (*value).to_owned()]).collect()
     }
 

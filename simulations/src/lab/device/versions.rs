@@ -33,6 +33,8 @@ pub struct Version<'a> {
     pub files: &'a [(&'a str, &'a str, u32)],
     /// A tree with a kernel that can be booted.
     pub kernel: Option<&'a Path>,
+    /// More options of `fullmetal publish`.
+    pub options: &'a [String],
 }
 
 impl Fleet {
@@ -88,7 +90,7 @@ impl Fleet {
         }
         let mut publish = Command::new(&self.programs().fullmetal);
         publish.args(["--json", "publish", "--commit", SYSTEM_REF, "--level", LEVEL, "--repo"]).arg(self.repo());
-        publish.arg("--key").arg(self.keys().join("build.key"));
+        publish.arg("--key").arg(self.keys().join("build.key")).args(version.options);
         serde_json::from_str(&output_of(&mut publish)?).context("reading what publish printed")
     }
 

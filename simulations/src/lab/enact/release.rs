@@ -61,7 +61,7 @@ pub fn publish(
         fs::write(root.join("www").join(format!("{i:06}")), bytes).context("writing the release")?;
     }
     let mut more = vec!["--name", APP, "--cmd", COMMAND, "--probation", PROBATION_S, "--frame-size", &frame];
-    let known = operator.publish_options(APP);
+    let known = operator.publish_options(APP, APP);
     more.extend(["--level", "3"]);
     more.extend(known.iter().map(String::as_str));
     let published = fleet.publish(&root, REF, 1, &more)?;
