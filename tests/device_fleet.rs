@@ -19,6 +19,8 @@ mod failures;
 mod kills;
 #[path = "device_fleet/leaving.rs"]
 mod leaving;
+#[path = "device_fleet/newer.rs"]
+mod newer;
 #[path = "device_fleet/said.rs"]
 mod said;
 #[path = "device_fleet/steered.rs"]

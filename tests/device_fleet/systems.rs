@@ -21,6 +21,7 @@ impl Site {
     /// Devices that run release 1, which is published.
     pub fn new(devices: u8) -> Self {
         let mut bench = Bench::new(devices, |_| {});
+        bench.hosts.iter_mut().for_each(|host| host.device.see(&std::env::current_exe().unwrap()));
         bench.boot_deployed();
         Site { bench, release: 1 }
     }

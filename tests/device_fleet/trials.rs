@@ -1,5 +1,6 @@
 //! Operating systems on trial, from decision to report: proven, or back.
 
+use crate::newer;
 use crate::systems::Site;
 use fullmetal_proto::deploy::Phase;
 use std::fs;
@@ -44,15 +45,22 @@ fn kernel_hangs(site: &mut Site) {
     assert!(reason.contains("rolled back by the boot loader"), "{reason}");
 }
 
+/// After which the agent goes on from what a newer one wrote.
 fn fails_a_check(site: &mut Site) {
     let runs = site.host().system();
     let check = "#!/bin/sh\necho looking\necho the press does not answer\nexit 3\n";
-    site.publish(&[("usr/etc/fullmetal/health.d/press", check, EXECUTABLE)]);
+    let [(service, newer), (wants, wanted)] = newer::written_as_the_device_goes_down();
+    site.publish(&[
+        ("usr/etc/fullmetal/health.d/press", check, EXECUTABLE),
+        (service, &newer, 0o644),
+        (wants, &wanted, 0o644),
+    ]);
     let action = site.decide(&[]);
     let (reason, boots) = site.ends(action, "failed", runs);
     assert_eq!(boots, [FIRST_TRY, (2, Some(0))]);
     assert!(reason.contains("press") && reason.contains("the press does not answer"), "{reason}");
     assert!(!site.host().device.seen("/etc/fullmetal/health.d/press").unwrap().exists(), "its checks went with it");
+    newer::was_written(site.host());
 }
 
 /// All go back, also those that are well.

@@ -6,7 +6,7 @@
 //!
 //! What an older agent must not ignore makes a higher version, for as long as it is there: version 2 is a deployment that
 //! removes apps and has begun to switch; version 3 one whose operating system is on trial. An older agent leaves such a
-//! record alone, and the apps as they are.
+//! record alone, and the apps as they are. Of an operating system on trial no agent writes a version above 3, however new it is.
 
 use super::os::NewOs;
 use super::outbox::{Cause, Ended, Outgoing};
@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The newest version that this agent reads.
-pub const RECORD_VERSION: u16 = 3;
+pub const RECORD_VERSION: u16 = RECORD_VERSION_OF_TRIAL;
+/// What knows operating systems on trial. Never more: when the new one goes back, the agent of the old one must read what the
+/// one on trial wrote last.
+const RECORD_VERSION_OF_TRIAL: u16 = 3;
 /// What knows removals.
 const RECORD_VERSION_OF_REMOVAL: u16 = 2;
 /// The version of everything that all agents understand.
@@ -297,7 +300,7 @@ impl Record {
         // While it is staged, an older agent may judge it again, and ends it as a bundle that it cannot read.
         let begun = self.deployment.as_ref().filter(|d| d.phase != Phase::Staging);
         let version = match begun {
-            Some(d) if d.os.is_some() => RECORD_VERSION,
+            Some(d) if d.os.is_some() => RECORD_VERSION_OF_TRIAL,
             Some(d) if !d.removed.is_empty() => RECORD_VERSION_OF_REMOVAL,
             _ => RECORD_VERSION_MIN,
         };

@@ -87,6 +87,11 @@ impl Device {
         Ok(Device { program: program.to_owned(), stage, dir, child: None, first: None, up: DONE, boots: Vec::new() })
     }
 
+    /// Has it see one more program of the host; for one that is off.
+    pub fn see(&mut self, program: &Path) {
+        self.stage.programs.push(program.to_owned());
+    }
+
     /// The directory of what the device has beyond its base: to be written to while it is off, and read at any time.
     pub fn files(&self) -> PathBuf {
         self.dir.join("upper")
