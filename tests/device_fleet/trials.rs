@@ -33,7 +33,7 @@ fn etc_cannot_be_merged(site: &mut Site) {
     assert!(reason.contains("cannot merge") && reason.contains("local"), "{reason}");
 }
 
-/// Before the journal, so that the newest boot of which there is one is that in which it was armed.
+/// Before there is a journal: the newest boot that has one is that in which it was armed, and not what failed.
 fn kernel_hangs(site: &mut Site) {
     let runs = site.host().system();
     site.publish(&[("usr/lib/lab/kernel-hangs", "", 0o644)]);
