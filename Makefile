@@ -5,8 +5,8 @@
 # make test-real  namespaces, root, runc: the fleet with a WAN and counters at its interfaces, a real Hawkbit server
 #                 (HAWKBIT=http://host:port: that server instead of one of its own; test-hawkbit: this part alone)
 # make test-kill  power loss: agent, gateway and the gateway's peer killed at every call that touches their state
-# make test-power real power cuts: a device as a machine in qemu, with GRUB and a kernel of its own (CUTS=6, SEED: a minute
-#                 and more for each)
+# make test-power real power cuts: devices as machines in qemu, with GRUB and with U-Boot and a kernel of their own (CUTS=3
+#                 with each, SEED: a minute and more for each)
 # make test-mutants  bugs planted into the core one after the other: the simulator must find each (SEEDS=1000 at most)
 # make deb        the Debian packages of device and gateway, in ~/.cache/fullmetal/target/deb (VERSION=1.2.3: as that)
 # make bench      measurements; nothing here fails on a number
@@ -86,7 +86,7 @@ test-kill: build
 
 test-power: deb
 	@.ci/install-tools run
-	$(if $(CUTS),FULLMETAL_CUTS=$(CUTS)) $(if $(SEED),FULLMETAL_SEED=$(SEED)) $(REAL) --test power_cuts -- --nocapture
+	$(if $(CUTS),FULLMETAL_CUTS=$(CUTS)) $(if $(SEED),FULLMETAL_SEED=$(SEED)) $(REAL) --test power_cuts -- --test-threads=2 --nocapture
 
 test-mutants: tools
 	tests/mutants/run

@@ -1,7 +1,9 @@
-//! Real power cuts: devices as machines in qemu, with GRUB, a kernel of their own and a disk. What their kernels have not
-//! written when qemu is killed is lost, and of what their disks were not told to keep all, some or nothing. Needs root and a way to Debian's packages; takes minutes (`make test-power`).
+//! Real power cuts: devices as machines in qemu, with GRUB or U-Boot, a kernel of their own and a disk. What their kernels have
+//! not written when qemu is killed is lost, and of what their disks were not told to keep all, some or nothing. Needs root and a
+//! way to Debian's packages; takes minutes (`make test-power`).
 //!
-//! `FULLMETAL_CUTS`: how many power cuts (one in each phase). `FULLMETAL_SEED`: of their moments; it is printed.
+//! `FULLMETAL_CUTS`: how many power cuts with each loader (one in every other phase). `FULLMETAL_SEED`: of their moments; it is
+//! printed.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -14,6 +16,8 @@ mod bench;
 #[allow(dead_code, reason = "shared with device_fleet")]
 #[path = "device_fleet/check.rs"]
 mod check;
+#[path = "power_cuts/panic.rs"]
+mod panic;
 #[path = "power_cuts/phases.rs"]
 mod phases;
 #[path = "power_cuts/site.rs"]
@@ -21,6 +25,7 @@ mod site;
 #[path = "power_cuts/table.rs"]
 mod table;
 
+use fullmetal_sim::lab::device::Loader;
 use fullmetal_sim::sim::engine::Random;
 use phases::PHASES;
 use site::Site;
@@ -40,17 +45,17 @@ fn moment(draw: &mut Random, within: Duration) -> Duration {
     Duration::from_millis(draw.below(u64::try_from(within.as_millis()).unwrap()))
 }
 
-#[test]
-fn a_machine_that_loses_its_power_in_an_update_comes_up_whole_and_says_once_what_became_of_it() {
-    let cuts = number("FULLMETAL_CUTS").map_or(PHASES.len(), |cuts| usize::try_from(cuts).unwrap());
+/// Every other phase from `first` on, then those between.
+fn comes_up_whole(loader: Loader, first: usize) {
+    let cuts = number("FULLMETAL_CUTS").map_or(PHASES.len() / 2, |cuts| usize::try_from(cuts).unwrap());
     let seed = number("FULLMETAL_SEED").unwrap_or_else(|| u64::from(std::process::id()));
-    println!("seed {seed}");
-    let mut site = Site::new();
+    println!("{loader:?}: seed {seed}");
+    let mut site = Site::new(loader);
     site.comes_up();
     site.an_app_is_deployed();
     let mut table = Table::default();
     for cut in 0..cuts {
-        let phase = &PHASES[cut % PHASES.len()];
+        let phase = &PHASES[(first + 2 * cut + 2 * cut / PHASES.len()) % PHASES.len()];
         let begin = Instant::now();
         let (action, before) = site.decides();
         let mut draw = Random::new(seed, &format!("cut {cut}"));
@@ -61,7 +66,8 @@ fn a_machine_that_loses_its_power_in_an_update_comes_up_whole_and_says_once_what
         let booted = site.comes_up();
         let (state, runs) = site.ends(action, before);
         println!(
-            "cut {cut}: {} + {:.1} s, {} of {} unflushed writes lost: came up on {booted}, {state}, runs {runs}; {:.0} s",
+            "{loader:?}: cut {cut}: {} + {:.1} s, {} of {} unflushed writes lost: came up on {booted}, {state}, runs {runs}; \
+             {:.0} s",
             phase.name,
             offset.as_secs_f64(),
             lost.lost,
@@ -74,4 +80,24 @@ fn a_machine_that_loses_its_power_in_an_update_comes_up_whole_and_says_once_what
     // And what comes next is no different.
     let (action, before) = site.decides();
     assert_eq!(site.ends(action, before), ("succeeded".to_owned(), before + 1));
+}
+
+#[test]
+fn a_machine_with_grub_that_loses_its_power_in_an_update_comes_up_whole_and_says_once_what_became_of_it() {
+    comes_up_whole(Loader::Grub, 0);
+}
+
+#[test]
+fn a_machine_with_u_boot_that_loses_its_power_in_an_update_comes_up_whole_and_says_once_what_became_of_it() {
+    comes_up_whole(Loader::UBoot, 1);
+}
+
+#[test]
+fn a_kernel_that_panics_before_it_starts_anything_is_left_by_grub_after_three_boots() {
+    panic::is_left_after_three_boots(Loader::Grub);
+}
+
+#[test]
+fn a_kernel_that_panics_before_it_starts_anything_is_left_by_u_boot_after_three_boots() {
+    panic::is_left_after_three_boots(Loader::UBoot);
 }

@@ -2,23 +2,20 @@ use crate::grub::Mounted;
 use crate::machine::{self, Boot};
 use crate::sysroot::{self, Kernels};
 use crate::{Device, Disk};
+use fullmetal_sim::lab::machine::u_boot::{ENVIRONMENT, compile, config, firmware};
 use fullmetal_sim::lab::output_of;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Debian's U-Boot for qemu's PC. It saves no environment by itself.
-const FIRMWARE: &str = "/usr/lib/u-boot/qemu-x86/u-boot.rom";
-/// The board's part: the environment lies before the partition, in the format that `fw_setenv` writes, and is saved there.
+/// The board's part, after its environment: what would be booted is said.
 const BOARD: &str = "\
-virtio read 0x6000000 0x10 0x20
-env import -c 0x6000000 0x4000
-setenv fullmetal_save 'env export -c -s 0x4000 0x6000000 && virtio write 0x6000000 0x10 0x20'
 setenv fullmetal_boot 'if test -e virtio 0:1 ${kernel_image}; then setenv bootargs \"${bootargs} tree=${fdt_file} own=${own}\"; echo BOOTS ${kernel_image}; printenv bootargs; echo END; reset; fi'
 setenv fullmetal_addr 0x6100000
 setenv devtype virtio; setenv devnum 0; setenv distro_bootpart 1
-load virtio 0:1 0x6000000 /boot/fullmetal.scr
-source 0x6000000
+load virtio 0:1 ${scriptaddr} /boot/fullmetal.scr
+source ${scriptaddr}
 ";
 
 /// A device with U-Boot; its `uEnv.txt` is written by libostree.
@@ -36,23 +33,21 @@ impl UBoot {
         for made in ["root/etc", "root/proc"] {
             fs::create_dir_all(device.path(made)).unwrap();
         }
-        fs::write(device.path("board.cmd"), BOARD).unwrap();
-        device.compile(&device.path("board.cmd"), &boot.join("boot.scr"));
+        fs::write(device.path("board.cmd"), [ENVIRONMENT, BOARD].concat()).unwrap();
+        compile(&device.path("board.cmd"), &boot.join("boot.scr")).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("boot/u-boot/fullmetal.cmd");
-        device.compile(&script, &boot.join("fullmetal.scr"));
+        compile(&script, &boot.join("fullmetal.scr")).unwrap();
         let disk = device.path("disk");
         machine::make_disk(&disk, &device.path("tree"));
+        // As libostree left it: nobody deploys any more.
+        symlink("../tree/boot", device.path("root/boot")).unwrap();
         fs::write(device.path("root/proc/cmdline"), "root=/dev/vda1\n").unwrap();
-        let config = device.path("root/etc/fw_env.config");
-        fs::write(&config, format!("{} 0x2000 0x4000\n", disk.display())).unwrap();
+        let at = device.path("root/etc/fw_env.config");
+        fs::write(&at, config(&disk)).unwrap();
         fs::write(device.path("initial"), "").unwrap();
         let mut setenv = Command::new("fw_setenv");
-        output_of(setenv.arg("-c").arg(config).arg("-f").arg(device.path("initial")).args(["board", "press"])).unwrap();
-        // Nobody is there to press a key.
-        let text = fs::read(FIRMWARE).unwrap();
-        let at = text.windows(12).position(|w| w == b"bootdelay=2\0").expect("the delay");
-        let firmware = [&text[..at], b"bootdelay=0\0", &text[at + 12..]].concat();
-        fs::write(device.path("u-boot.rom"), firmware).unwrap();
+        output_of(setenv.arg("-c").arg(at).arg("-f").arg(device.path("initial")).args(["board", "press"])).unwrap();
+        firmware(&device.path("u-boot.rom")).unwrap();
         device
     }
 
@@ -64,11 +59,6 @@ impl UBoot {
     pub fn lose_kernel(&self) {
         let mounted = Mounted::of(&self.path("disk"), self.path("mounted"));
         fs::remove_file(mounted.0.join(self.kernels.new.trim_start_matches('/'))).unwrap();
-    }
-
-    fn compile(&self, script: &Path, out: &Path) {
-        let mut mkimage = Command::new("mkimage");
-        output_of(mkimage.args(["-A", "x86", "-T", "script", "-C", "none", "-d"]).arg(script).arg(out)).unwrap();
     }
 }
 

@@ -3,11 +3,11 @@
 use crate::LIMIT;
 use crate::bench::Bench;
 use crate::phases::Phase;
-use fullmetal_sim::lab::device::{SYSTEM_REF, Version};
+use fullmetal_sim::lab::device::{Loader, SYSTEM_REF, Version};
 use fullmetal_sim::lab::machine::{self, Lost, Machine, Mark};
 use fullmetal_sim::lab::wait_for;
 use fullmetal_sim::sim::engine::Random;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// The device's number in its network.
@@ -28,14 +28,14 @@ pub struct Site {
 
 impl Site {
     /// The machine is off; release 1 of its system is on its disk.
-    pub fn new() -> Self {
+    pub fn new(loader: Loader) -> Self {
         let bench = Bench::new(1, |_| {});
         let device = &bench.host().device;
         let kernel = machine::kernel(device).unwrap();
         let first = bench.fleet.publish_first_system(device, Some(&kernel)).unwrap();
         let (repo, dir) = (bench.fleet.repo(), bench.dir.path().join("machine"));
         let commit = first["commit"].as_str().unwrap();
-        let machine = Machine::new(device, (&bench.net, NAME, NUMBER), (&repo, commit), &dir).unwrap();
+        let machine = Machine::new(device, (&bench.net, NAME, NUMBER), (&repo, commit), loader, &dir).unwrap();
         let decided = machine.mark();
         Site { machine, bench, kernel, release: 1, runs: 1, decided }
     }
@@ -57,10 +57,21 @@ impl Site {
         assert_eq!(end.state, "succeeded", "{end:?}\n{}", self.machine.said());
     }
 
+    /// The tree of the kernel that all releases have.
+    pub fn kernel(&self) -> &Path {
+        &self.kernel
+    }
+
     /// Publishes the next release and decides for it; the action, and what ran before.
     pub fn decides(&mut self) -> (u64, u64) {
+        let kernel = self.kernel.clone();
+        self.decides_for(&kernel)
+    }
+
+    /// The same of one with another kernel.
+    pub fn decides_for(&mut self, kernel: &Path) -> (u64, u64) {
         self.release = self.runs.max(self.release) + 1;
-        let version = Version { release: self.release, kernel: Some(&self.kernel), ..Version::default() };
+        let version = Version { release: self.release, kernel: Some(kernel), ..Version::default() };
         self.bench.fleet.publish_system(&version).unwrap();
         self.decided = self.machine.mark();
         let part = format!("[[part]]\nkind = \"os\"\nref = {SYSTEM_REF:?}\n");
@@ -79,6 +90,17 @@ impl Site {
             Ok(is_it.then_some(()))
         })
         .unwrap();
+    }
+
+    /// What the machine has said since the newest decision, boot by boot; first that in which it was made.
+    pub fn boots_since_the_decision(&self) -> Vec<String> {
+        self.machine.boots_since(self.decided)
+    }
+
+    /// Why an action ended, as the gateway was told.
+    pub fn reason(&self, action: u64) -> String {
+        let told = self.bench.ends_told_by(NAME);
+        told.into_iter().find(|(a, ..)| *a == action).map(|(_, _, reason)| reason).unwrap()
     }
 
     /// Kills the machine and looks at its disk.

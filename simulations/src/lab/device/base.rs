@@ -11,7 +11,7 @@ use std::process::Command;
 
 const RELEASE: &str = "bookworm";
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,libpam-systemd,polkitd,runc,busybox-static,procps,libostree-1-1,\
-     ostree,ostree-boot,nginx-light,curl,libfaketime";
+     ostree,ostree-boot,libubootenv-tool,nginx-light,curl,libfaketime";
 /// Units that would reach for the kernel that the host shares, or that only cost time here.
 const MASKED: &str = "systemd-sysctl.service systemd-modules-load.service sys-kernel-debug.mount \
     sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount dev-hugepages.mount \

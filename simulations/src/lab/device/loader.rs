@@ -34,6 +34,15 @@ pub struct LoaderBoot {
     pub began: bool,
 }
 
+/// Which boot loader a root is prepared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loader {
+    /// GRUB, with the configuration that our generator makes.
+    Grub,
+    /// U-Boot, with our script.
+    UBoot,
+}
+
 /// One of the loader's entries.
 pub(super) struct MenuEntry {
     kernel: PathBuf,
@@ -41,13 +50,15 @@ pub(super) struct MenuEntry {
     options: String,
 }
 
-/// Prepares a new sysroot's `/boot` as docs/integrators-os.md says.
-pub(super) fn install(sysroot: &Path) -> anyhow::Result<()> {
+/// Prepares a new sysroot's `/boot` as docs/integrators-os.md says: before something is deployed there.
+pub(super) fn install(loader: Loader, sysroot: &Path) -> anyhow::Result<()> {
     let boot = sysroot.join("boot");
-    for dir in ["loader.0", "grub"] {
-        fs::create_dir_all(boot.join(dir)).with_context(|| format!("making /boot/{dir}"))?;
-    }
+    fs::create_dir_all(boot.join("loader.0")).context("making /boot/loader.0")?;
     symlink("loader.0", boot.join("loader"))?;
+    if loader == Loader::UBoot {
+        return fs::write(boot.join("loader/uEnv.txt"), "").context("making uEnv.txt");
+    }
+    fs::create_dir(boot.join("grub")).context("making /boot/grub")?;
     fs::write(boot.join("loader/grub.cfg"), "")?;
     symlink("../loader/grub.cfg", boot.join("grub/grub.cfg"))?;
     output_of(Command::new("grub-editenv").arg(block(sysroot)).arg("create")).map(|_| ())
@@ -180,7 +191,7 @@ menuentry 'old' --id fullmetal-2 {
     fn sysroot() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a directory");
         let root = dir.path();
-        install(root).expect("a loader");
+        install(Loader::Grub, root).expect("a loader");
         fs::write(root.join("boot/loader/grub.cfg"), format!("{MADE_BY}\n{ENTRIES}")).expect("a configuration");
         for name in ["new", "old"] {
             fs::create_dir_all(root.join("boot").join(name)).expect("a directory of a kernel");

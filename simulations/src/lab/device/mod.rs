@@ -14,7 +14,7 @@ mod system;
 mod versions;
 
 pub use init::{DeviceStage, stage};
-pub use loader::LoaderBoot;
+pub use loader::{Loader, LoaderBoot};
 pub use system::{KERNEL_DIR, Settled};
 pub use versions::{SYSTEM_REF, VERSION_FILE, Version};
 

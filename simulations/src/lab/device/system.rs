@@ -6,7 +6,7 @@
 
 use super::base::LEFT_OUT;
 use super::init::{LAB, bound, mounted, plain};
-use super::loader::{self, LoaderBoot};
+use super::loader::{self, Loader, LoaderBoot};
 use super::{Device, DeviceStage};
 use crate::lab::output_of;
 use anyhow::Context as _;
@@ -143,7 +143,7 @@ impl Device {
     fn deploy_what(&mut self, brought: impl FnOnce(&Path) -> anyhow::Result<String>) -> anyhow::Result<()> {
         let sysroot = self.dir.join("sysroot");
         fs::create_dir(&sysroot)?;
-        let settled = Settled { sysroot: &sysroot, scratch: &self.dir, arguments: &["rw"] };
+        let settled = Settled { sysroot: &sysroot, scratch: &self.dir, arguments: &["rw"], loader: Loader::Grub };
         settled.make(&self.stage.base, &self.files(), brought)?;
         fs::create_dir_all(place(&sysroot, JOURNAL)).context("making the place of a journal that outlives a boot")?;
         self.stage.sysroot = Some(sysroot);
@@ -176,15 +176,18 @@ pub struct Settled<'a> {
     pub scratch: &'a Path,
     /// What the kernel is started with.
     pub arguments: &'a [&'a str],
+    /// What is to boot it.
+    pub loader: Loader,
 }
 
 impl Settled<'_> {
-    /// The `/etc` of what boots next.
+    /// The root that was deployed.
     ///
     /// # Errors
-    /// When the loader can boot nothing.
-    pub fn etc(&self) -> anyhow::Result<PathBuf> {
-        Ok(loader::next(self.sysroot)?.join("etc"))
+    /// When there is none.
+    pub fn root(&self) -> anyhow::Result<PathBuf> {
+        let deployed = fs::read_dir(self.sysroot.join("ostree/deploy").join(OS_NAME).join("deploy"))?;
+        deployed.flatten().map(|entry| entry.path()).find(|path| path.is_dir()).context("nothing is deployed")
     }
 
     fn make(
@@ -197,7 +200,7 @@ impl Settled<'_> {
         let (sysroot, generator) = (self.sysroot, self.scratch.join("generator"));
         output_of(admin(sysroot, "init-fs").arg("--modern").arg(sysroot))?;
         output_of(admin(sysroot, "os-init").arg(OS_NAME))?;
-        loader::install(sysroot)?;
+        loader::install(self.loader, sysroot)?;
         let store = sysroot.join("ostree/repo");
         pull(&store, &repo, BASE_REF)?;
         let commit = brought(&store)?;
@@ -208,7 +211,7 @@ impl Settled<'_> {
         deploy.env("OSTREE_GRUB2_EXEC", generator).arg(format!("--os={OS_NAME}"));
         output_of(deploy.args(self.arguments.iter().map(|argument| format!("--karg={argument}"))).arg(&commit))?;
         let var = sysroot.join("ostree/deploy").join(OS_NAME).join("var");
-        for (from, to) in [("etc/fullmetal", self.etc()?.join("fullmetal")), ("var", var)] {
+        for (from, to) in [("etc/fullmetal", self.root()?.join("etc/fullmetal")), ("var", var)] {
             if given.join(from).is_dir() {
                 output_of(Command::new("cp").arg("-a").arg(given.join(from)).arg(to).arg("-T"))?;
             }

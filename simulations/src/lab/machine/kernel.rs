@@ -53,6 +53,14 @@ pub(super) fn made(base: &Path) -> anyhow::Result<PathBuf> {
     Ok(made)
 }
 
+/// A kernel as in `kernel` without a first file system, in which its driver of disks is: it has no root, and panics.
+pub(super) fn make_panicking(kernel: &Path, to: &Path) -> anyhow::Result<()> {
+    let (from, to) = (kernel.join(KERNEL_DIR), to.join(KERNEL_DIR));
+    fs::create_dir_all(&to)?;
+    fs::copy(from.join("vmlinuz"), to.join("vmlinuz")).context("copying a kernel")?;
+    fs::write(to.join("initramfs.img"), "").context("making an empty first file system")
+}
+
 /// Downloads the newest package and unpacks it.
 fn unpacked(dir: &Path) -> anyhow::Result<PathBuf> {
     let files = dir.join("files");

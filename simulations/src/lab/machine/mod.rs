@@ -1,4 +1,4 @@
-//! Devices as machines in qemu: with GRUB, a kernel of their own and a disk, so that a power cut loses what was not synced.
+//! Devices as machines in qemu: with GRUB or U-Boot, a kernel of their own and a disk, so that a power cut loses what was not synced.
 //!
 //! qemu emulates the processor: a boot takes several seconds. What a machine says goes to its serial line, the journal of its
 //! programs, too.
@@ -7,11 +7,12 @@ mod disk;
 mod kernel;
 mod link;
 mod lost;
+pub mod u_boot;
 
 pub use disk::Mounted;
 pub use lost::Lost;
 
-use super::device::{Device, Settled};
+use super::device::{Device, Loader, Settled};
 use super::net::Net;
 use super::{output_of, wait_for};
 use crate::sim::engine::Random;
@@ -24,9 +25,16 @@ use std::time::Duration;
 /// A boot takes at most this long.
 const BOOT_MAX: Duration = Duration::from_secs(180);
 const MEMORY_MIB: &str = "512";
-/// The kernel's arguments beside those of OSTree and GRUB.
-const ARGUMENTS: [&str; 5] =
-    ["root=/dev/vda1", "rw", "console=ttyS0", "net.ifnames=0", "systemd.journald.forward_to_console=1"];
+/// The kernel's arguments beside those of OSTree and the boot loader. It would look whether its timer ticks, which the one of a
+/// busy host does too late for it.
+const ARGUMENTS: [&str; 6] = [
+    "root=/dev/vda1",
+    "rw",
+    "console=ttyS0",
+    "net.ifnames=0",
+    "systemd.journald.forward_to_console=1",
+    "no_timer_check",
+];
 /// What only costs time here.
 const SPARED: [&str; 9] = [
     "mitigations=off",
@@ -50,6 +58,24 @@ pub fn kernel(device: &Device) -> anyhow::Result<PathBuf> {
     kernel::made(&device.base_file("/"))
 }
 
+/// Makes a tree at `to` with a kernel that panics before it starts anything: that of `kernel`, which finds no root.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn panicking_kernel(kernel: &Path, to: &Path) -> anyhow::Result<()> {
+    kernel::make_panicking(kernel, to)
+}
+
+fn firmware(loader: Loader, dir: &Path) -> anyhow::Result<(&'static str, PathBuf)> {
+    match loader {
+        Loader::Grub => Ok(("-kernel", disk::make_grub(dir)?)),
+        Loader::UBoot => {
+            let rom = dir.join("u-boot.rom");
+            u_boot::firmware(&rom).map(|()| ("-bios", rom))
+        }
+    }
+}
+
 /// A place in what a machine says.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
@@ -63,7 +89,8 @@ pub struct Machine {
     netns: String,
     number: u8,
     dir: PathBuf,
-    grub: PathBuf,
+    /// What qemu is to start with, and how it is told.
+    firmware: (&'static str, PathBuf),
     qemu: Option<Child>,
     boots: u32,
 }
@@ -73,11 +100,12 @@ impl Machine {
     /// `name` of `net`, number `number`, whose cables it takes.
     ///
     /// # Errors
-    /// Without root, qemu, GRUB or the space for its disk.
+    /// Without root, qemu, the boot loader or the space for its disk.
     pub fn new(
         device: &Device,
         (net, name, number): (&Net, &str, u8),
         (repo, commit): (&Path, &str),
+        loader: Loader,
         dir: &Path,
     ) -> anyhow::Result<Self> {
         fs::create_dir_all(dir)?;
@@ -85,16 +113,21 @@ impl Machine {
         let machine = Machine {
             netns: net.netns(name),
             number,
-            grub: disk::make_grub(dir)?,
+            firmware: firmware(loader, dir)?,
             dir: dir.to_owned(),
             qemu: None,
             boots: 0,
         };
         disk::make(&machine.image())?;
         let mounted = machine.disk()?;
-        let settled = Settled { sysroot: mounted.path(), scratch: dir, arguments: &[&ARGUMENTS[..], &SPARED].concat() };
+        let arguments = [&ARGUMENTS[..], &SPARED].concat();
+        let settled = Settled { sysroot: mounted.path(), scratch: dir, arguments: &arguments, loader };
         device.settle(&settled, repo, commit)?;
-        link::configure(&settled.etc()?, number)?;
+        let root = settled.root()?;
+        if loader == Loader::UBoot {
+            u_boot::install(mounted.path(), &root, dir)?;
+        }
+        link::configure(&root.join("etc"), number)?;
         Ok(machine)
     }
 
@@ -135,7 +168,7 @@ impl Machine {
         qemu.args(["qemu-system-x86_64", "-accel", "tcg", "-m", MEMORY_MIB, "-nodefaults", "-no-user-config"]);
         // Without random numbers of the processor a boot waits 5 s for others.
         qemu.args(["-cpu", "qemu64,+rdrand"]);
-        qemu.args(["-no-reboot", "-display", "none", "-kernel"]).arg(&self.grub);
+        qemu.args(["-no-reboot", "-display", "none", self.firmware.0]).arg(&self.firmware.1);
         qemu.args(["-serial", &format!("file:{}", self.log().display())]);
         qemu.args(self.drive()?);
         qemu.args(link::arguments(self.number)).stdin(Stdio::null());
@@ -183,8 +216,13 @@ impl Machine {
 
     /// What it has said since, in all boots.
     pub fn said_since(&self, mark: Mark) -> String {
+        self.boots_since(mark).concat()
+    }
+
+    /// The same boot by boot, first the rest of that in which the mark was made.
+    pub fn boots_since(&self, mark: Mark) -> Vec<String> {
         let first = self.said_in(mark.boot).split_off(mark.len);
-        (mark.boot + 1..=self.boots).fold(first, |said, boot| said + &self.said_in(boot))
+        [first].into_iter().chain((mark.boot + 1..=self.boots).map(|boot| self.said_in(boot))).collect()
     }
 
     /// How often it was switched on.
