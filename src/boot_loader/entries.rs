@@ -27,6 +27,11 @@ pub(super) struct Entry {
     pub(super) counters: Option<Counters>,
     /// libostree numbers entries by it; the highest is the newest deployment.
     version: u64,
+    /// `linux` and `initrd`, as it has them.
+    pub(super) kernel: Option<String>,
+    pub(super) initrd: Option<String>,
+    /// `ostree=` of the kernel's arguments.
+    pub(super) argument: Option<String>,
     /// What it boots, as things are now.
     pub(super) deployment: Option<DeploymentId>,
 }
@@ -56,7 +61,9 @@ pub(super) fn read(places: &Places, dir: &Path) -> Result<Vec<Entry>, BootLoader
         let argument = field(&text, "options")
             .and_then(|options| options.split_whitespace().rev().find_map(|word| word.strip_prefix("ostree=")));
         let deployment = argument.and_then(|argument| of_argument(places, argument));
-        entries.push(Entry { id: id.to_owned(), counters, version, deployment, path });
+        let [kernel, initrd, argument] =
+            [field(&text, "linux"), field(&text, "initrd"), argument].map(|value| value.map(str::to_owned));
+        entries.push(Entry { id: id.to_owned(), counters, version, kernel, initrd, argument, deployment, path });
     }
     entries.sort_by(|a, b| (b.version, &b.id).cmp(&(a.version, &a.id)));
     Ok(entries)

@@ -28,6 +28,7 @@ mod systemd_boot;
 #[cfg(test)]
 mod tests;
 mod u_boot;
+mod u_env;
 
 pub use cmdline::{boot_id, entry};
 pub use deployment::booted;

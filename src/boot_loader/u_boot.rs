@@ -11,11 +11,13 @@
 //! 0. Its client deletes `init_var` to arm, and sets `success` to prove. We keep to that, and note the trial beside it.
 
 use super::fw_env::FwEnv;
-use super::{BootLoader, BootLoaderError, Counted, DeploymentId, Places, Tries, cmdline, grub};
+use super::{BootLoader, BootLoaderError, Counted, DeploymentId, Places, Tries, cmdline, grub, u_env};
 use std::collections::BTreeMap;
 
 const NAME: &str = "U-Boot";
 const TRIAL: &str = "fullmetal_trial";
+/// How `uEnv.txt` becomes what it should be.
+const REMAKE: &str = "have libostree write it: an empty /boot/loader/uEnv.txt and no grub.cfg, then deploy again";
 /// To what FullMetalUpdate's script counts.
 const TRIALS_MAX: u8 = 5;
 
@@ -82,6 +84,12 @@ impl BootLoader for UBoot {
                 return Err(unprepared("this boot did not go through fullmetal.cmd".into(), "install it, and reboot"));
             }
             self.is_saved(&env)?;
+            // libostree writes none where it finds none, or where it sees another loader: U-Boot could boot nothing then.
+            let named = u_env::names_the_entries(&self.places);
+            if !named.map_err(|e| unprepared(e.to_string(), REMAKE))? {
+                let problem = format!("{} is not of libostree's entries", u_env::path(&self.places).display());
+                return Err(unprepared(problem, REMAKE));
+            }
         }
         let one = "the environment has one copy, which a power cut may destroy: use CONFIG_SYS_REDUNDAND_ENVIRONMENT";
         Ok((self.env.copies()? < 2).then_some(one))

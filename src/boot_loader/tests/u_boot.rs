@@ -7,6 +7,15 @@ use std::fs;
 /// Bytes of each of the two copies of the environment.
 const COPY: usize = 0x4000;
 
+/// What libostree makes of two entries.
+const U_ENV: &str = "\
+kernel_image=/boot/vmlinuz
+bootargs=rw ostree=/ostree/boot.1/fm/kernel-of-2/0
+kernel_image2=/boot/vmlinuz
+bootargs2=rw ostree=/ostree/boot.1/fm/kernel-of-1/0
+own=1
+";
+
 struct UBootBed {
     device: Device,
     loader: UBoot,
@@ -31,6 +40,9 @@ fn bed(script: Script) -> UBootBed {
     tool("fw_setenv", &["-c", "-f", &initial, "-s", "-"], &config, variables);
     if script == Script::Fullmetal {
         bed.device.cmdline("rw fullmetal.loader=u-boot");
+        bed.device.entry("ostree-1-fm", 1, &deployment("old"));
+        bed.device.entry("ostree-2-fm", 2, &deployment("new"));
+        bed.device.write("boot/loader/uEnv.txt", U_ENV);
     }
     bed
 }
@@ -165,6 +177,30 @@ fn u_boot_that_is_not_prepared_says_what_to_do() {
     let initial = theirs.device.path("initial").display().to_string();
     tool("fw_setenv", &["-c", "-f", &initial, "-s", "-"], &config, "trials=0\nsuccess=1\ninit_var=1\n");
     assert!(theirs.loader.check().unwrap().unwrap().contains("one copy"));
+}
+
+#[test]
+fn a_u_env_that_does_not_lead_to_both_entries_stands_in_the_way() {
+    let bed = bed(Script::Fullmetal);
+    let refused = |why: &str| {
+        let check = bed.loader.check();
+        assert!(matches!(check, Err(BootLoaderError::Unprepared { loader: "U-Boot", .. })), "{why}: {check:?}");
+    };
+    for (from, to) in [
+        ("kernel_image=/boot/vmlinuz", "kernel_image=/boot/vmlinuz-other"),
+        ("kernel-of-2", "kernel-of-1"),
+        ("kernel-of-1", "kernel-of-3"),
+        ("kernel_image2=/boot/vmlinuz\n", ""),
+        ("own=1", "bootargs=rw"),
+        ("own=1", "ramdisk_image=/boot/initrd"),
+    ] {
+        bed.device.write("boot/loader/uEnv.txt", U_ENV.replace(from, to));
+        refused(to);
+    }
+    bed.device.write("boot/loader/uEnv.txt", U_ENV.replace("=/boot/", "=/"));
+    assert_eq!(bed.loader.check().unwrap(), None, "paths without /boot");
+    fs::remove_file(bed.device.path("boot/loader/uEnv.txt")).unwrap();
+    refused("it is not there");
 }
 
 #[test]
