@@ -15,6 +15,8 @@ mod check;
 mod clock;
 #[path = "device_fleet/failures.rs"]
 mod failures;
+#[path = "device_fleet/full.rs"]
+mod full;
 #[path = "device_fleet/kills.rs"]
 mod kills;
 #[path = "device_fleet/leaving.rs"]

@@ -2,7 +2,7 @@
 
 use crate::LIMIT;
 use crate::bench::{Bench, Host};
-use fullmetal_sim::lab::device::{SYSTEM_REF, VERSION_FILE, Version};
+use fullmetal_sim::lab::device::{Device, SYSTEM_REF, VERSION_FILE, Version};
 use fullmetal_sim::lab::wait_for;
 use serde_json::Value;
 use std::fs;
@@ -20,8 +20,16 @@ pub struct Site {
 impl Site {
     /// Devices that run release 1, which is published.
     pub fn new(devices: u8) -> Self {
+        Site::with(devices, |_| {})
+    }
+
+    /// The same; `given` has its way with each before it gets a root.
+    pub fn with(devices: u8, given: impl Fn(&Device)) -> Self {
         let mut bench = Bench::new(devices, |_| {});
-        bench.hosts.iter_mut().for_each(|host| host.device.see(&std::env::current_exe().unwrap()));
+        for host in &mut bench.hosts {
+            given(&host.device);
+            host.device.see(&std::env::current_exe().unwrap());
+        }
         bench.boot_deployed();
         Site { bench, release: 1 }
     }

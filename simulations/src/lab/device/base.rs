@@ -1,5 +1,6 @@
 //! The file system below all devices: Debian with systemd and runc, made once and kept in the cache directory.
 
+use super::system;
 use crate::lab::output_of;
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
@@ -78,6 +79,7 @@ fn sweep(dir: &Path) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name.strip_prefix("device-").and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
         if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            system::loosen(&entry.path());
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -210,7 +210,7 @@ impl Drop for Device {
             let _ = child.wait();
         }
         groups::remove(&self.stage.group);
-        self.stage.sysroot.iter().for_each(|sysroot| system::loosen(sysroot));
+        system::loosen(&self.dir);
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("{}: {error}", self.dir.display());
         }

@@ -11,7 +11,7 @@ use super::{Device, DeviceStage};
 use crate::lab::output_of;
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, IFlags, flock, ioctl_getflags, ioctl_setflags};
-use rustix::mount::MountFlags;
+use rustix::mount::{MountFlags, UnmountFlags, unmount};
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ use std::process::Command;
 
 /// What libostree calls the operating system of all devices.
 const OS_NAME: &str = "lab";
+/// In the device's directory: the file system on which its root is deployed.
+const SYSROOT: &str = "sysroot";
 /// In the device's directory: what the boot loader has started the kernel with.
 const COMMAND_LINE: &str = "cmdline";
 /// The base as a commit.
@@ -140,9 +142,22 @@ impl Device {
         self.deploy_what(|store| pull(store, repo, commit))
     }
 
-    fn deploy_what(&mut self, brought: impl FnOnce(&Path) -> anyhow::Result<String>) -> anyhow::Result<()> {
-        let sysroot = self.dir.join("sysroot");
+    /// Puts the file system on which its root is deployed on a disk of its own; for one that has no root yet.
+    ///
+    /// # Errors
+    /// When there is no space for it, or no loop device.
+    pub fn give_sysroot_disk(&self, mib: u64) -> anyhow::Result<()> {
+        let (image, sysroot) = (self.dir.join("sysroot-disk"), self.dir.join(SYSROOT));
+        File::create(&image)?.set_len(mib << 20)?;
+        output_of(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image))?;
         fs::create_dir(&sysroot)?;
+        // Its loop device goes with the mount.
+        output_of(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&sysroot)).map(drop)
+    }
+
+    fn deploy_what(&mut self, brought: impl FnOnce(&Path) -> anyhow::Result<String>) -> anyhow::Result<()> {
+        let sysroot = self.dir.join(SYSROOT);
+        fs::create_dir_all(&sysroot)?;
         let settled = Settled { sysroot: &sysroot, scratch: &self.dir, arguments: &["rw"], loader: Loader::Grub };
         settled.make(&self.stage.base, &self.files(), brought)?;
         fs::create_dir_all(place(&sysroot, JOURNAL)).context("making the place of a journal that outlives a boot")?;
@@ -288,8 +303,12 @@ pub(super) fn arguments() -> PathBuf {
     Path::new(LAB).join("cmdline")
 }
 
-/// Deployments cannot be removed before they may be changed again.
-pub(super) fn loosen(sysroot: &Path) {
+/// Makes what lies in a device's directory removable: its own disk is let go, and deployments may be changed again.
+pub(super) fn loosen(device: &Path) {
+    let sysroot = device.join(SYSROOT);
+    if unmount(&sysroot, UnmountFlags::DETACH).is_ok() {
+        return;
+    }
     let deployed = sysroot.join("ostree/deploy").join(OS_NAME).join("deploy");
     for deployment in fs::read_dir(deployed).into_iter().flatten().flatten() {
         let Ok(dir) = File::open(deployment.path()) else { continue };
