@@ -4,7 +4,8 @@
 # make test       format, lints, licences, house rules, all tests that need no network namespace
 # make test-real  namespaces, root, runc: the fleet with a WAN and counters at its interfaces, a real Hawkbit server
 #                 (HAWKBIT=http://host:port: that server instead of one of its own; test-hawkbit: this part alone)
-# make test-kill  power loss: agent, gateway and the gateway's peer killed at every call that touches their state
+# make test-kill  power loss: agent, gateway and the gateway's peer killed at every call that touches their state; an operating
+#                 system's update and the agent in it, too (that takes hours)
 # make test-power real power cuts: devices as machines in qemu, with GRUB and with U-Boot and a kernel of their own (CUTS=3
 #                 with each, SEED: a minute and more for each)
 # make test-mutants  bugs planted into the core one after the other: the simulator must find each (SEEDS=1000 at most)
@@ -80,9 +81,11 @@ test-real: deb test-hawkbit
 	$(DEMO)
 	$(if $(PLAIN),,$(DEMO) --plain)
 
-test-kill: build
+test-kill: deb
 	@.ci/install-tools run
 	FULLMETAL_KILL=all $(REAL) --test power_loss -- --nocapture
+	FULLMETAL_KILL=all $(REAL) --test device_os -- a_step_that_is_cut_off --nocapture
+	FULLMETAL_KILL=all $(REAL) --test device_fleet -- an_agent_that_hangs_or_is_killed --nocapture
 
 test-power: deb
 	@.ci/install-tools run

@@ -1,6 +1,7 @@
 //! Tells systemd that the deciding thread goes on, where the unit has a `WatchdogSec=`: an agent that hangs is killed and started
 //! again. The protocol is that of sd_watchdog_enabled(3) and sd_notify(3).
 
+use super::Agent;
 use fullmetal_proto::Timestamp;
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt as _;
@@ -16,6 +17,7 @@ const TIMES: u32 = 2;
 pub struct Alive {
     socket: UnixDatagram,
     every: Duration,
+    /// When it is told next.
     at: Timestamp,
 }
 
@@ -43,17 +45,22 @@ impl Alive {
         Some(Alive { socket: socket.ok()?, every: Duration::from_micros(limit) / TIMES, at: Timestamp::ZERO })
     }
 
-    /// When it is told next.
-    pub fn at(&self) -> Timestamp {
-        self.at
-    }
-
     /// Tells it if that is due.
-    pub fn tell(&mut self, now: Timestamp) {
+    fn tell(&mut self, now: Timestamp) {
         if self.at <= now {
             let _ = self.socket.send(b"WATCHDOG=1");
             self.at = now.after(self.every);
         }
+    }
+}
+
+impl Agent {
+    /// Says that it goes on; how long there is nothing to do then.
+    pub(super) fn rest(&mut self) -> Duration {
+        let now = self.now().steady;
+        self.alive.iter_mut().for_each(|alive| alive.tell(now));
+        let due = self.alive.iter().map(|alive| alive.at).fold(self.due(), Timestamp::min);
+        due.since(now).max(Duration::from_millis(1))
     }
 }
 

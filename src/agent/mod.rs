@@ -269,11 +269,7 @@ impl Agent {
 
     fn serve(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
         loop {
-            let now = self.now().steady;
-            self.alive.iter_mut().for_each(|alive| alive.tell(now));
-            let due = self.alive.iter().map(alive::Alive::at).fold(self.due(), Timestamp::min);
-            let wait = due.since(now).max(Duration::from_millis(1));
-            match events.recv_timeout(wait) {
+            match events.recv_timeout(self.rest()) {
                 Ok(event) => self.event(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => anyhow::bail!("all threads of the agent ended"),

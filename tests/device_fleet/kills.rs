@@ -1,9 +1,10 @@
-//! The agent is killed at calls that change or sync the disk while it updates the operating system, once in the system that
-//! runs and once in the one on trial; systemd starts it again each time.
+//! The agent hangs while an operating system is on trial; and it is killed at calls that change or sync the disk while it updates
+//! the system, once in the one that runs and once in the one on trial. systemd starts it again each time.
 //!
 //! `FULLMETAL_KILL=all` takes all calls, otherwise it is what fits [`BUDGET`].
 
 use crate::systems::Site;
+use fullmetal_proto::deploy::Phase;
 use fullmetal_sim::trace::Points;
 use std::fs;
 use std::path::PathBuf;
@@ -25,8 +26,28 @@ const AGENT: &str = "\
     [ $ended != 137 ] || touch $of.killed\n\
     exit $ended\n";
 
+/// It does nothing more while the system is on trial, and does not end either: systemd sees to it.
+fn its_agent_hangs(site: &mut Site) {
+    let soon = "/etc/systemd/system/fullmetal-agent.service.d/soon.conf";
+    let of_system = format!("usr{soon}");
+    site.publish(&[(&of_system, "[Service]\nWatchdogSec=2s\n", 0o644)]);
+    let (action, release) = (site.decide(&[]), site.release);
+    site.until("it proves itself", |host| {
+        let deployment = host.record().deployment;
+        host.system() == release && deployment.is_some_and(|d| matches!(d.phase, Phase::Proving { .. }))
+    });
+    let hung = site.host().property("fullmetal-agent", "MainPID");
+    site.host().device.run(&["kill", "-STOP", &hung]).unwrap();
+    site.until("another takes its place", |host| {
+        !["0", &hung].contains(&&*host.property("fullmetal-agent", "MainPID"))
+    });
+    let before = site.host().device.boots().len();
+    let (_, boots) = site.ends_since(before, action, "succeeded", release);
+    assert_eq!(boots, [], "the trial goes on in the same boot");
+}
+
 /// Updates until all is done; each is killed twice.
-pub fn the_agent_is_killed(site: &mut Site) {
+fn it_is_killed(site: &mut Site) {
     for (path, text) in [("/etc/lab/agent", AGENT), ("/etc/systemd/system/fullmetal-agent.service.d/traced.conf", UNIT)]
     {
         let path = site.host().device.seen(path).unwrap();
@@ -76,6 +97,8 @@ fn update(site: &mut Site, at: [u64; 2]) -> [PathBuf; 2] {
 }
 
 #[test]
-fn an_agent_that_is_killed_at_any_call_of_an_update_of_the_operating_system_ends_it_with_one_true_report() {
-    the_agent_is_killed(&mut Site::new(1));
+fn an_agent_that_hangs_or_is_killed_in_an_update_of_the_operating_system_ends_it_with_one_true_report() {
+    let mut site = Site::new(1);
+    its_agent_hangs(&mut site);
+    it_is_killed(&mut site);
 }

@@ -2,7 +2,6 @@
 
 use crate::newer;
 use crate::systems::Site;
-use fullmetal_proto::deploy::Phase;
 use std::fs;
 
 const EXECUTABLE: u32 = 0o755;
@@ -130,25 +129,6 @@ fn power_goes_in_its_first_boot(site: &mut Site) {
     assert_eq!(boots, [FIRST_TRY, (1, Some(1))]);
 }
 
-fn its_agent_hangs(site: &mut Site) {
-    let soon = "/etc/systemd/system/fullmetal-agent.service.d/soon.conf";
-    let of_system = format!("usr{soon}");
-    site.publish(&[(&of_system, "[Service]\nWatchdogSec=2s\n", 0o644)]);
-    let (action, release) = (site.decide(&[]), site.release);
-    site.until("it proves itself", |host| {
-        let deployment = host.record().deployment;
-        host.system() == release && deployment.is_some_and(|d| matches!(d.phase, Phase::Proving { .. }))
-    });
-    let hung = site.host().property("fullmetal-agent", "MainPID");
-    site.host().device.run(&["kill", "-STOP", &hung]).unwrap();
-    site.until("another takes its place", |host| {
-        !["0", &hung].contains(&&*host.property("fullmetal-agent", "MainPID"))
-    });
-    let before = site.host().device.boots().len();
-    let (_, boots) = site.ends_since(before, action, "succeeded", release);
-    assert_eq!(boots, [], "the trial goes on in the same boot");
-}
-
 fn another_comes_while_it_is_on_trial(site: &mut Site) {
     site.publish(&[]);
     let (first, release) = (site.decide(&[]), site.release);
@@ -193,7 +173,6 @@ fn no_cut_no_full_disk_and_no_haste_leaves_an_operating_system_half_installed() 
         power_goes_when_it_is_armed,
         power_goes_while_it_goes_down,
         power_goes_in_its_first_boot,
-        its_agent_hangs,
         another_comes_while_it_is_on_trial,
         back_to_the_floor_and_not_below,
     ] {
