@@ -12,7 +12,9 @@ const GONE: &str = "/var/lib/press-is-gone";
 const LOOKS_FOR_PRESS: [(&str, &str, u32); 2] = [
     (
         "usr/lib/systemd/system/press.service",
-        "[Unit]\nDefaultDependencies=no\nAfter=systemd-journal-flush.service\nBefore=sysinit.target\n\
+        // After all that still has something to say: only the last lines are told.
+        "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n\
+         After=systemd-journal-flush.service systemd-update-utmp.service fullmetal-boot.service\n\
          ConditionPathExists=/var/lib/press-is-gone\n[Service]\nType=oneshot\nExecStart=sh -c 'echo the press does not \
          answer in boot $(cat /proc/sys/kernel/random/boot_id); journalctl --sync; touch /run/lab/hung; sleep infinity'\n",
         0o644,
