@@ -153,9 +153,11 @@ impl Tracer<'_> {
                 self.calls += 1;
                 self.file.write_all_at(format!("{:08}", self.calls).as_bytes(), 0)?;
                 if self.calls == self.end.at {
-                    while matches!(self.end.then, Then::Held) {
-                        // Its other threads stop at their next call.
-                        std::thread::park();
+                    if matches!(self.end.then, Then::Held) {
+                        loop {
+                            // Its other threads stop at their next call.
+                            std::thread::park();
+                        }
                     }
                     kill(self.child, Signal::SIGKILL).context("killing")?;
                     return Ok(());

@@ -168,7 +168,7 @@ impl Kills<'_> {
     /// Has a step done that is ended in its midst, unless its calls are to be counted first; what is to be seen then.
     fn cut_off(&mut self, part: Part, step: &Step) -> OsView {
         let point = self.next_point(part);
-        let cut = self.points.draw() % 2 == 0;
+        let cut = self.points.draw().is_multiple_of(2);
         let done = self.traced(part, step, point, cut);
         match (done, point) {
             (Ended::Not, 0) => {
