@@ -11,12 +11,12 @@ use std::process::Stdio;
 /// Holds things back as long as the file is there.
 const CAST: &str = "touch /run/cast; while [ -e /run/cast ]; do sleep 0.1; done";
 
-fn agent_pid(host: &Host) -> String {
+pub fn agent_pid(host: &Host) -> String {
     host.property("fullmetal-agent", "MainPID")
 }
 
 /// Another agent is there and has taken over.
-fn is_back(host: &Host, before: &str) {
+pub fn is_back(host: &Host, before: &str) {
     wait_for("the agent is back", LIMIT, || {
         let pid = agent_pid(host);
         Ok((pid != "0" && pid != before && host.status()["agent"]["running"] == true).then_some(()))

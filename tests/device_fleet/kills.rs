@@ -3,6 +3,7 @@
 //!
 //! `FULLMETAL_KILL=all` takes all calls, otherwise it is what fits [`BUDGET`].
 
+use crate::agents::{agent_pid, is_back};
 use crate::systems::Site;
 use fullmetal_proto::deploy::Phase;
 use fullmetal_sim::trace::Points;
@@ -36,11 +37,9 @@ fn its_agent_hangs(site: &mut Site) {
         let deployment = host.record().deployment;
         host.system() == release && deployment.is_some_and(|d| matches!(d.phase, Phase::Proving { .. }))
     });
-    let hung = site.host().property("fullmetal-agent", "MainPID");
+    let hung = agent_pid(site.host());
     site.host().device.run(&["kill", "-STOP", &hung]).unwrap();
-    site.until("another takes its place", |host| {
-        !["0", &hung].contains(&&*host.property("fullmetal-agent", "MainPID"))
-    });
+    is_back(site.host(), &hung);
     let before = site.host().device.boots().len();
     let (_, boots) = site.ends_since(before, action, "succeeded", release);
     assert_eq!(boots, [], "the trial goes on in the same boot");

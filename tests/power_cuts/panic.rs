@@ -2,7 +2,7 @@
 
 use crate::site::Site;
 use fullmetal_sim::lab::device::Loader;
-use fullmetal_sim::lab::machine::panicking_kernel;
+use fullmetal_sim::lab::machine::make_panicking;
 
 /// What a kernel says that cannot mount a root.
 const PANIC: &str = "Kernel panic - not syncing: VFS: Unable to mount root fs";
@@ -15,7 +15,7 @@ pub fn is_left_after_three_boots(loader: Loader) {
     let mut site = Site::new(loader);
     site.comes_up();
     let dir = tempfile::tempdir().unwrap();
-    panicking_kernel(site.kernel(), dir.path()).unwrap();
+    make_panicking(site.kernel(), dir.path()).unwrap();
     let (action, before) = site.decides_for(dir.path());
     assert_eq!(site.ends(action, before), ("failed".to_owned(), before));
     let boots: Vec<String> = site.boots_since_the_decision();

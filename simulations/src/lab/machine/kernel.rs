@@ -53,8 +53,12 @@ pub(super) fn made(base: &Path) -> anyhow::Result<PathBuf> {
     Ok(made)
 }
 
-/// A kernel as in `kernel` without a first file system, in which its driver of disks is: it has no root, and panics.
-pub(super) fn make_panicking(kernel: &Path, to: &Path) -> anyhow::Result<()> {
+/// Makes a tree at `to` with a kernel that panics before it starts anything: that of `kernel` without a first file system, in which
+/// its driver of disks is, so that it finds no root.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn make_panicking(kernel: &Path, to: &Path) -> anyhow::Result<()> {
     let (from, to) = (kernel.join(KERNEL_DIR), to.join(KERNEL_DIR));
     fs::create_dir_all(&to)?;
     fs::copy(from.join("vmlinuz"), to.join("vmlinuz")).context("copying a kernel")?;

@@ -40,10 +40,9 @@ pub struct Lost {
     pub lost: usize,
 }
 
-/// Brings `disk`, as it was when its machine was switched on, to what it has when the power is gone: all that was flushed, and of the
-/// rest what is drawn: all, nothing, or some of the writes, one of them in part.
-pub(super) fn replay(disk: &Path, log: &Path, draw: &mut Random) -> anyhow::Result<Lost> {
-    let path = log;
+/// By the log at `path`, brings `disk`, as it was when its machine was switched on, to what it has when the power is gone: all
+/// that was flushed, and of the rest what is drawn: all, nothing, or some of the writes, and of some their beginnings.
+pub(super) fn replay(disk: &Path, path: &Path, draw: &mut Random) -> anyhow::Result<Lost> {
     let log = read(path).with_context(|| format!("reading {}", path.display()))?;
     let (from, to) = (File::open(path)?, File::options().write(true).open(disk)?);
     let mut lost = Lost { in_doubt: log.writes.len() - log.flushed, lost: 0 };
@@ -79,7 +78,7 @@ fn read(path: &Path) -> anyhow::Result<Log> {
     // An entry that was being written when qemu was killed had not been answered: the machine did not rely on it.
     while at + SECTOR <= end {
         let entry = sector(&mut reader)?;
-        let [to, sectors, flags, _] = [0, 1, 2, 3].map(|field| number(&entry, field));
+        let [to, sectors, flags] = [0, 1, 2].map(|field| number(&entry, field));
         let len = sectors.checked_mul(SECTOR).filter(|len| *len <= WRITE_MAX || flags & DISCARD != 0);
         let len = len.context("a write without an end")?;
         at += SECTOR;

@@ -10,6 +10,7 @@ mod lost;
 pub mod u_boot;
 
 pub use disk::Mounted;
+pub use kernel::make_panicking;
 pub use lost::Lost;
 
 use super::device::{Device, Loader, Settled};
@@ -56,14 +57,6 @@ pub const UP: &str = "LAB-UP ";
 /// Without a way to Debian's packages.
 pub fn kernel(device: &Device) -> anyhow::Result<PathBuf> {
     kernel::made(&device.base_file("/"))
-}
-
-/// Makes a tree at `to` with a kernel that panics before it starts anything: that of `kernel`, which finds no root.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn panicking_kernel(kernel: &Path, to: &Path) -> anyhow::Result<()> {
-    kernel::make_panicking(kernel, to)
 }
 
 fn firmware(loader: Loader, dir: &Path) -> anyhow::Result<(&'static str, PathBuf)> {
