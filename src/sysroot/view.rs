@@ -64,15 +64,25 @@ impl Sysroot {
     }
 
     pub(super) fn view(&self) -> Result<View, SysrootError> {
+        if self.own_mounts {
+            // Which has own mounts made holds the root as it was mounted before: across that libostree could link no file, and
+            // would copy the whole system.
+            drop(self.opened()?);
+        }
+        let sysroot = self.opened()?;
+        sysroot.load(gio::Cancellable::NONE).map_err(self.failed("reading the deployments"))?;
+        let booted = sysroot.booted_deployment();
+        let booted = booted.ok_or_else(|| SysrootError::NotBooted { path: self.path.clone() })?;
+        Ok(View { sysroot, booted })
+    }
+
+    fn opened(&self) -> Result<ostree::Sysroot, SysrootError> {
         let sysroot = ostree::Sysroot::new(Some(&gio::File::for_path(&self.path)));
         if self.own_mounts {
             let own = sysroot.initialize_with_mount_namespace(gio::Cancellable::NONE);
             own.map_err(self.failed("making mounts of its own"))?;
         }
-        sysroot.load(gio::Cancellable::NONE).map_err(self.failed("reading the deployments"))?;
-        let booted = sysroot.booted_deployment();
-        let booted = booted.ok_or_else(|| SysrootError::NotBooted { path: self.path.clone() })?;
-        Ok(View { sysroot, booted })
+        Ok(sysroot)
     }
 
     pub(super) fn told(&self, view: &View, deployment: &ostree::Deployment) -> Result<OsDeployment, SysrootError> {

@@ -55,6 +55,15 @@ pub fn a_device_is_an_operating_system(bench: &mut Bench) {
     an_os(&mut Stepped(bench, 0));
     bench.inside("steps::a_step_is_a_unit_of_its_own");
     bench.inside("steps::a_reboot_is_held_back");
+    a_new_deployment_takes_no_space_for_files_that_the_repository_has(bench);
+}
+
+fn a_new_deployment_takes_no_space_for_files_that_the_repository_has(bench: &Bench) {
+    let commit = bench.new_commit(1000);
+    let staged = bench.ask(&Step::Stage(commit)).unwrap().unwrap().staged.unwrap();
+    let usr = format!("/sysroot/ostree/deploy/lab/deploy/{staged}/usr");
+    let copied = format!("find {usr} -type f ! -path {usr}/etc/\\* ! -empty -links 1; test -f {usr}/bin/sh");
+    assert_eq!(bench.device.run(&["sh", "-euc", &copied]).unwrap(), "", "these are copies");
 }
 
 #[test]
