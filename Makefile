@@ -6,8 +6,8 @@
 #                 (HAWKBIT=http://host:port: that server instead of one of its own; test-hawkbit: this part alone)
 # make test-kill  power loss: agent, gateway and the gateway's peer killed at every call that touches their state; an operating
 #                 system's update and the agent in it, too (that takes hours)
-# make test-power real power cuts: devices as machines in qemu, with GRUB and with U-Boot and a kernel of their own (CUTS=3
-#                 with each, SEED: a minute and more for each)
+# make test-power power cuts on disks that lose what was not flushed: a device in namespaces (CUTS=6, SEED; 20 s for each), and
+#                 machines in qemu with GRUB and with U-Boot and a kernel of their own (CUTS=3 with each; two minutes for each)
 # make test-mutants  bugs planted into the core one after the other: the simulator must find each (SEEDS=1000 at most)
 # make deb        the Debian packages of device and gateway, in ~/.cache/fullmetal/target/deb (VERSION=1.2.3: as that)
 # make bench      measurements; nothing here fails on a number

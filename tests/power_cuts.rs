@@ -1,9 +1,10 @@
-//! Real power cuts: devices as machines in qemu, with GRUB or U-Boot, a kernel of their own and a disk. What their kernels have
-//! not written when qemu is killed is lost, and of what their disks were not told to keep all, some or nothing. Needs root and a
-//! way to Debian's packages; takes minutes (`make test-power`).
+//! Power cuts. What a device's kernel has not written is lost, and of what its disk was not told to keep all, some or nothing.
+//! Devices are machines in qemu, with GRUB or U-Boot and a kernel of their own (a minute and more for each cut), or live in
+//! namespaces on a file system of their host's kernel, where the loader is played (some twenty seconds for each). Needs root; the
+//! machines need a way to Debian's packages (`make test-power`).
 //!
-//! `FULLMETAL_CUTS`: how many power cuts with each loader (one in every other phase). `FULLMETAL_SEED`: of their moments; it is
-//! printed.
+//! `FULLMETAL_CUTS`: how many power cuts each of them has; else one in every phase, machines in every other. `FULLMETAL_SEED`: of
+//! their moments; it is printed.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -20,8 +21,13 @@ mod check;
 mod panic;
 #[path = "power_cuts/phases.rs"]
 mod phases;
+#[path = "power_cuts/powered.rs"]
+mod powered;
 #[path = "power_cuts/site.rs"]
 mod site;
+#[allow(dead_code, reason = "shared with device_fleet")]
+#[path = "device_fleet/systems.rs"]
+mod systems;
 #[path = "power_cuts/table.rs"]
 mod table;
 
@@ -45,28 +51,29 @@ fn moment(draw: &mut Random, within: Duration) -> Duration {
     Duration::from_millis(draw.below(u64::try_from(within.as_millis()).unwrap()))
 }
 
-/// Every other phase from `first` on, then those between.
-fn comes_up_whole(loader: Loader, first: usize) {
-    let cuts = number("FULLMETAL_CUTS").map_or(PHASES.len() / 2, |cuts| usize::try_from(cuts).unwrap());
+/// Loses its power in one phase after the other, of which `order` gives the places.
+fn comes_up_whole(loader: Option<Loader>, cuts: usize, order: impl Fn(usize) -> usize) {
+    let cuts = number("FULLMETAL_CUTS").map_or(cuts, |cuts| usize::try_from(cuts).unwrap());
+    let name = loader.map_or("namespaced".to_owned(), |loader| format!("{loader:?}"));
     let seed = number("FULLMETAL_SEED").unwrap_or_else(|| u64::from(std::process::id()));
-    println!("{loader:?}: seed {seed}");
+    println!("{name}: seed {seed}");
     let mut site = Site::new(loader);
     site.comes_up();
     site.an_app_is_deployed();
     let mut table = Table::default();
     for cut in 0..cuts {
-        let phase = &PHASES[(first + 2 * cut + 2 * cut / PHASES.len()) % PHASES.len()];
+        let phase = &PHASES[order(cut) % PHASES.len()];
         let begin = Instant::now();
         let (action, before) = site.decides();
         let mut draw = Random::new(seed, &format!("cut {cut}"));
-        let offset = moment(&mut draw, phase.within);
+        let offset = moment(&mut draw, phase.within[usize::from(loader.is_none())]);
         site.until(phase);
         std::thread::sleep(offset);
         let lost = site.loses_power(&mut draw);
         let booted = site.comes_up();
         let (state, runs) = site.ends(action, before);
         println!(
-            "{loader:?}: cut {cut}: {} + {:.1} s, {} of {} unflushed writes lost: came up on {booted}, {state}, runs {runs}; \
+            "{name}: cut {cut}: {} + {:.2} s, {} of {} unflushed writes lost: came up on {booted}, {state}, runs {runs}; \
              {:.0} s",
             phase.name,
             offset.as_secs_f64(),
@@ -75,21 +82,34 @@ fn comes_up_whole(loader: Loader, first: usize) {
             begin.elapsed().as_secs_f64()
         );
         table.add(phase.name, lost.lost > 0, booted > before, state == "succeeded");
+        if cut % 60 == 59 {
+            println!("{table}");
+        }
     }
     println!("{table}");
     // And what comes next is no different.
     let (action, before) = site.decides();
-    assert_eq!(site.ends(action, before), ("succeeded".to_owned(), before + 1));
+    assert_eq!(site.ends(action, before).0, "succeeded");
+}
+
+/// A machine loses it in every other phase from `first` on, then in those between.
+fn a_machine_comes_up_whole(loader: Loader, first: usize) {
+    comes_up_whole(Some(loader), PHASES.len() / 2, |cut| first + 2 * cut + 2 * cut / PHASES.len());
+}
+
+#[test]
+fn a_device_that_loses_its_power_in_an_update_comes_up_whole_and_says_once_what_became_of_it() {
+    comes_up_whole(None, PHASES.len(), |cut| cut);
 }
 
 #[test]
 fn a_machine_with_grub_that_loses_its_power_in_an_update_comes_up_whole_and_says_once_what_became_of_it() {
-    comes_up_whole(Loader::Grub, 0);
+    a_machine_comes_up_whole(Loader::Grub, 0);
 }
 
 #[test]
 fn a_machine_with_u_boot_that_loses_its_power_in_an_update_comes_up_whole_and_says_once_what_became_of_it() {
-    comes_up_whole(Loader::UBoot, 1);
+    a_machine_comes_up_whole(Loader::UBoot, 1);
 }
 
 #[test]

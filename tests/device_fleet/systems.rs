@@ -24,10 +24,10 @@ impl Site {
     }
 
     /// The same; `given` has its way with each before it gets a root.
-    pub fn with(devices: u8, given: impl Fn(&Device)) -> Self {
+    pub fn with(devices: u8, given: impl Fn(&mut Device)) -> Self {
         let mut bench = Bench::new(devices, |_| {});
         for host in &mut bench.hosts {
-            given(&host.device);
+            given(&mut host.device);
             host.device.see(&std::env::current_exe().unwrap());
         }
         bench.boot_deployed();

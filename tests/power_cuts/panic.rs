@@ -12,11 +12,11 @@ const FELL_BACK: &str = "fullmetal.entry=2";
 
 /// The boot loader gives it up, which the site is told; what comes next is no different.
 pub fn is_left_after_three_boots(loader: Loader) {
-    let mut site = Site::new(loader);
+    let mut site = Site::new(Some(loader));
     site.comes_up();
     let dir = tempfile::tempdir().unwrap();
     make_panicking(site.kernel(), dir.path()).unwrap();
-    let (action, before) = site.decides_for(dir.path());
+    let (action, before) = site.decides_for(Some(dir.path()));
     assert_eq!(site.ends(action, before), ("failed".to_owned(), before));
     let boots: Vec<String> = site.boots_since_the_decision();
     // The last lines of each: what came of it.

@@ -2,24 +2,25 @@
 
 use std::time::Duration;
 
-/// A phase, and how a machine says that it has begun.
+/// A phase, and how a device says that it has begun.
 pub struct Phase {
     pub name: &'static str,
     /// What it says; nothing: it has been switched on again.
     pub says: Option<&'static str>,
-    /// The power goes at a moment within this time.
-    pub within: Duration,
+    /// The power goes at a moment within this time: of a machine, and of a device in namespaces.
+    pub within: [Duration; 2],
 }
 
-const fn phase(name: &'static str, says: Option<&'static str>, within_s: u64) -> Phase {
-    Phase { name, says, within: Duration::from_secs(within_s) }
+const fn phase(name: &'static str, says: Option<&'static str>, within_ms: [u64; 2]) -> Phase {
+    let [machine, namespaced] = within_ms;
+    Phase { name, says, within: [Duration::from_millis(machine), Duration::from_millis(namespaced)] }
 }
 
 pub const PHASES: [Phase; 6] = [
-    phase("fetch and import", Some("fetching commit="), 3),
-    phase("stage", Some("staging commit="), 10),
-    phase("finalize", Some("operating system step=Arm"), 8),
-    phase("going down", Some("rebooting force="), 4),
-    phase("first boot", None, 20),
-    phase("proof", Some("state=Proving"), 7),
+    phase("fetch and import", Some("fetching commit="), [3000, 1300]),
+    phase("stage", Some("staging commit="), [8000, 900]),
+    phase("finalize", Some("operating system step=Arm"), [12_000, 900]),
+    phase("going down", Some("rebooting force="), [4000, 2200]),
+    phase("first boot", None, [20_000, 700]),
+    phase("proof", Some("state=Proving"), [7000, 4500]),
 ];

@@ -1,49 +1,63 @@
-//! A site with one device, which is a machine.
+//! A site with one device whose power goes.
 
-use crate::LIMIT;
 use crate::bench::Bench;
 use crate::phases::Phase;
-use fullmetal_sim::lab::device::{Loader, SYSTEM_REF, Version};
-use fullmetal_sim::lab::machine::{self, Lost, Machine, Mark};
-use fullmetal_sim::lab::wait_for;
+use crate::powered::{Namespaced, Powered};
+use crate::{LIMIT, check};
+use fullmetal_sim::lab::device::{Device, Loader, SYSTEM_REF, Version};
+use fullmetal_sim::lab::machine::{self, Machine};
+use fullmetal_sim::lab::{Lost, Mark, Said, wait_for};
 use fullmetal_sim::sim::engine::Random;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// The device's number in its network.
 const NUMBER: u8 = 11;
 const NAME: &str = "press-1";
+/// The disk of a device in namespaces.
+const DISK_MIB: u64 = 1024;
 
 pub struct Site {
-    machine: Machine,
+    powered: Box<dyn Powered>,
     bench: Bench,
-    kernel: PathBuf,
+    /// The tree of the kernel that all releases have; a device in namespaces has its host's.
+    kernel: Option<PathBuf>,
     /// The newest release of the operating system.
     release: u64,
     /// What runs, as far as that is known.
     runs: u64,
-    /// Where in what the machine says the newest decision was made.
+    /// Where in what the device says the newest decision was made.
     decided: Mark,
 }
 
 impl Site {
-    /// The machine is off; release 1 of its system is on its disk.
-    pub fn new(loader: Loader) -> Self {
-        let bench = Bench::new(1, |_| {});
+    /// A machine with this loader, or a device in namespaces. It is off; release 1 of its system is on its disk.
+    pub fn new(loader: Option<Loader>) -> Self {
+        let mut bench = Bench::new(1, |_| {});
         let device = &bench.host().device;
-        let kernel = machine::kernel(device).unwrap();
-        let first = bench.fleet.publish_first_system(device, Some(&kernel)).unwrap();
+        let kernel = loader.map(|_| machine::kernel(device).unwrap());
+        let first = bench.fleet.publish_first_system(device, kernel.as_deref()).unwrap();
         let (repo, dir) = (bench.fleet.repo(), bench.dir.path().join("machine"));
         let commit = first["commit"].as_str().unwrap();
-        let machine = Machine::new(device, (&bench.net, NAME, NUMBER), (&repo, commit), loader, &dir).unwrap();
-        let decided = machine.mark();
-        Site { machine, bench, kernel, release: 1, runs: 1, decided }
+        let powered: Box<dyn Powered> = match loader {
+            Some(loader) => {
+                Box::new(Machine::new(device, (&bench.net, NAME, NUMBER), (&repo, commit), loader, &dir).unwrap())
+            }
+            None => {
+                fs::create_dir(&dir).unwrap();
+                prepare(&mut bench.hosts[0].device, &repo, commit);
+                Box::new(Namespaced::new(Said::new(dir)))
+            }
+        };
+        let decided = powered.mark();
+        Site { powered, bench, kernel, release: 1, runs: 1, decided }
     }
 
-    /// Switches the machine on; the release that it comes up on.
+    /// Switches the device on; the release that it comes up on.
     pub fn comes_up(&mut self) -> u64 {
         let begin = Instant::now();
-        let runs = self.machine.boot().unwrap();
+        let runs = self.powered.boots(&mut self.bench.hosts[0]).unwrap();
         println!("a boot took {:.1} s", begin.elapsed().as_secs_f64());
         assert!(runs == self.runs || runs == self.release, "it runs {runs}");
         runs
@@ -54,47 +68,53 @@ impl Site {
         self.bench.publish("web", 1, false, &["--probation", "1"]);
         let action = self.bench.decide(&["web"]);
         let end = self.bench.end_of(action);
-        assert_eq!(end.state, "succeeded", "{end:?}\n{}", self.machine.said());
-    }
-
-    /// The tree of the kernel that all releases have.
-    pub fn kernel(&self) -> &Path {
-        &self.kernel
+        assert_eq!(end.state, "succeeded", "{end:?}\n{}", self.said());
     }
 
     /// Publishes the next release and decides for it; the action, and what ran before.
     pub fn decides(&mut self) -> (u64, u64) {
         let kernel = self.kernel.clone();
-        self.decides_for(&kernel)
+        self.decides_for(kernel.as_deref())
+    }
+
+    /// The tree of the kernel that all releases of a machine have.
+    pub fn kernel(&self) -> &Path {
+        self.kernel.as_deref().unwrap()
     }
 
     /// The same of one with another kernel.
-    pub fn decides_for(&mut self, kernel: &Path) -> (u64, u64) {
+    pub fn decides_for(&mut self, kernel: Option<&Path>) -> (u64, u64) {
         self.release = self.runs.max(self.release) + 1;
-        let version = Version { release: self.release, kernel: Some(kernel), ..Version::default() };
+        let version = Version { release: self.release, kernel, ..Version::default() };
         self.bench.fleet.publish_system(&version).unwrap();
-        self.decided = self.machine.mark();
+        self.decided = self.powered.mark();
         let part = format!("[[part]]\nkind = \"os\"\nref = {SYSTEM_REF:?}\n");
         (self.bench.decide_parts("now", &part, &[]), self.runs)
     }
 
     /// Waits until the update is so far.
     pub fn until(&mut self, phase: &Phase) {
-        let (begin, boots) = (self.decided, self.machine.boots());
         wait_for(phase.name, LIMIT, || {
-            self.machine.follow()?;
+            let host = &mut self.bench.hosts[0];
             let is_it = match phase.says {
-                Some(words) => self.machine.said_since(begin).contains(words),
-                None => self.machine.boots() > boots,
+                Some(words) => {
+                    self.powered.follow(host)?;
+                    self.powered.since(self.decided).iter().any(|said| said.contains(words))
+                }
+                None => self.powered.begins_to_reboot(host)?,
             };
             Ok(is_it.then_some(()))
         })
         .unwrap();
     }
 
-    /// What the machine has said since the newest decision, boot by boot; first that in which it was made.
+    /// What the device has said since the newest decision, boot by boot; first that in which it was made.
     pub fn boots_since_the_decision(&self) -> Vec<String> {
-        self.machine.boots_since(self.decided)
+        self.powered.since(self.decided)
+    }
+
+    fn said(&self) -> String {
+        self.boots_since_the_decision().concat()
     }
 
     /// Why an action ended, as the gateway was told.
@@ -103,27 +123,36 @@ impl Site {
         told.into_iter().find(|(a, ..)| *a == action).map(|(_, _, reason)| reason).unwrap()
     }
 
-    /// Kills the machine and looks at its disk.
+    /// Takes the power away and looks at the disk.
     pub fn loses_power(&mut self, draw: &mut Random) -> Lost {
-        let lost = self.machine.cut_power(draw).unwrap();
-        self.machine.check_disk().unwrap();
-        lost
+        self.powered.loses_power(&mut self.bench.hosts[0], draw).unwrap()
     }
 
     /// Waits for the end of an action, which ran `before`: how it ended, and what runs then. It is told once.
     pub fn ends(&mut self, action: u64, before: u64) -> (String, u64) {
         let ended = wait_for("the end", LIMIT, || {
-            self.machine.follow()?;
+            self.powered.follow(&mut self.bench.hosts[0])?;
             self.bench.gateway.check()?;
             let newest = self.bench.gateway.newest_actions()?;
             Ok(newest.get(NAME).filter(|a| a.action == action && a.has_ended()).cloned())
         });
-        let end = ended.unwrap_or_else(|e| panic!("{e}\n{}", self.machine.said()));
+        let end = ended.unwrap_or_else(|e| panic!("{e}\n{}", self.said()));
         let runs = if end.state == "succeeded" { self.release } else { before };
-        assert_eq!(self.machine.release(), Some(runs), "{end:?}\n{}", self.machine.said());
+        assert_eq!(self.powered.release(self.bench.host()), Some(runs), "{end:?}\n{}", self.said());
+        if self.kernel.is_none() {
+            check::as_its_journal_says(self.bench.host());
+        }
         let told = self.bench.ends_told_by(NAME);
         assert_eq!(told.iter().filter(|(a, ..)| *a == action).count(), 1, "{told:?}");
         self.runs = runs;
         (end.state, runs)
     }
+}
+
+/// Gives a device a root on a disk that loses what was not flushed.
+fn prepare(device: &mut Device, repo: &Path, commit: &str) {
+    device.give_logged_disk(DISK_MIB).unwrap();
+    device.see(&std::env::current_exe().unwrap());
+    device.deploy_from(repo, commit).unwrap();
+    device.boots_halfway();
 }

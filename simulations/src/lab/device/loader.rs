@@ -6,7 +6,7 @@
 
 use crate::lab::output_of;
 use anyhow::Context as _;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -170,7 +170,10 @@ pub(super) fn variable(sysroot: &Path, name: &str) -> anyhow::Result<Option<Stri
 }
 
 fn save(sysroot: &Path, name: &str, value: &str) -> anyhow::Result<()> {
-    output_of(Command::new("grub-editenv").arg(block(sysroot)).arg("set").arg(format!("{name}={value}"))).map(|_| ())
+    let block = block(sysroot);
+    output_of(Command::new("grub-editenv").arg(&block).arg("set").arg(format!("{name}={value}")))?;
+    // GRUB writes to the disk itself.
+    File::open(block)?.sync_all().context("syncing the environment block")
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! Devices with a real systemd as process 1, in namespaces: they boot in a third of a second, can be rebooted and can
-//! lose their power. The host keeps its kernel: such a cut loses nothing of what was written but not synced.
+//! lose their power. The host keeps its kernel: such a cut loses something of what was not synced only where a device was given a
+//! disk for that.
 //!
 //! A device has a file system of its own above a shared base, which `debootstrap` makes once. Nothing of it is left when
 //! its value is dropped, nor when the test program is killed: its processes end with their parent, its mounts with them.
 
 mod base;
+mod disk;
 mod groups;
 mod init;
 mod installed;
@@ -20,6 +22,7 @@ pub use versions::{SYSTEM_REF, VERSION_FILE, Version};
 
 use super::output_of;
 use anyhow::{Context as _, bail};
+use disk::Power;
 use init::LAB;
 use rustix::process::Pid;
 use std::fs::{self, File};
@@ -48,6 +51,8 @@ pub struct Device {
     /// What systemd calls the state in which a boot is over.
     up: &'static [&'static str],
     boots: Vec<LoaderBoot>,
+    /// Of its disk, where that can lose something.
+    power: Option<Power>,
 }
 
 /// All that was to start has been started, or has failed.
@@ -84,7 +89,16 @@ impl Device {
             sysroot: None,
             disk: None,
         };
-        Ok(Device { program: program.to_owned(), stage, dir, child: None, first: None, up: DONE, boots: Vec::new() })
+        Ok(Device {
+            program: program.to_owned(),
+            stage,
+            dir,
+            child: None,
+            first: None,
+            up: DONE,
+            boots: Vec::new(),
+            power: None,
+        })
     }
 
     /// Has it see one more program of the host; for one that is off.
@@ -210,6 +224,7 @@ impl Drop for Device {
             let _ = child.wait();
         }
         groups::remove(&self.stage.group);
+        self.power = None;
         system::loosen(&self.dir);
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("{}: {error}", self.dir.display());

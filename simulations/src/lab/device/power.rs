@@ -62,6 +62,17 @@ impl Device {
         self.boot().map(|()| true)
     }
 
+    /// Gives it power again where it has gone down by itself to reboot, and waits for nothing; whether it was so.
+    ///
+    /// # Errors
+    /// When it has gone down otherwise.
+    pub fn begin_reboot(&mut self) -> anyhow::Result<bool> {
+        if self.child.is_none() || !self.has_rebooted()? {
+            return Ok(false);
+        }
+        self.switch_on().map(|()| true)
+    }
+
     /// Reboots it in order.
     ///
     /// # Errors
@@ -90,10 +101,12 @@ impl Device {
         self.wait_for_end()
     }
 
-    pub(super) fn kill(&self) {
-        if let Some(first) = self.first {
-            let _ = kill_process(first, Signal::KILL);
-        }
+    pub(super) fn kill(&mut self) {
+        let Some(child) = &mut self.child else { return };
+        let _ = match self.first.or_else(|| first_process(child.id())) {
+            Some(first) => kill_process(first, Signal::KILL).map_err(Into::into),
+            None => child.kill(),
+        };
     }
 
     /// Gives it power, and waits for nothing.
@@ -145,7 +158,7 @@ impl Device {
         self.first.is_some_and(seen)
     }
 
-    fn wait_for_end(&mut self) -> anyhow::Result<()> {
+    pub(super) fn wait_for_end(&mut self) -> anyhow::Result<()> {
         self.first = None;
         let Some(mut child) = self.child.take() else { return Ok(()) };
         if !is_gone_within(TURN_MAX, || !matches!(child.try_wait(), Ok(None))) {

@@ -20,7 +20,7 @@ use std::process::Command;
 /// What libostree calls the operating system of all devices.
 const OS_NAME: &str = "lab";
 /// In the device's directory: the file system on which its root is deployed.
-const SYSROOT: &str = "sysroot";
+pub(super) const SYSROOT: &str = "sysroot";
 /// In the device's directory: what the boot loader has started the kernel with.
 const COMMAND_LINE: &str = "cmdline";
 /// The base as a commit.
@@ -142,25 +142,15 @@ impl Device {
         self.deploy_what(|store| pull(store, repo, commit))
     }
 
-    /// Puts the file system on which its root is deployed on a disk of its own; for one that has no root yet.
-    ///
-    /// # Errors
-    /// When there is no space for it, or no loop device.
-    pub fn give_sysroot_disk(&self, mib: u64) -> anyhow::Result<()> {
-        let (image, sysroot) = (self.dir.join("sysroot-disk"), self.dir.join(SYSROOT));
-        File::create(&image)?.set_len(mib << 20)?;
-        output_of(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image))?;
-        fs::create_dir(&sysroot)?;
-        // Its loop device goes with the mount.
-        output_of(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&sysroot)).map(drop)
-    }
-
     fn deploy_what(&mut self, brought: impl FnOnce(&Path) -> anyhow::Result<String>) -> anyhow::Result<()> {
         let sysroot = self.dir.join(SYSROOT);
         fs::create_dir_all(&sysroot)?;
         let settled = Settled { sysroot: &sysroot, scratch: &self.dir, arguments: &["rw"], loader: Loader::Grub };
         settled.make(&self.stage.base, &self.files(), brought)?;
         fs::create_dir_all(place(&sysroot, JOURNAL)).context("making the place of a journal that outlives a boot")?;
+        if self.power.is_some() {
+            rustix::fs::syncfs(File::open(&sysroot)?).context("syncing the device's disk")?;
+        }
         self.stage.sysroot = Some(sysroot);
         Ok(())
     }

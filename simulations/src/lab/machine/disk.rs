@@ -1,13 +1,12 @@
 //! A machine's disk: one partition, ext4 as GRUB writes to it, with the sysroot of OSTree on it.
 
 use crate::lab::output_of;
-use anyhow::Context as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where the partition begins, in bytes.
-const PARTITION: u64 = 1 << 20;
+pub(super) const PARTITION: u64 = 1 << 20;
 /// The image is sparse.
 const DISK_MIB: u64 = 2048;
 /// Debian's modules for machines with a BIOS.
@@ -34,32 +33,6 @@ const BUILT_IN: [&str; 11] = [
     "test",
 ];
 
-/// A file system that is mounted until it is dropped.
-pub struct Mounted(PathBuf);
-
-impl Mounted {
-    /// Mounts a disk's partition at `at`.
-    pub(super) fn of(disk: &Path, at: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(at)?;
-        let options = format!("loop,offset={PARTITION}");
-        output_of(Command::new("mount").args(["-o", &options]).arg(disk).arg(at))?;
-        Ok(Mounted(at.to_owned()))
-    }
-
-    /// Where.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        if let Err(error) = output_of(Command::new("umount").arg(&self.0)) {
-            eprintln!("{error:#}");
-        }
-    }
-}
-
 /// Makes an empty disk.
 pub(super) fn make(image: &Path) -> anyhow::Result<()> {
     File::create(image)?.set_len(DISK_MIB << 20)?;
@@ -70,12 +43,6 @@ pub(super) fn make(image: &Path) -> anyhow::Result<()> {
     let mut mkfs = Command::new("mke2fs");
     mkfs.args(["-q", "-F", "-t", "ext4", "-O", "^metadata_csum,^64bit", "-E", &offset]).arg(image);
     output_of(mkfs.arg(format!("{}k", (DISK_MIB << 10) - (PARTITION >> 10)))).map(|_| ())
-}
-
-/// What `e2fsck` says of the partition of a disk that nobody uses, and whose journal has been replayed.
-pub(super) fn check(image: &Path) -> anyhow::Result<()> {
-    let at = format!("{}?offset={PARTITION}", image.display());
-    output_of(Command::new("e2fsck").args(["-f", "-n"]).arg(at)).context("the file system is not whole").map(|_| ())
 }
 
 /// GRUB as a kernel, which qemu starts: no boot sector is needed.

@@ -6,16 +6,14 @@
 mod disk;
 mod kernel;
 mod link;
-mod lost;
 pub mod u_boot;
 
-pub use disk::Mounted;
 pub use kernel::make_panicking;
-pub use lost::Lost;
 
 use super::device::{Device, Loader, Settled};
+use super::disk::Disk;
 use super::net::Net;
-use super::{output_of, wait_for};
+use super::{Lost, Mark, Mounted, Said, wait_for};
 use crate::sim::engine::Random;
 use anyhow::{Context as _, bail};
 use std::fs::{self, File};
@@ -69,13 +67,6 @@ fn firmware(loader: Loader, dir: &Path) -> anyhow::Result<(&'static str, PathBuf
     }
 }
 
-/// A place in what a machine says.
-#[derive(Clone, Copy, Debug)]
-pub struct Mark {
-    boot: u32,
-    len: usize,
-}
-
 /// A machine; it is off when this is dropped.
 #[derive(Debug)]
 pub struct Machine {
@@ -85,7 +76,8 @@ pub struct Machine {
     /// What qemu is to start with, and how it is told.
     firmware: (&'static str, PathBuf),
     qemu: Option<Child>,
-    boots: u32,
+    disk: Disk,
+    said: Said,
 }
 
 impl Machine {
@@ -109,9 +101,10 @@ impl Machine {
             firmware: firmware(loader, dir)?,
             dir: dir.to_owned(),
             qemu: None,
-            boots: 0,
+            disk: Disk { image: dir.join("disk"), offset: disk::PARTITION },
+            said: Said::new(dir.to_owned()),
         };
-        disk::make(&machine.image())?;
+        disk::make(&machine.disk.image)?;
         let mounted = machine.disk()?;
         let arguments = [&ARGUMENTS[..], &SPARED].concat();
         let settled = Settled { sysroot: mounted.path(), scratch: dir, arguments: &arguments, loader };
@@ -124,17 +117,13 @@ impl Machine {
         Ok(machine)
     }
 
-    fn image(&self) -> PathBuf {
-        self.dir.join("disk")
-    }
-
     /// Its disk, while it is off.
     ///
     /// # Errors
     /// When it is on, or cannot be mounted.
     pub fn disk(&self) -> anyhow::Result<Mounted> {
         anyhow::ensure!(self.qemu.is_none(), "the machine is on");
-        Mounted::of(&self.image(), &self.dir.join("mounted"))
+        self.disk.mount(&self.mounted())
     }
 
     /// Whether its disk is whole, as `e2fsck` and `ostree fsck` see it, while it is off.
@@ -142,12 +131,12 @@ impl Machine {
     /// # Errors
     /// What is not.
     pub fn check_disk(&self) -> anyhow::Result<()> {
-        // Mounting it replays the journal, as the next boot would.
-        let mounted = self.disk()?;
-        let repo = format!("--repo={}", mounted.path().join("ostree/repo").display());
-        output_of(Command::new("ostree").args([&repo, "fsck", "--quiet"]))?;
-        drop(mounted);
-        disk::check(&self.image())
+        anyhow::ensure!(self.qemu.is_none(), "the machine is on");
+        self.disk.check(&self.mounted())
+    }
+
+    fn mounted(&self) -> PathBuf {
+        self.dir.join("mounted")
     }
 
     /// Switches it on, and waits for nothing.
@@ -155,82 +144,44 @@ impl Machine {
     /// # Errors
     /// When qemu cannot be started.
     pub fn switch_on(&mut self) -> anyhow::Result<()> {
-        self.boots += 1;
+        let said = self.said.begin_boot();
         let mut qemu = Command::new("nsenter");
         qemu.arg(format!("--net=/run/netns/{}", self.netns)).args(["setpriv", "--pdeathsig", "KILL"]);
         qemu.args(["qemu-system-x86_64", "-accel", "tcg", "-m", MEMORY_MIB, "-nodefaults", "-no-user-config"]);
         // Without random numbers of the processor a boot waits 5 s for others.
         qemu.args(["-cpu", "qemu64,+rdrand"]);
         qemu.args(["-no-reboot", "-display", "none", self.firmware.0]).arg(&self.firmware.1);
-        qemu.args(["-serial", &format!("file:{}", self.log().display())]);
-        qemu.args(self.drive()?);
+        qemu.args(["-serial", &format!("file:{}", said.display())]);
+        qemu.args(self.disk.logged()?).args(["-device", "virtio-blk-pci,drive=disk"]);
         qemu.args(link::arguments(self.number)).stdin(Stdio::null());
         let errors = File::options().create(true).append(true).open(self.dir.join("qemu.log"))?;
         self.qemu = Some(qemu.stdout(errors.try_clone()?).stderr(errors).spawn().context("starting qemu")?);
         Ok(())
     }
 
-    /// Keeps what its disk is like, and has all that is written to it logged, for [`Machine::cut_power`].
-    fn drive(&self) -> anyhow::Result<[String; 8]> {
-        let (image, before, log) = (self.image(), self.before(), self.writes());
-        output_of(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(&image).arg(before))?;
-        File::create(&log).context("making the log of writes")?;
-        let [file, written] = [("file", image), ("log", log)]
-            .map(|(name, path)| format!("driver=file,node-name={name},filename={}", path.display()));
-        let disk = "driver=blklogwrites,node-name=disk,file=file,log=log,log-append=off".to_owned();
-        let b = || "-blockdev".to_owned();
-        Ok([b(), file, b(), written, b(), disk, "-device".to_owned(), "virtio-blk-pci,drive=disk".to_owned()])
-    }
-
-    /// Its disk as it was when it was switched on.
-    fn before(&self) -> PathBuf {
-        self.dir.join("disk.before")
-    }
-
-    /// What has been written to its disk since.
-    fn writes(&self) -> PathBuf {
-        self.dir.join("disk.log")
-    }
-
-    /// Where it writes what it says in this boot.
-    pub fn log(&self) -> PathBuf {
-        self.dir.join(format!("boot-{}.log", self.boots))
-    }
-
     /// What it has said in this boot.
     pub fn said(&self) -> String {
-        self.said_in(self.boots)
+        self.said.now()
     }
 
     /// How far it is in what it says.
     pub fn mark(&self) -> Mark {
-        Mark { boot: self.boots, len: self.said().len() }
+        self.said.mark()
     }
 
-    /// What it has said since, in all boots.
-    pub fn said_since(&self, mark: Mark) -> String {
-        self.boots_since(mark).concat()
-    }
-
-    /// The same boot by boot, first the rest of that in which the mark was made.
+    /// What it has said since, boot by boot, first the rest of that in which the mark was made.
     pub fn boots_since(&self, mark: Mark) -> Vec<String> {
-        let first = self.said_in(mark.boot).split_off(mark.len);
-        [first].into_iter().chain((mark.boot + 1..=self.boots).map(|boot| self.said_in(boot))).collect()
+        self.said.since(mark)
     }
 
     /// How often it was switched on.
     pub fn boots(&self) -> u32 {
-        self.boots
+        self.said.boots()
     }
 
     /// The release of the system that it said last to run.
     pub fn release(&self) -> Option<u64> {
         self.said().rsplit_once(UP)?.1.split_whitespace().next()?.parse().ok()
-    }
-
-    fn said_in(&self, boot: u32) -> String {
-        let said = fs::read(self.dir.join(format!("boot-{boot}.log"))).unwrap_or_default();
-        String::from_utf8_lossy(&said).replace('\r', "")
     }
 
     /// Waits until it says this; it is switched on again when it has reset by itself.
@@ -283,8 +234,7 @@ impl Machine {
     /// When the disk as it is then cannot be made.
     pub fn cut_power(&mut self, draw: &mut Random) -> anyhow::Result<Lost> {
         self.switch_off();
-        fs::rename(self.before(), self.image()).context("taking the disk back")?;
-        lost::replay(&self.image(), &self.writes(), draw)
+        self.disk.cut_power(draw)
     }
 
     fn switch_off(&mut self) {

@@ -1,4 +1,4 @@
-//! What a disk has after a power cut: qemu logs all writes and flushes of a machine, and what was not flushed may be lost.
+//! What a disk has after a power cut: all writes and flushes were logged, and what was not flushed may be lost.
 //!
 //! The log is that of qemu's `blklogwrites`, which is dm-log-writes's (the kernel's
 //! `Documentation/admin-guide/device-mapper/log-writes.rst`): a superblock, then entries of one sector, each with its data behind it.
@@ -40,7 +40,7 @@ pub struct Lost {
     pub lost: usize,
 }
 
-/// By the log at `path`, brings `disk`, as it was when its machine was switched on, to what it has when the power is gone: all
+/// By the log at `path`, brings `disk`, as it was when the power came, to what it has when the power is gone: all
 /// that was flushed, and of the rest what is drawn: all, nothing, or some of the writes, and of some their beginnings.
 pub(super) fn replay(disk: &Path, path: &Path, draw: &mut Random) -> anyhow::Result<Lost> {
     let log = read(path).with_context(|| format!("reading {}", path.display()))?;
