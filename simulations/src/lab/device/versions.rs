@@ -77,7 +77,8 @@ impl Fleet {
         make_other(version, tree)?;
         let parent = output_of(ostree(&self.repo()).args(["rev-parse", from]))?;
         let mut commit = ostree(&self.repo());
-        commit.args(["commit", "--bootable", "--owner-uid=0", "--owner-gid=0", "-b", SYSTEM_REF]);
+        // Its files are root's, as this program is. Told so, ostree would read and compress those of `from` again, too.
+        commit.args(["commit", "--bootable", "-b", SYSTEM_REF]);
         commit.args([&format!("--parent={}", parent.trim()), &format!("--tree=ref={from}")]);
         commit.arg(format!("--tree=dir={}", tree.display()));
         commit.arg(format!("--add-metadata-string=version={number}"));
