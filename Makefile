@@ -7,7 +7,7 @@
 # make test-kill  power loss: agent, gateway and the gateway's peer killed at every call that touches their state; an operating
 #                 system's update and the agent in it, too (that takes hours)
 # make test-power power cuts on disks that lose what was not flushed: a device in namespaces (CUTS=6, SEED; 20 s for each), and
-#                 machines in qemu with GRUB and with U-Boot and a kernel of their own (CUTS=3 with each; two minutes for each)
+#                 machines in qemu with GRUB and with U-Boot and a kernel of their own (CUTS=1 with each; two minutes for each)
 # make test-mutants  bugs planted into the core one after the other: the simulator must find each (SEEDS=1000 at most)
 # make deb        the Debian packages of device and gateway, in ~/.cache/fullmetal/target/deb (VERSION=1.2.3: as that)
 # make bench      measurements; nothing here fails on a number
@@ -69,14 +69,17 @@ test-hawkbit: build
 
 test-real: deb test-hawkbit
 	@.ci/install-tools run
+	$(REAL) $(REAL_TESTS:%=--test %) --no-run
 	$(REAL) --test host_runc --test boot_loader
-	$(REAL) --test host_systemd -- --test-threads=2
-	$(REAL) --test packages --test first_fleet
+# Machines compute all the time, and these others wait for most of theirs.
+	nice $(REAL) --test power_cuts -- loses_its_power --nocapture &> $(CARGO_TARGET_DIR)/power_cuts.log & cuts=$$!; \
+	  { $(REAL) --test host_systemd -- --test-threads=2 && $(REAL) --test packages --test first_fleet && \
+	  $(REAL) --test power_loss -- --nocapture; } || failed=1; \
+	  wait $$cuts || failed=1; cat $(CARGO_TARGET_DIR)/power_cuts.log; [ -z "$${failed:-}" ]
 	$(REAL) --test device_fleet --test device_os -- --test-threads=$(THREADS)
 	$(MAKE) build
 	$(REAL) --test readme --test bad_input -- --test-threads=$(THREADS)
 	$(REAL) --test fleet --test lab -- --test-threads=1 --nocapture
-	$(REAL) --test power_loss -- --nocapture
 	$(MAKE) build
 	$(DEMO)
 	$(if $(PLAIN),,$(DEMO) --plain)
