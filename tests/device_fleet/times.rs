@@ -22,7 +22,7 @@ pub fn tell(host: &Host, told: SystemTime) {
     };
     let judging = last(": judging ");
     let fetching = next(judging, ": fetching ");
-    let staging = next(last(": fetching "), "Starting fullmetal-os.service");
+    let staging = next(last(": fetching "), ": staging ");
     let staged = next(staging, " state=Staged ");
     let arming = next(staged, " step=Arm ");
     let goes_down = next(arming, ": rebooting ");

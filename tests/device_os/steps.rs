@@ -8,7 +8,7 @@ use fullmetal_proto::deploy::OsView;
 use std::process::{Command, Stdio};
 
 /// Commits what runs with a kernel of its own, and says the commit.
-const COMMIT: &str = "tree=/tmp/step$1; mkdir -p $tree/usr/lib/modules/6.1.0-lab; \
+const COMMIT: &str = "mount -o remount,bind,rw /sysroot; tree=/tmp/step$1; mkdir -p $tree/usr/lib/modules/6.1.0-lab; \
     echo kernel $1 > $tree/usr/lib/modules/6.1.0-lab/vmlinuz; \
     ostree commit -b step$1 --no-bindings --tree=ref=first --tree=dir=$tree";
 
@@ -28,7 +28,12 @@ impl Os for Bench {
 impl Bench {
     /// Another commit for each number.
     pub fn new_commit(&self, number: u32) -> Digest {
-        self.device.run(&["sh", "-euc", COMMIT, "sh", &number.to_string()]).unwrap().trim().parse().unwrap()
+        self.device
+            .run(&["unshare", "-m", "sh", "-euc", COMMIT, "sh", &number.to_string()])
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap()
     }
 }
 
@@ -47,11 +52,21 @@ impl Bed for Stepped<'_> {
 
     fn reboot(&mut self) {
         self.0.device.reboot().unwrap();
+        read_only(self.0);
+    }
+}
+
+/// As integrators have it who want nobody else to write there.
+fn read_only(bench: &Bench) {
+    for at in ["/boot", "/sysroot"] {
+        bench.device.run(&["mount", "-o", "remount,bind,ro", at]).unwrap();
+        assert!(bench.device.run(&["touch", &format!("{at}/touched")]).is_err());
     }
 }
 
 /// On a device that runs the only deployment that it has.
 pub fn a_device_is_an_operating_system(bench: &mut Bench) {
+    read_only(bench);
     an_os(&mut Stepped(bench, 0));
     bench.inside("steps::a_step_is_a_unit_of_its_own");
     bench.inside("steps::a_reboot_is_held_back");
