@@ -12,6 +12,8 @@ mod health;
 mod imported;
 #[path = "device_os/inside.rs"]
 mod inside;
+#[path = "device_os/journal.rs"]
+mod journal;
 #[path = "device_os/kills.rs"]
 mod kills;
 #[path = "device_os/steps.rs"]
@@ -32,6 +34,9 @@ const VERSION: &str = "/usr/share/lab-version";
 /// Where the device sees the program that is tested.
 const PROGRAM: &str = "/run/lab/fullmetal";
 
+/// A disk for all that a device has.
+const DISK_MIB: u64 = 1024;
+
 /// A device that runs version 1 of its system, and this test program on it.
 struct Bench {
     device: Device,
@@ -40,11 +45,22 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Bench::with(|_| {})
+    }
+
+    /// The same, of whose disk power cuts can be made.
+    fn with_logged_disk() -> Self {
+        Bench::with(|device| device.give_logged_disk(DISK_MIB).unwrap())
+    }
+
+    /// The same; `given` has its way with the device before it gets a root.
+    fn with(given: impl FnOnce(&mut Device)) -> Self {
         let program = Path::new(env!("CARGO_BIN_EXE_fullmetal"));
         let sim = program.with_file_name("fullmetal-sim");
         let own = std::env::current_exe().unwrap();
         let mut device = Device::new(&sim, Groups::AsHost, &[program, &own, &sim]).unwrap();
         device.write(VERSION, b"1").unwrap();
+        given(&mut device);
         device.deploy().unwrap();
         device.boot().unwrap();
         Bench { device, own }
@@ -94,12 +110,18 @@ fn a_system_is_staged_finalized_booted_and_taken_back() {
 
 #[test]
 fn a_device_is_an_operating_system_that_is_updated_step_by_step() {
-    steps::a_device_is_an_operating_system(&mut Bench::new());
+    // Of its own: it becomes read-only.
+    steps::a_device_is_an_operating_system(&mut Bench::with(|device| device.give_sysroot_disk(DISK_MIB).unwrap()));
+}
+
+#[test]
+fn a_boot_loader_that_replays_no_journal_boots_what_the_newest_step_says_after_a_power_cut() {
+    journal::is_not_needed(&mut Bench::with_logged_disk());
 }
 
 #[test]
 fn a_step_that_is_cut_off_at_any_call_leaves_what_ran_or_what_is_counted_and_is_done_again() {
-    kills::every_step_is_cut_off(&mut Bench::new());
+    kills::every_step_is_cut_off(&mut Bench::with_logged_disk());
 }
 
 /// Whatever it is that does not come up.

@@ -99,7 +99,8 @@ impl Parts {
         }
     }
 
-    /// Nothing is counted any more only once `old` is first: else `new` would be booted come what may.
+    /// Nothing is counted any more only once `old` is first: else `new` would be booted come what may. And `new` goes only then: a
+    /// boot loader may not see at once that it has gone.
     fn disarm(
         &self,
         loader: &dyn BootLoader,
@@ -107,11 +108,10 @@ impl Parts {
         (new, was_staged): (&DeploymentId, bool),
         error: OsError,
     ) -> OsError {
-        let restored = match was_staged {
+        let restored = self.end_counting(loader, old).and_then(|()| match was_staged {
             true => self.deployed.write(Write::Without(new)),
             false => Ok(()),
-        };
-        let restored = restored.and_then(|()| self.end_counting(loader, old));
+        });
         match restored {
             Ok(()) => OsError { retry: false, ..error },
             Err(then) => OsError::lasting(format!("{error}; then what ran was not made to boot next again: {then}")),
@@ -153,31 +153,28 @@ impl Parts {
         self.end_counting(loader, id)
     }
 
-    /// The tries of what failed are used up: the second entry is booted, and the only one once the failed one is gone. With a
-    /// third deployment that would be another, so that the first is counted meanwhile: what failed until it goes, what runs
-    /// from then on.
+    /// The tries of what failed are used up: the second entry is booted, which would be what failed once `old` is first. So the
+    /// first is counted meanwhile: what failed until `old` is before it, and that from then on.
     fn clean(&self, old: &DeploymentId, new: &DeploymentId) -> Result<(), OsError> {
         // Also makes /boot writable, where the loader's variables are.
         self.deployed.write(Write::Nothing)?;
         self.runs(old)?;
         let loader = self.loader()?;
         self.counts_none_but(loader, &[new, old])?;
-        let entries = self.entries()?;
-        let (failed, third) = (entries.contains(new), entries.iter().any(|entry| ![old, new].contains(&entry)));
-        if third && loader.counted()?.is_some() {
-            if failed {
-                self.deployed.write(Write::First(&[*new, *old]))?;
-            }
+        let is_entry = self.entries()?.contains(new);
+        if is_entry && loader.counted()?.is_some() {
+            self.deployed.write(Write::First(&[*new, *old]))?;
             loader.arm(old, Tries::default())?;
         }
-        if let Err(error) = self.deployed.write(Write::Without(new)) {
-            // What failed must not boot again because it could not be removed.
-            if failed && third {
+        if let Err(error) = self.end_counting(loader, old) {
+            // What failed must not boot again because what ran could not be put before it.
+            if is_entry && self.entries()?.first() == Some(new) {
                 loader.give_up(new)?;
             }
             return Err(error);
         }
-        self.end_counting(loader, old)
+        // A boot loader may not see at once that it has gone.
+        self.deployed.write(Write::Without(new))
     }
 
     fn keep(&self, commits: &[Digest]) -> Result<(), OsError> {

@@ -14,7 +14,8 @@ pub(super) trait Deployed {
     fn stage(&self, commit: &Digest) -> Result<DeploymentId, OsError>;
     /// Whether this boots next, whole, with what runs behind it.
     fn check_next(&self, id: &DeploymentId) -> Result<(), OsError>;
-    /// Changes what boots: whole or not at all.
+    /// Changes what boots: whole or not at all. A boot loader, which replays no journal, may see what was changed only after
+    /// another change; but which of several entries is first it sees at once. What it counts is written where it lies.
     fn write(&self, what: Write<'_>) -> Result<(), OsError>;
 }
 
@@ -52,9 +53,10 @@ impl Deployed for Sysroot {
     fn write(&self, what: Write<'_>) -> Result<(), OsError> {
         let written = match what {
             Write::Nothing => self.wait(),
-            Write::Finalized(id) => self.finalize(id),
+            // Settled also where all was so already: a power cut may have come in between.
+            Write::Finalized(id) => self.finalize(id).and_then(|()| self.settle()),
+            Write::First(ids) => self.put_first(ids).and_then(|()| self.settle()),
             Write::Without(id) => self.withdraw(id),
-            Write::First(ids) => self.put_first(ids),
             Write::Kept(commits) => self.drop_all_but(commits),
         };
         Ok(written?)

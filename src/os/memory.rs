@@ -23,6 +23,8 @@ struct Disk {
     commits: BTreeMap<Digest, Option<&'static str>>,
     /// Not those that are staged.
     entries: Vec<OsDeployment>,
+    /// Those that a boot loader sees which does not replay the file system's journal.
+    seen: Vec<OsDeployment>,
     staged: Option<OsDeployment>,
     counted: Option<Counted>,
     obstacle: Option<&'static str>,
@@ -39,6 +41,7 @@ impl MemoryOs {
         let booted = OsDeployment { booted: true, ours: false, ..deployment(first, 0) };
         MemoryOs(Arc::new(Mutex::new(Disk {
             commits: BTreeMap::from([(first, None)]),
+            seen: vec![booted.clone()],
             entries: vec![booted],
             staged: None,
             counted: None,
@@ -92,8 +95,14 @@ impl MemoryOs {
         self.disk().writes_left = Some(writes);
     }
 
-    /// Boots as the loader does; the entry that it took.
+    /// Boots as the loader does, after the system went down in order; the entry that it took.
     pub fn boot(&self) -> Entry {
+        self.disk().settle();
+        self.boot_after_a_cut()
+    }
+
+    /// The same where the power went: the loader may still see the entries as they were before the newest change.
+    pub fn boot_after_a_cut(&self) -> Entry {
         let mut disk = self.disk();
         let mut entry = Entry::First;
         if let Some(counted) = &mut disk.counted {
@@ -103,8 +112,13 @@ impl MemoryOs {
             }
         }
         // Without a second entry there is nothing to fall back to.
-        let place = if entry == Entry::Second && disk.entries.len() > 1 { 1 } else { 0 };
-        disk.entries.iter_mut().enumerate().for_each(|(at, deployment)| deployment.booted = at == place);
+        let place = if entry == Entry::Second && disk.seen.len() > 1 { 1 } else { 0 };
+        let booted = disk.seen[place].clone();
+        if !disk.entries.iter().any(|deployment| deployment.id == booted.id) {
+            disk.entries.push(booted.clone());
+        }
+        disk.entries.iter_mut().for_each(|deployment| deployment.booted = deployment.id == booted.id);
+        disk.settle();
         disk.entry = if place == 0 { Entry::First } else { Entry::Second };
         (disk.staged, disk.writes_left, disk.boots) = (None, None, disk.boots + 1);
         disk.entry
@@ -143,6 +157,11 @@ fn deployment(commit: Digest, serial: u32) -> OsDeployment {
 }
 
 impl Disk {
+    /// The journal is replayed, or was written out.
+    fn settle(&mut self) {
+        self.seen.clone_from(&self.entries);
+    }
+
     fn next_serial(&self, commit: &Digest) -> u32 {
         let serials = self.entries.iter().filter(|d| d.id.commit == *commit).map(|d| d.id.serial + 1);
         serials.max().unwrap_or(0)
@@ -217,7 +236,10 @@ impl Deployed for MemoryOs {
         if let Write::Nothing = what {
             return Ok(());
         }
+        let settles = matches!(what, Write::First(_) | Write::Finalized(_));
         self.written(|disk| {
+            // libostree has what was changed before written out.
+            disk.settle();
             match what {
                 Write::Nothing => {}
                 Write::Finalized(id) => disk.finalize(id)?,
@@ -228,6 +250,15 @@ impl Deployed for MemoryOs {
                 }
             }
             disk.staged = None;
+            Ok(())
+        })?;
+        if !settles {
+            return Ok(());
+        }
+        self.written(|disk| {
+            if disk.entries.len() > 1 {
+                disk.settle();
+            }
             Ok(())
         })
     }

@@ -155,6 +155,21 @@ impl Sysroot {
         }
     }
 
+    /// Has boot loaders, too, see which entry is the first. They do not replay a file system's journal: where that was changed last
+    /// and is not written out yet, they see what was first before. A single entry is left alone.
+    ///
+    /// # Errors
+    /// When libostree cannot.
+    pub fn settle(&self) -> Result<(), SysrootError> {
+        let view = self.locked_view()?;
+        // libostree freezes that file system for a moment before it changes what boots, which writes the journal out. It does
+        // nothing at all for the deployments that it has, and changes no entry where they are another's reading of the same; only
+        // what runs must be its own.
+        let (own, other) = (view.entries(), self.view()?.entries());
+        let same = own.into_iter().zip(other).map(|(own, other)| if own.equal(&view.booted) { own } else { other });
+        self.write(&view, &same.collect::<Vec<_>>())
+    }
+
     fn withdraw_staged(&self) -> Result<(), SysrootError> {
         let view = self.locked_view()?;
         self.write(&view, &view.entries())
@@ -164,8 +179,8 @@ impl Sysroot {
     /// so already stays so.
     ///
     /// # Errors
-    /// When it is not staged, when `/etc` cannot be merged or `/boot` written, or when the loader would not boot it whole.
-    /// Then it is neither staged nor an entry of the loader any more.
+    /// When it is not staged, when `/etc` cannot be merged or `/boot` written, or when the loader would not boot it whole: then
+    /// it may be the loader's first entry all the same.
     pub fn finalize(&self, id: &DeploymentId) -> Result<(), SysrootError> {
         if self.check_next(id).is_ok() {
             return Ok(());
@@ -176,9 +191,6 @@ impl Sysroot {
             return Err(SysrootError::NotStaged { id: *id, instead });
         }
         let finalized = self.finalize_staged().and_then(|()| self.check_next(id));
-        if finalized.is_err() {
-            self.withdraw(id)?;
-        }
         finalized.map_err(|error| SysrootError::NotFinalized {
             id: *id,
             said: finalize::said(),

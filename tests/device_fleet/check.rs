@@ -106,8 +106,11 @@ fn all_processes(host: &Host) -> Vec<Process> {
 /// Each running app has one runtime and one container, all of whose processes are in its unit's control group; there is no
 /// other runtime and nothing else in a container.
 fn processes(host: &Host, record: &Record) {
-    let all = all_processes(host);
-    assert!(all.iter().any(|p| p.line.contains("fullmetal agent")), "{}: these are not all processes", host.name);
+    let all = wait_for(&format!("the agent of {} runs", host.name), LIMIT, || {
+        let all = all_processes(host);
+        Ok(all.iter().any(|p| p.line.contains("fullmetal agent")).then_some(all))
+    })
+    .unwrap();
     let mut in_units: BTreeMap<&str, Vec<&Process>> = BTreeMap::new();
     for process in &all {
         let unit = process.group.split('/').find_map(|part| part.strip_suffix(".service"));

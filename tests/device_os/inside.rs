@@ -143,6 +143,7 @@ fn what_cannot_be_finalized_is_withdrawn() {
     sysroot().stage(&large).unwrap();
     sh(SMALL_BOOT);
     let failed = sysroot().finalize(&id(large));
+    sysroot().withdraw(&id(large)).unwrap();
     let left = deployments();
     sh("umount /boot");
     let error = failed.unwrap_err().to_string();
@@ -158,6 +159,7 @@ fn nothing_is_finalized_above_what_would_not_boot() {
     sysroot().stage(&second.commit).unwrap();
     fs::remove_file(&kernel).and_then(|()| fs::write(&kernel, "another")).unwrap();
     let failed = sysroot().finalize(&second);
+    sysroot().withdraw(&second).unwrap();
     let left = deployments();
     fs::write(&kernel, &bytes).unwrap();
     let error = failed.unwrap_err().to_string();

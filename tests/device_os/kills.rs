@@ -1,5 +1,6 @@
 //! Every step of an operating system's update is ended at a call that changes or syncs the disk: killed and asked for again,
-//! as by an agent that was restarted, or with the power of the whole device.
+//! as by an agent that was restarted, or with the power of the whole device, whose disk loses what was not flushed and whose boot
+//! loader replays no journal.
 //!
 //! `FULLMETAL_KILL=all` takes all calls that count, otherwise it is what fits [`BUDGET`].
 
@@ -8,6 +9,7 @@ use fullmetal::os::{Os as _, Step, words};
 use fullmetal_proto::deploy::{Counted, OsView};
 use fullmetal_proto::{DeploymentId, Digest};
 use fullmetal_sim::lab::wait_for;
+use fullmetal_sim::sim::engine::Random;
 use fullmetal_sim::trace::Points;
 use std::collections::BTreeMap;
 use std::fs;
@@ -215,8 +217,10 @@ impl Kills<'_> {
         let mut child = child.unwrap();
         let ended = self.ended(&mut child, point, hold);
         if ended == Ended::Held {
-            self.bench.device.cut_power().unwrap();
+            let mut draw = Random::new(self.points.draw(), "what is lost");
+            self.bench.device.lose_power(&mut draw).unwrap();
             child.wait().unwrap();
+            self.bench.device.boot().unwrap();
         } else if part == Part::Finalize {
             self.finalizer("");
         }

@@ -128,7 +128,7 @@ impl Site {
         self.powered.loses_power(&mut self.bench.hosts[0], draw).unwrap()
     }
 
-    /// Waits for the end of an action, which ran `before`: how it ended, and what runs then. It is told once.
+    /// Waits for the end of an action, which ran `before`, and looks at the device: how it ended, and what runs then.
     pub fn ends(&mut self, action: u64, before: u64) -> (String, u64) {
         let ended = wait_for("the end", LIMIT, || {
             self.powered.follow(&mut self.bench.hosts[0])?;
@@ -142,10 +142,22 @@ impl Site {
         if self.kernel.is_none() {
             check::as_its_journal_says(self.bench.host());
         }
-        let told = self.bench.ends_told_by(NAME);
-        assert_eq!(told.iter().filter(|(a, ..)| *a == action).count(), 1, "{told:?}");
         self.runs = runs;
         (end.state, runs)
+    }
+
+    /// One power cut is no reason to give an update up.
+    pub fn succeeds(&mut self, action: u64, before: u64) -> u64 {
+        let (state, runs) = self.ends(action, before);
+        assert_eq!(state, "succeeded", "{}\n{}", self.reason(action), self.said());
+        runs
+    }
+
+    /// Each action so far has one terminal report.
+    pub fn each_end_was_told_once(&self) {
+        let told = self.bench.ends_told_by(NAME);
+        let actions: Vec<u64> = told.iter().map(|(action, ..)| *action).collect();
+        assert_eq!(actions, (1..=self.bench.decisions).collect::<Vec<_>>(), "{told:?}");
     }
 }
 

@@ -162,13 +162,10 @@ impl Deploy {
         if same_boot {
             return self.go(Event::FoundArming);
         }
-        if view.entries.first() == os.new.as_ref() {
+        // Where the loader had another first entry, the power went before it could see this one.
+        if view.entries.first() == os.new.as_ref() && view.entry != Some(Entry::First) {
             let left = view.counted.as_ref().map_or(0, |counted| counted.tries_left);
-            let why = match view.entry {
-                Some(Entry::First) => "although it says that it booted it",
-                _ if left > 0 => "which could not load it",
-                _ => "since it did not come up",
-            };
+            let why = if left > 0 { "which could not load it" } else { "since it did not come up" };
             return self.falls_back(&self.given_up(why), log);
         }
         let Some(deployment) = &mut self.record.deployment else { return Ok(()) };

@@ -2,7 +2,7 @@
 
 use super::Device;
 use super::system::SYSROOT;
-use crate::lab::disk::{Disk, Served};
+use crate::lab::disk::{Disk, Mounted, Served};
 use crate::lab::{Lost, output_of};
 use crate::sim::engine::Random;
 use anyhow::Context as _;
@@ -16,6 +16,8 @@ pub(super) struct Power {
     disk: Disk,
     /// While there is power.
     served: Option<Served>,
+    /// What the boot loader sees of it, which replays no journal: of a disk that the power has left as it was, until it boots.
+    pub(super) seen: Option<Mounted>,
 }
 
 impl Device {
@@ -37,7 +39,7 @@ impl Device {
         let disk = Disk { image: self.make_sysroot_disk(mib)?, offset: 0 };
         let served = Some(Served::new(&disk, &self.dir.join(SYSROOT))?);
         self.stage.disk = None;
-        self.power = Some(Power { disk, served });
+        self.power = Some(Power { disk, served, seen: None });
         Ok(())
     }
 
@@ -51,7 +53,7 @@ impl Device {
 
     /// Takes the power of the device and of its logged disk away: what the kernel has not written is lost, and of what the disk
     /// was not told to keep as much as is drawn. The disk is whole then, as `ostree fsck` and `e2fsck` see it, and has power
-    /// again; the device is off.
+    /// again; the device is off. Its boot loader does not replay the journal.
     ///
     /// # Errors
     /// When it has no such disk, or that is not whole.
@@ -64,8 +66,9 @@ impl Device {
         self.wait_for_end()?;
         let lost = disk.cut_power(draw)?;
         disk.check(&self.dir.join("mounted"))?;
+        let seen = Some(disk.unreplayed(&self.dir.join("seen"))?);
         let served = Served::new(&disk, &self.dir.join(SYSROOT))?;
-        self.power = Some(Power { disk, served: Some(served) });
+        self.power = Some(Power { disk, served: Some(served), seen });
         Ok(lost)
     }
 }

@@ -65,7 +65,9 @@ pub(super) fn install(loader: Loader, sysroot: &Path) -> anyhow::Result<()> {
 }
 
 /// Boots: counts, and says what the kernel is started with. A kernel that hangs is started again, as a watchdog would have it.
-pub(super) fn boot(sysroot: &Path, boots: &mut Vec<LoaderBoot>) -> anyhow::Result<String> {
+/// The sysroot's files are seen at `seen`, where its journal may not have been replayed; the environment lies in the same place of
+/// the disk either way.
+pub(super) fn boot((sysroot, seen): (&Path, &Path), boots: &mut Vec<LoaderBoot>) -> anyhow::Result<String> {
     // More than an armed loader ever needs to come back.
     const STARTS_MAX: usize = 8;
     for _ in 0..STARTS_MAX {
@@ -80,7 +82,7 @@ pub(super) fn boot(sysroot: &Path, boots: &mut Vec<LoaderBoot>) -> anyhow::Resul
             }
         }
         let tries_left = if is_counted(sysroot)? { Some(tries(sysroot)?.unwrap_or(0)) } else { None };
-        let (entry, taken) = take(sysroot, wanted)?;
+        let (entry, taken) = take(seen, wanted)?;
         let deployment = deployment(sysroot, &taken)?;
         let began = !deployment.join(KERNEL_HANGS).exists();
         let name = deployment.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -211,7 +213,7 @@ menuentry 'old' --id fullmetal-2 {
     /// Which entry boots, with what is left of the tries.
     fn boots(root: &Path) -> (usize, Option<u8>) {
         let mut boots = Vec::new();
-        boot(root, &mut boots).expect("a boot");
+        boot((root, root), &mut boots).expect("a boot");
         boots.last().map(|b| (b.entry, b.tries_left)).expect("it is told")
     }
 
@@ -242,7 +244,7 @@ menuentry 'old' --id fullmetal-2 {
         fs::write(root.join("new.0").join(KERNEL_HANGS), "").expect("a mark");
         save(root, TRIAL, "new.0").and_then(|()| save(root, TRIES, "3")).expect("armed");
         let mut boots = Vec::new();
-        let options = boot(root, &mut boots).expect("the old one");
+        let options = boot((root, root), &mut boots).expect("the old one");
         assert_eq!(
             boots.iter().map(|b| (b.entry, b.began)).collect::<Vec<_>>(),
             [(1, false), (1, false), (1, false), (2, true)]
@@ -250,7 +252,7 @@ menuentry 'old' --id fullmetal-2 {
         assert!(options.ends_with("fullmetal.entry=2"), "{options}");
         // Uncounted it never comes up.
         save(root, TRIAL, "").expect("cleared");
-        assert!(boot(root, &mut boots).is_err());
+        assert!(boot((root, root), &mut boots).is_err());
     }
 
     #[test]

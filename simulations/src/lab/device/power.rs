@@ -1,6 +1,7 @@
 //! How a device goes up and down: by the loader, in order, by itself, or because the power goes.
 
 use super::{Device, LAB, LoaderBoot, system};
+use crate::lab::disk::Mounted;
 use crate::lab::process::{is_gone_within, wait_for};
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -112,7 +113,9 @@ impl Device {
     /// Gives it power, and waits for nothing.
     fn switch_on(&mut self) -> anyhow::Result<()> {
         if let Some(sysroot) = &self.stage.sysroot {
-            system::load(&self.stage, sysroot, &mut self.boots)?;
+            let seen = self.power.as_mut().and_then(|power| power.seen.take());
+            let seen = seen.as_ref().map_or(sysroot.as_path(), Mounted::path);
+            system::load(&self.stage, (sysroot, seen), &mut self.boots)?;
         }
         let console = File::options().create(true).append(true).open(self.dir.join("console"))?;
         let mut command = Command::new("setpriv");

@@ -282,9 +282,10 @@ pub(super) fn prepare(stage: &DeviceStage, sysroot: &Path, root: &Path) -> anyho
     Ok(())
 }
 
-/// Has the boot loader boot: what the kernel is started with, for [`prepare`].
-pub(super) fn load(stage: &DeviceStage, sysroot: &Path, boots: &mut Vec<LoaderBoot>) -> anyhow::Result<()> {
-    let arguments = loader::boot(sysroot, boots)?;
+/// Has the boot loader boot, which sees the sysroot's files at the second of these paths: what the kernel is started with, for
+/// [`prepare`].
+pub(super) fn load(stage: &DeviceStage, disk: (&Path, &Path), boots: &mut Vec<LoaderBoot>) -> anyhow::Result<()> {
+    let arguments = loader::boot(disk, boots)?;
     fs::write(stage.dir.join(COMMAND_LINE), format!("{arguments}\n")).context("writing the kernel's arguments")
 }
 

@@ -14,6 +14,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What a disk was like before its newest use is beside it, under this name.
+const BEFORE: &str = "before";
+
 /// The image of a disk, and where its file system begins there, in bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Disk {
@@ -22,33 +25,50 @@ pub(super) struct Disk {
 }
 
 /// A file system that is mounted until it is dropped.
+#[derive(Debug)]
 pub struct Mounted(PathBuf);
 
 impl Disk {
     /// Mounts its file system, while nobody else uses it.
     pub fn mount(&self, at: &Path) -> anyhow::Result<Mounted> {
+        self.mount_as("rw", at)
+    }
+
+    /// A copy of it as a boot loader sees it that does not replay the file system's journal.
+    pub fn unreplayed(&self, at: &Path) -> anyhow::Result<Mounted> {
+        self.copy("unreplayed")?.mount_as("ro,noload", at)
+    }
+
+    fn mount_as(&self, how: &str, at: &Path) -> anyhow::Result<Mounted> {
         fs::create_dir_all(at)?;
-        let options = format!("loop,offset={}", self.offset);
+        let options = format!("loop,offset={},{how}", self.offset);
         output_of(Command::new("mount").args(["-o", &options]).arg(&self.image).arg(at))?;
         Ok(Mounted(at.to_owned()))
     }
 
-    /// Whether a sysroot's disk that nobody uses is whole, as `ostree fsck` and `e2fsck` see it.
+    /// Whether a sysroot's disk that nobody uses is whole once its journal is replayed, as `ostree fsck` and `e2fsck` see a copy.
     pub fn check(&self, at: &Path) -> anyhow::Result<()> {
-        // Mounting it replays the journal, as the next boot would.
-        let mounted = self.mount(at)?;
+        let copy = self.copy("checked")?;
+        let mounted = copy.mount(at)?;
         let repo = format!("--repo={}", mounted.path().join("ostree/repo").display());
         output_of(Command::new("ostree").args([&repo, "fsck", "--quiet"]))?;
         drop(mounted);
-        let at = format!("{}?offset={}", self.image.display(), self.offset);
-        output_of(Command::new("e2fsck").args(["-f", "-n"]).arg(at)).context("the file system is not whole").map(|_| ())
+        let image = format!("{}?offset={}", copy.image.display(), copy.offset);
+        output_of(Command::new("e2fsck").args(["-f", "-n"]).arg(image)).context("the file system is not whole")?;
+        fs::remove_file(copy.image).context("removing a copy of a disk")
+    }
+
+    fn copy(&self, name: &str) -> anyhow::Result<Disk> {
+        let image = self.image.with_extension(name);
+        output_of(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(&self.image).arg(&image))?;
+        Ok(Disk { image, offset: self.offset })
     }
 
     /// Keeps what it is like, for [`Disk::cut_power`]; what a program of qemu is told so that it uses the disk as its node `disk`
     /// and logs what is written and flushed.
     pub fn logged(&self) -> anyhow::Result<[String; 6]> {
         let log = self.log();
-        output_of(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(&self.image).arg(self.before()))?;
+        self.copy(BEFORE)?;
         File::create(&log).context("making the log of writes")?;
         // What is lost is decided by the log: this host need not sync anything.
         let [file, log] = [("file", &self.image), ("log", &log)]
@@ -60,13 +80,8 @@ impl Disk {
 
     /// After the program that used it was killed: of what its disk was not told to keep it has as much as is drawn.
     pub fn cut_power(&self, draw: &mut Random) -> anyhow::Result<Lost> {
-        fs::rename(self.before(), &self.image).context("taking the disk back")?;
+        fs::rename(self.image.with_extension(BEFORE), &self.image).context("taking the disk back")?;
         lost::replay(&self.image, &self.log(), draw)
-    }
-
-    /// What it was like before its newest use.
-    fn before(&self) -> PathBuf {
-        self.image.with_extension("before")
     }
 
     /// What has been written to it since.
