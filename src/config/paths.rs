@@ -149,6 +149,11 @@ impl Paths {
         self.run_dir().join("trial-taken")
     }
 
+    /// There once the boot loader counts nothing any more.
+    pub fn trial_over(&self) -> PathBuf {
+        self.run_dir().join("trial-over")
+    }
+
     /// State that ends with a reboot.
     pub fn run_dir(&self) -> PathBuf {
         self.root.join("run/fullmetal")

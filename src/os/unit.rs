@@ -54,19 +54,20 @@ impl Os for UnitOs {
             limit,
         });
         let view = answer(ran)?;
-        self.take_up();
+        self.tell(step);
         Ok(view)
     }
 }
 
 impl UnitOs {
-    /// An agent that can have steps done sees to a trial: `fullmetal-fallback.service` need not.
-    fn take_up(&self) {
-        let taken = Paths::new(self.root.clone()).trial_taken();
-        if !taken.exists()
-            && let Err(error) = fs::write(&taken, "")
-        {
-            warn!(%error, path = %taken.display(), "an operating system on trial would be given up 15 minutes after its boot");
+    /// An agent that can have steps done sees to a trial, which the end of the count ends: `fullmetal-fallback.service` need not.
+    fn tell(&self, done: &Step) {
+        let paths = Paths::new(self.root.clone());
+        let over = matches!(done, Step::Clear(_)).then(|| paths.trial_over());
+        for path in [Some(paths.trial_taken()), over].into_iter().flatten().filter(|path| !path.exists()) {
+            if let Err(error) = fs::write(&path, "") {
+                warn!(%error, path = %path.display(), "an operating system on trial may be given up some time after its boot");
+            }
         }
     }
 }

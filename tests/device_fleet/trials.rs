@@ -129,6 +129,23 @@ fn power_goes_in_its_first_boot(site: &mut Site) {
     assert_eq!(boots, [FIRST_TRY, (1, Some(1))]);
 }
 
+/// It takes the trial up and comes no further, however often it is started.
+fn its_agent_ends_again_and_again(site: &mut Site) {
+    let runs = site.host().system();
+    let agent = "[Service]\nExecStartPre=/usr/bin/touch /run/fullmetal/trial-taken\nExecStart=\nExecStart=/bin/false\n\
+                 RestartSec=10ms\n";
+    let timer = "[Timer]\nOnBootSec=\nOnBootSec=2s\nOnUnitInactiveSec=2s\nAccuracySec=1ms\n";
+    site.publish(&[
+        ("usr/etc/systemd/system/fullmetal-agent.service.d/ends.conf", agent, 0o644),
+        ("usr/etc/systemd/system/fullmetal-fallback.timer.d/soon.conf", timer, 0o644),
+        ("usr/lib/systemd/system/sysinit.target.d/wants.conf", "[Unit]\nWants=fullmetal-fallback.timer\n", 0o644),
+    ]);
+    let action = site.decide(&[]);
+    let (reason, boots) = site.ends(action, "failed", runs);
+    assert_eq!(boots, [FIRST_TRY, (1, Some(1)), (1, Some(0)), (2, Some(0))]);
+    assert!(reason.contains("rolled back by the boot loader"), "{reason}");
+}
+
 fn another_comes_while_it_is_on_trial(site: &mut Site) {
     site.publish(&[]);
     let (first, release) = (site.decide(&[]), site.release);
@@ -173,6 +190,7 @@ fn no_cut_no_full_disk_and_no_haste_leaves_an_operating_system_half_installed() 
         power_goes_when_it_is_armed,
         power_goes_while_it_goes_down,
         power_goes_in_its_first_boot,
+        its_agent_ends_again_and_again,
         another_comes_while_it_is_on_trial,
         back_to_the_floor_and_not_below,
     ] {
