@@ -9,6 +9,8 @@ mod agents;
 mod apps;
 #[path = "device_fleet/bench.rs"]
 mod bench;
+#[path = "device_fleet/by_root.rs"]
+mod by_root;
 #[path = "device_fleet/check.rs"]
 mod check;
 #[path = "device_fleet/clock.rs"]

@@ -1,6 +1,7 @@
 //! The thread for the operating system: steps of its updates, and the reboot. A step may take minutes.
 
 use super::os_health::{Checks, OsHealth};
+use super::trouble::Kind;
 use super::{Agent, Event};
 use crate::config::Settings;
 use crate::host;
@@ -168,6 +169,7 @@ pub fn means(settings: &Settings) -> anyhow::Result<Option<Means>> {
 impl Agent {
     /// An operating system on trial is watched through its probation.
     pub(super) fn watch_os_if_needed(&mut self) {
+        self.troubles.tell(Kind::System, self.machine.unknown_os());
         let on_trial = self.machine.record().deployment.as_ref().is_some_and(|d| d.os.is_some());
         if self.machine.state() != State::Proving || !on_trial {
             self.os.health = None;

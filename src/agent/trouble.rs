@@ -19,6 +19,8 @@ pub enum Kind {
     Door,
     /// The system bus.
     Bus,
+    /// An operating system that no deployment brought.
+    System,
     /// An app that proves itself and cannot be asked how it is.
     Probation,
 }

@@ -111,8 +111,9 @@ impl Kills<'_> {
         // Where it was cut off outside of itself, it has taken all back.
         if view.boot != before.boot || part == Part::Finalize && view.counted.is_none() {
             let view = self.ask(&Step::Clean { old, new });
-            assert_eq!((view.entries.first(), view.counted), (Some(&old), None));
-            new = self.staged(commit, &before);
+            assert_eq!((view.entries.first(), &view.counted), (Some(&old), &None));
+            // What was there besides has gone, if it had been finalized and the boot loader could not see that yet.
+            new = self.staged(commit, &view);
         }
         let view = self.ask(&Step::Arm { old, new });
         assert_eq!((&view.entries[..], view.staged), (&[new, old][..], None));
