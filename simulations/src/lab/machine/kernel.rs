@@ -71,9 +71,16 @@ fn unpacked(dir: &Path) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(&files)?;
     let download = |name: &str| -> anyhow::Result<PathBuf> {
         // A thread that lives at a site of its own has no way to Debian; the program as a whole has.
-        let mut apt = Command::new("nsenter");
-        apt.arg(format!("--net=/proc/{}/ns/net", std::process::id())).args(["apt-get", "download", name]);
-        output_of(apt.current_dir(dir))?;
+        let apt = |what: &[&str]| {
+            let mut apt = Command::new("nsenter");
+            apt.arg(format!("--net=/proc/{}/ns/net", std::process::id())).arg("apt-get").args(what);
+            output_of(apt.current_dir(dir))
+        };
+        // Its lists may be older than what there is.
+        if apt(&["download", name]).is_err() {
+            apt(&["update"])?;
+            apt(&["download", name])?;
+        }
         let is_it = |path: &PathBuf| path.to_string_lossy().contains(&format!("/{name}_"));
         let found = fs::read_dir(dir)?.flatten().map(|entry| entry.path()).find(is_it);
         found.with_context(|| format!("apt-get downloaded no {name}"))
