@@ -1,4 +1,4 @@
-//! What `fullmetal-boot` does early at each boot: a clock that is far behind is raised, unit files are written to `/run` from
+//! What `fullmetal-boot` does early at each boot: which operating system runs is told, a clock that is far behind is raised, unit files are written to `/run` from
 //! the state in `/var`, then the target of all apps is started.
 //!
 //! It needs neither the agent nor the bus, and what it writes needs nothing of us: apps start although `fullmetal` is
@@ -20,6 +20,24 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::UNIX_EPOCH;
 use std::{fs, io};
+
+/// Which deployment of the operating system runs and what the journal has it for, in one line; none where OSTree deployed nothing.
+pub fn running_system(paths: &Paths) -> Option<String> {
+    let booted = boot_loader::booted(&Places::below(paths.root()))?;
+    let record = journal::peek(&paths.journal_dir()).ok().flatten().unwrap_or_default();
+    let on_trial = record.deployment.and_then(|deployment| deployment.os);
+    let of_trial = on_trial.map(|os| (os.new, os.old, format!("{} {}", os.part.name, os.part.installed.version)));
+    let what = match (of_trial, record.os) {
+        (Some((Some(new), _, name)), _) if new == booted => format!("{name}, on trial"),
+        (Some((_, old, name)), _) if old == booted => format!("the one before {name}, which is under way"),
+        (_, Some(system)) if system.app.current.commit == booted.commit => {
+            format!("{} {}, the last one proven here", system.name, system.app.current.version)
+        }
+        (_, Some(_)) => "which was not proven here: see `fullmetal status`".to_owned(),
+        (_, None) => "the first one".to_owned(),
+    };
+    Some(format!("the operating system is deployment {booted}: {what}"))
+}
 
 /// Writes the units of all apps whose version in force has one; gives those that could not be, and why.
 ///

@@ -2,13 +2,14 @@
 //!
 //! Without arguments; `systemd/fullmetal-boot.service` calls it.
 
-use fullmetal::boot::{raise_clock, start_apps, write_units};
+use fullmetal::boot::{raise_clock, running_system, start_apps, write_units};
 use fullmetal::config::Paths;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let told = |error: &anyhow::Error| eprintln!("fullmetal-boot: {error:#}");
     let paths = Paths::new("/");
+    running_system(&paths).iter().for_each(|said| eprintln!("fullmetal-boot: {said}"));
     match raise_clock(&paths) {
         Ok(raised) => raised.iter().for_each(|time| eprintln!("fullmetal-boot: the clock was raised to {time}")),
         // The agent judges by the last signed time anyway.

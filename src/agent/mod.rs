@@ -213,7 +213,7 @@ impl Agent {
         let (socket, owner, device) = (paths.peer_socket(), settings.agent.peer_uid, settings.device.id.clone());
         let link = link::Link::start(link::Expected { socket, owner, device }, events.clone());
         let means = os::means(&settings)?;
-        let system = system::System::new(paths.system_repo(), means.as_ref().map(|means| means.os.clone()));
+        let system = system::System::new(&paths, means.as_ref().map(|means| means.os.clone()));
         let work = (checkouts, host.open(), system);
         let worker = worker::Worker::start(paths, Box::new(store), work, link.clone(), events.clone());
         let containers = containers::Containers::start(apps, host.clone(), events.clone());

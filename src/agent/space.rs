@@ -146,7 +146,7 @@ mod tests {
         let frame = |i| Frame { pack: 0, offset: 0, length: 1000, raw_length: 100, sha256: digest(i) };
         let object = |i| ObjectEntry { id: ObjectId { kind, checksum: digest(i) }, frame: i, offset: 0, length: 100 };
         let (frames, objects) = ((0..3).map(frame).collect(), (0..3).map(object).collect());
-        Pieces::Frames(Manifest { commit: digest(9), packs: Vec::new(), frames, objects })
+        Pieces::Frames(Manifest { commit: digest(9), packs: Vec::new(), frames, objects, boot: Vec::new() })
     }
 
     #[test]

@@ -1,23 +1,30 @@
 //! The operating system's part of the work on a deployment: its objects go into the sysroot's repository, its steps are had done.
 
+use crate::config::Paths;
 use crate::os::{Os, OsError, Step};
-use crate::repo::{StoreError, SystemStore};
+use crate::repo::{Objects as _, StoreError, SystemStore};
+use crate::sysroot;
 use fullmetal_proto::deploy::OsView;
+use fullmetal_proto::wire::{ObjectId, Pieces};
 use fullmetal_proto::{DeploymentId, Digest};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::info;
 
+/// What a file's object has besides the file, as a rule much less.
+const HEAD_LEN_MAX: u64 = 1024;
+
 /// The operating system of this device.
 pub struct System {
     repo: PathBuf,
+    boot: PathBuf,
     os: Option<Arc<dyn Os>>,
 }
 
 impl System {
-    /// `os` is absent where the root is no deployment of OSTree; else `repo` is what it was deployed from.
-    pub fn new(repo: PathBuf, os: Option<Arc<dyn Os>>) -> Self {
-        System { repo, os }
+    /// `os` is absent where the root is no deployment of OSTree.
+    pub fn new(paths: &Paths, os: Option<Arc<dyn Os>>) -> Self {
+        System { repo: paths.system_repo(), boot: paths.root().join("boot"), os }
     }
 
     /// Where its objects are.
@@ -37,6 +44,19 @@ impl System {
     pub fn look(&self) -> Result<Option<OsView>, OsError> {
         let looked = self.os.as_ref().map_or(Ok(None), |os| os.ask(&Step::Look));
         looked.map_err(|error| OsError { retry: true, ..error })
+    }
+
+    /// Whether `/boot` can take what is to be fetched. All that is told here is certain; what fits here may still not fit, see
+    /// [`Step::Room`]. Deployments are whole: one kernel of which something is missing is that of none.
+    pub fn may_boot(&self, commit: &Digest, pieces: &Pieces) -> Result<(), String> {
+        let files = pieces.boot_files();
+        let ids: Vec<ObjectId> = files.iter().map(|(id, _)| *id).collect();
+        let missing = self.store().and_then(|store| store.missing(&ids)).map_err(|e| e.to_string())?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let least = files.iter().map(|(_, length)| length.saturating_sub(HEAD_LEN_MAX));
+        sysroot::may_fit(&self.boot, least, commit).map_err(|e| e.to_string())
     }
 
     /// Stages a commit of its repository.

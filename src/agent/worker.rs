@@ -234,6 +234,10 @@ impl Thread {
             // Apps that leave take none, and may be what a full disk waits for.
             return Some(Input::Fits { ticket, bytes: 0 });
         }
+        let os = parts.os.as_ref();
+        if let Err(reason) = os.map_or(Ok(()), |os| self.system.may_boot(&os.commit, &os.pieces)) {
+            return Some(Input::Failed { ticket, retry: false, reason });
+        }
         let mut fits = self.fits(parts, &BTreeMap::new());
         let cache = self.paths.cache_dir();
         let shared = space::same_disk(&self.paths.repo(), &cache)

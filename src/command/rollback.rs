@@ -38,7 +38,7 @@ pub fn run(context: &Context, args: &RollbackArgs) -> anyhow::Result<()> {
     let paths = context.settings()?.paths;
     ensure!(is_root(), "only root may roll back: call this as root");
     let record = journal::peek(&paths.journal_dir())?.unwrap_or_default();
-    let Some(app) = &args.app else { return roll_os_back(context, &paths, &record) };
+    let Some(app) = &args.app else { return roll_os_back(context, &paths) };
     let (from, to) = versions(&record, app)?;
     let before = newest(&paths).map_or(0, |past| past.counter);
     AgentDoor::open(&paths)?.ask(&ToAgent::RollBack { app: app.clone() })?;
@@ -63,14 +63,16 @@ pub fn run(context: &Context, args: &RollbackArgs) -> anyhow::Result<()> {
 }
 
 /// Its end comes after a reboot.
-fn roll_os_back(context: &Context, paths: &Paths, record: &Record) -> anyhow::Result<()> {
+fn roll_os_back(context: &Context, paths: &Paths) -> anyhow::Result<()> {
     AgentDoor::open(paths)?.ask(&ToAgent::RollBackOs)?;
-    let system = record.os.as_ref();
-    let (name, to) = (system.map(|s| &s.name), system.and_then(|s| s.app.previous.as_ref()).map(|p| &p.version));
+    // What it is depends on what runs, which the agent has looked at; it has journalled that by now.
+    let begun = journal::peek(&paths.journal_dir())?.and_then(|record| record.deployment).filter(|d| d.by_hand);
+    let part = begun.and_then(|deployment| deployment.os).map(|os| (os.part.name, os.part.installed.version));
     if context.json {
+        let (name, to) = part.unzip();
         return console::print_json(&json!({ "os": name, "to": to, "in_force_again": null }));
     }
-    let what = name.zip(to).map_or_else(String::new, |(name, to)| format!(" into {name} {to}"));
+    let what = part.map_or_else(String::new, |(name, to)| format!(" into {name} {to}"));
     console::print(&format!(
         "the device reboots{what}, on trial, as soon as that is staged; see `fullmetal status` and, afterwards, `fullmetal history`\n"
     ))

@@ -7,7 +7,7 @@ use super::error::PublishError;
 use super::manifest::{self, Placed};
 use super::options::Options;
 use super::run::Stage;
-use super::{earlier, frames, pack};
+use super::{earlier, frames, os_tree, pack};
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,12 +25,13 @@ pub(super) struct Added {
 pub(super) fn frame(
     central: &Central,
     options: &Options,
-    commit: Digest,
+    (commit, is_os): (Digest, bool),
     earlier_commits: &[Digest],
     progress: &mut dyn FnMut(Stage, u64, u64),
 ) -> Result<Added, PublishError> {
     let mut members = vec![ObjectId { kind: ObjectKind::Commit, checksum: commit }];
-    members.extend(closure::of_commit(central, &Commit::load(central, commit)?)?);
+    let loaded = Commit::load(central, commit)?;
+    members.extend(closure::of_commit(central, &loaded)?);
     let wanted: BTreeSet<ObjectId> = members.iter().copied().collect();
     let mut placed = earlier::find(central, earlier_commits, &wanted)?;
     let new: Vec<ObjectId> = members.iter().copied().filter(|id| !placed.contains_key(id)).collect();
@@ -38,7 +39,9 @@ pub(super) fn frame(
         true => None,
         false => Some(pack_new(central, options, &new, &mut placed, progress)?),
     };
-    let manifest = manifest::assemble(commit, &placed, added.as_ref().map(|a| &a.pack));
+    let tree = os_tree::Committed { central, root: (loaded.parsed.root, loaded.parsed.root_meta) };
+    let boot = if is_os { tree.boot_files()? } else { BTreeSet::new() };
+    let manifest = manifest::assemble(commit, &placed, added.as_ref().map(|a| &a.pack), &boot);
     manifest::write(central, &manifest)?;
     Ok(added.map_or_else(Added::default, |a| Added { bytes: a.pack.length, objects: new.len() }))
 }

@@ -6,7 +6,7 @@ use crate::durable::NewFile;
 use fullmetal_proto::Digest;
 use fullmetal_proto::wire::envelope::envelope_len_max;
 use fullmetal_proto::wire::{self, Frame, Manifest, ObjectEntry, ObjectId, ObjectKind, Opened, Pack};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -65,8 +65,13 @@ pub(super) fn has_pack(central: &Central, pack: &Pack) -> bool {
 }
 
 /// The manifest of `commit` whose objects lie at `placed`: only packs and frames that hold something of
-/// it, packs in the order of first use, frames in pack order (so that spans stay together), metadata first.
-pub(super) fn assemble(commit: Digest, placed: &BTreeMap<ObjectId, Placed>, new_pack: Option<&Pack>) -> Manifest {
+/// it, packs in the order of first use, frames in pack order (so that spans stay together), metadata first. Of its files those of `boot` go to `/boot`.
+pub(super) fn assemble(
+    commit: Digest,
+    placed: &BTreeMap<ObjectId, Placed>,
+    new_pack: Option<&Pack>,
+    boot: &BTreeSet<Digest>,
+) -> Manifest {
     let mut packs: Vec<Pack> = new_pack.cloned().into_iter().collect();
     let mut frames: BTreeMap<(usize, u64), Frame> = BTreeMap::new();
     for (pack, frame) in placed.values().flat_map(|p| &p.frames) {
@@ -85,7 +90,9 @@ pub(super) fn assemble(commit: Digest, placed: &BTreeMap<ObjectId, Placed>, new_
     };
     let mut objects: Vec<ObjectEntry> = placed.iter().filter_map(entry).collect();
     objects.sort_by_key(|o| (rank(o.id.kind), o.frame, o.offset));
-    Manifest { commit, packs, frames: frames.into_values().collect(), objects }
+    let goes_to_boot = |o: &ObjectEntry| o.id.kind == ObjectKind::File && boot.contains(&o.id.checksum);
+    let boot = (0..).zip(&objects).filter(|(_, object)| goes_to_boot(object)).map(|(at, _)| at).collect();
+    Manifest { commit, packs, frames: frames.into_values().collect(), objects, boot }
 }
 
 fn rank(kind: ObjectKind) -> u8 {

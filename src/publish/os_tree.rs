@@ -4,9 +4,11 @@
 use super::central::Central;
 use super::error::PublishError;
 use super::source::{Dir, Node, S_IFMT, S_IFREG};
+use crate::sysroot::goes_to_boot;
 use fullmetal_proto::Digest;
 use fullmetal_proto::ostree::{DirMeta, DirTree, OstreeError};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
+use std::collections::BTreeSet;
 
 /// Where kernels lie, each in the directory of its version.
 const MODULES: &str = "usr/lib/modules";
@@ -223,16 +225,47 @@ impl Committed<'_> {
     fn tree(&self, checksum: Digest) -> Result<DirTree, PublishError> {
         self.read(ObjectKind::DirTree, checksum, DirTree::parse)
     }
+
+    /// The directory at a path.
+    fn dir(&self, path: &str) -> Result<Option<DirTree>, PublishError> {
+        let mut tree = self.tree(self.root.0)?;
+        for name in path.split('/') {
+            let Some(dir) = tree.dirs.iter().find(|dir| dir.name == name) else { return Ok(None) };
+            tree = self.tree(dir.tree)?;
+        }
+        Ok(Some(tree))
+    }
+
+    /// The files that go to `/boot`: of a kernel in the first place where libostree looks for one.
+    pub(super) fn boot_files(&self) -> Result<BTreeSet<Digest>, PublishError> {
+        let versions = self.dir(MODULES)?.map_or_else(Vec::new, |modules| modules.dirs);
+        let modules = versions.into_iter().map(|version| self.tree(version.tree).map(Some));
+        for dir in modules.chain(OLDER.iter().map(|dir| self.dir(dir))) {
+            let mut files = BTreeSet::new();
+            let DirTree { files: own, dirs } = dir?.unwrap_or_default();
+            files.extend(own.into_iter().filter(|file| goes_to_boot(&file.name)).map(|file| file.content));
+            for dir in dirs.into_iter().filter(|dir| goes_to_boot(&dir.name)) {
+                self.all_below(dir.tree, &mut files)?;
+            }
+            if !files.is_empty() {
+                return Ok(files);
+            }
+        }
+        Ok(BTreeSet::new())
+    }
+
+    fn all_below(&self, tree: Digest, files: &mut BTreeSet<Digest>) -> Result<(), PublishError> {
+        let DirTree { files: own, dirs } = self.tree(tree)?;
+        files.extend(own.into_iter().map(|file| file.content));
+        dirs.into_iter().try_for_each(|dir| self.all_below(dir.tree, files))
+    }
 }
 
 impl Look for Committed<'_> {
     fn at(&self, path: &str) -> Result<Option<Found>, PublishError> {
         let (above, name) = path.rsplit_once('/').map_or((None, path), |(above, name)| (Some(above), name));
-        let mut tree = self.tree(self.root.0)?;
-        for name in above.into_iter().flat_map(|above| above.split('/')) {
-            let Some(dir) = tree.dirs.iter().find(|dir| dir.name == name) else { return Ok(None) };
-            tree = self.tree(dir.tree)?;
-        }
+        let tree = above.map_or_else(|| self.tree(self.root.0).map(Some), |above| self.dir(above))?;
+        let Some(tree) = tree else { return Ok(None) };
         if let Some(dir) = tree.dirs.iter().find(|dir| dir.name == name) {
             let DirTree { files, dirs } = self.tree(dir.tree)?;
             let names = files.into_iter().map(|file| file.name).chain(dirs.into_iter().map(|dir| dir.name));

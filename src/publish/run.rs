@@ -157,7 +157,7 @@ fn finish(
     let framed = found.is_none();
     let added = match &found {
         Some((opened, _)) => check_packs(central, opened).map(|()| framing::Added::default())?,
-        None => framing::frame(central, options, commit, &release.earlier, progress)?,
+        None => framing::frame(central, options, (commit, release.os.is_some()), &release.earlier, progress)?,
     };
     let moved = match &release.ref_name {
         Some(name) if central.resolve(name.as_str())? != Some(commit) => {

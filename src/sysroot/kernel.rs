@@ -5,6 +5,7 @@ use crate::free_space;
 use fullmetal_proto::Digest;
 use ostree::gio::prelude::*;
 use ostree::{gio, glib};
+use rustix::fs::StatVfs;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -19,6 +20,11 @@ const PARTS: [&str; 4] = ["vmlinuz", "initramfs", "devicetree", "dtb"];
 const CHUNK_LEN: usize = 256 << 10;
 /// The entry and the directories that hold it all.
 const SPARE_BLOCKS: u64 = 8;
+
+/// Whether what has this name beside a kernel goes to `/boot`, with all that is in it.
+pub(crate) fn goes_to_boot(name: &str) -> bool {
+    PARTS.iter().any(|part| name.starts_with(part))
+}
 
 /// The files of one commit that go to `/boot`.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +46,7 @@ impl Kernel {
             let mut files = Vec::new();
             for info in children(&dir).map_err(failed)? {
                 let name = info.name();
-                if PARTS.iter().any(|part| name.to_string_lossy().starts_with(part)) {
+                if goes_to_boot(&name.to_string_lossy()) {
                     files.extend(objects(&dir.child(&name), &info).map_err(failed)?);
                 }
             }
@@ -57,15 +63,7 @@ impl Kernel {
         let disk = rustix::fs::statvfs(boot).map_err(|e| SysrootError::io("asking for space at", boot)(e.into()))?;
         let block = disk.f_frsize.max(1);
         let blocks: u64 = self.files.iter().map(|(_, length)| length.div_ceil(block)).sum();
-        let needed = (blocks + SPARE_BLOCKS) * block;
-        match needed.checked_sub(free_space::free(&disk)).filter(|lacking| *lacking > 0) {
-            None => Ok(()),
-            Some(lacking) => {
-                let [needed, free, lacking] = [needed, free_space::free(&disk), lacking].map(free_space::mib);
-                let lack = format!("needs {needed}, {free} is free; free {lacking} more");
-                Err(SysrootError::BootFull { path: boot.to_owned(), commit: *commit, lack })
-            }
-        }
+        fits(&disk, (blocks + SPARE_BLOCKS) * block, boot, commit)
     }
 
     /// Compares what the loader's entry names with the files of the deployed tree, and these with the commit: `/boot` may
@@ -97,6 +95,28 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether files of these lengths in bytes can ever fit into `boot`, as long as they are not all known: the least that they take
+/// there.
+///
+/// # Errors
+/// When they do not fit, with the figures.
+pub fn may_fit(boot: &Path, lengths: impl Iterator<Item = u64>, commit: &Digest) -> Result<(), SysrootError> {
+    let disk = rustix::fs::statvfs(boot).map_err(|e| SysrootError::io("asking for space at", boot)(e.into()))?;
+    let block = disk.f_frsize.max(1);
+    fits(&disk, lengths.map(|length| length.div_ceil(block)).sum::<u64>() * block, boot, commit)
+}
+
+fn fits(disk: &StatVfs, needed: u64, boot: &Path, commit: &Digest) -> Result<(), SysrootError> {
+    match needed.checked_sub(free_space::free(disk)).filter(|lacking| *lacking > 0) {
+        None => Ok(()),
+        Some(lacking) => {
+            let [needed, free, lacking] = [needed, free_space::free(disk), lacking].map(free_space::mib);
+            let lack = format!("needs {needed}, {free} is free; free {lacking} more");
+            Err(SysrootError::BootFull { path: boot.to_owned(), commit: *commit, lack })
+        }
     }
 }
 
@@ -136,7 +156,7 @@ fn files_below(tree: &Path) -> Result<Vec<[u8; 32]>, SysrootError> {
     let versions = names(&modules)?.into_iter().map(|version| modules.join(version));
     let mut hashes = Vec::new();
     for dir in versions.chain(OLDER.iter().map(|dir| tree.join(dir))) {
-        for name in names(&dir)?.into_iter().filter(|name| PARTS.iter().any(|part| name.starts_with(part))) {
+        for name in names(&dir)?.into_iter().filter(|name| goes_to_boot(name)) {
             hashes.extend(hashes_below(&dir.join(name))?);
         }
     }

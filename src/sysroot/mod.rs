@@ -19,6 +19,8 @@ mod view;
 
 pub use error::SysrootError;
 pub use finalize::generator;
+pub(crate) use kernel::goes_to_boot;
+pub use kernel::may_fit;
 
 use fullmetal_proto::{DeploymentId, Digest};
 use kernel::Kernel;

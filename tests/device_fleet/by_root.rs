@@ -1,5 +1,6 @@
 //! What root does with the operating system at the device itself.
 
+use crate::bench::Host;
 use crate::systems::Site;
 use fullmetal_sim::lab::wait_for;
 
@@ -45,6 +46,31 @@ fn what_somebody_else_deployed_is_in_force_once_root_says_so(site: &mut Site) {
     site.ends(action, "succeeded", newest);
 }
 
+/// In mode `when-idle` whoever holds reboots back by logind is waited for, in every mode a lock.
+fn what_holds_reboots_back_is_waited_for(site: &mut Site) {
+    let runs = site.host().system();
+    let waits_for = |site: &Site, what: &str| {
+        let is_told = |host: &Host| host.status()["local"]["obstacle"].as_str().is_some_and(|told| told.contains(what));
+        wait_for(what, crate::LIMIT, || Ok(is_told(site.host()).then_some(()))).unwrap();
+        assert_eq!((site.host().system(), site.host().on_trial()), (runs, None));
+    };
+    let inhibit =
+        ["systemd-inhibit", "--what=shutdown", "--mode=block", "--who=press", "--why=casting", "sleep", "infinity"];
+    site.host().device.run(&[&["systemd-run", "--quiet", "--unit=casting"][..], &inhibit].concat()).unwrap();
+    wait_for("the inhibitor", crate::LIMIT, || {
+        Ok(site.host().device.run(&["systemd-inhibit", "--list"])?.contains("casting").then_some(()))
+    })
+    .unwrap();
+    site.publish(&[]);
+    let (action, newest) = (site.decide_in("when-idle", &[]), site.release);
+    waits_for(site, "systemd-inhibit --list");
+    site.host().fullmetal(&["lock"]).unwrap();
+    site.host().device.run(&["systemctl", "stop", "casting"]).unwrap();
+    waits_for(site, "fullmetal unlock");
+    site.host().fullmetal(&["unlock"]).unwrap();
+    site.ends(action, "succeeded", newest);
+}
+
 /// Waits until a release runs and nothing is under way.
 fn at_rest(site: &mut Site, release: u64) {
     site.until("it is at rest", |host| {
@@ -53,8 +79,9 @@ fn at_rest(site: &mut Site, release: u64) {
 }
 
 #[test]
-fn root_takes_an_operating_system_back_or_accepts_one_that_no_deployment_brought() {
+fn root_takes_an_operating_system_back_holds_it_back_or_accepts_one_that_no_deployment_brought() {
     let mut site = Site::new(1);
     the_version_before_comes_back(&mut site);
+    what_holds_reboots_back_is_waited_for(&mut site);
     what_somebody_else_deployed_is_in_force_once_root_says_so(&mut site);
 }

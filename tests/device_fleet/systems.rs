@@ -48,8 +48,13 @@ impl Site {
 
     /// Decides that all take the newest release, and apps with it; the action.
     pub fn decide(&mut self, apps: &[&str]) -> u64 {
+        self.decide_in("now", apps)
+    }
+
+    /// The same in another mode.
+    pub fn decide_in(&mut self, mode: &str, apps: &[&str]) -> u64 {
         let apps: String = apps.iter().map(|app| format!("[[part]]\nref = \"apps/{app}/x86_64\"\n")).collect();
-        self.bench.decide_parts("now", &format!("[[part]]\nkind = \"os\"\nref = {SYSTEM_REF:?}\n{apps}"), &[])
+        self.bench.decide_parts(mode, &format!("[[part]]\nkind = \"os\"\nref = {SYSTEM_REF:?}\n{apps}"), &[])
     }
 
     /// Decides that all take this commit of the operating system.

@@ -2,6 +2,7 @@
 
 use crate::newer;
 use crate::systems::Site;
+use fullmetal_sim::lab::device::KERNEL_DIR;
 use std::fs;
 
 const EXECUTABLE: u32 = 0o755;
@@ -19,6 +20,9 @@ fn proven(site: &mut Site) {
     let action = site.decide(&[]);
     let (_, boots) = site.ends(action, "succeeded", 2);
     assert_eq!(boots, [FIRST_TRY]);
+    let at_boot = ["journalctl", "-b", "-u", "fullmetal-boot", "-o", "cat", "-g", "the operating system is deployment"];
+    let told = site.host().device.run(&at_boot).unwrap();
+    assert!(told.trim_end().ends_with("lab 2, on trial"), "{told}");
     assert_eq!((read(site, "/etc/local"), read(site, "/etc/of-the-release")), ("kept".into(), "2".into()));
 }
 
@@ -85,17 +89,25 @@ fn an_app_of_it_fails(site: &mut Site) {
     assert_eq!([8080, 8081].map(|port| site.host().page(port)), ["release 1", "release 1"]);
 }
 
+/// In a device of the lab no new mount comes to a unit that runs already: systemd makes mounts shared only outside of containers.
 fn no_room_in_boot(site: &mut Site) {
     let runs = site.host().system();
     let full = "mkdir -p /tmp/boot; mount -t tmpfs -o size=4m boot /tmp/boot; cp -a /boot/. /tmp/boot; \
-                dd if=/dev/zero of=/tmp/boot/filler bs=4k 2>/dev/null; mount --move /tmp/boot /boot";
+                dd if=/dev/zero of=/tmp/boot/filler bs=4k 2>/dev/null; mount --move /tmp/boot /boot; \
+                systemctl restart fullmetal-agent";
     site.host().device.run(&["sh", "-c", full]).unwrap();
-    site.publish(&[]);
-    let action = site.decide(&[]);
-    let (reason, boots) = site.ends(action, "failed", runs);
-    assert_eq!(boots, []);
-    assert!(reason.contains("/boot") && reason.contains("needs"), "{reason}");
-    site.host().device.run(&["umount", "/boot"]).unwrap();
+    let (initramfs, large) = (format!("{KERNEL_DIR}/initramfs.img"), "initramfs ".repeat(100_000));
+    for (files, fetches) in [(&[][..], true), (&[(&*initramfs, &*large, 0o644)], false)] {
+        site.publish(files);
+        let action = site.decide(&[]);
+        let (reason, boots) = site.ends(action, "failed", runs);
+        assert_eq!(boots, []);
+        assert!(reason.contains("/boot") && reason.contains("needs"), "{reason}");
+        let report = site.bench.end_report(&site.host().name, action);
+        let bytes = ["bytes_from_peers", "bytes_from_central"].map(|from| report[from].as_u64().unwrap());
+        assert_eq!(bytes != [0, 0], fetches, "what a kernel takes is looked at before it is fetched: {report}");
+    }
+    site.host().device.run(&["sh", "-c", "umount /boot; systemctl restart fullmetal-agent"]).unwrap();
 }
 
 fn power_goes_when_it_is_armed(site: &mut Site) {

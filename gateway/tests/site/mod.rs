@@ -260,7 +260,7 @@ pub fn manifest(commit: Digest) -> Vec<u8> {
     let id = ObjectId { kind: ObjectKind::Commit, checksum: commit };
     let objects = vec![ObjectEntry { id, frame: 0, offset: 0, length: 20 }];
     let packs = vec![Pack { sha256: Digest::of(b"pack"), length: 10 }];
-    seal(&Manifest { commit, packs, frames: vec![frame], objects }, &[]).unwrap()
+    seal(&Manifest { commit, packs, frames: vec![frame], objects, boot: Vec::new() }, &[]).unwrap()
 }
 
 /// A report of `device` about `action`.

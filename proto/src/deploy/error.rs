@@ -38,7 +38,7 @@ pub enum Obstacle {
     #[error("locked by local root: `fullmetal unlock` lets it go on")]
     Locked,
     /// An inhibitor or a local window, in mode `when-idle`.
-    #[error("held back by an inhibitor or a local window")]
+    #[error("held back by an inhibitor or a local window; a reboot also by those of `systemd-inhibit --list`")]
     Inhibited,
     /// The row's validity is over.
     #[error("the time in which it may begin is over: waits for the gateway to renew it")]

@@ -8,7 +8,7 @@
 //! removes apps and has begun to switch; version 3 one whose operating system is on trial. An older agent leaves such a
 //! record alone, and the apps as they are. Of an operating system on trial no agent writes a version above 3, however new it is.
 
-use super::os::NewOs;
+use super::os::{BootId, NewOs};
 use super::outbox::{Cause, Ended, Outgoing};
 use crate::wire::announcement::Mode;
 use crate::wire::bundle::{PartKind, StartOptions};
@@ -146,6 +146,9 @@ pub struct Deployment {
     /// How often the device was rebooted to leave its operating system and came up on it again.
     #[serde(default, skip_serializing_if = "is_none_cut")]
     pub backs: u8,
+    /// The boot that is to end so: an agent that starts anew in it has not come up again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves: Option<BootId>,
     /// It was withdrawn after the boot loader was armed, and before the reboot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub withdrawn: bool,
@@ -270,6 +273,7 @@ impl Deployment {
             os: None,
             cuts: 0,
             backs: 0,
+            leaves: None,
             withdrawn: false,
             probation_ms: 0,
             reported: None,

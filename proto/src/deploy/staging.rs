@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// How many removed apps' floors are remembered, the newest.
 const FLOORS_MAX: usize = 32;
-/// The name of what was staged, and the boot in which it was put on trial.
+/// The name of what was staged, and the boots in which it was put on trial and which it is left in.
 const OS_GROWTH: usize = 256;
 /// What the record may grow by after the verdict: the cause of a failure, small reports, another wish.
 pub(super) const RECORD_GROWTH: usize = 6 * 1024 + OS_GROWTH + OUTBOX_MAX * 384;

@@ -136,11 +136,11 @@ impl Deploy {
         }
     }
 
-    /// It was to leave, and runs again: the one before may be what does not boot.
+    /// It was to leave, and runs: in the same boot, or again. The one before may be what does not boot.
     fn is_not_back(&mut self, cause: Cause) -> Result<(), DeployError> {
+        let came_again = self.is_to_leave();
         let Some(deployment) = &mut self.record.deployment else { return Ok(()) };
-        deployment.backs = deployment.backs.saturating_add(1);
-        self.queue.change();
+        deployment.backs = deployment.backs.saturating_add(came_again.into());
         if deployment.backs > BACKS_MAX {
             self.runs = Runs::Other;
             let why = format!("{}; and after {BACKS_MAX} reboots the version before does not come up", cause.reason);
@@ -194,9 +194,20 @@ impl Deploy {
                 if self.cause() != cause {
                     self.set_phase(Phase::RollingBack { cause });
                 }
+                if runs == Runs::New {
+                    let _ = self.is_to_leave();
+                }
                 self.go(if runs == Runs::New { Event::LeavesTrial } else { Event::IsBack })
             }
         }
+    }
+
+    /// Notes that this boot is to end since the operating system on trial failed; whether another was to before.
+    fn is_to_leave(&mut self) -> bool {
+        let boot = self.seen.as_ref().map(|seen| seen.boot.clone());
+        let Some(deployment) = self.record.deployment.as_mut().filter(|d| d.leaves != boot) else { return false };
+        self.queue.change();
+        std::mem::replace(&mut deployment.leaves, boot).is_some()
     }
 
     /// Nothing of the trial is left in the boot loader.

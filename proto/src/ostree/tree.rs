@@ -11,7 +11,7 @@ const DIRECTORY: u32 = 0o040_000;
 const NAME_LEN_MAX: usize = 255;
 
 /// A directory listing: `(a(say)a(sayay))`. Every name is one that a file can have, and there once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirTree {
     /// Regular files and symlinks.
     pub files: Vec<FileEntry>,

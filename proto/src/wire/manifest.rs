@@ -130,6 +130,10 @@ pub struct Manifest {
     /// Objects, each once, metadata first.
     #[serde(serialize_with = "pack_records", deserialize_with = "unpack_records")]
     pub objects: Vec<ObjectEntry>,
+    /// Files of an operating system that go to `/boot`, by their places in `objects`, ascending; empty where the publisher did not
+    /// say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot: Vec<u32>,
 }
 
 impl Manifest {
@@ -179,6 +183,7 @@ impl Document for Manifest {
         self.frames.iter().try_for_each(|f| self.check_frame(f))?;
         let starts = self.starts();
         self.objects.iter().try_for_each(|o| self.check_object(o, &starts))?;
+        self.check_boot()?;
         check_ids(self.objects.iter().map(|o| o.id).collect(), self.commit)
     }
 }
@@ -196,6 +201,14 @@ pub(super) fn check_ids(mut ids: Vec<ObjectId>, commit: Digest) -> Result<(), Do
 }
 
 impl Manifest {
+    fn check_boot(&self) -> Result<(), DocumentError> {
+        let is_file = |at: &u32| self.objects.get(*at as usize).is_some_and(|o| o.id.kind == ObjectKind::File);
+        match self.boot.iter().all(is_file) && self.boot.windows(2).all(|pair| pair[0] < pair[1]) {
+            true => Ok(()),
+            false => DocumentError::err("boot", "not files of the commit, each once"),
+        }
+    }
+
     fn check_frame(&self, frame: &Frame) -> Result<(), DocumentError> {
         let Some(pack) = self.packs.get(frame.pack as usize) else {
             return DocumentError::err("frames", "pack index out of range");

@@ -51,6 +51,12 @@ impl Pieces {
         }
     }
 
+    /// Files that go to `/boot`, as [`objects`](Self::objects) has them; none where nobody says which these are.
+    pub fn boot_files(&self) -> Vec<(ObjectId, u64)> {
+        let Pieces::Frames(Manifest { boot, objects, .. }) = self else { return Vec::new() };
+        boot.iter().filter_map(|at| objects.get(*at as usize)).map(|object| (object.id, object.length)).collect()
+    }
+
     /// The pieces needed for the objects for which `missing` says true.
     pub fn needed(&self, missing: impl FnMut(&ObjectId) -> bool) -> Bitmap {
         match self {

@@ -15,7 +15,8 @@ fn wanted() -> Wanted {
     let frame =
         |i: u8| Frame { pack: 0, offset: u64::from(i) * 10, length: 10, raw_length: 10, sha256: Digest::of(&[i]) };
     let frames = (0..3).map(frame).collect();
-    let manifest = Manifest { commit: Digest::of(b"c"), packs: Vec::new(), frames, objects: Vec::new() };
+    let manifest =
+        Manifest { commit: Digest::of(b"c"), packs: Vec::new(), frames, objects: Vec::new(), boot: Vec::new() };
     let blob = BlobRef { sha256: Digest::of(b"m"), length: 1, chunks: Vec::new() };
     Wanted { commit: manifest.commit, blob, pieces: Arc::new(Pieces::Frames(manifest)) }
 }

@@ -141,7 +141,7 @@ impl Bench {
         let socket = dir.path().join("peer.sock");
         let link = Link::start(Expected { socket, owner: None, device: "press-1".parse().unwrap() }, sender.clone());
         let noting = Noting { steps: Arc::default(), repo: repo.clone(), loader };
-        let system = System::new(repo, Some(Arc::new(noting.clone())));
+        let system = System::new(&paths, Some(Arc::new(noting.clone())));
         let work = (Checkouts::new(paths.clone()), Box::new(MemoryHost::new()) as Box<dyn AppHost>, system);
         let worker = Worker::start(paths, Box::new(Shelf::default()), work, link, sender);
         let parts = Parts { apps: Vec::new(), os: Some(os) };

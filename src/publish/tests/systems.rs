@@ -160,6 +160,24 @@ fn a_kernel_where_older_tools_put_it_and_one_without_an_initramfs_are_found() {
 }
 
 #[test]
+fn a_manifest_says_which_files_go_to_boot() {
+    let bench = Bench::new();
+    let root = system(&bench);
+    let modules = Path::new("usr/lib/modules").join(VERSION);
+    let files = ["dtb/vendor/press.dtb", "initramfs.img", "vmlinuz", "modules.dep"].map(|file| modules.join(file));
+    for file in &files {
+        fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+        fs::write(root.join(file), file.to_str().unwrap()).unwrap();
+    }
+    let commit = publish(&options(&bench, root)).unwrap().commit;
+    let (manifest, commit) = (bench.manifest(&commit), commit.to_string());
+    let boot: Vec<_> = manifest.boot.iter().map(|at| manifest.objects[*at as usize].id.checksum.to_string()).collect();
+    let of = |file: &PathBuf| bench.ostree(&["ls", "-C", &commit, &format!("/{}", file.display())]);
+    let is_told = files.map(|file| boot.iter().any(|checksum| of(&file).contains(checksum)));
+    assert_eq!((boot.len(), is_told), (3, [true, true, true, false]));
+}
+
+#[test]
 fn what_is_odd_about_an_operating_system_is_told() {
     let bench = Bench::new();
     let root = system(&bench);

@@ -137,7 +137,8 @@ pub(crate) fn pack(fixture: &Fixture, frame_len: usize) -> (Manifest, Vec<Vec<u8
         objects.push(ObjectEntry { id: *id, frame, offset, length: bytes.len() as u64 });
         raw.extend_from_slice(bytes);
     }
-    let mut manifest = Manifest { commit: fixture.commit, packs: Vec::new(), frames: Vec::new(), objects };
+    let mut manifest =
+        Manifest { commit: fixture.commit, packs: Vec::new(), frames: Vec::new(), objects, boot: Vec::new() };
     let chunks: Vec<&[u8]> = raw.chunks(frame_len).collect();
     let mut packed = Vec::new();
     let mut offset = 0;

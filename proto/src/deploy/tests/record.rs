@@ -45,6 +45,7 @@ fn sample(phase: Phase) -> Record {
         os: None,
         cuts: 0,
         backs: 0,
+        leaves: None,
         withdrawn: false,
         probation_ms: 30_000,
         reported: Some(ReportState::Staged),

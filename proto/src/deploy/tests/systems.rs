@@ -270,6 +270,26 @@ fn a_device_that_cannot_go_back_says_so_and_reboots_no_more() {
 }
 
 #[test]
+fn an_agent_that_starts_again_and_again_under_a_lock_still_goes_back() {
+    let mut world = wished(1, Mode::Now, Behaviour::NeverHealthy);
+    while world.machine.state() != State::Proving {
+        assert!(world.step());
+    }
+    world.set_local(Local { locked: true, inhibited: false });
+    world.pass(POLICY.probation);
+    world.run();
+    for _ in 0..10 {
+        assert_eq!((world.machine.state(), world.os.as_ref().unwrap().boots), (State::Rebooting, 2));
+        world.crash();
+        world.run();
+    }
+    world.set_local(Local::default());
+    world.settle();
+    assert_eq!(world.ends(), [(1, ReportState::Failed)]);
+    check_os(&world, "1");
+}
+
+#[test]
 fn what_is_counted_and_was_never_proven_is_not_made_to_boot_for_good() {
     let (mut world, ..) = update(&[], Down::Power, |_, _| {});
     let other = DeploymentId { commit: Digest::of(b"by hand"), serial: 0 };

@@ -35,7 +35,7 @@ fn announcements_that_contradict_themselves_are_refused() {
 #[test]
 fn a_manifest_cannot_point_outside_its_packs_and_frames() {
     type Break = fn(&mut Manifest);
-    let cases: [(Break, &str); 9] = [
+    let cases: [(Break, &str); 12] = [
         (|m| m.frames[0].pack = 1, "pack index"),
         (|m| m.frames[1].offset = u64::MAX, "over its pack's end"),
         (|m| m.frames[1].offset = 51, "over its pack's end"),
@@ -45,6 +45,9 @@ fn a_manifest_cannot_point_outside_its_packs_and_frames() {
         (|m| m.objects[2].offset = 60, "past its frame's end"),
         (|m| m.objects[1].id = m.objects[0].id, "an object twice"),
         (|m| m.commit = Digest::of(b"other"), "commit itself is missing"),
+        (|m| m.boot = vec![1], "not files of the commit"),
+        (|m| m.boot = vec![3], "not files of the commit"),
+        (|m| m.boot = vec![2, 2], "each once"),
     ];
     for (change, expected) in cases {
         let mut manifest = samples::manifest();

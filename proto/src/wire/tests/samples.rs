@@ -59,6 +59,7 @@ pub fn manifest() -> Manifest {
             object(ObjectKind::DirTree, b"tree", 20, 10),
             object(ObjectKind::File, b"file", 30, 120),
         ],
+        boot: Vec::new(),
     }
 }
 

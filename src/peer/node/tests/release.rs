@@ -53,6 +53,7 @@ impl Release {
             packs: vec![Pack { sha256: Digest::of(&pack), length: pack.len() as u64 }],
             frames: entries,
             objects: vec![ObjectEntry { id, frame: 0, offset: 0, length: 300 }],
+            boot: Vec::new(),
         };
         let manifest_bytes = seal(&manifest, &[]).unwrap();
         let manifest = BlobRef::of(&manifest_bytes);
