@@ -158,7 +158,7 @@ impl Sysroot {
     }
 
     /// Has boot loaders, too, see which entry is the first. They do not replay a file system's journal: where that was changed last
-    /// and is not written out yet, they see what was first before. A single entry is left alone.
+    /// and is not written out yet, they see what was first before.
     ///
     /// # Errors
     /// When libostree cannot.
@@ -168,6 +168,11 @@ impl Sysroot {
         // nothing at all for the deployments that it has, and changes no entry where they are another's reading of the same; only
         // what runs must be its own.
         let (own, other) = (view.entries(), self.view()?.entries());
+        if let [_] = &own[..] {
+            // What runs alone cannot be another's reading. This writes out what ext4 has in its journal, too, if not for certain.
+            rustix::fs::sync();
+            return Ok(());
+        }
         let same = own.into_iter().zip(other).map(|(own, other)| if own.equal(&view.booted) { own } else { other });
         self.write(&view, &same.collect::<Vec<_>>())
     }
@@ -294,6 +299,10 @@ impl Sysroot {
             }
         }
         self.write(&view, &kept)?;
+        drop(view);
+        // What a boot loader may still see as it was before must be there, too: cleaning up removes what its entries lead to.
+        self.settle()?;
+        let view = self.locked_view()?;
         self.let_go_but(&view, keep)?;
         view.sysroot.cleanup(gio::Cancellable::NONE).map_err(self.failed("removing old deployments"))
     }

@@ -67,7 +67,7 @@ pub(super) fn install(loader: Loader, sysroot: &Path) -> anyhow::Result<()> {
 /// Boots: counts, and says what the kernel is started with. A kernel that hangs is started again, as a watchdog would have it.
 /// The sysroot's files are seen at `seen`, where its journal may not have been replayed; the environment lies in the same place of
 /// the disk either way.
-pub(super) fn boot((sysroot, seen): (&Path, &Path), boots: &mut Vec<LoaderBoot>) -> anyhow::Result<String> {
+pub(super) fn boot((sysroot, mut seen): (&Path, &Path), boots: &mut Vec<LoaderBoot>) -> anyhow::Result<String> {
     // More than an armed loader ever needs to come back.
     const STARTS_MAX: usize = 8;
     for _ in 0..STARTS_MAX {
@@ -83,7 +83,14 @@ pub(super) fn boot((sysroot, seen): (&Path, &Path), boots: &mut Vec<LoaderBoot>)
         }
         let tries_left = if is_counted(sysroot)? { Some(tries(sysroot)?.unwrap_or(0)) } else { None };
         let (entry, taken) = take(seen, wanted)?;
-        let deployment = deployment(sysroot, &taken)?;
+        let found = deployment(sysroot, &taken);
+        if found.is_err() && tries_left.is_some() && seen != sysroot {
+            // Its kernel mounts the disk, which replays the journal: there is no such deployment any more, and counted it reboots.
+            boots.push(LoaderBoot { entry, deployment: String::new(), tries_left, began: false });
+            seen = sysroot;
+            continue;
+        }
+        let deployment = found?;
         let began = !deployment.join(KERNEL_HANGS).exists();
         let name = deployment.file_name().unwrap_or_default().to_string_lossy().into_owned();
         boots.push(LoaderBoot { entry, deployment: name, tries_left, began });
