@@ -300,11 +300,20 @@ impl Sysroot {
         }
         self.write(&view, &kept)?;
         drop(view);
-        // What a boot loader may still see as it was before must be there, too: cleaning up removes what its entries lead to.
-        self.settle()?;
+        if self.has_entries_before() {
+            // Cleaning up removes them, and what they lead to: a boot loader must not see them any more.
+            self.settle()?;
+        }
         let view = self.locked_view()?;
         self.let_go_but(&view, keep)?;
         view.sysroot.cleanup(gio::Cancellable::NONE).map_err(self.failed("removing old deployments"))
+    }
+
+    /// Whether there are entries from before the last change: libostree writes them to one of two directories in turn.
+    fn has_entries_before(&self) -> bool {
+        let boot = self.path.join("boot");
+        let now = fs::read_link(boot.join("loader")).unwrap_or_default();
+        ["loader.0", "loader.1"].iter().any(|dir| now != Path::new(dir) && boot.join(dir).exists())
     }
 
     fn staged_lock(&self) -> PathBuf {
