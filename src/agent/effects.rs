@@ -42,12 +42,11 @@ impl Agent {
             Effect::Cancel { ticket } => self.cancel(ticket),
             Effect::Report { report, parts } => self.report(report, parts),
             Effect::Prune { ticket, commits, os, manifests, mut bundles } => {
-                self.os.keep(os);
                 self.link.send(&ToPeer::Retain { manifests });
                 // It may have waited for a record while the next bundle came.
                 bundles.extend(self.machine.bundles());
                 bundles::prune(&self.settings.paths, &bundles);
-                self.worker.prune(ticket, commits);
+                self.worker.prune(ticket, commits, os);
             }
             Effect::Ignored { rank, why } => info!(epoch = rank.0, counter = rank.1, %why, "announcement not followed"),
         }

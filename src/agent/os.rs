@@ -9,7 +9,6 @@ use crate::installed_commit;
 use crate::os::{self, Os, OsError, UnitOs};
 use crate::sysroot::Sysroot;
 use anyhow::Context as _;
-use fullmetal_proto::Digest;
 use fullmetal_proto::deploy::{Input, LastBoot, Local, OsStep, State, Ticket};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use tracing::{info, warn};
 
 enum Job {
     Step(Ticket, OsStep),
-    Keep(Vec<Digest>),
     Reboot(Ticket, bool),
     AskWhoHolds,
 }
@@ -74,13 +72,6 @@ impl Steps {
         }
     }
 
-    /// See [`fullmetal_proto::deploy::Effect::Prune`].
-    pub fn keep(&self, commits: Option<Vec<Digest>>) {
-        if let Some((jobs, commits)) = self.jobs.as_ref().zip(commits) {
-            let _ = jobs.send(Job::Keep(commits));
-        }
-    }
-
     /// Has [`Event::RebootHeld`] come.
     pub fn ask_who_holds(&self) {
         if let Some(jobs) = &self.jobs {
@@ -106,12 +97,6 @@ impl Thread {
         while let Ok(job) = jobs.recv() {
             let answer = match job {
                 Job::Step(ticket, step) => Some(self.step(ticket, &step)),
-                Job::Keep(commits) => {
-                    if let Err(error) = self.means.os.ask(&OsStep::Keep(commits)) {
-                        warn!(%error, "old deployments of the operating system not removed");
-                    }
-                    None
-                }
                 Job::AskWhoHolds => {
                     // Without an answer the reboot itself is refused later.
                     let held = (self.means.who_holds)().unwrap_or_default();

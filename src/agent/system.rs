@@ -1,5 +1,6 @@
 //! The operating system's part of the work on a deployment: its objects go into the sysroot's repository, its steps are had done.
 
+use super::space::same_disk;
 use crate::config::Paths;
 use crate::os::{Os, OsError, Step};
 use crate::repo::{Objects as _, StoreError, SystemStore};
@@ -9,10 +10,10 @@ use fullmetal_proto::wire::{ObjectId, Pieces};
 use fullmetal_proto::{DeploymentId, Digest};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tracing::info;
+use tracing::{info, warn};
 
 /// What a file's object has besides the file, as a rule much less.
-const HEAD_LEN_MAX: u64 = 1024;
+const HEAD_LEN_MAX: u64 = 4096;
 
 /// The operating system of this device.
 pub struct System {
@@ -46,17 +47,25 @@ impl System {
         looked.map_err(|error| OsError { retry: true, ..error })
     }
 
-    /// Whether `/boot` can take what is to be fetched. All that is told here is certain; what fits here may still not fit, see
-    /// [`Step::Room`]. Deployments are whole: one kernel of which something is missing is that of none.
+    /// Whether `/boot` can take what is to be fetched. What fits here may still not fit, see [`Step::Room`]. Deployments are whole: a
+    /// kernel of which something is missing is that of none. On one disk with the repository it is the same file in both.
     pub fn may_boot(&self, commit: &Digest, pieces: &Pieces) -> Result<(), String> {
         let files = pieces.boot_files();
         let ids: Vec<ObjectId> = files.iter().map(|(id, _)| *id).collect();
         let missing = self.store().and_then(|store| store.missing(&ids)).map_err(|e| e.to_string())?;
-        if missing.is_empty() {
+        if missing.is_empty() || same_disk(&self.boot, &self.repo) {
             return Ok(());
         }
         let least = files.iter().map(|(_, length)| length.saturating_sub(HEAD_LEN_MAX));
         sysroot::may_fit(&self.boot, least, commit).map_err(|e| e.to_string())
+    }
+
+    /// Removes our deployments but those of these commits. What does not go goes next time.
+    pub fn keep(&self, commits: Vec<Digest>) {
+        let kept = self.os.as_ref().map_or(Ok(None), |os| os.ask(&Step::Keep(commits)));
+        if let Err(error) = kept {
+            warn!(%error, "old deployments of the operating system not removed");
+        }
     }
 
     /// Stages a commit of its repository.

@@ -83,7 +83,7 @@ enum Job {
     Space(Ticket, Parts, Receiver<FetchEvent>),
     Fetch(Ticket, Parts, Receiver<FetchEvent>),
     Checkout(Ticket, Vec<Move>, Option<Digest>),
-    Prune(Ticket, Vec<Digest>),
+    Prune(Ticket, Vec<Digest>, Option<Vec<Digest>>),
 }
 
 /// The deciding thread's end.
@@ -135,8 +135,8 @@ impl Worker {
     }
 
     /// See [`fullmetal_proto::deploy::Effect::Prune`].
-    pub fn prune(&self, ticket: Ticket, commits: Vec<Digest>) {
-        self.queue(Job::Prune(ticket, commits));
+    pub fn prune(&self, ticket: Ticket, commits: Vec<Digest>, os: Option<Vec<Digest>>) {
+        self.queue(Job::Prune(ticket, commits, os));
     }
 }
 
@@ -186,7 +186,8 @@ impl Thread {
                     Err(error) => failed(ticket, &error),
                 }
             }
-            Job::Prune(ticket, commits) => {
+            Job::Prune(ticket, commits, os) => {
+                os.into_iter().for_each(|commits| self.system.keep(commits));
                 let pruned = self.checkouts.prune(&mut *self.store, &commits);
                 if let Err(error) = &pruned {
                     warn!(error = format!("{error:#}"), "not pruned");

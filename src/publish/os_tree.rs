@@ -4,7 +4,7 @@
 use super::central::Central;
 use super::error::PublishError;
 use super::source::{Dir, Node, S_IFMT, S_IFREG};
-use crate::sysroot::goes_to_boot;
+use crate::sysroot::{beside_kernel, beside_older_kernel, has_initramfs};
 use fullmetal_proto::Digest;
 use fullmetal_proto::ostree::{DirMeta, DirTree, OstreeError};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
@@ -129,7 +129,7 @@ fn kernel(tree: &dyn Look, needs_initramfs: bool, lacks: &mut Vec<String>) -> Re
         }
         [version] => {
             let dir = format!("{MODULES}/{version}");
-            let files = [format!("{dir}/initramfs.img"), format!("{dir}/initramfs-{version}.img")];
+            let files = [format!("{dir}/initramfs.img"), format!("{dir}/initramfs")];
             (Some(version.clone()), any_file(tree, &[&files[0], &files[1]])?)
         }
         several => {
@@ -236,22 +236,28 @@ impl Committed<'_> {
         Ok(Some(tree))
     }
 
-    /// The files that go to `/boot`: of a kernel in the first place where libostree looks for one.
+    /// The files that go to `/boot`: of the first kernel with an initramfs where libostree looks for one, else of the first.
     pub(super) fn boot_files(&self) -> Result<BTreeSet<Digest>, PublishError> {
         let versions = self.dir(MODULES)?.map_or_else(Vec::new, |modules| modules.dirs);
-        let modules = versions.into_iter().map(|version| self.tree(version.tree).map(Some));
-        for dir in modules.chain(OLDER.iter().map(|dir| self.dir(dir))) {
-            let mut files = BTreeSet::new();
-            let DirTree { files: own, dirs } = dir?.unwrap_or_default();
-            files.extend(own.into_iter().filter(|file| goes_to_boot(&file.name)).map(|file| file.content));
-            for dir in dirs.into_iter().filter(|dir| goes_to_boot(&dir.name)) {
-                self.all_below(dir.tree, &mut files)?;
-            }
-            if !files.is_empty() {
+        let mut first = BTreeSet::new();
+        let modules = versions.into_iter().map(|version| (self.tree(version.tree), true));
+        let older = OLDER.iter().map(|dir| (self.dir(dir).map(Option::unwrap_or_default), false));
+        for (dir, is_modules) in modules.chain(older) {
+            let DirTree { files: own, dirs } = dir?;
+            let names = own.iter().map(|file| &*file.name).chain(dirs.iter().map(|dir| &*dir.name)).collect::<Vec<_>>();
+            let taken = if is_modules { beside_kernel(&names) } else { beside_older_kernel(&names) };
+            let named = |name: &str| taken.contains(&name);
+            let mut files: BTreeSet<Digest> =
+                own.iter().filter(|file| named(&file.name)).map(|file| file.content).collect();
+            dirs.iter().filter(|dir| named(&dir.name)).try_for_each(|dir| self.all_below(dir.tree, &mut files))?;
+            if has_initramfs(&taken) {
                 return Ok(files);
             }
+            if first.is_empty() {
+                first = files;
+            }
         }
-        Ok(BTreeSet::new())
+        Ok(first)
     }
 
     fn all_below(&self, tree: Digest, files: &mut BTreeSet<Digest>) -> Result<(), PublishError> {

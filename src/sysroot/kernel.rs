@@ -16,21 +16,39 @@ const MODULES: &str = "usr/lib/modules";
 const OLDER: [&str; 2] = ["usr/lib/ostree-boot", "boot"];
 /// How the names of files begin that go to `/boot`.
 const PARTS: [&str; 4] = ["vmlinuz", "initramfs", "devicetree", "dtb"];
+/// What libostree takes for an initramfs, the better one first.
+const INITRAMFS: [&str; 2] = ["initramfs.img", "initramfs"];
 /// Bytes that are read at a time.
 const CHUNK_LEN: usize = 256 << 10;
 /// The entry and the directories that hold it all.
 const SPARE_BLOCKS: u64 = 8;
 
-/// Whether what has this name beside a kernel goes to `/boot`, with all that is in it.
-pub(crate) fn goes_to_boot(name: &str) -> bool {
-    PARTS.iter().any(|part| name.starts_with(part))
+/// Of the names in a directory of [`MODULES`] those that go to `/boot`, a directory with all that is in it; none where there is no
+/// kernel (libostree 2022.7, `get_kernel_from_tree_usrlib_modules`).
+pub(crate) fn beside_kernel<'n>(names: &[&'n str]) -> Vec<&'n str> {
+    let first = |of: [&str; 2]| of.into_iter().find_map(|wanted| names.iter().find(|name| **name == wanted).copied());
+    let Some(kernel) = names.iter().find(|name| **name == "vmlinuz") else { return Vec::new() };
+    [Some(*kernel), first(INITRAMFS), first(["devicetree", "dtb"])].into_iter().flatten().collect()
+}
+
+/// The same of a directory of older tools, whose names end with a checksum. What is no kernel's may be among them.
+pub(crate) fn beside_older_kernel<'n>(names: &[&'n str]) -> Vec<&'n str> {
+    let goes = |name: &&&str| PARTS.iter().any(|part| name.starts_with(part));
+    names.iter().filter(goes).copied().collect()
+}
+
+/// Whether an initramfs is among names that go to `/boot`.
+pub(crate) fn has_initramfs(names: &[&str]) -> bool {
+    names.iter().any(|name| name.starts_with("initramfs"))
 }
 
 /// The files of one commit that go to `/boot`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kernel {
     /// Their objects' names, sorted, and their lengths in bytes.
     files: Vec<(String, u64)>,
+    /// One of them is an initramfs.
+    initramfs: bool,
 }
 
 impl Kernel {
@@ -42,20 +60,25 @@ impl Kernel {
         let versions = children(&tree.resolve_relative_path(MODULES)).map_err(failed)?;
         let modules = versions.into_iter().map(|version| tree.resolve_relative_path(MODULES).child(version.name()));
         let older = OLDER.iter().map(|dir| tree.resolve_relative_path(dir));
-        for dir in modules.chain(older) {
-            let mut files = Vec::new();
-            for info in children(&dir).map_err(failed)? {
-                let name = info.name();
-                if goes_to_boot(&name.to_string_lossy()) {
-                    files.extend(objects(&dir.child(&name), &info).map_err(failed)?);
-                }
-            }
-            if !files.is_empty() {
-                files.sort();
-                return Ok(Kernel { files });
-            }
+        let all = modules.map(|dir| Kernel::in_dir(&dir, beside_kernel));
+        let all = all.chain(older.map(|dir| Kernel::in_dir(&dir, beside_older_kernel)));
+        let all = all.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let mut all = all.into_iter().filter(|kernel| !kernel.files.is_empty()).peekable();
+        // One without an initramfs only where none has one.
+        let first = all.peek().cloned();
+        all.find(|kernel| kernel.initramfs).or(first).ok_or(SysrootError::NoKernel { commit: *commit })
+    }
+
+    fn in_dir(dir: &gio::File, taken: for<'n> fn(&[&'n str]) -> Vec<&'n str>) -> Result<Self, glib::Error> {
+        let infos = children(dir)?;
+        let names: Vec<String> = infos.iter().map(|info| info.name().to_string_lossy().into_owned()).collect();
+        let taken = taken(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut files = Vec::new();
+        for (info, _) in infos.iter().zip(&names).filter(|(_, name)| taken.contains(&name.as_str())) {
+            files.extend(objects(&dir.child(info.name()), info)?);
         }
-        Err(SysrootError::NoKernel { commit: *commit })
+        files.sort();
+        Ok(Kernel { files, initramfs: has_initramfs(&taken) })
     }
 
     /// Whether they fit into `boot` beside what is there.
@@ -82,7 +105,7 @@ impl Kernel {
         let is_as_committed =
             |object: &str| repo.fsck_object(ostree::ObjectType::File, object, gio::Cancellable::NONE).is_ok();
         let are_whole = self.files.iter().all(|(object, _)| is_as_committed(object));
-        if named[0].is_none() {
+        if named[0].is_none() || self.initramfs && named[1].is_none() {
             return Err(SysrootError::Damaged { path: boot.join("loader"), commit: *commit });
         }
         for path in named.into_iter().flatten() {
@@ -122,21 +145,20 @@ fn fits(disk: &StatVfs, needed: u64, boot: &Path, commit: &Digest) -> Result<(),
 
 /// What is in a directory of a commit; nothing when it is not there.
 fn children(dir: &gio::File) -> Result<Vec<gio::FileInfo>, glib::Error> {
+    let none = [gio::IOErrorEnum::NotFound, gio::IOErrorEnum::NotDirectory];
+    // libostree may tell that only when the first one is asked for.
+    listed(dir).or_else(|error| if none.iter().any(|kind| error.matches(*kind)) { Ok(Vec::new()) } else { Err(error) })
+}
+
+fn listed(dir: &gio::File) -> Result<Vec<gio::FileInfo>, glib::Error> {
     let flags = gio::FileQueryInfoFlags::NOFOLLOW_SYMLINKS;
-    let listed = dir.enumerate_children("standard::name,standard::type,standard::size", flags, gio::Cancellable::NONE);
-    match listed {
-        Ok(listed) => {
-            let mut all = Vec::new();
-            while let Some(info) = listed.next_file(gio::Cancellable::NONE)? {
-                all.push(info);
-            }
-            Ok(all)
-        }
-        Err(error) if error.matches(gio::IOErrorEnum::NotFound) || error.matches(gio::IOErrorEnum::NotDirectory) => {
-            Ok(Vec::new())
-        }
-        Err(error) => Err(error),
+    let names = "standard::name,standard::type,standard::size";
+    let listed = dir.enumerate_children(names, flags, gio::Cancellable::NONE)?;
+    let mut all = Vec::new();
+    while let Some(info) = listed.next_file(gio::Cancellable::NONE)? {
+        all.push(info);
     }
+    Ok(all)
 }
 
 /// A file of a commit, or all files of a directory and below.
@@ -156,7 +178,7 @@ fn files_below(tree: &Path) -> Result<Vec<[u8; 32]>, SysrootError> {
     let versions = names(&modules)?.into_iter().map(|version| modules.join(version));
     let mut hashes = Vec::new();
     for dir in versions.chain(OLDER.iter().map(|dir| tree.join(dir))) {
-        for name in names(&dir)?.into_iter().filter(|name| goes_to_boot(name)) {
+        for name in names(&dir)?.into_iter().filter(|name| PARTS.iter().any(|part| name.starts_with(part))) {
             hashes.extend(hashes_below(&dir.join(name))?);
         }
     }

@@ -19,8 +19,8 @@ mod view;
 
 pub use error::SysrootError;
 pub use finalize::generator;
-pub(crate) use kernel::goes_to_boot;
 pub use kernel::may_fit;
+pub(crate) use kernel::{beside_kernel, beside_older_kernel, has_initramfs};
 
 use fullmetal_proto::{DeploymentId, Digest};
 use kernel::Kernel;
@@ -301,8 +301,9 @@ impl Sysroot {
         self.write(&view, &kept)?;
         drop(view);
         if self.has_entries_before() {
-            // Cleaning up removes them, and what they lead to: a boot loader must not see them any more.
-            self.settle()?;
+            // Cleaning up removes them, and what they lead to: a boot loader must not see them any more. Without a block free the
+            // disks are synced instead: cleaning up is what frees some.
+            self.settle().unwrap_or_else(|_| rustix::fs::sync());
         }
         let view = self.locked_view()?;
         self.let_go_but(&view, keep)?;

@@ -146,7 +146,7 @@ pub struct Deployment {
     /// How often the device was rebooted to leave its operating system and came up on it again.
     #[serde(default, skip_serializing_if = "is_none_cut")]
     pub backs: u8,
-    /// The boot that is to end so: an agent that starts anew in it has not come up again.
+    /// The newest boot in which an agent found that it is to be left: one that starts anew in it has not come up again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaves: Option<BootId>,
     /// It was withdrawn after the boot loader was armed, and before the reboot.

@@ -21,8 +21,8 @@ pub const REBOOT_MAX: Duration = Duration::from_secs(300);
 pub const UNWRITTEN_MAX: Duration = Duration::from_secs(600);
 /// How often a step is tried that may succeed later, which is for about half an hour.
 const PASSING_TRIES_MAX: u32 = 12;
-/// How often the device is rebooted to leave an operating system that failed.
-const BACKS_MAX: u8 = 5;
+/// How often a device that is rebooted to leave an operating system that failed may come up on it again, besides twice.
+const BACKS_MAX: u8 = 3;
 
 /// Which operating system of a trial runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,8 +82,8 @@ impl Deploy {
             State::Looking => {
                 // Of one that did not come so far, the journal's last boot is that in which it was armed.
                 let armed_in = self.new_os().and_then(|os| os.boot.clone());
-                let log = last_boot.filter(|last| Some(&last.boot) != armed_in.as_ref());
-                self.looked(view, &log.map(|last| last.lines).unwrap_or_default(), now)
+                let last = last_boot.filter(|last| Some(&last.boot) != armed_in.as_ref());
+                self.looked(view, last.as_ref(), now)
             }
             State::Arming => self.go(Event::Armed),
             State::Clearing => {
@@ -101,7 +101,7 @@ impl Deploy {
     }
 
     /// After a start in the midst of a trial.
-    fn looked(&mut self, view: Option<OsView>, log: &[String], now: Now) -> Result<(), DeployError> {
+    fn looked(&mut self, view: Option<OsView>, last: Option<&LastBoot>, now: Now) -> Result<(), DeployError> {
         let Some((os, phase)) = self.record.deployment.as_ref().and_then(|d| Some((d.os.clone()?, d.phase.clone())))
         else {
             return Ok(());
@@ -118,33 +118,39 @@ impl Deploy {
             (Phase::RollingBack { .. }, _) => self.go(Event::FoundRollBack),
             (Phase::Arming | Phase::Switching { .. } | Phase::Proving { .. }, Runs::New) if obstacle.is_some() => {
                 let why = format!("its boot loader is out of its reach: {}", obstacle.unwrap_or_default());
-                self.falls_back(&why, &[])
+                self.falls_back(&why, None)
             }
-            (_, Runs::Other) => self.falls_back(&came_up_on(booted), log),
+            (_, Runs::Other) => self.falls_back(&came_up_on(booted), last),
             (Phase::Arming, Runs::New) => self.comes_up(now),
             (Phase::Arming, _) => match view {
-                Some(view) => self.did_not_boot(&os, &view, log),
+                Some(view) => self.did_not_boot(&os, &view, last),
                 None => Ok(()),
             },
             (Phase::Proven, Runs::New) => self.go(Event::FoundProven),
-            (Phase::Proven, _) => self.falls_back(&self.given_up("after it was proven"), log),
+            (Phase::Proven, _) => self.falls_back(&self.given_up("after it was proven"), last),
             (_, Runs::New) => {
                 let found = self.interrupted();
                 self.go(found)
             }
-            (_, Runs::Old) => self.falls_back(&self.given_up("during its probation"), log),
+            (_, Runs::Old) => self.falls_back(&self.given_up("during its probation"), last),
         }
     }
 
     /// It was to leave, and runs: in the same boot, or again. The one before may be what does not boot.
     fn is_not_back(&mut self, cause: Cause) -> Result<(), DeployError> {
-        let came_again = self.is_to_leave();
+        let boot = self.seen.as_ref().map(|seen| seen.boot.clone());
         let Some(deployment) = &mut self.record.deployment else { return Ok(()) };
+        // The first boot that is noted may be the one in which it failed, and counts for none.
+        let came_again = deployment.leaves.is_some() && deployment.leaves != boot;
         deployment.backs = deployment.backs.saturating_add(came_again.into());
+        deployment.leaves = boot;
+        self.queue.change();
         if deployment.backs > BACKS_MAX {
             self.runs = Runs::Other;
-            let why = format!("{}; and after {BACKS_MAX} reboots the version before does not come up", cause.reason);
-            self.set_phase(Phase::RollingBack { cause: Cause { reason: Cause::new(&why).reason, ..cause } });
+            if came_again {
+                let why = format!("{}; and reboot after reboot the version before does not come up", cause.reason);
+                self.set_phase(Phase::RollingBack { cause: Cause { reason: Cause::new(&why).reason, ..cause } });
+            }
         }
         self.go(Event::FoundRollBack)
     }
@@ -157,7 +163,7 @@ impl Deploy {
     }
 
     /// The old operating system runs although a trial was journalled.
-    fn did_not_boot(&mut self, os: &NewOs, view: &OsView, log: &[String]) -> Result<(), DeployError> {
+    fn did_not_boot(&mut self, os: &NewOs, view: &OsView, last: Option<&LastBoot>) -> Result<(), DeployError> {
         let same_boot = os.boot.as_ref() == Some(&view.boot);
         if same_boot {
             return self.go(Event::FoundArming);
@@ -166,14 +172,14 @@ impl Deploy {
         if view.entries.first() == os.new.as_ref() && view.entry != Some(Entry::First) {
             let left = view.counted.as_ref().map_or(0, |counted| counted.tries_left);
             let why = if left > 0 { "which could not load it" } else { "since it did not come up" };
-            return self.falls_back(&self.given_up(why), log);
+            return self.falls_back(&self.given_up(why), last);
         }
         let Some(deployment) = &mut self.record.deployment else { return Ok(()) };
         if deployment.cuts < RESTARTS_MAX {
             return self.go(Event::FoundCut);
         }
         let reason = format!("the device went down {} times while this was put on trial", RESTARTS_MAX + 1);
-        self.falls_back(&reason, &[])
+        self.falls_back(&reason, None)
     }
 
     fn given_up(&self, why: &str) -> String {
@@ -181,8 +187,13 @@ impl Deploy {
         format!("{} was rolled back by the boot loader, {why}", part.unwrap_or_default())
     }
 
-    fn falls_back(&mut self, reason: &str, log: &[String]) -> Result<(), DeployError> {
-        self.set_phase(Phase::RollingBack { cause: Cause::new(reason).with_log(log) });
+    /// `last` is the newest boot before this one that said something.
+    fn falls_back(&mut self, reason: &str, last: Option<&LastBoot>) -> Result<(), DeployError> {
+        let cause = match last {
+            Some(last) => Cause::new(&format!("{reason}; its last boot was {}", last.boot.0)).with_log(&last.lines),
+            None => Cause::new(reason),
+        };
+        self.set_phase(Phase::RollingBack { cause });
         self.go(Event::FoundRollBack)
     }
 
@@ -194,20 +205,9 @@ impl Deploy {
                 if self.cause() != cause {
                     self.set_phase(Phase::RollingBack { cause });
                 }
-                if runs == Runs::New {
-                    let _ = self.is_to_leave();
-                }
                 self.go(if runs == Runs::New { Event::LeavesTrial } else { Event::IsBack })
             }
         }
-    }
-
-    /// Notes that this boot is to end since the operating system on trial failed; whether another was to before.
-    fn is_to_leave(&mut self) -> bool {
-        let boot = self.seen.as_ref().map(|seen| seen.boot.clone());
-        let Some(deployment) = self.record.deployment.as_mut().filter(|d| d.leaves != boot) else { return false };
-        self.queue.change();
-        std::mem::replace(&mut deployment.leaves, boot).is_some()
     }
 
     /// Nothing of the trial is left in the boot loader.
@@ -251,7 +251,7 @@ impl Deploy {
             }
             State::Looking => {
                 self.runs = Runs::Other;
-                self.falls_back(&format!("which operating system runs could not be found out: {reason}"), &[])
+                self.falls_back(&format!("which operating system runs could not be found out: {reason}"), None)
             }
             State::Clearing => {
                 let why = format!("all is well, but it could not be made to boot for good: {reason}");
@@ -326,6 +326,9 @@ impl Deploy {
         }
         let old = os.old;
         self.unwritten_since = Some(now.steady);
+        if self.local.locked {
+            return;
+        }
         self.queue.emit_first(Effect::Os { ticket: NOBODY, step: OsStep::GiveUp { old, new } });
         self.queue.emit_first(Effect::Reboot { ticket: NOBODY, force: true });
     }

@@ -140,8 +140,10 @@ fn a_kernel_where_older_tools_put_it_and_one_without_an_initramfs_are_found() {
     options.needs_initramfs = false;
     assert_eq!(publish(&options).unwrap().kernel.as_deref(), Some(VERSION));
     options.needs_initramfs = true;
-    let beside = modules.join(format!("initramfs-{VERSION}.img"));
-    fs::write(&beside, b"x").unwrap();
+    // As dracut names it: libostree would take it for nothing.
+    fs::write(modules.join(format!("initramfs-{VERSION}.img")), b"x").unwrap();
+    assert!(lacks(&options).contains("there is no initramfs beside the kernel"));
+    fs::write(modules.join("initramfs"), b"x").unwrap();
     publish(&options).unwrap();
     fs::remove_dir_all(&modules).unwrap();
     for dir in ["boot", "usr/lib/ostree-boot"] {

@@ -236,6 +236,11 @@ fn a_trial_that_cannot_be_written_down_is_left_after_a_while() {
     world.pass(POLICY.probation);
     world.run();
     assert_eq!((world.machine.state(), world.os.as_ref().unwrap().boots), (State::RollingBack, 2));
+    world.set_local(Local { locked: true, inhibited: false });
+    world.pass(UNWRITTEN_MAX);
+    world.run();
+    assert_eq!(world.os.as_ref().unwrap().booted.commit, commit("2"), "a lock holds");
+    world.set_local(Local::default());
     world.pass(UNWRITTEN_MAX);
     world.run();
     assert_eq!(world.os.as_ref().unwrap().booted.commit, commit("1"), "it is left without a word");
@@ -265,8 +270,9 @@ fn a_device_that_cannot_go_back_says_so_and_reboots_no_more() {
     };
     let (world, ..) = update(&[], Down::Power, change);
     assert_eq!(world.ends().last(), Some(&(2, ReportState::Failed)));
-    assert!(reason(&world).contains("does not come up"), "{}", reason(&world));
+    assert_eq!(reason(&world).matches("does not come up").count(), 1, "{}", reason(&world));
     assert_eq!(world.machine.state(), State::Idle);
+    assert_eq!(world.os.unwrap().boots, 2 + 5, "five reboots to leave it");
 }
 
 #[test]

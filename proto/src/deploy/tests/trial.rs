@@ -114,7 +114,10 @@ fn a_system_that_does_not_come_up_is_rolled_back_by_the_boot_loader() {
     let dead: Change = |w, _| w.os.as_mut().unwrap().dead.extend([commit("2")]);
     down_everywhere(dead, ReportState::Failed);
     let (world, ..) = update(&[], Down::Power, dead);
-    assert_eq!(reason(&world), "os 2 was rolled back by the boot loader, since it did not come up [the last line]");
+    assert_eq!(
+        reason(&world),
+        "os 2 was rolled back by the boot loader, since it did not come up; its last boot was 4 [the last line]"
+    );
     assert_eq!(world.os.unwrap().boots, 5, "three boots of the new one, and the one that fell back");
 }
 
