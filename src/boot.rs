@@ -1,5 +1,5 @@
-//! What `fullmetal-boot` does early at each boot: which operating system runs is told, a clock that is far behind is raised, unit files are written to `/run` from
-//! the state in `/var`, then the target of all apps is started.
+//! What `fullmetal-boot` does early at each boot: which operating system runs is told, a clock that is far behind is raised, unit
+//! files are written to `/run` from the state in `/var`, then the target of all apps is started.
 //!
 //! It needs neither the agent nor the bus, and what it writes needs nothing of us: apps start although `fullmetal` is
 //! broken. An app of which something is missing is left out and told; the agent sets it right when it comes.

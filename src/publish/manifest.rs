@@ -65,7 +65,8 @@ pub(super) fn has_pack(central: &Central, pack: &Pack) -> bool {
 }
 
 /// The manifest of `commit` whose objects lie at `placed`: only packs and frames that hold something of
-/// it, packs in the order of first use, frames in pack order (so that spans stay together), metadata first. Of its files those of `boot` go to `/boot`.
+/// it, packs in the order of first use, frames in pack order (so that spans stay together), metadata first. Of
+/// its files those of `boot` go to `/boot`.
 pub(super) fn assemble(
     commit: Digest,
     placed: &BTreeMap<ObjectId, Placed>,

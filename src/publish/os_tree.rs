@@ -4,16 +4,12 @@
 use super::central::Central;
 use super::error::PublishError;
 use super::source::{Dir, Node, S_IFMT, S_IFREG};
-use crate::sysroot::{beside_kernel, beside_older_kernel, has_initramfs};
+use crate::sysroot::{INITRAMFS, MODULES, OLDER, beside_kernel, beside_older_kernel, has_initramfs};
 use fullmetal_proto::Digest;
 use fullmetal_proto::ostree::{DirMeta, DirTree, OstreeError};
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use std::collections::BTreeSet;
 
-/// Where kernels lie, each in the directory of its version.
-const MODULES: &str = "usr/lib/modules";
-/// Where older tools put them, with a checksum at the end of the name.
-const OLDER: [&str; 2] = ["usr/lib/ostree-boot", "boot"];
 /// Where a system says what it is called; the loader's entries are named by it.
 const RELEASE: [&str; 2] = ["usr/etc/os-release", "usr/lib/os-release"];
 /// What is mounted somewhere at boot. The root is read-only, so it must be there before.
@@ -129,7 +125,7 @@ fn kernel(tree: &dyn Look, needs_initramfs: bool, lacks: &mut Vec<String>) -> Re
         }
         [version] => {
             let dir = format!("{MODULES}/{version}");
-            let files = [format!("{dir}/initramfs.img"), format!("{dir}/initramfs")];
+            let files = INITRAMFS.map(|name| format!("{dir}/{name}"));
             (Some(version.clone()), any_file(tree, &[&files[0], &files[1]])?)
         }
         several => {

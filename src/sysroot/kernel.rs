@@ -5,19 +5,18 @@ use crate::free_space;
 use fullmetal_proto::Digest;
 use ostree::gio::prelude::*;
 use ostree::{gio, glib};
-use rustix::fs::StatVfs;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
 
 /// Directories of a commit in which libostree looks for a kernel, in this order: of each version one in the first.
-const MODULES: &str = "usr/lib/modules";
-const OLDER: [&str; 2] = ["usr/lib/ostree-boot", "boot"];
+pub(crate) const MODULES: &str = "usr/lib/modules";
+pub(crate) const OLDER: [&str; 2] = ["usr/lib/ostree-boot", "boot"];
 /// How the names of files begin that go to `/boot`.
 const PARTS: [&str; 4] = ["vmlinuz", "initramfs", "devicetree", "dtb"];
 /// What libostree takes for an initramfs, the better one first.
-const INITRAMFS: [&str; 2] = ["initramfs.img", "initramfs"];
+pub(crate) const INITRAMFS: [&str; 2] = ["initramfs.img", "initramfs"];
 /// Bytes that are read at a time.
 const CHUNK_LEN: usize = 256 << 10;
 /// The entry and the directories that hold it all.
@@ -83,10 +82,7 @@ impl Kernel {
 
     /// Whether they fit into `boot` beside what is there.
     pub(super) fn fits(&self, boot: &Path, commit: &Digest) -> Result<(), SysrootError> {
-        let disk = rustix::fs::statvfs(boot).map_err(|e| SysrootError::io("asking for space at", boot)(e.into()))?;
-        let block = disk.f_frsize.max(1);
-        let blocks: u64 = self.files.iter().map(|(_, length)| length.div_ceil(block)).sum();
-        fits(&disk, (blocks + SPARE_BLOCKS) * block, boot, commit)
+        fit(boot, self.files.iter().map(|(_, length)| *length), SPARE_BLOCKS, commit)
     }
 
     /// Compares what the loader's entry names with the files of the deployed tree, and these with the commit: `/boot` may
@@ -127,16 +123,17 @@ impl Kernel {
 /// # Errors
 /// When they do not fit, with the figures.
 pub fn may_fit(boot: &Path, lengths: impl Iterator<Item = u64>, commit: &Digest) -> Result<(), SysrootError> {
-    let disk = rustix::fs::statvfs(boot).map_err(|e| SysrootError::io("asking for space at", boot)(e.into()))?;
-    let block = disk.f_frsize.max(1);
-    fits(&disk, lengths.map(|length| length.div_ceil(block)).sum::<u64>() * block, boot, commit)
+    fit(boot, lengths, 0, commit)
 }
 
-fn fits(disk: &StatVfs, needed: u64, boot: &Path, commit: &Digest) -> Result<(), SysrootError> {
-    match needed.checked_sub(free_space::free(disk)).filter(|lacking| *lacking > 0) {
+fn fit(boot: &Path, lengths: impl Iterator<Item = u64>, spare: u64, commit: &Digest) -> Result<(), SysrootError> {
+    let disk = rustix::fs::statvfs(boot).map_err(|e| SysrootError::io("asking for space at", boot)(e.into()))?;
+    let block = disk.f_frsize.max(1);
+    let needed = (lengths.map(|length| length.div_ceil(block)).sum::<u64>() + spare) * block;
+    match needed.checked_sub(free_space::free(&disk)).filter(|lacking| *lacking > 0) {
         None => Ok(()),
         Some(lacking) => {
-            let [needed, free, lacking] = [needed, free_space::free(disk), lacking].map(free_space::mib);
+            let [needed, free, lacking] = [needed, free_space::free(&disk), lacking].map(free_space::mib);
             let lack = format!("needs {needed}, {free} is free; free {lacking} more");
             Err(SysrootError::BootFull { path: boot.to_owned(), commit: *commit, lack })
         }

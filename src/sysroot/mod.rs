@@ -20,7 +20,7 @@ mod view;
 pub use error::SysrootError;
 pub use finalize::generator;
 pub use kernel::may_fit;
-pub(crate) use kernel::{beside_kernel, beside_older_kernel, has_initramfs};
+pub(crate) use kernel::{INITRAMFS, MODULES, OLDER, beside_kernel, beside_older_kernel, has_initramfs};
 
 use fullmetal_proto::{DeploymentId, Digest};
 use kernel::Kernel;

@@ -13,8 +13,7 @@ fn the_version_before_comes_back(site: &mut Site) {
     let told = site.host().fullmetal(&["rollback", "--os"]).unwrap();
     assert!(told.contains("the device reboots into lab 1, on trial"), "{told}");
     at_rest(site, 1);
-    let boots: Vec<_> = site.host().device.boots()[before..].iter().map(|boot| (boot.entry, boot.tries_left)).collect();
-    assert_eq!(boots, [(1, Some(2))]);
+    assert_eq!(site.boots_since(before), [(1, Some(2))]);
     let said = site.host().fullmetal(&["history"]).unwrap();
     assert!(said.lines().any(|line| line.contains("lab 1") && line.contains("by hand")), "{said}");
 }

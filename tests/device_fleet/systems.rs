@@ -84,8 +84,12 @@ impl Site {
         let reason = self.bench.ends(action, state);
         assert_eq!(self.host().system(), release, "after action {action}");
         assert_eq!(self.host().on_trial(), None, "after action {action}");
-        let boots = self.host().device.boots()[before..].iter();
-        (reason, boots.map(|boot| (boot.entry, boot.tries_left)).collect())
+        (reason, self.boots_since(before))
+    }
+
+    /// The boots of the first device after its first `before`.
+    pub fn boots_since(&self, before: usize) -> Vec<Booted> {
+        self.host().device.boots()[before..].iter().map(|boot| (boot.entry, boot.tries_left)).collect()
     }
 
     /// Waits until the second device runs the newest release, proven.
