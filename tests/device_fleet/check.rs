@@ -68,7 +68,8 @@ fn checkouts(host: &Host, name: &AppName, kept: &BTreeSet<String>) {
     let names = || entries().filter_map(|e| e.file_name().into_string().ok());
     let pruned = wait_for("what is not kept goes", LIMIT, || {
         let checkouts: BTreeSet<String> = names().filter(|n| n.len() == 64).collect();
-        Ok((checkouts == *kept).then_some(()))
+        // What goes is renamed first, and then taken away file by file.
+        Ok((checkouts == *kept && !names().any(|n| n.starts_with(".trash-"))).then_some(()))
     });
     let all: Vec<String> = names().collect();
     assert!(pruned.is_ok(), "{}: kept of {name} is {kept:?}, there are {all:?}", host.name);
