@@ -16,6 +16,23 @@ const fn phase(name: &'static str, says: Option<&'static str>, within_ms: [u64; 
     Phase { name, says, within: [Duration::from_millis(machine), Duration::from_millis(namespaced)] }
 }
 
+/// What a device says when nothing of an update is left to do.
+const END: (&str, &str) = ("after its end", "operating system step=Keep");
+
+/// How far a device was, by what it said last in its boots since the decision.
+pub fn reached(boots: &[String]) -> &'static str {
+    let words = PHASES.iter().filter_map(|phase| Some((phase.name, phase.says?))).chain([END]);
+    for (boot, said) in boots.iter().enumerate().rev() {
+        let last = words.clone().filter_map(|(name, words)| said.rfind(words).map(|at| (at, name))).max();
+        match last {
+            Some((_, name)) if boot + 1 == boots.len() => return name,
+            Some(_) => return "first boot",
+            None => {}
+        }
+    }
+    "nothing of it"
+}
+
 pub const PHASES: [Phase; 6] = [
     phase("fetch and import", Some("fetching commit="), [3000, 1300]),
     phase("stage", Some("staging commit="), [8000, 900]),

@@ -4,7 +4,7 @@ use crate::bench::Host;
 use fullmetal_sim::lab::machine::Machine;
 use fullmetal_sim::lab::{Lost, Mark, Said};
 use fullmetal_sim::sim::engine::Random;
-use std::fs::File;
+use std::fs::{self, File};
 use std::process::{Child, Stdio};
 
 /// `host` is the site's device, of which a machine has only the network.
@@ -19,6 +19,8 @@ pub trait Powered {
     fn release(&self, host: &Host) -> Option<u64>;
     /// Its power goes; it is off then, and its disk was looked at.
     fn loses_power(&mut self, host: &mut Host, draw: &mut Random) -> anyhow::Result<Lost>;
+    /// Has what it says now be heard, if it is not yet.
+    fn hear(&mut self, host: &Host);
     fn mark(&self) -> Mark;
     /// What it has said since, boot by boot.
     fn since(&self, mark: Mark) -> Vec<String>;
@@ -45,6 +47,9 @@ impl Powered for Machine {
         let lost = self.cut_power(draw)?;
         self.check_disk().map(|()| lost)
     }
+
+    /// Its console is heard from the beginning.
+    fn hear(&mut self, _: &Host) {}
 
     fn mark(&self) -> Mark {
         Machine::mark(self)
@@ -97,7 +102,11 @@ impl Powered for Namespaced {
     }
 
     fn begins_to_reboot(&mut self, host: &mut Host) -> anyhow::Result<bool> {
-        host.device.begin_reboot()
+        let begins = host.device.begin_reboot()?;
+        if begins {
+            self.end_reader();
+        }
+        Ok(begins)
     }
 
     fn follow(&mut self, host: &mut Host) -> anyhow::Result<()> {
@@ -113,6 +122,15 @@ impl Powered for Namespaced {
 
     fn loses_power(&mut self, host: &mut Host, draw: &mut Random) -> anyhow::Result<Lost> {
         host.device.lose_power(draw)
+    }
+
+    /// So early in a boot that there is no journal yet, nothing.
+    fn hear(&mut self, host: &Host) {
+        if self.reader.is_some() {
+            return;
+        }
+        let said = host.device.command(&["journalctl", "-b", "-o", "cat"]).and_then(|mut read| Ok(read.output()?));
+        let _ = fs::write(self.said.begin_boot(), said.map(|said| said.stdout).unwrap_or_default());
     }
 
     fn mark(&self) -> Mark {

@@ -1,7 +1,7 @@
 //! A site with one device whose power goes.
 
 use crate::bench::Bench;
-use crate::phases::Phase;
+use crate::phases::{self, Phase};
 use crate::powered::{Namespaced, Powered};
 use crate::{LIMIT, check};
 use fullmetal_sim::lab::device::{Device, Loader, SYSTEM_REF, Version};
@@ -123,9 +123,12 @@ impl Site {
         told.into_iter().find(|(a, ..)| *a == action).map(|(_, _, reason)| reason).unwrap()
     }
 
-    /// Takes the power away and looks at the disk.
-    pub fn loses_power(&mut self, draw: &mut Random) -> Lost {
-        self.powered.loses_power(&mut self.bench.hosts[0], draw).unwrap()
+    /// Takes the power away and looks at the disk; what that lost, and how far the update was.
+    pub fn loses_power(&mut self, draw: &mut Random) -> (Lost, &'static str) {
+        let host = &mut self.bench.hosts[0];
+        self.powered.hear(host);
+        let lost = self.powered.loses_power(host, draw).unwrap();
+        (lost, phases::reached(&self.boots_since_the_decision()))
     }
 
     /// Waits for the end of an action, which ran `before`, and looks at the device: how it ended, and what runs then.
@@ -141,7 +144,9 @@ impl Site {
         assert_eq!(self.powered.release(self.bench.host()), Some(runs), "{end:?}\n{}", self.said());
         if self.kernel.is_none() {
             check::as_its_journal_says(self.bench.host());
+            self.bench.host().device.run(&["ostree", "fsck", "--quiet"]).unwrap();
         }
+        self.each_end_was_told_once();
         self.runs = runs;
         (end.state, runs)
     }
@@ -154,7 +159,7 @@ impl Site {
     }
 
     /// Each action so far has one terminal report.
-    pub fn each_end_was_told_once(&self) {
+    fn each_end_was_told_once(&self) {
         let told = self.bench.ends_told_by(NAME);
         let actions: Vec<u64> = told.iter().map(|(action, ..)| *action).collect();
         assert_eq!(actions, (1..=self.bench.decisions).collect::<Vec<_>>(), "{told:?}");
