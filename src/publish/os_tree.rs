@@ -126,7 +126,13 @@ fn kernel(tree: &dyn Look, needs_initramfs: bool, lacks: &mut Vec<String>) -> Re
         [version] => {
             let dir = format!("{MODULES}/{version}");
             let files = INITRAMFS.map(|name| format!("{dir}/{name}"));
-            (Some(version.clone()), any_file(tree, &[&files[0], &files[1]])?)
+            let has_initramfs = any_file(tree, &[&files[0], &files[1]])?;
+            // libostree takes one of older tools instead that has an initramfs.
+            let older = if has_initramfs { None } else { older_kernel(tree)? };
+            match older.is_some_and(|names| names.iter().any(|name| has_checksum(name, "initramfs-"))) {
+                true => (None, true),
+                false => (Some(version.clone()), has_initramfs),
+            }
         }
         several => {
             let all = several.join(", ");
