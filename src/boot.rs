@@ -12,9 +12,9 @@ use crate::identity::{Clock, system_time};
 use crate::journal::{self, RECORD_NAME};
 use crate::untrusted;
 use anyhow::{Context as _, ensure};
-use fullmetal_proto::deploy::{FOREIGN_UNIT_LEN_MAX, Installed};
+use fullmetal_proto::deploy::{FOREIGN_UNIT_LEN_MAX, Installed, Phase, Record};
 use fullmetal_proto::wire::{Opened, StartOptions, Trust, open};
-use fullmetal_proto::{AppName, Digest, Timestamp};
+use fullmetal_proto::{AppName, DeploymentId, Digest, Timestamp};
 use rustix::time::{ClockId, Timespec, clock_settime};
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -24,19 +24,37 @@ use std::{fs, io};
 /// Which deployment of the operating system runs and what the journal has it for, in one line; none where OSTree deployed nothing.
 pub fn running_system(paths: &Paths) -> Option<String> {
     let booted = boot_loader::booted(&Places::below(paths.root()))?;
-    let record = journal::peek(&paths.journal_dir()).ok().flatten().unwrap_or_default();
-    let on_trial = record.deployment.and_then(|deployment| deployment.os);
-    let of_trial = on_trial.map(|os| (os.new, os.old, format!("{} {}", os.part.name, os.part.installed.version)));
-    let what = match (of_trial, record.os) {
-        (Some((Some(new), _, name)), _) if new == booted => format!("{name}, on trial"),
-        (Some((_, old, name)), _) if old == booted => format!("the one before {name}, which is under way"),
-        (_, Some(system)) if system.app.current.commit == booted.commit => {
-            format!("{} {}, the last one proven here", system.name, system.app.current.version)
-        }
-        (_, Some(_)) => "which was not proven here: see `fullmetal status`".to_owned(),
-        (_, None) => "the first one".to_owned(),
+    let record = journal::peek(&paths.journal_dir());
+    let what = match record {
+        Ok(record) => what_runs(&booted, &record.unwrap_or_default()),
+        Err(error) => format!("whether it was proven here is unknown: {error}"),
     };
     Some(format!("the operating system is deployment {booted}: {what}"))
+}
+
+/// What a journal has a deployment for that was booted.
+fn what_runs(booted: &DeploymentId, record: &Record) -> String {
+    let deployment = record.deployment.as_ref();
+    if let Some((phase, os)) = deployment.and_then(|deployment| Some((&deployment.phase, deployment.os.as_ref()?))) {
+        let name = format!("{} {}", os.part.name, os.part.installed.version);
+        match phase {
+            Phase::RollingBack { .. } if os.new == Some(*booted) => {
+                return format!("{name}, which failed: it is left again");
+            }
+            Phase::Proven if os.new == Some(*booted) => return format!("{name}, just proven here"),
+            _ if os.new == Some(*booted) => return format!("{name}, on trial"),
+            Phase::RollingBack { .. } if os.old == *booted => return format!("the one before {name}, which failed"),
+            _ if os.old == *booted => return format!("the one before {name}, which is under way"),
+            _ => {}
+        }
+    }
+    match &record.os {
+        Some(system) if system.app.current.commit == booted.commit => {
+            format!("{} {}, the last one proven here", system.name, system.app.current.version)
+        }
+        Some(_) => "which was not proven here: see `fullmetal status`".to_owned(),
+        None => "none was deployed here yet".to_owned(),
+    }
 }
 
 /// Writes the units of all apps whose version in force has one; gives those that could not be, and why.
@@ -142,9 +160,8 @@ pub fn start_apps() -> anyhow::Result<()> {
 mod tests {
     use super::*;
     use crate::identity::tests::trust_of;
-    use fullmetal_proto::Digest;
-    use fullmetal_proto::deploy::Installed;
-    use fullmetal_proto::wire::{PublicKey, SigningKey, StartOptions, seal};
+    use fullmetal_proto::deploy::{App, Cause, Deployment, NewOs, NewPart, System, Wish};
+    use fullmetal_proto::wire::{Mode, PublicKey, SigningKey, seal};
     use std::path::Path;
 
     fn install(paths: &Paths, name: &str, autostart: bool) -> Digest {
@@ -181,6 +198,44 @@ mod tests {
             .collect::<Vec<_>>();
         all.sort();
         all
+    }
+
+    #[test]
+    fn what_runs_is_told_by_the_phase_of_the_journal() {
+        let id = |name: &str| DeploymentId { commit: Digest::of(name.as_bytes()), serial: 0 };
+        let version = |name: &str| {
+            let (commit, start) = (id(name).commit, StartOptions::default());
+            Installed { commit, version: name.to_owned(), manifest: commit, start, unsigned: false }
+        };
+        let told = |booted: &str, record: &Record| what_runs(&id(booted), record);
+        let mut record = Record::default();
+        assert_eq!(told("1", &record), "none was deployed here yet");
+        let name: AppName = "lab".parse().unwrap();
+        let app = App { current: version("1"), previous: None, floor: 0, lost: false };
+        record.os = Some(System { name: name.clone(), app });
+        assert_eq!(told("1", &record), "lab 1, the last one proven here");
+        assert!(told("2", &record).contains("not proven here"));
+        let (bundle, installed) = (id("bundle").commit, version("2"));
+        let part = NewPart { name, installed, floor: 0, health: false, notify: false, may_stay: false };
+        let (seen, expires) = (Timestamp::ZERO, Timestamp::MAX);
+        let wish = Wish { action: 7, bundle, mode: Mode::Now, valid_until: None, expires, seen };
+        let mut deployment = Deployment::of(wish);
+        deployment.os = Some(NewOs { part, old: id("1"), new: Some(id("2")), boot: None });
+        for (phase, runs, other) in [
+            (Phase::Arming, "lab 2, on trial", "the one before lab 2, which is under way"),
+            (Phase::Proving { restarts: 0 }, "lab 2, on trial", "the one before lab 2, which is under way"),
+            (Phase::Proven, "lab 2, just proven here", "the one before lab 2, which is under way"),
+            (
+                Phase::RollingBack { cause: Cause::default() },
+                "lab 2, which failed: it is left again",
+                "the one before lab 2, which failed",
+            ),
+        ] {
+            deployment.phase = phase;
+            record.deployment = Some(deployment.clone());
+            assert_eq!([told("2", &record), told("1", &record)], [runs, other]);
+            assert!(told("3", &record).contains("not proven here"));
+        }
     }
 
     #[test]

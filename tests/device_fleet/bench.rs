@@ -196,15 +196,27 @@ impl Bench {
         self.ends_of(device).into_iter().find(|report| report["action"] == action).unwrap()
     }
 
-    /// The terminal reports of a device, as the gateway's log has them.
+    /// Whether the gateway was told so by a device, in a report of this state.
+    pub fn was_told(&self, device: &str, state: &str, words: &str) -> bool {
+        let so = |report: &Value| {
+            report["state"] == state && report["reason"].as_str().is_some_and(|reason| reason.contains(words))
+        };
+        self.reports_of(device).iter().any(so)
+    }
+
+    /// The terminal reports of a device.
     fn ends_of(&self, device: &str) -> Vec<Value> {
         let is_end = |report: &Value| {
-            report["device"] == device
-                && report["state"].as_str().is_some_and(|state| ["succeeded", "failed", "withdrawn"].contains(&state))
+            report["state"].as_str().is_some_and(|state| ["succeeded", "failed", "withdrawn"].contains(&state))
         };
+        self.reports_of(device).into_iter().filter(is_end).collect()
+    }
+
+    /// All reports of a device, as the gateway's log has them.
+    fn reports_of(&self, device: &str) -> Vec<Value> {
         let audit = fs::read_to_string(self.gateway.root().join("var/lib/fullmetal/gateway/audit.jsonl")).unwrap();
         let entries = audit.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
-        entries.map(|e| e["report"].clone()).filter(is_end).collect()
+        entries.map(|e| e["report"].clone()).filter(|report| report["device"] == device).collect()
     }
 
     /// How the gateway's spool says that actions of a device ended: (action, state, reason), in their order.

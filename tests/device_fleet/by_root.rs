@@ -29,7 +29,8 @@ fn what_somebody_else_deployed_is_in_force_once_root_says_so(site: &mut Site) {
     site.bench.hosts[0].device.reboot().unwrap();
     site.until("it runs", |host| host.system() == release);
     wait_for("it is told", crate::LIMIT, || {
-        Ok(site.host().fullmetal(&["status"])?.contains("fullmetal accept-os").then_some(()))
+        let at_the_gateway = site.bench.was_told(&site.host().name, "inventory", "fullmetal accept-os");
+        Ok((at_the_gateway && site.host().fullmetal(&["status"])?.contains("fullmetal accept-os")).then_some(()))
     })
     .unwrap();
     site.publish(&[]);
