@@ -5,9 +5,9 @@ use crate::config::Paths;
 use crate::os::{Os, OsError, Step};
 use crate::repo::{Objects as _, StoreError, SystemStore};
 use crate::sysroot;
-use fullmetal_proto::deploy::OsView;
+use fullmetal_proto::Digest;
+use fullmetal_proto::deploy::{OsView, StagedOs};
 use fullmetal_proto::wire::{ObjectId, Pieces};
-use fullmetal_proto::{DeploymentId, Digest};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::{info, warn};
@@ -72,13 +72,14 @@ impl System {
     }
 
     /// Stages a commit of its repository.
-    pub fn stage(&self, commit: &Digest) -> Result<DeploymentId, OsError> {
+    pub fn stage(&self, commit: &Digest) -> Result<StagedOs, OsError> {
         let missing = |what: &str| OsError { reason: format!("{what}; deploy again"), retry: false };
         let os = self.os.as_ref().ok_or_else(|| missing("this device's root is no deployment of OSTree"))?;
         info!(commit = %commit.short(), "staging");
         os.ask(&Step::Room(*commit))?;
-        let staged = os.ask(&Step::Stage(*commit))?.and_then(|view| view.staged);
-        let staged = staged.filter(|staged| staged.commit == *commit);
+        let view = os.ask(&Step::Stage(*commit))?;
+        let staged = view.and_then(|view| view.staged.map(|id| StagedOs { id, etc_kept: view.etc_kept }));
+        let staged = staged.filter(|staged| staged.id.commit == *commit);
         staged.ok_or_else(|| missing(&format!("{commit} was staged and is not there: something else deploys here")))
     }
 }

@@ -69,7 +69,7 @@ pub fn run(paths: &Paths, command: OsCommand) -> anyhow::Result<()> {
     let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned().context("keeping the standard output")?);
     rustix::stdio::dup2_stdout(std::io::stderr()).context("having libostree print to the standard error")?;
     let done = os::act(&command.into(), paths.root());
-    let answer = done.clone().map_or_else(Answer::Error, Answer::View);
+    let answer = done.clone().map_or_else(Answer::Error, |view| Answer::View(view.map(Box::new)));
     writeln!(out, "{}", serde_json::to_string(&answer)?).context("answering")?;
     done.map(drop).map_err(|error| anyhow!(error))
 }

@@ -12,6 +12,8 @@ pub(super) trait Deployed {
     fn room(&self, commit: &Digest) -> Result<(), OsError>;
     /// Checks a commit out, locked; drops what else is staged.
     fn stage(&self, commit: &Digest) -> Result<DeploymentId, OsError>;
+    /// What stays in `/etc` as the device has it, although this deployment changes it; nothing where it is none.
+    fn etc_kept(&self, new: &DeploymentId) -> Result<Vec<String>, OsError>;
     /// Whether this boots next, whole, with what runs behind it.
     fn check_next(&self, id: &DeploymentId) -> Result<(), OsError>;
     /// Changes what boots: whole or not at all. A boot loader, which replays no journal, may see what was changed only after
@@ -44,6 +46,10 @@ impl Deployed for Sysroot {
 
     fn stage(&self, commit: &Digest) -> Result<DeploymentId, OsError> {
         Ok(Sysroot::stage(self, commit)?)
+    }
+
+    fn etc_kept(&self, new: &DeploymentId) -> Result<Vec<String>, OsError> {
+        Ok(Sysroot::etc_kept(self, new)?)
     }
 
     fn check_next(&self, id: &DeploymentId) -> Result<(), OsError> {

@@ -30,6 +30,7 @@ impl Parts {
             counted,
             entry: self.entry,
             obstacle: obstacle.map(|error| error.reason),
+            etc_kept: Vec::new(),
         })
     }
 

@@ -176,7 +176,8 @@ impl Disk {
         if let Some(why) = self.commits.get(&id.commit).copied().flatten() {
             return Err(OsError::lasting(format!("{id} was not made to boot next: {why}")));
         }
-        self.entries.retain(|deployment| deployment.booted || deployment.pinned);
+        self.entries.retain(|deployment| deployment.booted || deployment.pinned || !deployment.ours);
+        self.entries.iter_mut().filter(|deployment| deployment.booted).for_each(|deployment| deployment.ours = true);
         self.entries.insert(0, OsDeployment { staged: false, ..staged });
         Ok(())
     }
@@ -217,6 +218,10 @@ impl Deployed for MemoryOs {
             let fresh = OsDeployment { staged: true, ..deployment(*commit, disk.next_serial(commit)) };
             Ok(disk.staged.insert(again.unwrap_or(fresh)).id)
         })
+    }
+
+    fn etc_kept(&self, _: &DeploymentId) -> Result<Vec<String>, OsError> {
+        Ok(Vec::new())
     }
 
     fn check_next(&self, id: &DeploymentId) -> Result<(), OsError> {

@@ -68,7 +68,7 @@ pub trait Os: Send + Sync {
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// It is done; what is to be seen then.
-    View(Option<OsView>),
+    View(Option<Box<OsView>>),
     /// It is not.
     Error(OsError),
 }
@@ -84,7 +84,12 @@ struct Parts {
 impl Parts {
     fn do_and_look(&self, step: &Step) -> Result<OsView, OsError> {
         self.act(step)?;
-        self.look()
+        let view = self.look()?;
+        let etc_kept = match (step, &view.staged) {
+            (Step::Stage(_), Some(staged)) => self.deployed.etc_kept(staged)?,
+            _ => Vec::new(),
+        };
+        Ok(OsView { etc_kept, ..view })
     }
 }
 

@@ -75,7 +75,7 @@ impl UnitOs {
 fn answer(ran: Result<Ran, BusError>) -> Result<Option<OsView>, OsError> {
     let ran = ran.map_err(OsError::passing)?;
     match serde_json::from_slice(&ran.printed) {
-        Ok(Answer::View(view)) => Ok(view),
+        Ok(Answer::View(view)) => Ok(view.map(|view| *view)),
         Ok(Answer::Error(error)) => Err(error),
         Err(error) => Err(OsError::passing(format!(
             "{UNIT} has not answered ({error}; its job ended with \"{}\"): see `journalctl -u {UNIT}`",

@@ -44,7 +44,10 @@ pub enum SysrootError {
         commit: Digest,
     },
     /// The kernel and what comes with it do not fit beside those that are there.
-    #[error("not enough space in {path} for the kernel of OS commit {commit}: it {lack}")]
+    #[error(
+        "not enough space in {path} for the kernel of OS commit {commit}: it {lack}; `ostree admin status` lists whose kernels are \
+         there, `ostree admin undeploy` removes those that nobody needs"
+    )]
     BootFull {
         /// Where kernels lie.
         path: PathBuf,

@@ -12,9 +12,11 @@
 //! | [`drop_all_but`](Sysroot::drop_all_but) | the others are gone, but for what runs, what is pinned and what is not ours; so is what was fetched and not deployed |
 
 mod error;
+mod etc;
 mod finalize;
 mod held;
 mod kernel;
+mod others;
 mod view;
 
 pub use error::SysrootError;
@@ -33,7 +35,7 @@ use view::View;
 
 /// There once `ostree-prepare-root` has put a deployment in place as the root.
 const BOOTED: &str = "run/ostree-booted";
-/// The group of a deployment's origin file that says that we made it.
+/// The group of a deployment's origin file that says that it is [ours](OsDeployment::ours).
 const OURS: &str = "fullmetal";
 /// While it is there, libostree does not finalize what is staged.
 const STAGED_LOCK: &str = "run/ostree/staged-deployment-locked";
@@ -59,7 +61,7 @@ pub struct OsDeployment {
     pub staged: bool,
     /// Local root keeps it from being removed.
     pub pinned: bool,
-    /// We deployed it.
+    /// We deployed it, or something beside it while it ran.
     pub ours: bool,
 }
 
@@ -183,22 +185,24 @@ impl Sysroot {
     }
 
     /// Makes what is staged boot next: stops the unit that would do so at shutdown, and looks at what came of it. What is
-    /// so already stays so.
+    /// so already stays so. Of our own deployments only what runs and what is pinned stays beside it; those of others stay.
     ///
     /// # Errors
     /// When it is not staged, when `/etc` cannot be merged or `/boot` written, or when the loader would not boot it whole: then
     /// it may be the loader's first entry all the same.
     pub fn finalize(&self, id: &DeploymentId) -> Result<(), SysrootError> {
         if self.check_next(id).is_ok() {
-            return Ok(());
+            return self.let_go_of_others();
         }
         let staged = self.deployments()?.into_iter().find(|deployment| deployment.staged);
         if staged.as_ref().is_none_or(|staged| staged.id != *id) {
             let instead = staged.map_or("nothing".into(), |staged| staged.id.to_string());
             return Err(SysrootError::NotStaged { id: *id, instead });
         }
+        self.hold_others()?;
         let finalized = self.finalize_staged().and_then(|()| self.check_next(id));
-        finalized.map_err(|error| SysrootError::NotFinalized {
+        let let_go = self.let_go_of_others();
+        finalized.and(let_go).map_err(|error| SysrootError::NotFinalized {
             id: *id,
             said: finalize::said(),
             source: Box::new(error),
@@ -290,6 +294,7 @@ impl Sysroot {
     /// # Errors
     /// When libostree cannot.
     pub fn drop_all_but(&self, keep: &[Digest]) -> Result<(), SysrootError> {
+        self.let_go_of_others()?;
         let view = self.locked_view()?;
         let mut kept = Vec::new();
         for deployment in view.entries() {

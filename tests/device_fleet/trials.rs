@@ -15,15 +15,20 @@ fn read(site: &Site, path: &str) -> String {
 }
 
 fn proven(site: &mut Site) {
-    fs::write(site.host().device.seen("/etc/local").unwrap(), "kept").unwrap();
-    site.publish(&[("usr/etc/of-the-release", "2", 0o644)]);
+    for file in ["/etc/local", "/etc/of-both"] {
+        fs::write(site.host().device.seen(file).unwrap(), "kept").unwrap();
+    }
+    site.publish(&[("usr/etc/of-the-release", "2", 0o644), ("usr/etc/of-both", "2", 0o644)]);
     let action = site.decide(&[]);
     let (_, boots) = site.ends(action, "succeeded", 2);
     assert_eq!(boots, [FIRST_TRY]);
     let at_boot = ["journalctl", "-b", "-u", "fullmetal-boot", "-o", "cat", "-g", "the operating system is deployment"];
     let told = site.host().device.run(&at_boot).unwrap();
     assert!(told.trim_end().ends_with("lab 2, on trial"), "{told}");
-    assert_eq!((read(site, "/etc/local"), read(site, "/etc/of-the-release")), ("kept".into(), "2".into()));
+    let etc = ["/etc/local", "/etc/of-the-release", "/etc/of-both"].map(|file| read(site, file));
+    assert_eq!(etc, ["kept", "2", "kept"]);
+    let name = site.host().name.clone();
+    assert!(site.bench.was_told(&name, "staged", "stays as here: /etc/of-both"), "what it does not get");
 }
 
 /// What was changed on the device and what comes fit together in no way.

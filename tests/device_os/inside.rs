@@ -69,6 +69,11 @@ fn first() -> OsDeployment {
     OsDeployment { id: id(known("first")), version: None, booted: true, staged: false, pinned: false, ours: false }
 }
 
+/// Something was to be put in its place.
+fn replaced() -> OsDeployment {
+    OsDeployment { ours: true, ..first() }
+}
+
 fn second() -> OsDeployment {
     OsDeployment { id: id(known("v2")), version: Some("2".into()), booted: false, ours: true, ..first() }
 }
@@ -148,7 +153,7 @@ fn what_cannot_be_finalized_is_withdrawn() {
     sh("umount /boot");
     let error = failed.unwrap_err().to_string();
     assert!(error.contains("No space left on device"), "{error}");
-    assert_eq!((left, deployments()), (vec![first()], vec![first()]));
+    assert_eq!((left, deployments()), (vec![replaced()], vec![replaced()]));
 }
 
 #[test]
@@ -164,7 +169,7 @@ fn nothing_is_finalized_above_what_would_not_boot() {
     fs::write(&kernel, &bytes).unwrap();
     let error = failed.unwrap_err().to_string();
     assert!(error.contains(&kernel) && error.contains("differs"), "{error}");
-    assert_eq!(left, [first()]);
+    assert_eq!(left, [replaced()]);
     // The checkout goes, too.
     sysroot().drop_all_but(&[]).unwrap();
 }
@@ -174,13 +179,18 @@ fn nothing_is_finalized_above_what_would_not_boot() {
 fn a_staged_system_is_made_to_boot_next() {
     let second_commit = known("v2");
     fs::write("/etc/local", "kept").unwrap();
+    // What somebody else has deployed stays, and is pinned no more than it was.
+    sh("ostree admin deploy --os=lab --not-as-default v3");
+    let third = OsDeployment { id: id(known("v3")), version: Some("3".into()), booted: false, ..first() };
+    assert_eq!(deployments(), [replaced(), third.clone()]);
     sysroot().stage(&second_commit).unwrap();
     // systemd may not have seen yet that something is staged.
     sh("systemctl stop ostree-finalize-staged.path ostree-finalize-staged.service");
     for _ in 0..2 {
         sysroot().finalize(&id(second_commit)).unwrap();
     }
-    assert_eq!(deployments(), [second(), first()]);
+    assert_eq!(deployments(), [second(), replaced(), third]);
+    sh("ostree admin undeploy 2");
     // Device trees are looked at, too.
     let tree = sh("ls /boot/ostree/*/dtb/press.dtb");
     let config = sh("cat /boot/loader/entries/*");
@@ -195,12 +205,12 @@ fn a_staged_system_is_made_to_boot_next() {
 #[test]
 #[ignore = "runs on a device"]
 fn the_second_system_runs() {
-    let (was, runs) = (OsDeployment { booted: false, ..first() }, OsDeployment { booted: true, ..second() });
+    let (was, runs) = (OsDeployment { booted: false, ..replaced() }, OsDeployment { booted: true, ..second() });
     assert_eq!(deployments(), [runs.clone(), was.clone()]);
     assert_eq!(fs::read_to_string("/etc/local").unwrap(), "kept");
     assert!(fs::read_to_string("/proc/cmdline").unwrap().contains("rw"), "arguments are kept");
-    sysroot().drop_all_but(&[]).unwrap();
-    assert_eq!(deployments(), [runs.clone(), was.clone()], "the first is not ours");
+    sysroot().drop_all_but(&[was.id.commit]).unwrap();
+    assert_eq!(deployments(), [runs.clone(), was.clone()]);
     sysroot().put_first(&[was.id]).unwrap();
     assert_eq!(deployments(), [was, runs]);
 }
@@ -208,7 +218,7 @@ fn the_second_system_runs() {
 #[test]
 #[ignore = "runs on a device"]
 fn a_damaged_kernel_is_found() {
-    assert_eq!(deployments(), [first(), second()]);
+    assert_eq!(deployments(), [replaced(), second()]);
     let kernels = sh("ls /boot/ostree/*/vmlinuz*");
     let damages: [fn(&str); 2] = [
         // The deployed tree and the repository have the same file.
@@ -227,5 +237,5 @@ fn a_damaged_kernel_is_found() {
     }
     sysroot().check_next(&id(known("first"))).unwrap();
     sysroot().drop_all_but(&[]).unwrap();
-    assert_eq!(deployments(), [first()], "the second is ours, and neither runs nor is kept");
+    assert_eq!(deployments(), [replaced()], "the second is ours, and neither runs nor is kept");
 }

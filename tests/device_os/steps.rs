@@ -18,7 +18,7 @@ impl Os for Bench {
         let argv: Vec<&str> = [PROGRAM, "os"].into_iter().chain(words.iter().map(String::as_str)).collect();
         let output = self.device.command(&argv).unwrap().output().unwrap();
         match serde_json::from_slice(&output.stdout) {
-            Ok(Answer::View(view)) => Ok(view),
+            Ok(Answer::View(view)) => Ok(view.map(|view| *view)),
             Ok(Answer::Error(error)) => Err(error),
             Err(error) => panic!("{step:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)),
         }

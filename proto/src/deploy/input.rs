@@ -1,12 +1,12 @@
 //! What the agent's adapter tells the machine.
 
 use super::by_hand::Comeback;
-use super::os::{LastBoot, OsView};
+use super::os::{LastBoot, OsView, StagedOs};
 use super::record::Record;
 use crate::wire::announcement::Mode;
 use crate::wire::bundle::{PartKind, StartOptions};
 use crate::wire::report::ExitStatus;
-use crate::{AppName, DeploymentId, Digest, Timestamp};
+use crate::{AppName, Digest, Timestamp};
 use std::time::Duration;
 
 /// The two clocks at the moment of an input.
@@ -91,7 +91,7 @@ pub enum Input {
         /// Parts that say in their own files that exit 0 is their success, and not that they stay.
         jobs: Vec<AppName>,
         /// The operating system that was staged.
-        os: Option<DeploymentId>,
+        os: Option<StagedOs>,
     },
     /// Answers [`Effect::Switch`](super::Effect::Switch): `current` of every part is the new version,
     /// durably, and what is to be started was started.

@@ -38,7 +38,7 @@ pub use effect::{Effect, Ignored, Move};
 pub use error::{DeployError, Obstacle};
 pub use foreign_unit::{FOREIGN_UNIT_LEN_MAX, ForeignUnit, ForeignUnitError};
 pub use input::{AppEvent, Candidate, Input, Local, Now, Row, Ticket};
-pub use os::{BootId, Counted, Entry, LastBoot, NewOs, OsStep, OsView};
+pub use os::{BootId, Counted, Entry, LastBoot, NewOs, OsStep, OsView, StagedOs};
 pub use outbox::{Cause, Ended, Outgoing};
 pub use record::{
     App, Deployment, Installed, NewPart, Phase, RECORD_LEN_MAX, RECORD_VERSION, Record, RecordError, System, Wish,
@@ -106,6 +106,8 @@ pub struct Deploy {
     queue: Queue,
     /// The operating system as it was seen last; none where OSTree deployed nothing.
     seen: Option<OsView>,
+    /// What runs had no more tries when it was seen first.
+    was_given_up: bool,
     /// The operating system of a trial that runs.
     runs: Runs,
     /// A reboot was asked for and not refused.
@@ -150,6 +152,7 @@ impl Deploy {
             left: Vec::new(),
             queue: Queue::default(),
             seen: None,
+            was_given_up: false,
             runs: Runs::default(),
             reboots: false,
             unwritten_since: None,

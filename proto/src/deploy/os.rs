@@ -24,6 +24,19 @@ pub struct OsView {
     /// Why nothing can be put on trial here, in one line: the boot loader is unknown or not prepared, or cannot be read. What
     /// it counts may be unknown then, and `counted` is `None` whatever it is.
     pub obstacle: Option<String>,
+    /// After [`OsStep::Stage`]: see [`StagedOs`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub etc_kept: Vec<String>,
+}
+
+/// An operating system that is checked out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedOs {
+    /// What becomes the first entry.
+    pub id: DeploymentId,
+    /// Some of the paths `/etc/…` that it comes with otherwise than what runs did, and that this device had changed by itself: they
+    /// stay as the device has them.
+    pub etc_kept: Vec<String>,
 }
 
 /// One step of an operating system's update. Every one may be asked for again after a power cut in its midst, and does then

@@ -1,21 +1,23 @@
 //! From the verdict to the checkout: nothing that runs is touched.
 
 use super::input::Candidate;
-use super::os::{NewOs, OsView};
+use super::os::{NewOs, OsView, StagedOs};
 use super::outbox::Cause;
 use super::outbox::OUTBOX_MAX;
 use super::record::{App, Installed, NewPart, RECORD_LEN_MAX, Record};
 use super::{
     Deploy, DeployError, Event, Move, Now, PROBATION_MAX, PROGRESS_INTERVAL, RETRY_MAX, RETRY_MIN, Retry, State,
 };
+use crate::AppName;
 use crate::wire::bundle::{PartKind, StartOptions};
 use crate::wire::cbor;
 use crate::wire::report::ReportState;
-use crate::{AppName, DeploymentId};
 use std::time::Duration;
 
 /// How many removed apps' floors are remembered, the newest.
 const FLOORS_MAX: usize = 32;
+/// How long the paths are that one remark names.
+const PATHS_LEN_MAX: usize = 130;
 /// The name of what was staged, and the boots in which it was put on trial and which it is left in.
 const OS_GROWTH: usize = 256;
 /// What the record may grow by after the verdict: the cause of a failure, small reports, another wish.
@@ -148,14 +150,9 @@ impl Deploy {
     }
 
     /// All parts lie beside what runs.
-    pub(super) fn checked_out(
-        &mut self,
-        jobs: &[AppName],
-        os: Option<DeploymentId>,
-        now: Now,
-    ) -> Result<(), DeployError> {
+    pub(super) fn checked_out(&mut self, jobs: &[AppName], os: Option<StagedOs>, now: Now) -> Result<(), DeployError> {
         if let Some(new) = self.record.deployment.as_mut().and_then(|d| d.os.as_mut()) {
-            new.new = os;
+            new.new = os.as_ref().map(|os| os.id);
             if os.is_none() {
                 let reason = "the operating system was not staged".to_owned();
                 return self.failed(false, reason, now);
@@ -167,7 +164,27 @@ impl Deploy {
         }
         self.go(Event::CheckedOut)?;
         self.milestone(ReportState::Staged, now);
+        self.tell_kept(os.map(|os| os.etc_kept).unwrap_or_default(), now);
         Ok(())
+    }
+
+    /// A release's settings that will not come into force are told, and are no reason to refuse it: the device's are wanted.
+    fn tell_kept(&mut self, paths: Vec<String>, now: Now) {
+        let mut len = 0;
+        let told = paths.iter().map(String::as_str).take_while(|path| {
+            len += path.len() + 1;
+            len <= PATHS_LEN_MAX.max(path.len() + 1)
+        });
+        let told = told.collect::<Vec<_>>();
+        let left = paths.len() - told.len();
+        let more = if left > 0 { format!(" and {left} more") } else { String::new() };
+        if !told.is_empty() {
+            self.remark(
+                ReportState::Staged,
+                &format!("changed here and by the release, stays as here: {}{more}", told.join(" ")),
+                now,
+            );
+        }
     }
 
     /// Work did not succeed: again later, or the end, or the way back.

@@ -19,6 +19,9 @@ pub const REBOOT_MAX: Duration = Duration::from_secs(300);
 
 /// How long a disk may take no record before an operating system on trial is given up.
 pub const UNWRITTEN_MAX: Duration = Duration::from_secs(600);
+/// The same where the boot loader has given it up already, as after a reboot for that reason: the one before did not come up, and
+/// another reboot hardly has it do so.
+const GIVEN_UP_MAX: Duration = Duration::from_secs(6 * 3600);
 /// How often a step is tried that may succeed later, which is for about half an hour.
 const PASSING_TRIES_MAX: u32 = 12;
 /// How often a device that is rebooted to leave an operating system that failed may come up on it again, besides twice.
@@ -73,6 +76,9 @@ impl Deploy {
         last_boot: Option<LastBoot>,
         now: Now,
     ) -> Result<(), DeployError> {
+        if self.seen.is_none() {
+            self.was_given_up = view.as_ref().is_some_and(is_given_up);
+        }
         self.seen.clone_from(&view);
         if ticket == NOBODY {
             self.looked_at(view.as_ref(), now);
@@ -321,7 +327,7 @@ impl Deploy {
         let (Some(since), Some(os)) = (self.unwritten_since, self.new_os()) else { return };
         let proven = self.record.deployment.as_ref().is_some_and(|d| d.phase == Phase::Proven);
         let Some(new) = os.new.filter(|_| self.is_on_trial() && self.runs == Runs::New && !proven) else { return };
-        if since.after(UNWRITTEN_MAX) > now.steady {
+        if since.after(self.unwritten_max()) > now.steady {
             return;
         }
         let old = os.old;
@@ -337,7 +343,11 @@ impl Deploy {
     pub(super) fn full_disk_wakeup(&self) -> Option<Timestamp> {
         self.unwritten_since
             .filter(|_| self.is_on_trial() && self.runs == Runs::New)
-            .map(|since| since.after(UNWRITTEN_MAX))
+            .map(|since| since.after(self.unwritten_max()))
+    }
+
+    fn unwritten_max(&self) -> Duration {
+        if self.was_given_up { GIVEN_UP_MAX } else { UNWRITTEN_MAX }
     }
 
     /// Notes how the operating system on trial is.
@@ -346,6 +356,11 @@ impl Deploy {
             self.watch.note_os(event, now);
         }
     }
+}
+
+/// What runs has no more tries.
+fn is_given_up(view: &OsView) -> bool {
+    view.counted.as_ref().is_some_and(|counted| counted.trial == Some(view.booted) && counted.tries_left == 0)
 }
 
 fn came_up_on(booted: Option<DeploymentId>) -> String {

@@ -9,7 +9,7 @@ use crate::local::{Connection, Listener, sealed_descriptor};
 use crate::os::{Os, OsError, Step};
 use crate::repo::tests::{Fixture, pack, run, sysroot, system};
 use crate::repo::{SystemStore, installed};
-use fullmetal_proto::deploy::{BootId, Candidate, Input, OsView, Ticket};
+use fullmetal_proto::deploy::{BootId, Candidate, Input, OsView, StagedOs, Ticket};
 use fullmetal_proto::wire::local::{FromPeer, ToPeer, VERSION};
 use fullmetal_proto::wire::{BlobRef, PartKind, Pieces};
 use fullmetal_proto::{Bitmap, DeploymentId};
@@ -48,6 +48,7 @@ impl Os for Noting {
             counted: None,
             entry: None,
             obstacle: None,
+            etc_kept: Vec::new(),
         }))
     }
 }
@@ -212,7 +213,7 @@ fn a_system_comes_into_the_sysroot_also_when_that_is_pruned_meanwhile_and_is_sta
     let fetch = worker.check_space(ticket, bench.parts.clone());
     assert_eq!(bench.answer(Some(&fetch)), Input::Fits { ticket, bytes: 0 });
     worker.checkout(ticket, Vec::new(), Some(commit));
-    let os = Some(DeploymentId { commit, serial: 0 });
+    let os = Some(StagedOs { id: DeploymentId { commit, serial: 0 }, etc_kept: Vec::new() });
     assert_eq!(bench.answer(None), Input::CheckedOut { ticket, jobs: Vec::new(), os });
     assert_eq!(*bench.noting.steps.lock().unwrap(), [Step::Look, Step::Room(commit), Step::Stage(commit)]);
     let refs = run("ostree", &["refs", &format!("--repo={}", bench.noting.repo.display())]);

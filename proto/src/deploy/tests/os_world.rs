@@ -23,6 +23,8 @@ pub struct OsWorld {
     pub hidden: BTreeSet<Digest>,
     /// Steps that fail for good.
     pub broken: BTreeSet<&'static str>,
+    /// What the device and what it is given have both changed.
+    pub etc_kept: Vec<String>,
     entry: Option<Entry>,
 }
 
@@ -41,6 +43,7 @@ impl OsWorld {
             trusted: BTreeSet::from([booted.commit]),
             hidden: BTreeSet::new(),
             broken: BTreeSet::new(),
+            etc_kept: Vec::new(),
             entry: None,
         }
     }
@@ -55,13 +58,15 @@ impl OsWorld {
             counted: self.counted.map(|(trial, tries_left)| Counted { trial: Some(trial), tries_left }),
             entry: self.entry,
             obstacle: self.hidden.contains(&self.booted.commit).then(|| "no configuration".to_owned()),
+            etc_kept: Vec::new(),
         }
     }
 
-    pub fn stage(&mut self, commit: Digest) -> DeploymentId {
+    pub fn stage(&mut self, commit: Digest) -> StagedOs {
         let taken = |serial| self.entries.contains(&DeploymentId { commit, serial });
         let serial = (0..).find(|serial| !taken(*serial)).unwrap();
-        *self.staged.insert(DeploymentId { commit, serial })
+        let id = *self.staged.insert(DeploymentId { commit, serial });
+        StagedOs { id, etc_kept: self.etc_kept.clone() }
     }
 
     pub fn keep(&mut self, commits: &[Digest]) {

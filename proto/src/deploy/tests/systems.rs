@@ -251,6 +251,47 @@ fn a_trial_that_cannot_be_written_down_is_left_after_a_while() {
 }
 
 #[test]
+fn a_full_disk_below_a_version_before_that_does_not_load_has_a_device_reboot_once_and_then_hardly_ever() {
+    let mut world = wished(1, Mode::Now, Behaviour::NeverHealthy);
+    while world.machine.state() != State::Proving {
+        assert!(world.step());
+    }
+    world.full = true;
+    world.os.as_mut().unwrap().unloadable.insert(commit("1"));
+    world.pass(POLICY.probation);
+    for _ in 0..6 {
+        world.run();
+        world.pass(UNWRITTEN_MAX);
+    }
+    world.run();
+    assert_eq!(world.os.as_ref().unwrap().boots, 3, "it leaves once");
+    world.pass(Duration::from_secs(6 * 3600));
+    world.run();
+    assert_eq!(world.os.as_ref().unwrap().boots, 4);
+    world.full = false;
+    world.settle();
+    assert_eq!(world.ends(), [(1, ReportState::Failed)]);
+}
+
+#[test]
+fn what_of_a_release_does_not_come_into_force_in_etc_is_told() {
+    let long = format!("/etc/{}", "l".repeat(120));
+    for (kept, told) in [
+        (vec!["/etc/a", "/etc/b"], "/etc/a /etc/b".to_owned()),
+        (vec![&long, "/etc/b", "/etc/c"], format!("{long} and 2 more")),
+    ] {
+        let kept: Vec<String> = kept.into_iter().map(str::to_owned).collect();
+        let mut world = wished(1, Mode::Now, Behaviour::Healthy);
+        world.os.as_mut().unwrap().etc_kept = kept;
+        world.settle();
+        assert_eq!(world.ends(), [(1, ReportState::Succeeded)]);
+        let told = format!("stays as here: {told}");
+        let said = world.spool.values().filter(|report| report.cause.reason.ends_with(&told));
+        assert_eq!(said.map(|report| report.state).collect::<Vec<_>>(), [ReportState::Staged]);
+    }
+}
+
+#[test]
 fn a_system_whose_boot_loader_is_out_of_reach_is_not_proven() {
     let change: Change = |w, _| w.os.as_mut().unwrap().hidden.extend([commit("2")]);
     let (world, ..) = update(&[], Down::Power, change);
