@@ -17,6 +17,8 @@ mod bench;
 #[allow(dead_code, reason = "shared with device_fleet")]
 #[path = "device_fleet/check.rs"]
 mod check;
+#[path = "power_cuts/hang.rs"]
+mod hang;
 #[path = "power_cuts/panic.rs"]
 mod panic;
 #[path = "power_cuts/phases.rs"]
@@ -90,8 +92,10 @@ fn comes_up_whole(loader: Option<Loader>, cuts: usize) {
     // And what comes next is no different.
     let (action, before) = site.decides();
     site.succeeds(action, before);
+    site.until(&phases::END);
     // Nor has anything of the recovery harmed the disk, which is looked at as it is without power.
-    site.loses_power(&mut Random::new(seed, "the end"));
+    let (_, reached) = site.loses_power(&mut Random::new(seed, "the end"));
+    assert_eq!(reached, phases::END.name);
 }
 
 #[test]
@@ -117,4 +121,9 @@ fn a_kernel_that_panics_before_it_starts_anything_is_left_by_grub_after_three_bo
 #[test]
 fn a_kernel_that_panics_before_it_starts_anything_is_left_by_u_boot_after_three_boots() {
     panic::is_left_after_three_boots(Loader::UBoot);
+}
+
+#[test]
+fn a_kernel_that_hangs_is_reset_by_the_watchdog_that_systemd_keeps_and_left_after_three_boots() {
+    hang::is_left_after_three_boots();
 }

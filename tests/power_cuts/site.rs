@@ -10,11 +10,13 @@ use fullmetal_sim::lab::{Lost, Mark, Said, wait_for};
 use fullmetal_sim::sim::engine::Random;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The device's number in its network.
 const NUMBER: u8 = 11;
 const NAME: &str = "press-1";
+/// How long what is not needed any more may be pruned.
+const WHOLE_MAX: Duration = Duration::from_secs(30);
 /// The disk of a device in namespaces.
 const DISK_MIB: u64 = 1024;
 
@@ -82,6 +84,11 @@ impl Site {
         self.kernel.as_deref().unwrap()
     }
 
+    /// One that drives the machine's watchdog.
+    pub fn kernel_with_watchdog(&self) -> PathBuf {
+        machine::kernel_with_watchdog(&self.bench.host().device).unwrap()
+    }
+
     /// The same of one with another kernel.
     pub fn decides_for(&mut self, kernel: Option<&Path>) -> (u64, u64) {
         self.release = self.runs.max(self.release) + 1;
@@ -144,7 +151,9 @@ impl Site {
         assert_eq!(self.powered.release(self.bench.host()), Some(runs), "{end:?}\n{}", self.said());
         if self.kernel.is_none() {
             check::as_its_journal_says(self.bench.host());
-            self.bench.host().device.run(&["ostree", "fsck", "--quiet"]).unwrap();
+            // What is pruned meanwhile may be missing to it.
+            let is_whole = || Ok(self.bench.host().device.run(&["ostree", "fsck", "--quiet"]).ok().map(drop));
+            wait_for("the system's repository is whole", WHOLE_MAX, is_whole).unwrap();
         }
         self.each_end_was_told_once();
         self.runs = runs;

@@ -1,5 +1,5 @@
-//! The kernel of machines: Debian's for clouds, and a first file system that does what one of OSTree's must. Made once and kept
-//! beside the devices' base.
+//! The kernels of machines: Debian's for clouds, or that which also drives their watchdog, and a first file system that does what one
+//! of OSTree's must. Made once and kept beside the devices' base.
 
 use crate::lab::device::KERNEL_DIR;
 use crate::lab::output_of;
@@ -10,8 +10,33 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PACKAGE: &str = "linux-image-cloud-amd64";
-/// What it needs of the package, each after those that it builds on.
+/// One of them.
+pub(super) struct Kernel {
+    /// Beside the base.
+    name: &'static str,
+    /// Depends on the newest.
+    package: &'static str,
+    /// Modules of the package that it needs beyond [`MODULES`], each after those that it builds on.
+    more: &'static [&'static str],
+}
+
+/// It starts soon.
+pub(super) const OF_CLOUDS: Kernel = Kernel { name: "kernel", package: "linux-image-cloud-amd64", more: &[] };
+/// It has a driver for the watchdog that qemu has.
+pub(super) const WITH_WATCHDOG: Kernel = Kernel {
+    name: "kernel-with-watchdog",
+    package: "linux-image-amd64",
+    more: &[
+        "lib/crc16",
+        "crypto/crc32c_generic",
+        "fs/mbcache",
+        "fs/jbd2/jbd2",
+        "fs/ext4/ext4",
+        "drivers/watchdog/watchdog",
+        "drivers/watchdog/i6300esb",
+    ],
+};
+/// What all need of their package, each after those that it builds on.
 const MODULES: [&str; 10] = [
     "drivers/virtio/virtio_ring",
     "drivers/virtio/virtio",
@@ -37,16 +62,16 @@ exec $b switch_root /sysroot /sbin/init
 "#;
 
 /// A tree with the kernel and its first file system, for the devices' base `base`.
-pub(super) fn made(base: &Path) -> anyhow::Result<PathBuf> {
-    let made = base.with_extension("kernel");
+pub(super) fn made(kernel: &Kernel, base: &Path) -> anyhow::Result<PathBuf> {
+    let made = base.with_extension(kernel.name);
     let lock = File::create(base.with_file_name("lock"))?;
     flock(&lock, FlockOperation::LockExclusive).context("waiting for the machines' kernel")?;
     if !made.is_dir() {
-        let new = base.with_extension("kernel.new");
+        let new = base.with_extension(format!("{}.new", kernel.name));
         let _ = fs::remove_dir_all(&new);
         fs::create_dir_all(&new)?;
-        let package = unpacked(&new.join("package"))?;
-        make(base, &package, &new.join("tree"))?;
+        let package = unpacked(kernel.package, &new.join("package"))?;
+        make(base, &package, kernel.more, &new.join("tree"))?;
         fs::rename(new.join("tree"), &made).context("naming the machines' kernel")?;
         fs::remove_dir_all(&new)?;
     }
@@ -66,7 +91,7 @@ pub fn make_panicking(kernel: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// Downloads the newest package and unpacks it.
-fn unpacked(dir: &Path) -> anyhow::Result<PathBuf> {
+fn unpacked(package: &str, dir: &Path) -> anyhow::Result<PathBuf> {
     let files = dir.join("files");
     fs::create_dir_all(&files)?;
     let download = |name: &str| -> anyhow::Result<PathBuf> {
@@ -85,13 +110,13 @@ fn unpacked(dir: &Path) -> anyhow::Result<PathBuf> {
         let found = fs::read_dir(dir)?.flatten().map(|entry| entry.path()).find(is_it);
         found.with_context(|| format!("apt-get downloaded no {name}"))
     };
-    let needs = output_of(Command::new("dpkg-deb").arg("-f").arg(download(PACKAGE)?).arg("Depends"))?;
+    let needs = output_of(Command::new("dpkg-deb").arg("-f").arg(download(package)?).arg("Depends"))?;
     let name = needs.split([',', ' ']).find(|word| word.starts_with("linux-image-")).context("no kernel in it")?;
     output_of(Command::new("dpkg-deb").arg("-x").arg(download(name)?).arg(&files))?;
     Ok(files)
 }
 
-fn make(base: &Path, package: &Path, tree: &Path) -> anyhow::Result<()> {
+fn make(base: &Path, package: &Path, more: &[&str], tree: &Path) -> anyhow::Result<()> {
     let only = |dir: &Path, begins: &str| -> anyhow::Result<PathBuf> {
         let of = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(begins));
         let found = fs::read_dir(dir)?.flatten().map(|entry| entry.path()).find(of);
@@ -105,8 +130,9 @@ fn make(base: &Path, package: &Path, tree: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(first.join(dir))?;
     }
     symlink("lib", first.join("lib64"))?;
-    let names = MODULES.map(|module| module.rsplit('/').next().unwrap_or(module));
-    for (module, name) in MODULES.iter().zip(names) {
+    let paths = [&MODULES, more].concat();
+    let names = paths.iter().map(|module| module.rsplit('/').next().unwrap_or(module)).collect::<Vec<_>>();
+    for (module, name) in paths.iter().zip(&names) {
         let from = modules.join(format!("{module}.ko"));
         fs::copy(&from, first.join(format!("lib/{name}.ko"))).with_context(|| format!("copying {}", from.display()))?;
     }

@@ -54,7 +54,15 @@ pub const UP: &str = "LAB-UP ";
 /// # Errors
 /// Without a way to Debian's packages.
 pub fn kernel(device: &Device) -> anyhow::Result<PathBuf> {
-    kernel::made(&device.base_file("/"))
+    kernel::made(&kernel::OF_CLOUDS, &device.base_file("/"))
+}
+
+/// The same of one that drives the machine's watchdog, which resets it; it takes longer to start.
+///
+/// # Errors
+/// As [`kernel`] has them.
+pub fn kernel_with_watchdog(device: &Device) -> anyhow::Result<PathBuf> {
+    kernel::made(&kernel::WITH_WATCHDOG, &device.base_file("/"))
 }
 
 fn firmware(loader: Loader, dir: &Path) -> anyhow::Result<(&'static str, PathBuf)> {
@@ -153,6 +161,8 @@ impl Machine {
         qemu.args(["-no-reboot", "-display", "none", self.firmware.0]).arg(&self.firmware.1);
         qemu.args(["-serial", &format!("file:{}", said.display())]);
         qemu.args(self.disk.logged()?).args(["-device", "virtio-blk-pci,drive=disk"]);
+        // Nobody asks it for anything where a kernel has no driver for it.
+        qemu.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
         qemu.args(link::arguments(self.number)).stdin(Stdio::null());
         let errors = File::options().create(true).append(true).open(self.dir.join("qemu.log"))?;
         self.qemu = Some(qemu.stdout(errors.try_clone()?).stderr(errors).spawn().context("starting qemu")?);
