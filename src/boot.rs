@@ -44,7 +44,8 @@ fn what_runs(booted: &DeploymentId, record: &Record) -> String {
             Phase::Proven if os.new == Some(*booted) => return format!("{name}, just proven here"),
             _ if os.new == Some(*booted) => return format!("{name}, on trial"),
             Phase::RollingBack { .. } if os.old == *booted => return format!("the one before {name}, which failed"),
-            _ if os.old == *booted => return format!("the one before {name}, which is under way"),
+            Phase::Staging if os.old == *booted => return format!("the one before {name}, which is under way"),
+            _ if os.old == *booted => return format!("the one before {name}, which did not come up or had no time to"),
             _ => {}
         }
     }
@@ -53,7 +54,7 @@ fn what_runs(booted: &DeploymentId, record: &Record) -> String {
             format!("{} {}, the last one proven here", system.name, system.app.current.version)
         }
         Some(_) => "which was not proven here: see `fullmetal status`".to_owned(),
-        None => "none was deployed here yet".to_owned(),
+        None => "it came with the device".to_owned(),
     }
 }
 
@@ -209,7 +210,7 @@ mod tests {
         };
         let told = |booted: &str, record: &Record| what_runs(&id(booted), record);
         let mut record = Record::default();
-        assert_eq!(told("1", &record), "none was deployed here yet");
+        assert_eq!(told("1", &record), "it came with the device");
         let name: AppName = "lab".parse().unwrap();
         let app = App { current: version("1"), previous: None, floor: 0, lost: false };
         record.os = Some(System { name: name.clone(), app });
@@ -221,10 +222,12 @@ mod tests {
         let wish = Wish { action: 7, bundle, mode: Mode::Now, valid_until: None, expires, seen };
         let mut deployment = Deployment::of(wish);
         deployment.os = Some(NewOs { part, old: id("1"), new: Some(id("2")), boot: None });
+        let down = "the one before lab 2, which did not come up or had no time to";
         for (phase, runs, other) in [
-            (Phase::Arming, "lab 2, on trial", "the one before lab 2, which is under way"),
-            (Phase::Proving { restarts: 0 }, "lab 2, on trial", "the one before lab 2, which is under way"),
-            (Phase::Proven, "lab 2, just proven here", "the one before lab 2, which is under way"),
+            (Phase::Staging, "lab 2, on trial", "the one before lab 2, which is under way"),
+            (Phase::Arming, "lab 2, on trial", down),
+            (Phase::Proving { restarts: 0 }, "lab 2, on trial", down),
+            (Phase::Proven, "lab 2, just proven here", down),
             (
                 Phase::RollingBack { cause: Cause::default() },
                 "lab 2, which failed: it is left again",

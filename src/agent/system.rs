@@ -65,7 +65,9 @@ impl System {
 
     /// Removes our deployments but those of these commits. What does not go goes next time.
     pub fn keep(&self, commits: Vec<Digest>) {
-        let kept = self.os.as_ref().map_or(Ok(None), |os| os.ask(&Step::Keep(commits)));
+        let Some(os) = &self.os else { return };
+        info!("removing what is not needed any more");
+        let kept = os.ask(&Step::Keep(commits));
         if let Err(error) = kept {
             warn!(%error, "old deployments of the operating system not removed");
         }

@@ -3,6 +3,7 @@
 use super::OsError;
 use crate::sysroot::{OsDeployment, Sysroot};
 use fullmetal_proto::{DeploymentId, Digest};
+use tracing::warn;
 
 /// What is deployed, and what boots.
 pub(super) trait Deployed {
@@ -13,7 +14,7 @@ pub(super) trait Deployed {
     /// Checks a commit out, locked; drops what else is staged.
     fn stage(&self, commit: &Digest) -> Result<DeploymentId, OsError>;
     /// What stays in `/etc` as the device has it, although this deployment changes it; nothing where it is none.
-    fn etc_kept(&self, new: &DeploymentId) -> Result<Vec<String>, OsError>;
+    fn etc_kept(&self, new: &DeploymentId) -> Vec<String>;
     /// Whether this boots next, whole, with what runs behind it.
     fn check_next(&self, id: &DeploymentId) -> Result<(), OsError>;
     /// Changes what boots: whole or not at all. A boot loader, which replays no journal, may see what was changed only after
@@ -48,8 +49,12 @@ impl Deployed for Sysroot {
         Ok(Sysroot::stage(self, commit)?)
     }
 
-    fn etc_kept(&self, new: &DeploymentId) -> Result<Vec<String>, OsError> {
-        Ok(Sysroot::etc_kept(self, new)?)
+    fn etc_kept(&self, new: &DeploymentId) -> Vec<String> {
+        // It is only to be told, and no reason not to go on.
+        let kept =
+            Sysroot::etc_kept(self, new).inspect_err(|error| warn!(%error, "who has changed what in /etc is unknown"));
+        kept.iter().flatten().for_each(|path| warn!(path, "changed here and by the release: it stays as here"));
+        kept.unwrap_or_default()
     }
 
     fn check_next(&self, id: &DeploymentId) -> Result<(), OsError> {

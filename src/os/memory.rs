@@ -220,8 +220,8 @@ impl Deployed for MemoryOs {
         })
     }
 
-    fn etc_kept(&self, _: &DeploymentId) -> Result<Vec<String>, OsError> {
-        Ok(Vec::new())
+    fn etc_kept(&self, _: &DeploymentId) -> Vec<String> {
+        Vec::new()
     }
 
     fn check_next(&self, id: &DeploymentId) -> Result<(), OsError> {

@@ -86,7 +86,7 @@ impl Parts {
         self.act(step)?;
         let view = self.look()?;
         let etc_kept = match (step, &view.staged) {
-            (Step::Stage(_), Some(staged)) => self.deployed.etc_kept(staged)?,
+            (Step::Stage(_), Some(staged)) => self.deployed.etc_kept(staged),
             _ => Vec::new(),
         };
         Ok(OsView { etc_kept, ..view })

@@ -46,7 +46,7 @@ pub enum SysrootError {
     /// The kernel and what comes with it do not fit beside those that are there.
     #[error(
         "not enough space in {path} for the kernel of OS commit {commit}: it {lack}; `ostree admin status` lists whose kernels are \
-         there, `ostree admin undeploy` removes those that nobody needs"
+         there: undeploy what nobody needs any more, with OSTREE_GRUB2_EXEC set where GRUB boots (docs/integrators-os.md)"
     )]
     BootFull {
         /// Where kernels lie.
@@ -91,6 +91,12 @@ pub enum SysrootError {
         /// What was found then.
         #[source]
         source: Box<SysrootError>,
+    },
+    /// It would be dropped.
+    #[error("somebody else has staged OS deployment {id}: reboot into it, or undeploy it (`ostree admin undeploy 0`)")]
+    StagedByOthers {
+        /// What is staged.
+        id: DeploymentId,
     },
     /// Something else holds the lock.
     #[error("another program changes the deployments of {path}: wait until its `ostree admin` ends")]

@@ -25,7 +25,7 @@ impl Sysroot {
         let deployments = view.sysroot.deployments();
         let new = deployments.iter().find(|deployment| self.id_of(deployment).is_ok_and(|id| id == *new));
         let (Some(new), Some(old)) = (new.and_then(tree), tree(&view.booted)) else { return Ok(Vec::new()) };
-        let trees = Trees { old: old.join("usr/etc"), here: self.path.join("etc"), new: new.join("usr/etc") };
+        let trees = Trees { old: old.join("usr/etc"), here: old.join("etc"), new: new.join("usr/etc") };
         let mut kept = Vec::new();
         trees
             .compare(Path::new(""), &mut kept)
@@ -53,12 +53,19 @@ impl Trees {
             let may_be_dir = |metadata: &Option<Metadata>| metadata.as_ref().is_none_or(Metadata::is_dir);
             if is.as_ref().is_some_and(Metadata::is_dir) && may_be_dir(&was) && may_be_dir(&comes) {
                 self.compare(&path, kept)?;
-            } else if !(same(&old, &new)? || same(&here, &old)? || same(&here, &new)?) {
+            } else if may_be_merged(is.as_ref(), comes.as_ref())
+                && !(same(&old, &new)? || same(&here, &old)? || same(&here, &new)?)
+            {
                 kept.push(Path::new("/etc").join(&path).display().to_string());
             }
         }
         Ok(())
     }
+}
+
+/// Where one is a directory and the other is not, libostree refuses to.
+fn may_be_merged(is: Option<&Metadata>, comes: Option<&Metadata>) -> bool {
+    is.zip(comes).is_none_or(|(is, comes)| is.is_dir() == comes.is_dir())
 }
 
 /// Nothing where there is no directory.
@@ -169,7 +176,8 @@ mod tests {
             ("whole/a", "1"),
             ("whole/b", "1"),
         ];
-        let told = ["a", "c", "deep/new", "dir/b", "gone", "into", "own", "removed", "whole"];
+        // That of another kind cannot be merged at all, which is told then.
+        let told = ["a", "c", "deep/new", "dir/b", "gone", "own", "removed", "whole"];
         assert_eq!(kept(&old, &here, &new), told.map(|path| format!("/etc/{path}")));
     }
 

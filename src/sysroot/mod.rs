@@ -31,6 +31,7 @@ use ostree::{SysrootDeployTreeOpts, gio, glib};
 use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
+use tracing::{info, warn};
 use view::View;
 
 /// There once `ostree-prepare-root` has put a deployment in place as the root.
@@ -105,7 +106,8 @@ impl Sysroot {
         let repo = view.sysroot.repo();
         let new = Kernel::of(&repo, &self.path, commit)?;
         for deployment in view.entries() {
-            if Kernel::of(&repo, &self.path, &self.id_of(&deployment)?.commit)? == new {
+            // One of others may be damaged.
+            if Kernel::of(&repo, &self.path, &self.id_of(&deployment)?.commit).is_ok_and(|kernel| kernel == new) {
                 return Ok(());
             }
         }
@@ -114,15 +116,18 @@ impl Sysroot {
 
     /// Checks the commit out as a deployment that waits for [`finalize`](Self::finalize), with the kernel arguments of the
     /// running one. It is locked: a shutdown before that would boot it, and nothing would count that. What is staged so
-    /// already stays; anything else that is staged is dropped.
+    /// already stays; anything else of ours that is staged is dropped.
     ///
     /// # Errors
-    /// When libostree cannot.
+    /// When libostree cannot, or others have staged something.
     pub fn stage(&self, commit: &Digest) -> Result<DeploymentId, SysrootError> {
         let view = self.locked_view()?;
         if let Some(staged) = view.sysroot.staged_deployment() {
             if staged.csum() == commit.to_string() && self.staged_lock().exists() {
                 return self.id_of(&staged);
+            }
+            if let Some(staged) = self.staged_by_others(&view)? {
+                return Err(SysrootError::StagedByOthers { id: staged });
             }
             // Newer libostree takes the lock of what was staged before for its own to remove.
             drop(view);
@@ -192,21 +197,28 @@ impl Sysroot {
     /// it may be the loader's first entry all the same.
     pub fn finalize(&self, id: &DeploymentId) -> Result<(), SysrootError> {
         if self.check_next(id).is_ok() {
-            return self.let_go_of_others();
+            self.try_to_let_go_of_others();
+            return Ok(());
         }
         let staged = self.deployments()?.into_iter().find(|deployment| deployment.staged);
         if staged.as_ref().is_none_or(|staged| staged.id != *id) {
             let instead = staged.map_or("nothing".into(), |staged| staged.id.to_string());
             return Err(SysrootError::NotStaged { id: *id, instead });
         }
-        self.hold_others()?;
-        let finalized = self.finalize_staged().and_then(|()| self.check_next(id));
-        let let_go = self.let_go_of_others();
-        finalized.and(let_go).map_err(|error| SysrootError::NotFinalized {
+        let finalized = self.hold_others().and_then(|()| self.finalize_staged()).and_then(|()| self.check_next(id));
+        self.try_to_let_go_of_others();
+        finalized.map_err(|error| SysrootError::NotFinalized {
             id: *id,
             said: finalize::said(),
             source: Box::new(error),
         })
+    }
+
+    /// Else they are pinned until the next [`drop_all_but`](Self::drop_all_but).
+    fn try_to_let_go_of_others(&self) {
+        if let Err(error) = self.let_go_of_others() {
+            warn!(%error, "deployments of others stay pinned for now");
+        }
     }
 
     fn finalize_staged(&self) -> Result<(), SysrootError> {
@@ -289,13 +301,16 @@ impl Sysroot {
     }
 
     /// Removes our deployments but those of these commits, and what is staged; never what runs or is pinned, nor what others
-    /// deployed.
+    /// deployed. Where others have staged something, nothing goes for now.
     ///
     /// # Errors
     /// When libostree cannot.
     pub fn drop_all_but(&self, keep: &[Digest]) -> Result<(), SysrootError> {
-        self.let_go_of_others()?;
         let view = self.locked_view()?;
+        if let Some(staged) = self.staged_by_others(&view)? {
+            info!(%staged, "somebody else has staged this: old deployments stay until it has booted");
+            return Ok(());
+        }
         let mut kept = Vec::new();
         for deployment in view.entries() {
             let told = self.told(&view, &deployment)?;
@@ -312,7 +327,15 @@ impl Sysroot {
         }
         let view = self.locked_view()?;
         self.let_go_but(&view, keep)?;
-        view.sysroot.cleanup(gio::Cancellable::NONE).map_err(self.failed("removing old deployments"))
+        view.sysroot.cleanup(gio::Cancellable::NONE).map_err(self.failed("removing old deployments"))?;
+        drop(view);
+        // Last: it needs a block, which a full disk has only now.
+        self.let_go_of_others()
+    }
+
+    fn staged_by_others(&self, view: &View) -> Result<Option<DeploymentId>, SysrootError> {
+        let staged = view.sysroot.staged_deployment().map(|staged| self.told(view, &staged)).transpose()?;
+        Ok(staged.filter(|staged| !staged.ours).map(|staged| staged.id))
     }
 
     /// Whether there are entries from before the last change: libostree writes them to one of two directories in turn.

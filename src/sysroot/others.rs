@@ -2,7 +2,8 @@
 //! they are pinned for so long, each with a mark of ours.
 //!
 //! What runs then is in our hands from now on, whoever deployed it: else a device's first system would stay for ever, and take
-//! the room in `/boot` that its third one needs.
+//! the room in `/boot` that its third one needs. And what follows the same ref as what runs, such as what an updater before
+//! us left to go back to, is replaced as that updater would have done.
 
 use super::view::View;
 use super::{OURS, OsDeployment, Sysroot, SysrootError};
@@ -23,6 +24,7 @@ impl Sysroot {
     /// When an origin cannot be written.
     pub(super) fn hold_others(&self) -> Result<(), SysrootError> {
         let view = self.locked_view()?;
+        let followed = view.booted.origin().and_then(refspec);
         for deployment in view.entries() {
             let told = self.told(&view, &deployment)?;
             let origin = deployment.origin().unwrap_or_else(KeyFile::new);
@@ -30,6 +32,7 @@ impl Sysroot {
                 OsDeployment { ours: true, .. } => continue,
                 OsDeployment { booted: true, .. } => origin.set_string(OURS, "commit", &deployment.csum()),
                 OsDeployment { pinned: true, .. } => continue,
+                _ if followed.is_some() && refspec(origin.clone()) == followed => continue,
                 _ => {
                     origin.set_boolean(TRANSIENT, PINNED, true);
                     origin.set_boolean(TRANSIENT, HELD, true);
@@ -64,4 +67,9 @@ impl Sysroot {
         let written = view.sysroot.write_origin_file(deployment, Some(origin), gio::Cancellable::NONE);
         written.map_err(self.failed("writing an origin"))
     }
+}
+
+/// What an origin says that its deployment follows: a ref, or a commit.
+fn refspec(origin: KeyFile) -> Option<String> {
+    origin.string("origin", "refspec").ok().map(|refspec| refspec.to_string())
 }

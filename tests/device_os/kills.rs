@@ -5,7 +5,7 @@
 //! `FULLMETAL_KILL=all` takes all calls that count, otherwise it is what fits [`BUDGET`].
 
 use super::{Bench, PROGRAM};
-use fullmetal::os::{Os as _, Step, words};
+use fullmetal::os::{GENERATOR, Os as _, Step, words};
 use fullmetal_proto::deploy::{Counted, OsView};
 use fullmetal_proto::{DeploymentId, Digest};
 use fullmetal_sim::lab::wait_for;
@@ -57,6 +57,8 @@ struct Kills<'a> {
     /// Where all are taken: those that are left of each, once its calls were counted.
     left: BTreeMap<Part, Vec<u64>>,
     rounds: u32,
+    /// What somebody else has deployed beside: it stays whatever is ended where.
+    other: Option<DeploymentId>,
     cuts: u32,
     kills: u32,
     missed: u32,
@@ -64,10 +66,21 @@ struct Kills<'a> {
 
 /// Updates that are proven and updates that fail, in turn.
 pub fn every_step_is_cut_off(bench: &mut Bench) {
-    let mut kills =
-        Kills { bench, points: Points::chosen(), left: BTreeMap::new(), rounds: 0, cuts: 0, kills: 0, missed: 0 };
+    let mut kills = Kills {
+        bench,
+        points: Points::chosen(),
+        left: BTreeMap::new(),
+        rounds: 0,
+        other: None,
+        cuts: 0,
+        kills: 0,
+        missed: 0,
+    };
     kills.points.begin();
-    while kills.rounds < 2 || !kills.is_over() {
+    while kills.rounds < 4 || !kills.is_over() {
+        if kills.rounds == 2 {
+            kills.somebody_else_deploys();
+        }
         kills.round();
     }
     let Kills { rounds, kills, cuts, missed, points, .. } = kills;
@@ -164,8 +177,25 @@ impl Kills<'_> {
         assert_eq!((view.entries[0], view.counted, view.staged), (old, None, None));
     }
 
+    fn somebody_else_deploys(&mut self) {
+        let commit = self.bench.new_commit(1000);
+        let grub = format!("{}={}", GENERATOR.0, GENERATOR.1);
+        let deploy = ["ostree", "admin", "deploy", "--os=lab", "--not-as-default", &commit.to_string()];
+        self.bench.device.run(&[&["env", &*grub][..], &deploy].concat()).unwrap();
+        self.other = Some(DeploymentId { commit, serial: 0 });
+    }
+
+    /// Without what somebody else has deployed, which is there.
     fn ask(&self, step: &Step) -> OsView {
-        self.bench.ask(step).unwrap_or_else(|error| panic!("{step:?}: {error}")).unwrap()
+        let mut view = self.bench.ask(step).unwrap_or_else(|error| panic!("{step:?}: {error}")).unwrap();
+        let before = view.entries.len();
+        view.entries.retain(|entry| Some(*entry) != self.other);
+        assert_eq!(before - view.entries.len(), usize::from(self.other.is_some()), "{step:?}: {view:?}");
+        if let Step::Keep(_) = step {
+            let pinned = self.bench.device.run(&["sh", "-c", "grep -l pinned /ostree/deploy/lab/deploy/*.origin; :"]);
+            assert_eq!(pinned.unwrap(), "", "it is pinned no more than it was");
+        }
+        view
     }
 
     /// Has a step done that is ended in its midst, unless its calls are to be counted first; what is to be seen then.

@@ -16,12 +16,12 @@ const fn phase(name: &'static str, says: Option<&'static str>, within_ms: [u64; 
     Phase { name, says, within: [Duration::from_millis(machine), Duration::from_millis(namespaced)] }
 }
 
-/// What a device says when nothing of an update is left to do.
-const END: (&str, &str) = ("after its end", "operating system step=Keep");
+/// It has been told, and nothing is left to do.
+pub const END: Phase = phase("after its end", Some("removing what is not needed any more"), [0, 0]);
 
 /// How far a device was, by what it said last in its boots since the decision.
 pub fn reached(boots: &[String]) -> &'static str {
-    let words = PHASES.iter().filter_map(|phase| Some((phase.name, phase.says?))).chain([END]);
+    let words = PHASES.iter().chain([&END]).filter_map(|phase| Some((phase.name, phase.says?)));
     for (boot, said) in boots.iter().enumerate().rev() {
         let last = words.clone().filter_map(|(name, words)| said.rfind(words).map(|at| (at, name))).max();
         match last {
@@ -35,7 +35,7 @@ pub fn reached(boots: &[String]) -> &'static str {
 
 pub const PHASES: [Phase; 6] = [
     phase("fetch and import", Some("fetching commit="), [3000, 1300]),
-    phase("stage", Some("staging commit="), [8000, 900]),
+    phase("stage", Some("staging commit="), [8000, 500]),
     phase("finalize", Some("operating system step=Arm"), [12_000, 900]),
     phase("going down", Some("rebooting force="), [4000, 2200]),
     phase("first boot", None, [20_000, 700]),

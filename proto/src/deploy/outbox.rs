@@ -80,10 +80,15 @@ pub struct Ended {
 impl Deploy {
     /// Reports a milestone of the deployment under way, once.
     pub(super) fn milestone(&mut self, state: ReportState, now: Now) {
+        self.milestone_with(state, "", now);
+    }
+
+    /// The same with what is to be said of it.
+    pub(super) fn milestone_with(&mut self, state: ReportState, remark: &str, now: Now) {
         let Some(deployment) = &mut self.record.deployment else { return };
         if deployment.reported.is_none_or(|reported| reported < state) {
             deployment.reported = Some(state);
-            self.remark(state, "", now);
+            self.remark(state, remark, now);
         }
     }
 

@@ -163,28 +163,9 @@ impl Deploy {
             part.may_stay = true;
         }
         self.go(Event::CheckedOut)?;
-        self.milestone(ReportState::Staged, now);
-        self.tell_kept(os.map(|os| os.etc_kept).unwrap_or_default(), now);
+        let kept = os.map(|os| told_of_kept(&os.etc_kept)).unwrap_or_default();
+        self.milestone_with(ReportState::Staged, &kept, now);
         Ok(())
-    }
-
-    /// A release's settings that will not come into force are told, and are no reason to refuse it: the device's are wanted.
-    fn tell_kept(&mut self, paths: Vec<String>, now: Now) {
-        let mut len = 0;
-        let told = paths.iter().map(String::as_str).take_while(|path| {
-            len += path.len() + 1;
-            len <= PATHS_LEN_MAX.max(path.len() + 1)
-        });
-        let told = told.collect::<Vec<_>>();
-        let left = paths.len() - told.len();
-        let more = if left > 0 { format!(" and {left} more") } else { String::new() };
-        if !told.is_empty() {
-            self.remark(
-                ReportState::Staged,
-                &format!("changed here and by the release, stays as here: {}{more}", told.join(" ")),
-                now,
-            );
-        }
     }
 
     /// Work did not succeed: again later, or the end, or the way back.
@@ -312,4 +293,20 @@ pub(super) fn millis(span: Duration) -> u64 {
 /// The watch time of the deployment under way.
 pub(super) fn probation(record: &Record) -> Duration {
     Duration::from_millis(record.deployment.as_ref().map_or(0, |d| d.probation_ms))
+}
+
+/// A release's settings that will not come into force are told, and are no reason to refuse it: the device's are wanted.
+fn told_of_kept(paths: &[String]) -> String {
+    let mut len = 0;
+    let told = paths.iter().map(String::as_str).take_while(|path| {
+        len += path.len() + 1;
+        len <= PATHS_LEN_MAX.max(path.len() + 1)
+    });
+    let told = told.collect::<Vec<_>>();
+    let left = paths.len() - told.len();
+    let more = if left > 0 { format!(" and {left} more") } else { String::new() };
+    if told.is_empty() {
+        return String::new();
+    }
+    format!("changed here and by the release, stays as here: {}{more}", told.join(" "))
 }

@@ -73,7 +73,8 @@ impl Deploy {
         let first = view.entries.first()?;
         (*first != view.booted).then(|| {
             format!(
-                "{name} cannot be put on trial: the next boot is of {first}, not of what runs, {}; see `fullmetal status`",
+                "{name} cannot be put on trial: the next boot is of {first}, not of what runs, {}: boot it, or \
+                 undeploy it; see `fullmetal status`",
                 view.booted
             )
         })

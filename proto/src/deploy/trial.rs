@@ -19,9 +19,9 @@ pub const REBOOT_MAX: Duration = Duration::from_secs(300);
 
 /// How long a disk may take no record before an operating system on trial is given up.
 pub const UNWRITTEN_MAX: Duration = Duration::from_secs(600);
-/// The same where the boot loader has given it up already, as after a reboot for that reason: the one before did not come up, and
-/// another reboot hardly has it do so.
-const GIVEN_UP_MAX: Duration = Duration::from_secs(6 * 3600);
+/// The same where the boot loader has no more tries of it. After a reboot for that reason the one before did not come up, and
+/// another reboot hardly has it do so; after two that hung it would.
+const GIVEN_UP_MAX: Duration = Duration::from_secs(3600);
 /// How often a step is tried that may succeed later, which is for about half an hour.
 const PASSING_TRIES_MAX: u32 = 12;
 /// How often a device that is rebooted to leave an operating system that failed may come up on it again, besides twice.
