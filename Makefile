@@ -102,3 +102,5 @@ bench: build
 	$(REAL) --test fleet a_release_crosses -- --nocapture
 	cargo bench --locked -p fullmetal-gateway --bench thousand
 	cargo bench --locked -p fullmetal-sim --bench scale
+	@.ci/install-tools bench
+	cargo bench --locked -p fullmetal-sim --bench ways

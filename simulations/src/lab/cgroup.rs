@@ -2,6 +2,7 @@
 //!
 //! CPU time is read from cgroup2, memory from cgroup2 or, where that has no memory controller, from the first version.
 
+use super::Usage;
 use super::process::is_gone_within;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
@@ -73,6 +74,12 @@ impl Cgroup {
         };
         let text = fs::read_to_string(dir.join("memory.stat")).unwrap_or_default();
         text.lines().find_map(|line| line.strip_prefix(key)).and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+
+    /// Proportional set size of all that runs in it now, in KiB: what is shared counts in parts.
+    pub fn proportional_kib(&self) -> u64 {
+        let pids = fs::read_to_string(self.unified.join("cgroup.procs")).unwrap_or_default();
+        pids.lines().filter_map(|pid| Some(Usage::of(pid.parse().ok()?).ok()?.pss_kib)).sum()
     }
 }
 
