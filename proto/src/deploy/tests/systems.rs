@@ -20,6 +20,15 @@ fn wished(action: u64, mode: Mode, behaves: Behaviour) -> World {
     world
 }
 
+/// The same in the midst of the probation of one that never proves itself.
+fn on_probation() -> World {
+    let mut world = wished(1, Mode::Now, Behaviour::NeverHealthy);
+    while world.machine.state() != State::Proving {
+        assert!(world.step());
+    }
+    world
+}
+
 #[test]
 fn what_came_up_on_something_else_is_told_and_nothing_is_deployed_until_root_accepts_it() {
     let (mut world, ..) = update(&[], Down::Power, |_, _| {});
@@ -228,10 +237,7 @@ fn a_reboot_that_was_held_back_does_not_come_once_its_time_is_over() {
 
 #[test]
 fn a_trial_that_cannot_be_written_down_is_left_after_a_while() {
-    let mut world = wished(1, Mode::Now, Behaviour::NeverHealthy);
-    while world.machine.state() != State::Proving {
-        assert!(world.step());
-    }
+    let mut world = on_probation();
     world.full = true;
     world.pass(POLICY.probation);
     world.run();
@@ -252,10 +258,7 @@ fn a_trial_that_cannot_be_written_down_is_left_after_a_while() {
 
 #[test]
 fn a_full_disk_below_a_version_before_that_does_not_load_has_a_device_reboot_once_and_then_once_an_hour() {
-    let mut world = wished(1, Mode::Now, Behaviour::NeverHealthy);
-    while world.machine.state() != State::Proving {
-        assert!(world.step());
-    }
+    let mut world = on_probation();
     world.full = true;
     world.os.as_mut().unwrap().unloadable.insert(commit("1"));
     world.pass(POLICY.probation);
@@ -317,10 +320,7 @@ fn a_device_that_cannot_go_back_says_so_and_reboots_no_more() {
 
 #[test]
 fn an_agent_that_starts_again_and_again_under_a_lock_still_goes_back() {
-    let mut world = wished(1, Mode::Now, Behaviour::NeverHealthy);
-    while world.machine.state() != State::Proving {
-        assert!(world.step());
-    }
+    let mut world = on_probation();
     world.set_local(Local { locked: true, inhibited: false });
     world.pass(POLICY.probation);
     world.run();
