@@ -19,6 +19,8 @@ SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fullmetal
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
+# A test that fails says what and where; the frames below hide it.
+export RUST_BACKTRACE := 0
 BIN := $(CARGO_TARGET_DIR)/release
 # Test programs that need root run through sudo unless we are root.
 ifneq ($(shell id -u),0)

@@ -9,7 +9,7 @@ use fullmetal::config::Paths;
 use fullmetal::console::{self, UsageError};
 use fullmetal::journal;
 use fullmetal_proto::AppName;
-use fullmetal_proto::deploy::Record;
+use fullmetal_proto::deploy::{NoComeback, Record};
 use fullmetal_proto::wire::ReportState;
 use fullmetal_proto::wire::asking::ToAgent;
 use serde_json::json;
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked whether it has ended.
 const LOOK: Duration = Duration::from_millis(300);
+/// How long the end of the last deployment may take to be put away.
+const PUTTING_AWAY_MAX: Duration = Duration::from_secs(60);
 /// How long its end may be missing when it is no longer under way.
 const MISSING_MAX: Duration = Duration::from_secs(15);
 
@@ -41,7 +43,7 @@ pub fn run(context: &Context, args: &RollbackArgs) -> anyhow::Result<()> {
     let Some(app) = &args.app else { return roll_os_back(context, &paths) };
     let (from, to) = versions(&record, app)?;
     let before = newest(&paths).map_or(0, |past| past.counter);
-    AgentDoor::open(&paths)?.ask(&ToAgent::RollBack { app: app.clone() })?;
+    ask(&paths, &ToAgent::RollBack { app: app.clone() })?;
     if !context.json {
         console::print(&format!("{app} goes back from {from} to {to}\n"))?;
     }
@@ -62,9 +64,21 @@ pub fn run(context: &Context, args: &RollbackArgs) -> anyhow::Result<()> {
     }
 }
 
+/// Asks for it once what the last deployment left is put away, which has ended for its operator already.
+fn ask(paths: &Paths, what: &ToAgent) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let is_in_the_way = |why: &anyhow::Error| why.to_string() == NoComeback::PuttingAway.to_string();
+    loop {
+        match AgentDoor::open(paths)?.ask(what) {
+            Err(why) if is_in_the_way(&why) && begun.elapsed() < PUTTING_AWAY_MAX => sleep(LOOK),
+            answer => return answer,
+        }
+    }
+}
+
 /// Its end comes after a reboot.
 fn roll_os_back(context: &Context, paths: &Paths) -> anyhow::Result<()> {
-    AgentDoor::open(paths)?.ask(&ToAgent::RollBackOs)?;
+    ask(paths, &ToAgent::RollBackOs)?;
     // What it is depends on what runs, which the agent has looked at; it has journalled that by now.
     let begun = journal::peek(&paths.journal_dir())?.and_then(|record| record.deployment).filter(|d| d.by_hand);
     let part = begun.and_then(|deployment| deployment.os).map(|os| (os.part.name, os.part.installed.version));

@@ -41,7 +41,7 @@ impl Drop for Bench {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for host in &self.hosts {
-                let said = host.device.run(&["journalctl", "-b", "--no-pager", "-o", "short-monotonic", "-n", "120"]);
+                let said = host.device.run(&["journalctl", "-b", "--no-pager", "-o", "short-monotonic", "-n", "40"]);
                 eprintln!("---- {}\n{}", host.name, said.unwrap_or_else(|e| e.to_string()));
             }
             self.dir.disable_cleanup(true);

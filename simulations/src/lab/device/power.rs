@@ -3,7 +3,7 @@
 use super::{Device, LAB, LoaderBoot, system};
 use crate::lab::disk::Mounted;
 use crate::lab::process::{is_gone_within, wait_for};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
@@ -12,7 +12,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// A boot, and the end of a device, take at most this long.
-const TURN_MAX: Duration = Duration::from_secs(30);
+const TURN_MAX: Duration = Duration::from_secs(90);
 /// One that is switched on may start this often until it is up.
 const STARTS_MAX: usize = 8;
 /// Whoever makes this file in a device's `/run` has its watchdog bite.
@@ -37,7 +37,7 @@ impl Device {
         for _ in 0..STARTS_MAX {
             self.switch_on()?;
             let came = wait_for("the device is up", TURN_MAX, || self.came());
-            match came.with_context(|| self.console())? {
+            match came.map_err(|why| anyhow!("{why:#}; its console: {}", self.console()))? {
                 Came::Up => return Ok(()),
                 Came::Rebooted => {}
                 Came::Hung => self.switch_off()?,
