@@ -16,6 +16,7 @@ mod memory;
 mod objects;
 mod owners;
 mod place;
+mod slice;
 mod system;
 #[cfg(test)]
 pub(crate) mod tests;

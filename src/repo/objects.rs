@@ -2,10 +2,11 @@
 
 use super::StoreError;
 use super::intake::{closure, read_checked, read_head, reading, wrong_hash};
+use super::slice::{Layout, Slice};
 use fullmetal_proto::Digest;
+use fullmetal_proto::ostree::ContentHeader;
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
-use ostree::gio::prelude::*;
-use ostree::glib::{self, Bytes, Variant, VariantTy};
+use ostree::glib::{self, Bytes, Variant};
 use ostree::{ObjectType, RepoListRefsExtFlags, RepoMode, gio};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
@@ -25,6 +26,10 @@ pub(crate) const KEEP_PREFIX: &str = "fullmetal/keep";
 pub(super) struct Repository {
     pub(super) repo: ostree::Repo,
     path: PathBuf,
+    layout: Layout,
+    /// Content and metadata that is not visible yet.
+    slice: Option<Slice>,
+    /// A commit waits in a transaction of libostree, which keeps others from pruning.
     in_transaction: bool,
 }
 
@@ -37,7 +42,8 @@ impl Repository {
             let mode = format!("{:?}", repo.mode());
             return Err(StoreError::Mode { path: path.to_owned(), mode, why });
         }
-        Ok(Repository { repo, path: path.to_owned(), in_transaction: false })
+        let layout = if mode == RepoMode::Bare { Layout::Bare } else { Layout::BareUser };
+        Ok(Repository { repo, path: path.to_owned(), layout, slice: None, in_transaction: false })
     }
 
     /// See [`LibostreeStore::verify`](super::LibostreeStore::verify).
@@ -52,12 +58,8 @@ impl Repository {
 
     /// The visible object's file, which may be a symbolic link; objects of the current slice lie elsewhere.
     pub(super) fn object_path(&self, id: &ObjectId) -> PathBuf {
-        let hex = id.checksum.to_string();
-        let suffix = match id.kind {
-            ObjectKind::File => "file",
-            kind => kind.archive_suffix(),
-        };
-        self.path.join("objects").join(&hex[..2]).join(format!("{}.{suffix}", &hex[2..]))
+        let name = object_name(id);
+        self.path.join("objects").join(&name[..2]).join(&name[2..])
     }
 
     pub(super) fn has(&self, id: &ObjectId) -> Result<bool, StoreError> {
@@ -95,7 +97,7 @@ impl Repository {
         if self.has(id)? {
             return Ok(());
         }
-        let written = self.begin().and_then(|()| self.write_in_transaction(id, length, stream));
+        let written = self.write_missing(id, length, stream);
         if written.is_err() {
             self.drop_slice();
         }
@@ -103,29 +105,24 @@ impl Repository {
     }
 
     pub(super) fn commit_slice(&mut self) -> Result<(), StoreError> {
-        if !self.in_transaction {
-            return Ok(());
-        }
-        let committed = self.repo.commit_transaction(gio::Cancellable::NONE);
-        let committed = committed.map(drop).map_err(self.failed("committing a transaction"));
-        match committed {
-            Ok(()) => self.in_transaction = false,
-            Err(_) => self.drop_slice(),
+        let committed = self.slice.take().map_or(Ok(()), Slice::publish).and_then(|()| self.commit_transaction());
+        if committed.is_err() {
+            self.drop_slice();
         }
         committed
     }
 
-    fn begin(&mut self) -> Result<(), StoreError> {
-        if !self.in_transaction {
-            self.repo.prepare_transaction(gio::Cancellable::NONE).map_err(self.failed("starting a transaction"))?;
-            self.in_transaction = true;
+    fn commit_transaction(&mut self) -> Result<(), StoreError> {
+        if self.in_transaction {
+            let committed = self.repo.commit_transaction(gio::Cancellable::NONE);
+            committed.map_err(self.failed("committing a transaction"))?;
+            self.in_transaction = false;
         }
         Ok(())
     }
 
-    /// What libostree has staged stays on disk until the next transaction takes it up, or the next boot throws
-    /// it away; each object in it was hashed.
     pub(super) fn drop_slice(&mut self) {
+        self.slice = None;
         if std::mem::take(&mut self.in_transaction)
             && let Err(error) = self.repo.abort_transaction(gio::Cancellable::NONE)
         {
@@ -133,34 +130,47 @@ impl Repository {
         }
     }
 
-    fn write_in_transaction(&self, id: &ObjectId, length: u64, stream: &mut dyn Read) -> Result<(), StoreError> {
+    fn write_missing(&mut self, id: &ObjectId, length: u64, stream: &mut dyn Read) -> Result<(), StoreError> {
         match id.kind {
             ObjectKind::File if length > IN_MEMORY_LEN_MAX => self.write_streamed(id, length, stream),
             ObjectKind::File => {
-                let bytes = Bytes::from_owned(read_checked(id, length, stream)?);
-                let input = gio::MemoryInputStream::from_bytes(&bytes);
-                self.repo
-                    .write_content_trusted(&id.checksum.to_string(), &input, length, gio::Cancellable::NONE)
-                    .map_err(self.failed("writing a content object"))
+                let bytes = read_checked(id, length, stream)?;
+                let refused = |reason| StoreError::Refused { object: *id, reason };
+                let (header, head) = ContentHeader::parse(&bytes).map_err(refused)?;
+                self.slice()?.add_content(object_name(id), &header, &bytes[head..])
             }
+            ObjectKind::Commit => self.write_commit(id, read_checked(id, length, stream)?),
             _ => {
                 let bytes = read_checked(id, length, stream)?;
-                if id.kind == ObjectKind::Commit {
-                    self.accept_commit(id, &bytes)?;
-                }
-                self.write_metadata(id, bytes)
+                self.slice()?.add_metadata(object_name(id), &bytes)
             }
         }
     }
 
-    fn write_metadata(&self, id: &ObjectId, bytes: Vec<u8>) -> Result<(), StoreError> {
-        let kind = object_type(id.kind);
-        let shape = ostree::metadata_variant_type(kind);
+    fn slice(&mut self) -> Result<&mut Slice, StoreError> {
+        let slice = match self.slice.take() {
+            Some(slice) => slice,
+            None => {
+                let reserved = self.repo.min_free_space_bytes();
+                Slice::new(&self.path, self.layout, reserved.map_err(self.failed("asking what must stay free"))?)?
+            }
+        };
+        Ok(self.slice.insert(slice))
+    }
+
+    /// A commit is libostree's to write, with the ref that holds it.
+    fn write_commit(&mut self, id: &ObjectId, bytes: Vec<u8>) -> Result<(), StoreError> {
+        if !self.in_transaction {
+            self.repo.prepare_transaction(gio::Cancellable::NONE).map_err(self.failed("starting a transaction"))?;
+            self.in_transaction = true;
+        }
+        self.accept_commit(id, &bytes)?;
+        let shape = ostree::metadata_variant_type(ObjectType::Commit);
         let variant = Variant::from_bytes_with_type(&Bytes::from_owned(bytes), &shape);
         self.repo
-            .write_metadata(kind, Some(&id.checksum.to_string()), &variant, gio::Cancellable::NONE)
+            .write_metadata(ObjectType::Commit, Some(&id.checksum.to_string()), &variant, gio::Cancellable::NONE)
             .map(drop)
-            .map_err(self.failed("writing a metadata object"))
+            .map_err(self.failed("writing a commit"))
     }
 
     /// Makes sure that everything the commit reaches is there, and keeps it from being pruned.
@@ -175,32 +185,24 @@ impl Repository {
         Ok(())
     }
 
-    /// libostree hashes too and links the object into place only when the checksum is right; ours tells bad bytes from a
-    /// bad disk.
-    fn write_streamed(&self, id: &ObjectId, length: u64, stream: &mut dyn Read) -> Result<(), StoreError> {
-        let what = "writing a large content object";
+    fn write_streamed(&mut self, id: &ObjectId, length: u64, stream: &mut dyn Read) -> Result<(), StoreError> {
         let (head, header) = read_head(id, length, stream)?;
         let mut left = length.saturating_sub(head.len() as u64);
-        let shape = VariantTy::new("a(ayay)").ok();
-        let xattrs = shape.map(|ty| Variant::from_bytes_with_type(&Bytes::from_owned(header.build_xattrs()), ty));
-        let checksum = id.checksum.to_string();
-        let writer = self
-            .repo
-            .write_regfile(Some(&checksum), header.uid, header.gid, header.mode, left, xattrs.as_ref())
-            .map_err(self.failed(what))?;
+        let slice = self.slice()?;
+        let Some(mut growing) = slice.create(object_name(id), left)? else { return Ok(()) };
         let mut hash = Sha256::new_with_prefix(&head);
         let mut chunk = vec![0; CHUNK_LEN];
         while left > 0 {
             let part = &mut chunk[..left.min(CHUNK_LEN as u64) as usize];
             stream.read_exact(part).map_err(|e| reading(id, e))?;
             hash.update(&*part);
-            writer.write_all(&*part, gio::Cancellable::NONE).map_err(|e| self.failed(what)(e))?;
+            growing.write(part)?;
             left -= part.len() as u64;
         }
         if Digest(hash.finalize().into()) != id.checksum {
             return Err(wrong_hash(id));
         }
-        writer.finish(gio::Cancellable::NONE).map(drop).map_err(self.failed(what))
+        slice.finish(growing, &header)
     }
 
     /// Holds those of `keep` that are there by a ref each.
@@ -254,6 +256,15 @@ pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {
 
 pub(super) fn commit_id(commit: &Digest) -> ObjectId {
     ObjectId { kind: ObjectKind::Commit, checksum: *commit }
+}
+
+/// An object's file below `objects`, without the slash after its first two digits.
+fn object_name(id: &ObjectId) -> String {
+    let suffix = match id.kind {
+        ObjectKind::File => "file",
+        kind => kind.archive_suffix(),
+    };
+    format!("{}.{suffix}", id.checksum)
 }
 
 fn keep_ref(checksum: &str) -> String {

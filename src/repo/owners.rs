@@ -19,7 +19,7 @@ use std::time::UNIX_EPOCH;
 /// The root file system of an app in its commit.
 const ROOTFS: &str = "rootfs";
 /// Where a `bare-user` repository keeps owner, mode and xattrs of a file: `(uuua(ayay))`, numbers in big-endian.
-const META: &str = "user.ostreemeta";
+pub(super) const META: &str = "user.ostreemeta";
 /// The length of owner, group and mode in it.
 const META_HEAD_LEN: usize = 12;
 

@@ -96,12 +96,9 @@ fn has(connection: &Connection, manifest: Digest, (count, all): (u32, u32)) {
     connection.send(&have, None).unwrap();
 }
 
-/// Cleans the sysroot up once an import has begun to write into it.
+/// Cleans the sysroot up once a slice of an import is in it.
 fn prune(repo: &Path) {
-    let began = || {
-        let mut entries = fs::read_dir(repo.join("tmp")).unwrap();
-        entries.any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("staging-"))
-    };
+    let began = || fs::read_dir(repo.join("objects")).unwrap().next().is_some();
     let end = Instant::now() + Duration::from_secs(30);
     while !began() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(5));

@@ -3,6 +3,7 @@
 mod batches;
 mod conformance;
 mod import;
+mod layout;
 mod libostree;
 mod system;
 
