@@ -56,6 +56,9 @@ fn main() -> anyhow::Result<()> {
     let mut all: Vec<Figures> = Vec::new();
     for setting in &args.setting {
         let one_copy = one_copy(&repos, *setting)?;
+        for (way, plain) in [("limit of plain", true), ("limit of frames", false)] {
+            all.push(Figures::limit(*setting, way.to_owned(), repos.fewest_bytes(plain)).of_copies(one_copy));
+        }
         for round in 0..args.rounds {
             let mut ways = args.ways.clone();
             ways.rotate_left(round % args.ways.len().max(1));

@@ -21,6 +21,10 @@ const LEFT_OUT: [&str; 8] = [
     "usr/share/zoneinfo",
 ];
 const DEBIAN: &str = "bookworm";
+/// Ethernet, IP, TCP and their answers, for each byte in packets of 1,500.
+const FRAMING: f64 = 1.04;
+/// A request for an object and the head of its answer, as nginx and curl have them.
+const HEADER_BYTES: f64 = 439.0;
 /// What the app of it is called.
 const APP: &str = "root";
 pub const REF: &str = "apps/root/x86_64";
@@ -55,6 +59,14 @@ impl Repos {
     /// As other tools make it.
     pub fn plain(&self) -> PathBuf {
         self.fleet.plain_repo()
+    }
+
+    /// The fewest bytes that bring it over an uplink once: all objects that nobody has, with what wires and requests add.
+    pub fn fewest_bytes(&self, plain: bool) -> f64 {
+        let figure = |key: &str| self.published[key].as_f64().unwrap_or_default();
+        let (bytes, requests) =
+            if plain { (figure("plain_bytes"), figure("objects")) } else { (figure("packed_bytes"), 0.0) };
+        FRAMING * (bytes + requests * HEADER_BYTES)
     }
 
     /// What it is, in one line.
