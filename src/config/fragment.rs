@@ -34,6 +34,7 @@ section!(PeerFragment {
     weight: u16,
     central: String,
     central_ca: PathBuf,
+    central_proxy: String,
     cache_bytes_max: u64,
     client_uid: u32,
 });

@@ -234,7 +234,7 @@ fn server_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-fn proxy_url(text: &str) -> Result<Url, String> {
+pub(super) fn proxy_url(text: &str) -> Result<Url, String> {
     let url = web_url(text)?;
     if url.path() != "/" {
         return Err("must be http://host:port".to_owned());

@@ -20,6 +20,7 @@ pub use windows::{LocalTime, WINDOWS_MAX, Window, Windows};
 
 use fragment::{AgentFragment, DeviceFragment, Fragment, GatewayFragment, PeerFragment};
 use fullmetal_proto::{DeviceId, FleetId, HardwareId};
+use reqwest::Url;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -140,6 +141,8 @@ pub struct PeerSettings {
     pub central: Option<String>,
     /// PEM file of CAs for central; `None` takes the system's.
     pub central_ca: Option<PathBuf>,
+    /// HTTP proxy towards central; `None` asks it itself, whatever the environment says.
+    pub central_proxy: Option<Url>,
     /// How large the frame cache may grow in bytes.
     pub cache_bytes_max: u64,
     /// The user whose gateway may use this peer; root and the peer's own user always may.
@@ -236,6 +239,8 @@ fn peer(f: PeerFragment) -> Result<PeerSettings, ConfigError> {
     let peers = f.peers.unwrap_or_default();
     let peers = peers.iter().map(|p| value("[peer] peers", p, p.parse())).collect::<Result<_, _>>()?;
     let central = f.central.map(|url| central_url(&url)).transpose()?;
+    let proxy = |url: String| value("[peer] central_proxy", &url, hawkbit::proxy_url(&url));
+    let central_proxy = f.central_proxy.map(proxy).transpose()?;
     Ok(PeerSettings {
         interfaces: f.interfaces.unwrap_or_default(),
         port: f.port.unwrap_or(0),
@@ -245,6 +250,7 @@ fn peer(f: PeerFragment) -> Result<PeerSettings, ConfigError> {
         weight: f.weight.unwrap_or(1),
         central,
         central_ca: f.central_ca,
+        central_proxy,
         cache_bytes_max: f.cache_bytes_max.unwrap_or(CACHE_BYTES_DEFAULT),
         client_uid: f.client_uid,
     })
@@ -252,7 +258,7 @@ fn peer(f: PeerFragment) -> Result<PeerSettings, ConfigError> {
 
 fn central_url(url: &str) -> Result<String, ConfigError> {
     let http = url.starts_with("http://") || url.starts_with("https://");
-    if !http || url.contains(['?', '#', '@', ' ']) || reqwest::Url::parse(url).is_err() {
+    if !http || url.contains(['?', '#', '@', ' ']) || Url::parse(url).is_err() {
         let problem = "must be an http:// or https:// URL, without user, query or fragment".to_owned();
         return Err(ConfigError::Value { key: "[peer] central", value: url.to_owned(), problem });
     }

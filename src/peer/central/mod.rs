@@ -15,7 +15,7 @@ use fullmetal_proto::wire::bundle::{BLOB_LEN_MAX, COMMIT_LEN_MAX};
 use fullmetal_proto::wire::local::CentralObject;
 use fullmetal_proto::wire::{ObjectId, ObjectKind};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Client, Proxy, Response, StatusCode, Url, redirect};
 use rustls::time_provider::TimeProvider;
 use std::future::Future;
 use std::path::PathBuf;
@@ -38,6 +38,8 @@ pub struct CentralOptions {
     pub url: Url,
     /// CA certificates (PEM) instead of the system's.
     pub ca: Option<PathBuf>,
+    /// An HTTP proxy for all requests; without it none, whatever the environment says.
+    pub proxy: Option<Url>,
     /// The trusted time.
     pub clock: Arc<dyn TimeProvider>,
     /// See [`STALL_MS_MAX`].
@@ -65,20 +67,24 @@ impl Central {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let secure = base.scheme() == "https";
+        let secure = [Some(&base), options.proxy.as_ref()].into_iter().flatten().any(|url| url.scheme() == "https");
+        let failed = |source| CentralError::Client { source };
+        let proxy = options.proxy.map(Proxy::all).transpose().map_err(failed)?;
         let client = |alpn: &[&[u8]]| {
             let tls = crate::https::client_config(secure, options.ca.as_deref(), options.clock.clone(), alpn)?;
             let client = Client::builder()
                 .tls_backend_preconfigured(tls)
                 .redirect(redirect::Policy::custom(stay_at_origin))
                 .referer(false)
+                .no_proxy()
                 .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
                 .http2_initial_stream_window_size(WINDOW_LEN)
                 .http2_initial_connection_window_size(2 * WINDOW_LEN)
                 .pool_idle_timeout(Duration::from_secs(30))
                 .user_agent(concat!("fullmetal/", env!("CARGO_PKG_VERSION")));
             let client = if alpn == HTTP_1 { client.http1_only() } else { client };
-            client.build().map_err(|source| CentralError::Client { source })
+            let client = proxy.iter().cloned().fold(client, reqwest::ClientBuilder::proxy);
+            client.build().map_err(failed)
         };
         Ok(Central { client: client(&HTTP_ANY)?, objects: client(&HTTP_1)?, base, stall: options.stall })
     }

@@ -8,7 +8,11 @@ fn central(url: Url) -> Central {
 }
 
 fn central_with(url: Url, ca: Option<PathBuf>) -> Result<Central, CentralError> {
-    Central::new(CentralOptions { url, ca, clock: Arc::new(Clock::new()), stall: Duration::from_millis(500) })
+    Central::new(CentralOptions { ca, ..options(url) })
+}
+
+fn options(url: Url) -> CentralOptions {
+    CentralOptions { url, ca: None, proxy: None, clock: Arc::new(Clock::new()), stall: Duration::from_millis(500) }
 }
 
 fn write(root: &Path, path: &str, bytes: &[u8]) {
@@ -172,4 +176,21 @@ fn addresses_that_are_no_repo_are_refused() {
         let error = central_with(bad.parse().unwrap(), None).unwrap_err();
         assert!(matches!(error, CentralError::Scheme { .. }), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_configured_proxy_is_asked_for_everything() {
+    let name = Digest::of(b"pack");
+    let answer = |head: &str| match head.starts_with("CONNECT") {
+        true => respond("502 Bad Gateway", &["Content-Length: 0"], b""),
+        false => respond("206 Partial Content", &["Content-Range: bytes 4-7/10", "Content-Length: 4"], b"4567"),
+    };
+    let proxy = Rogue::start(false, answer).await;
+    let central =
+        |url: &str| Central::new(CentralOptions { proxy: Some(proxy.url()), ..options(url.parse().unwrap()) }).unwrap();
+    assert_eq!(range(&central("http://central.example/repo"), &name, 4, 4).await.unwrap(), b"4567");
+    let asked = format!("GET http://central.example/repo/fullmetal/packs/{name}.pack HTTP/1.1");
+    assert!(proxy.heads()[0].starts_with(&asked), "{:?}", proxy.heads());
+    let refused = range(&central("https://central.example/repo"), &name, 4, 4).await.unwrap_err();
+    assert!(proxy.heads()[1].starts_with("CONNECT central.example:443"), "{refused} {:?}", proxy.heads());
 }

@@ -52,6 +52,7 @@ pub(super) struct FrameReader<'a, E> {
     coming: RangeInclusive<u32>,
     read: &'a mut dyn FnMut(u32) -> Result<Packed, E>,
     raw: Vec<u8>,
+    unpacking: Option<Decompressor<'static>>,
     /// Where `raw` starts.
     base: u64,
     /// How much of `raw` was read.
@@ -69,7 +70,18 @@ impl<'a, E> FrameReader<'a, E> {
         read: &'a mut dyn FnMut(u32) -> Result<Packed, E>,
     ) -> Self {
         let base = starts.frame(*run.start()).unwrap_or(0);
-        FrameReader { commit, frames, starts, coming: run, read, raw: Vec::new(), base, used: 0, failure: None }
+        FrameReader {
+            commit,
+            frames,
+            starts,
+            coming: run,
+            read,
+            raw: Vec::new(),
+            unpacking: None,
+            base,
+            used: 0,
+            failure: None,
+        }
     }
 
     /// Goes forward to `position` and makes sure that there is a byte to read.
@@ -102,24 +114,28 @@ impl<'a, E> FrameReader<'a, E> {
         }
         self.base = self.starts.frame(index).unwrap_or(0);
         self.used = 0;
-        unpack(&packed, &mut self.raw, frame.raw_length).map_err(|e| self.lie(index, e.to_string()))?;
+        self.unpack(&packed, frame.raw_length).map_err(|e| self.lie(index, e.to_string()))?;
         Ok(true)
+    }
+
+    /// Decompresses `packed` into `raw`, whose capacity bounds what a bomb can write.
+    fn unpack(&mut self, packed: &[u8], length: u32) -> io::Result<()> {
+        self.raw.clear();
+        self.raw.reserve_exact(length as usize);
+        let unpacking = match self.unpacking.take() {
+            Some(unpacking) => unpacking,
+            None => Decompressor::new()?,
+        };
+        let got = self.unpacking.insert(unpacking).decompress_to_buffer(packed, &mut self.raw)?;
+        if got != length as usize {
+            return Err(io::Error::other(format!("{got} bytes after decompression instead of {length}")));
+        }
+        Ok(())
     }
 
     fn lie(&self, frame: u32, why: String) -> ImportError<E> {
         ImportError::LieFrame { commit: self.commit, frame, why }
     }
-}
-
-/// Decompresses `packed` into `raw`, whose capacity bounds what a bomb can write.
-fn unpack(packed: &[u8], raw: &mut Vec<u8>, length: u32) -> io::Result<()> {
-    raw.clear();
-    raw.reserve_exact(length as usize);
-    let got = Decompressor::new()?.decompress_to_buffer(packed, raw)?;
-    if got != length as usize {
-        return Err(io::Error::other(format!("{got} bytes after decompression instead of {length}")));
-    }
-    Ok(())
 }
 
 impl<E> Read for FrameReader<'_, E> {

@@ -117,6 +117,7 @@ fn settings(paths: Paths, id: DeviceId, fleet: FleetId, port: u16, setup: Setup)
         weight: 1,
         central: setup.central,
         central_ca: None,
+        central_proxy: None,
         cache_bytes_max: setup.cache_bytes_max.unwrap_or(1 << 30),
         client_uid: None,
     };
