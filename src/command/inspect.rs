@@ -4,6 +4,7 @@ mod commit;
 mod describe;
 mod json;
 mod pem;
+mod plan;
 mod verdict;
 
 use super::Context;
@@ -27,6 +28,12 @@ pub struct InspectArgs {
     /// and for keys and certificates the file `trust` beside them.
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
+    /// Of a manifest (REPO/fullmetal/manifests/COMMIT): what a device fetches of it that has nothing, or what `--having` names.
+    #[arg(long)]
+    plan: bool,
+    /// The manifest of a commit that the device has; may be given more than once.
+    #[arg(long, value_name = "MANIFEST", requires = "plan")]
+    having: Vec<PathBuf>,
 }
 
 /// The largest document is a manifest.
@@ -44,6 +51,9 @@ pub fn run(context: &Context, args: &InspectArgs) -> anyhow::Result<()> {
     }
     if meta.len() == 0 {
         bail!("{shown} is empty; whatever should have written it did not finish: make it or fetch it again");
+    }
+    if args.plan {
+        return plan::show(context, &args.file, &args.having);
     }
     let mut judge = Judge { trust: load_trust(context, args)?, now: Clock::new() };
     if commit::is_commit(&args.file) {

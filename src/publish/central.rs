@@ -10,6 +10,7 @@ use ostree::gio::{Cancellable, prelude::*};
 use ostree::glib::Variant;
 use ostree::{Repo, RepoMode};
 use rustix::fs::FlockOperation;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,19 @@ impl Central {
     /// Whether `name` is one of the repo's own refs.
     pub fn is_ref(&self, name: &RefName) -> bool {
         self.path.join("refs/heads").join(name.as_str()).is_file()
+    }
+
+    /// What all refs name, in the order of these, each once.
+    pub fn heads(&self) -> Result<Vec<Digest>, PublishError> {
+        let refs = self.repo.list_refs(None, Cancellable::NONE).doing(|| "listing refs".to_owned())?;
+        let refs: BTreeMap<_, _> = refs.into_iter().collect();
+        let mut heads: Vec<Digest> = Vec::new();
+        for commit in refs.values().filter_map(|commit| commit.parse().ok()) {
+            if !heads.contains(&commit) {
+                heads.push(commit);
+            }
+        }
+        Ok(heads)
     }
 
     /// Points `name` at `commit`, synced.

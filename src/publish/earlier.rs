@@ -1,8 +1,10 @@
-//! Finds objects in the packs of earlier releases, so that a release adds only what is new in it.
+//! Finds objects in packs that are there, so that a release adds only what is new in it.
 //!
-//! A frame that holds anything needed is used as it is, however little that is: a device that has the
-//! previous release never fetches it, since it fetches frames for missing objects only. A device with an
-//! empty store pays for the frame's other content; publishing into a new repo packs everything afresh.
+//! A device that has the previous release never fetches a frame of that for what it holds besides, since it fetches frames for
+//! missing objects only. A device with an empty store pays for the other content of each frame; so one that has become nearly
+//! useless is left alone, and what is still needed of it is packed again, in frames of its own: a device that has these objects
+//! does not fetch them with what is new. The bound is low, since the old frames may lie in the caches of a fleet, and the new ones
+//! do not.
 
 use super::central::Central;
 use super::commit::Commit;
@@ -18,15 +20,25 @@ const HISTORY_MAX: usize = 64;
 /// How many earlier packs one manifest leans on; what lies in others is packed again.
 const PACKS_MAX: usize = 256;
 
-/// Where those of `wanted` lie that packs named by manifests of `starts` and their ancestors hold.
-pub(super) fn find(
-    central: &Central,
-    starts: &[Digest],
-    wanted: &BTreeSet<ObjectId>,
-) -> Result<BTreeMap<ObjectId, Placed>, PublishError> {
+/// A frame of which less than this part (in percent) is needed is not leaned on.
+const LIVE_PERCENT_MIN: u64 = 25;
+/// Unless it is so short that its other bytes do not count.
+const FRAME_LEN_MIN: u32 = 16 << 10;
+
+/// What is known of a release's objects.
+pub(super) struct Earlier {
+    /// Where those lie that are not packed again.
+    pub placed: BTreeMap<ObjectId, Placed>,
+    /// What is packed again although devices may have it.
+    pub again: BTreeSet<ObjectId>,
+}
+
+/// Those of `wanted` that packs hold which the manifests of `starts` and their ancestors, or of what other refs name, lean on.
+pub(super) fn find(central: &Central, starts: &[Digest], wanted: &BTreeSet<ObjectId>) -> Result<Earlier, PublishError> {
     let mut found = BTreeMap::new();
     let mut packs: BTreeMap<Digest, bool> = BTreeMap::new();
-    for commit in history(central, starts)? {
+    let others = central.heads()?;
+    for commit in history(central, starts)?.into_iter().chain(others) {
         if found.len() == wanted.len() {
             break;
         }
@@ -47,7 +59,10 @@ pub(super) fn find(
             }
         }
     }
-    Ok(drop_scattered(found))
+    let all: BTreeSet<ObjectId> = found.keys().copied().collect();
+    let placed = drop_dead(drop_scattered(found));
+    let again = all.into_iter().filter(|id| !placed.contains_key(id)).collect();
+    Ok(Earlier { placed, again })
 }
 
 fn is_there(central: &Central, known: &mut BTreeMap<Digest, bool>, pack: &Pack) -> bool {
@@ -103,5 +118,24 @@ fn drop_scattered(mut found: BTreeMap<ObjectId, Placed>) -> BTreeMap<ObjectId, P
     ranked.sort_by_key(|(pack, bytes)| (std::cmp::Reverse(*bytes), *pack));
     let kept: BTreeSet<Digest> = ranked.into_iter().take(PACKS_MAX).map(|(pack, _)| pack).collect();
     found.retain(|_, placed| kept.contains(&placed.frames[0].0.sha256));
+    found
+}
+
+/// Leaves objects out all of whose frames hold little that is needed.
+fn drop_dead(mut found: BTreeMap<ObjectId, Placed>) -> BTreeMap<ObjectId, Placed> {
+    let mut needed: BTreeMap<(Digest, u64), u64> = BTreeMap::new();
+    for placed in found.values() {
+        let (mut offset, mut left) = (u64::from(placed.offset), placed.length);
+        for (pack, frame) in &placed.frames {
+            let part = left.min(u64::from(frame.raw_length).saturating_sub(offset));
+            *needed.entry((pack.sha256, frame.offset)).or_default() += part;
+            (offset, left) = (0, left - part);
+        }
+    }
+    let is_live = |(pack, frame): &(Pack, Frame)| {
+        frame.length < FRAME_LEN_MIN
+            || needed[&(pack.sha256, frame.offset)] * 100 >= u64::from(frame.raw_length) * LIVE_PERCENT_MIN
+    };
+    found.retain(|_, placed| placed.frames.iter().any(is_live));
     found
 }

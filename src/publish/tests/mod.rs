@@ -4,6 +4,7 @@ mod devices;
 mod frames;
 mod harness;
 mod images;
+mod plan;
 mod refusals;
 mod repeats;
 mod signatures;
