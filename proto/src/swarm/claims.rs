@@ -1,12 +1,13 @@
 //! What this peer fetches from central, and when it must leave that to others.
 //!
 //! Never "not found nearby, so go to central": the owner of a run goes at once, everybody else only after the
-//! owner and all before it in the line have held no lease for a while.
+//! owner and all before it in the line have held no lease for a while. Who is slow keeps what it has claimed, which is as little as
+//! comes soon: what it has not come to is fetched by those of the elected who are done with their own.
 
 use super::Swarm;
 use super::limits::{
-    LEASE, LEASE_RENEW, NEIGHBOUR_FAILURES_MAX, ORIGIN_TRANSFERS_ALONE_MAX, ORIGIN_TRANSFERS_MAX, SETTLE, SETTLE_ALONE,
-    SETTLE_MAX, TAKEOVER, TAKEOVER_STEP,
+    LEASE, LEASE_RENEW, NEIGHBOUR_FAILURES_MAX, ORIGIN_TRANSFERS_ALONE_MAX, ORIGIN_TRANSFERS_MAX, RUN_TIME, SETTLE,
+    SETTLE_ALONE, SETTLE_MAX, SLOW, TAKEOVER, TAKEOVER_STEP,
 };
 use super::local::Local;
 use super::table::{Known, Own, Table, TableKey};
@@ -67,6 +68,15 @@ pub(super) struct Job {
     place: u32,
     run: u32,
     pieces: Range<u32>,
+    /// Its owner is there and has not come to it yet.
+    lent: bool,
+}
+
+impl Job {
+    /// The first is done first. What others have not come to is taken from the end, so that two seldom meet.
+    fn order(&self) -> (bool, u32, u32) {
+        (self.lent, self.place, if self.lent { u32::MAX - self.run } else { self.run })
+    }
 }
 
 impl Swarm {
@@ -95,7 +105,22 @@ impl Swarm {
         if !self.ticked && !table.ranking.is_elected(&self.me) {
             return None;
         }
-        self.open_jobs(key, now).into_iter().min_by_key(|job| (job.place, job.run))
+        let job = self.open_jobs(key, now).into_iter().min_by_key(Job::order)?;
+        let pieces = self.as_many_as_come_soon(self.tables.get(&key)?.local.as_ref()?, &job);
+        Some(Job { pieces, ..job })
+    }
+
+    /// Of a job's pieces those that central gives within [`RUN_TIME`], at least one.
+    fn as_many_as_come_soon(&self, local: &Local, job: &Job) -> Range<u32> {
+        let Range { mut start, mut end } = job.pieces;
+        let bytes_max = self.origin_bytes_per_s.saturating_mul(RUN_TIME.as_secs());
+        let mut bytes: u64 = (start..end).map(|piece| local.length(piece)).sum();
+        while bytes > bytes_max && end - start > 1 {
+            let dropped = if job.lent { start } else { end - 1 };
+            (start, end) = if job.lent { (start + 1, end) } else { (start, end - 1) };
+            bytes -= local.length(dropped);
+        }
+        start..end
     }
 
     /// All runs of which this peer may fetch something now; notes since when runs are open.
@@ -115,7 +140,8 @@ impl Swarm {
         let Some(view) = self.view(table, now) else { return Vec::new() };
         let elected = table.ranking.is_elected(&self.me);
         let unelected = if elected { None } else { table.ranking.place_unelected(&self.me) };
-        let mut jobs = Vec::new();
+        let (mut jobs, mut lent) = (Vec::new(), Vec::new());
+        let mut has_own = false;
         for run in 0..local.runs.len() {
             let Some(pieces) = view.open_stretch(local, local.runs[run].clone()) else {
                 local.open_since[run] = None;
@@ -123,18 +149,30 @@ impl Swarm {
             };
             let since = table.elected_at.max(*local.open_since[run].get_or_insert(now));
             let waits = local.missing.get(&(run as u32)).is_some_and(|backoff| !backoff.is_over(now));
+            let mut slow = false;
             let (place, quiet) = match unelected {
                 Some(rank) => (rank.place, view.last_lease),
                 None => {
                     let mut line = table.ranking.line(local.runs[run].start);
                     line.truncate(line.iter().position(|peer| **peer == self.me).unwrap_or(line.len()));
+                    slow = view.all_are_slow(table, &line, now);
                     (line.len() as u32, view.quiet_since(table, &line))
                 }
             };
-            let allowed = place == 0 || now >= since.max(quiet).after(TAKEOVER + TAKEOVER_STEP * place);
-            if allowed && !waits {
-                jobs.push(Job { place, run: run as u32, pieces });
+            let (takes_over, run) = (TAKEOVER + TAKEOVER_STEP * place, run as u32);
+            has_own |= place == 0;
+            if waits {
+                continue;
             }
+            if place == 0 || now >= since.max(quiet).after(takes_over) {
+                jobs.push(Job { place, run, pieces, lent: false });
+            } else if slow && now >= since.after(takes_over) {
+                lent.push(Job { place, run, pieces, lent: true });
+            }
+        }
+        // Who is done with its own helps those that are not, so that nobody waits for a slow one.
+        if !has_own {
+            jobs.append(&mut lent);
         }
         jobs
     }
@@ -165,7 +203,8 @@ impl Swarm {
         own.moved = false;
         let bytes = job.pieces.clone().map(|piece| local.length(piece)).sum();
         let left = job.pieces.clone().collect();
-        let transfer = self.transfers.start(Transfer { key, source: Source::Origin, left, bytes, moved_at: now });
+        let transfer =
+            self.transfers.start(Transfer { key, source: Source::Origin, left, bytes, moved_at: now, piece_at: now });
         let (first, count) = (job.pieces.start, job.pieces.len() as u32);
         self.effects.push_back(Effect::FetchFromOrigin { transfer, manifest: key.manifest, first, count });
         self.bump(key, now);
@@ -258,6 +297,12 @@ impl View<'_> {
         let failing = self.failing.iter().filter(|k| k.offers(piece)).count() as u32;
         let to_be_had = count.near > failing || (count.far > 0 && !local.doubtful.get(piece));
         !to_be_had && !self.holders.iter().any(|k| k.status.claims.get(piece))
+    }
+
+    /// None of those before us in the line has got a piece for a while.
+    fn all_are_slow(&self, table: &Table, before: &[&DeviceId], now: Timestamp) -> bool {
+        let mut known = before.iter().filter_map(|peer| table.peers.get(peer));
+        known.all(|peer| now.since(peer.progress_at) >= SLOW)
     }
 
     /// Since when none of those before us in the line has held a lease.

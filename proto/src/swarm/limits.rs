@@ -13,6 +13,10 @@ pub const CANDIDATES_PER_FETCHER: usize = 16;
 pub const RUN_FRAMES_MAX: u32 = 8;
 /// The most bytes in one Range request, unless a single frame is longer.
 pub const RUN_BYTES_MAX: u64 = 16 << 20;
+/// How long a request to central should take by what was measured: who is slow claims little, and nobody waits long for it.
+pub const RUN_TIME: Duration = Duration::from_secs(4);
+/// Who got no piece for so long is slow: others that are done fetch from central what it has not come to.
+pub const SLOW: Duration = Duration::from_secs(6);
 /// Range requests at once of a peer that is the only candidate: the second hides a round trip.
 pub const ORIGIN_TRANSFERS_ALONE_MAX: usize = 2;
 /// Range requests at once of one of several fetchers: a killed one costs what is in flight.
@@ -77,6 +81,11 @@ pub const REQUESTS_PER_NEIGHBOUR_MAX: u32 = 4;
 pub const REQUESTS_MAX: usize = 12;
 /// Bytes asked of all neighbours at once; two requests are always allowed.
 pub const REQUEST_BYTES_MAX: u64 = 16 << 20;
+/// How long what is asked of neighbours may take to come by what was measured: one whose port is slow gets piece after piece
+/// instead of many at once, and nobody takes it for stuck.
+pub const REQUEST_TIME: Duration = Duration::from_secs(4);
+/// Over at least so long it is measured how fast pieces come from neighbours, unless none was asked for before.
+pub const INFLOW: Duration = Duration::from_secs(1);
 /// A transfer without a byte for this long has failed.
 pub const STALL: Duration = Duration::from_secs(10);
 

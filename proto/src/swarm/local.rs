@@ -6,6 +6,7 @@ use super::table::Known;
 use crate::{Bitmap, Timestamp};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 /// What we want of a manifest.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Local {
     pub(super) relay: Bitmap,
     /// Pieces whose far copies are in doubt.
     pub(super) doubtful: Bitmap,
+    /// For each piece, since when all copies are far away.
+    far_since: Vec<Option<Timestamp>>,
     pub(super) have_changed: bool,
     pub(super) completed: bool,
 }
@@ -40,6 +43,7 @@ impl Local {
         let runs = runs::cut(&frames);
         Local {
             open_since: vec![None; runs.len()],
+            far_since: vec![None; frames.len()],
             runs,
             missing: BTreeMap::new(),
             in_flight: Bitmap::new(pieces),
@@ -55,6 +59,19 @@ impl Local {
     /// The index of the run in which `piece` lies.
     pub(super) fn run_of(&self, piece: u32) -> u32 {
         self.runs.partition_point(|run| run.end <= piece) as u32
+    }
+
+    /// Notes of which pieces all copies are far away.
+    pub(super) fn look_for_far_copies(&mut self, now: Timestamp) {
+        for (since, count) in self.far_since.iter_mut().zip(&self.counts) {
+            *since = since.or(Some(now)).filter(|_| count.far > 0 && count.near == 0);
+        }
+    }
+
+    /// For how long all copies of a piece have been far away.
+    pub(super) fn is_far_for(&self, piece: u32, now: Timestamp) -> Duration {
+        let since = self.far_since.get(piece as usize).copied().flatten();
+        since.map_or(Duration::ZERO, |since| now.since(since))
     }
 
     /// Compressed bytes of a piece.

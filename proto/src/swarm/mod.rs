@@ -65,6 +65,8 @@ pub struct Swarm {
     met_at: Option<Timestamp>,
     banned: BTreeMap<DeviceId, Timestamp>,
     transfers: Transfers,
+    /// How fast central gives to us; 0 before it has given a piece.
+    origin_bytes_per_s: u64,
     /// Pause after central could not be reached.
     unreachable: Backoff,
     tick_at: Option<Timestamp>,
@@ -94,6 +96,7 @@ impl Swarm {
             met_at: None,
             banned: BTreeMap::new(),
             transfers: Transfers::default(),
+            origin_bytes_per_s: 0,
             unreachable: Backoff::default(),
             tick_at: None,
             wakeup: None,

@@ -19,6 +19,7 @@ impl Swarm {
     pub(super) fn on_verified(&mut self, id: TransferId, piece: u32, now: Timestamp) {
         let Some(key) = self.transfers.key(id) else { return };
         self.on_progress(id, 1, now);
+        self.measure(id, piece, now);
         self.release_piece(id, piece);
         if self.transfers.live.get(&id).is_some_and(|t| t.left.is_empty()) {
             self.finish(id, now);
@@ -30,6 +31,20 @@ impl Swarm {
             own.progress_at = now;
         }
         self.bump(key, now);
+    }
+
+    /// How fast pieces come; of central, the mean of what was so before and of this piece.
+    fn measure(&mut self, id: TransferId, piece: u32, now: Timestamp) {
+        let Some(transfer) = self.transfers.live.get_mut(&id) else { return };
+        let ms = now.since(std::mem::replace(&mut transfer.piece_at, now)).as_millis().max(1) as u64;
+        let Some(local) = self.tables.get(&transfer.key).and_then(|t| t.local.as_ref()) else { return };
+        let length = local.length(piece);
+        if transfer.source != Source::Origin {
+            return self.transfers.came(length, now);
+        }
+        let rate = length.saturating_mul(1000) / ms;
+        let before = self.origin_bytes_per_s;
+        self.origin_bytes_per_s = if before == 0 { rate } else { before / 2 + rate / 2 };
     }
 
     /// A piece of a live transfer is no longer awaited.

@@ -1,6 +1,8 @@
 //! What this peer asks of its neighbours: the rarest pieces first, each of one neighbour at a time.
 
-use super::limits::{FAR_COPY_DOUBT, RELAY, REQUEST_BYTES_MAX, REQUESTS_MAX, REQUESTS_PER_NEIGHBOUR_MAX};
+use super::limits::{
+    FAR_COPY_DOUBT, RELAY, REQUEST_BYTES_MAX, REQUEST_TIME, REQUESTS_MAX, REQUESTS_PER_NEIGHBOUR_MAX, RUN_TIME,
+};
 use super::table::{Table, TableKey};
 use super::transfers::{Source, Transfer};
 use super::{Effect, Swarm};
@@ -10,7 +12,7 @@ use std::collections::BTreeSet;
 impl Swarm {
     /// Asks neighbours for as much as the limits allow.
     pub(super) fn plan_requests(&mut self, key: TableKey, now: Timestamp) {
-        if !self.has_free_request() {
+        if !self.has_free_request() || self.fetches_slowly(now) {
             return;
         }
         for piece in self.wanted_nearby(key) {
@@ -23,9 +25,22 @@ impl Swarm {
         }
     }
 
+    /// All wait for what comes slowly from central: nothing else is asked for that would take its port.
+    fn fetches_slowly(&self, now: Timestamp) -> bool {
+        let slow = |t: &Transfer| {
+            let Some(local) = self.tables.get(&t.key).and_then(|table| table.local.as_ref()) else { return false };
+            let longest = t.left.iter().map(|piece| local.length(*piece)).max().unwrap_or(0);
+            let known = self.origin_bytes_per_s > 0;
+            now.since(t.piece_at) >= RUN_TIME
+                || known && longest > self.origin_bytes_per_s.saturating_mul(RUN_TIME.as_secs())
+        };
+        self.transfers.live.values().any(|t| t.source == Source::Origin && slow(t))
+    }
+
     fn has_free_request(&self) -> bool {
         let (count, bytes) = self.transfers.near_load();
-        count < 2 || (count < REQUESTS_MAX && bytes < REQUEST_BYTES_MAX)
+        let soon = self.transfers.inflow_per_s().saturating_mul(REQUEST_TIME.as_secs());
+        count < 2 || (count < REQUESTS_MAX && bytes < REQUEST_BYTES_MAX.min(soon))
     }
 
     /// What is wanted here and some neighbour has: the rarest first, ties by chance, so that neighbours of a
@@ -69,7 +84,7 @@ impl Swarm {
             neighbour.requests += 1;
         }
         let source = Source::Neighbour(peer.clone());
-        let transfer = self.transfers.start(Transfer { key, source, left, bytes, moved_at: now });
+        let transfer = self.transfers.start(Transfer { key, source, left, bytes, moved_at: now, piece_at: now });
         self.effects.push_back(Effect::FetchFromPeer { transfer, manifest: key.manifest, piece, peer });
     }
 }
@@ -80,6 +95,7 @@ impl Table {
         let (Some(local), Some(own)) = (&mut self.local, &self.own) else { return };
         local.relay = Bitmap::new(own.have.len());
         local.doubtful = Bitmap::new(own.have.len());
+        local.look_for_far_copies(now);
         let others = self.peers.values().filter(|k| k.incomplete);
         let others = others.map(|k| (&k.status.need, &k.status.have, k.progress_at, k.status.stuck));
         for (need, have, progress_at, says_so) in others.chain([(&own.need, &own.have, own.progress_at, false)]) {
@@ -90,7 +106,11 @@ impl Table {
             let lacked = need.minus(have);
             local.relay.union_with(&lacked);
             if stuck_for >= FAR_COPY_DOUBT {
-                local.doubtful.union_with(&lacked);
+                for piece in lacked.iter() {
+                    if local.is_far_for(piece, now) >= FAR_COPY_DOUBT {
+                        local.doubtful.set(piece);
+                    }
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Transfers in flight, by number.
 
-use super::limits::LATE_TRANSFERS_MAX;
+use super::limits::{INFLOW, LATE_TRANSFERS_MAX};
 use super::table::TableKey;
 use crate::{DeviceId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -32,11 +32,24 @@ pub(super) struct Transfer {
     pub(super) bytes: u64,
     /// When the last byte arrived.
     pub(super) moved_at: Timestamp,
+    /// When it began, or the last piece was whole.
+    pub(super) piece_at: Timestamp,
+}
+
+/// How fast pieces come from neighbours.
+#[derive(Debug, Default)]
+struct Inflow {
+    /// While some are asked for: since when they are counted, and their bytes.
+    since: Timestamp,
+    bytes: u64,
+    /// What was counted last; 0 before a piece came.
+    per_s: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
     next: u64,
+    inflow: Inflow,
     pub(super) live: BTreeMap<TransferId, Transfer>,
     /// Aborted ones: a piece of theirs may have been verified before the adapter heard of it.
     late: VecDeque<(TransferId, TableKey)>,
@@ -44,6 +57,9 @@ pub(super) struct Transfers {
 
 impl Transfers {
     pub(super) fn start(&mut self, transfer: Transfer) -> TransferId {
+        if transfer.source != Source::Origin && self.near_load().0 == 0 {
+            self.inflow = Inflow { since: transfer.moved_at, bytes: 0, ..self.inflow };
+        }
         self.next += 1;
         let id = TransferId(self.next);
         self.live.insert(id, transfer);
@@ -64,6 +80,24 @@ impl Transfers {
     pub(super) fn key(&self, id: TransferId) -> Option<TableKey> {
         let late = || self.late.iter().find(|(late, _)| *late == id).map(|(_, key)| *key);
         self.live.get(&id).map(|t| t.key).or_else(late)
+    }
+
+    /// A piece of so many bytes came from a neighbour.
+    pub(super) fn came(&mut self, bytes: u64, now: Timestamp) {
+        let flow = &mut self.inflow;
+        flow.bytes += bytes;
+        let since = now.since(flow.since);
+        if flow.per_s == 0 || since >= INFLOW {
+            flow.per_s = flow.bytes.saturating_mul(1000) / (since.as_millis() as u64).max(1);
+        }
+        if since >= INFLOW {
+            (flow.since, flow.bytes) = (now, 0);
+        }
+    }
+
+    /// How fast pieces come from neighbours; 0 while nobody knows.
+    pub(super) fn inflow_per_s(&self) -> u64 {
+        self.inflow.per_s
     }
 
     /// How many and how many bytes are asked of neighbours.

@@ -99,7 +99,7 @@ fn what_messages_and_requests_cost_is_felt() {
 
 #[test]
 fn how_long_a_dead_connection_is_believed_in_is_felt() {
-    let crash = "[[event]]\nat = \"8 s\"\ncrash = \"hall 0-5\"\n";
+    let crash = "[[event]]\nat = \"5 s\"\ncrash = \"hall 0-5\"\n";
     let (long, short) = (site("swarm", crash), site("swarm", crash).replace("[network]", "[network]\nidle = \"2 s\""));
     let (long, short) = (run(&long, 1), run(&short, 1));
     assert_eq!((long.converged, short.converged), (6, 6));

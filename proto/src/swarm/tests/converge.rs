@@ -100,7 +100,10 @@ fn a_device_alone_looks_for_others_for_three_seconds_before_it_goes_to_central()
     net.run_for(10);
     assert!(net.origin.requests > 0);
     net.converge(20_000);
-    assert_eq!(net.origin.requests, 3, "twenty frames are three requests");
+    assert_eq!(
+        net.origin.requests, 5,
+        "two find out how fast central is, the other eighteen frames are three requests"
+    );
 }
 
 #[test]
@@ -189,8 +192,9 @@ fn neighbours_of_a_fetcher_begin_with_different_pieces() {
     let trace = net.trace.take().unwrap();
     let asked = |line: &&String| line.contains("FetchFromPeer");
     let pieces: Vec<&str> = trace.iter().filter(asked).map(|l| l.split("piece: ").nth(1).unwrap()).collect();
-    let different: std::collections::BTreeSet<&&str> = pieces.iter().collect();
-    assert!(pieces.len() >= 16 && different.len() * 4 >= pieces.len() * 3, "{different:?} of {}", pieces.len());
+    let first = &pieces[..16];
+    let different: std::collections::BTreeSet<&&str> = first.iter().collect();
+    assert!(different.len() >= 12, "{different:?} of {first:?}");
 }
 
 #[test]
