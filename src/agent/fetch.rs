@@ -227,7 +227,7 @@ impl<'f, 'a> Part<'f, 'a> {
         }
     }
 
-    /// Nothing is left uncommitted while nothing comes: the slice holds a lock of the store, for which others wait.
+    /// Nothing is left uncommitted while nothing comes, so that a power cut loses little.
     fn wait(&mut self, import: &mut Import, store: &mut dyn Objects) -> Result<(), Stop> {
         let event = match self.fetch.events.recv_timeout(IDLE_MAX) {
             Err(RecvTimeoutError::Timeout) => {

@@ -206,7 +206,7 @@ impl Agent {
         for dir in [paths.state_dir(), paths.apps_dir(), paths.bundles_dir()] {
             crate::durable::make_dir(&dir, 0o755)?;
         }
-        let store = LibostreeStore::open_or_create(&paths.repo()).context("opening the object store")?;
+        let store = LibostreeStore::open_to_write(&paths.repo()).context("opening the object store")?;
         let spool = spool::Spool::open(&paths.reports_dir())?;
         let history = history::History::open(&paths.history_file(), ended_reports(&paths.reports_dir()));
         let say = say::Say::new(paths.lock_file(), settings.agent.windows.clone());

@@ -15,6 +15,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+/// How many refs are looked through for objects that they share with a release.
+const HEADS_MAX: usize = 64;
+
 /// An open central repo, locked against other publishers until dropped.
 pub(super) struct Central {
     repo: Repo,
@@ -96,13 +99,13 @@ impl Central {
         self.path.join("refs/heads").join(name.as_str()).is_file()
     }
 
-    /// What all refs name, in the order of these, each once.
+    /// What refs name, in the order of these, each once; at most [`HEADS_MAX`].
     pub fn heads(&self) -> Result<Vec<Digest>, PublishError> {
         let refs = self.repo.list_refs(None, Cancellable::NONE).doing(|| "listing refs".to_owned())?;
         let refs: BTreeMap<_, _> = refs.into_iter().collect();
         let mut heads: Vec<Digest> = Vec::new();
         for commit in refs.values().filter_map(|commit| commit.parse().ok()) {
-            if !heads.contains(&commit) {
+            if heads.len() < HEADS_MAX && !heads.contains(&commit) {
                 heads.push(commit);
             }
         }

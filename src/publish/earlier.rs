@@ -22,6 +22,8 @@ const PACKS_MAX: usize = 256;
 
 /// A frame of which less than this part (in percent) is needed is not leaned on.
 const LIVE_PERCENT_MIN: u64 = 25;
+/// The same for one of another ref, which few devices that need the release have: they would pay for the rest.
+const FOREIGN_PERCENT_MIN: u64 = 90;
 /// Unless it is so short that its other bytes do not count.
 const FRAME_LEN_MIN: u32 = 16 << 10;
 
@@ -37,8 +39,9 @@ pub(super) struct Earlier {
 pub(super) fn find(central: &Central, starts: &[Digest], wanted: &BTreeSet<ObjectId>) -> Result<Earlier, PublishError> {
     let mut found = BTreeMap::new();
     let mut packs: BTreeMap<Digest, bool> = BTreeMap::new();
-    let others = central.heads()?;
-    for commit in history(central, starts)?.into_iter().chain(others) {
+    let mut own_packs: BTreeSet<Digest> = BTreeSet::new();
+    let own = history(central, starts)?.into_iter().map(|commit| (commit, true));
+    for (commit, is_own) in own.chain(central.heads()?.into_iter().map(|commit| (commit, false))) {
         if found.len() == wanted.len() {
             break;
         }
@@ -50,6 +53,9 @@ pub(super) fn find(central: &Central, starts: &[Digest], wanted: &BTreeSet<Objec
                 continue;
             }
         };
+        if is_own {
+            own_packs.extend(manifest.packs.iter().map(|pack| pack.sha256));
+        }
         for entry in manifest.objects.iter().filter(|o| wanted.contains(&o.id)) {
             if !found.contains_key(&entry.id)
                 && let Some(placed) = place(&manifest, entry)
@@ -60,7 +66,7 @@ pub(super) fn find(central: &Central, starts: &[Digest], wanted: &BTreeSet<Objec
         }
     }
     let all: BTreeSet<ObjectId> = found.keys().copied().collect();
-    let placed = drop_dead(drop_scattered(found));
+    let placed = drop_dead(drop_scattered(found), &own_packs);
     let again = all.into_iter().filter(|id| !placed.contains_key(id)).collect();
     Ok(Earlier { placed, again })
 }
@@ -121,8 +127,8 @@ fn drop_scattered(mut found: BTreeMap<ObjectId, Placed>) -> BTreeMap<ObjectId, P
     found
 }
 
-/// Leaves objects out all of whose frames hold little that is needed.
-fn drop_dead(mut found: BTreeMap<ObjectId, Placed>) -> BTreeMap<ObjectId, Placed> {
+/// Leaves objects out all of whose frames hold too little that is needed.
+fn drop_dead(mut found: BTreeMap<ObjectId, Placed>, own_packs: &BTreeSet<Digest>) -> BTreeMap<ObjectId, Placed> {
     let mut needed: BTreeMap<(Digest, u64), u64> = BTreeMap::new();
     for placed in found.values() {
         let (mut offset, mut left) = (u64::from(placed.offset), placed.length);
@@ -133,8 +139,9 @@ fn drop_dead(mut found: BTreeMap<ObjectId, Placed>) -> BTreeMap<ObjectId, Placed
         }
     }
     let is_live = |(pack, frame): &(Pack, Frame)| {
+        let percent_min = if own_packs.contains(&pack.sha256) { LIVE_PERCENT_MIN } else { FOREIGN_PERCENT_MIN };
         frame.length < FRAME_LEN_MIN
-            || needed[&(pack.sha256, frame.offset)] * 100 >= u64::from(frame.raw_length) * LIVE_PERCENT_MIN
+            || needed[&(pack.sha256, frame.offset)] * 100 >= u64::from(frame.raw_length) * percent_min
     };
     found.retain(|_, placed| placed.frames.iter().any(is_live));
     found

@@ -71,6 +71,14 @@ pub enum StoreError {
         /// What is wrong with it and what to do.
         why: &'static str,
     },
+    /// Files there must be sealed by the file system.
+    #[error("no operating system can be written to {path}: {why}")]
+    Verity {
+        /// The store.
+        path: PathBuf,
+        /// Which setting says so.
+        why: String,
+    },
     /// Not all owners, modes and capabilities that a file can have can be given to it.
     #[error(
         "files cannot be written to {path} as they are: that needs CAP_CHOWN, CAP_FSETID and CAP_SETFCAP, see the agent's unit"

@@ -3,6 +3,7 @@
 use super::objects::{Repository, commit_id, exists};
 use super::owners;
 use super::place::{place, publish};
+use super::slice::Slice;
 use super::{ObjectStore, Objects, StoreError};
 use crate::free_space;
 use fullmetal_proto::Digest;
@@ -32,6 +33,14 @@ impl LibostreeStore {
         }
         let why = "only bare-user keeps owners and xattrs of apps: move it away";
         Ok(LibostreeStore { objects: Repository::open(path, RepoMode::BareUser, why)?, path: path.to_owned() })
+    }
+
+    /// The same for the one that writes to it: what a crash has left of objects that were being written, and may be what fills
+    /// the disk, is removed.
+    pub fn open_to_write(path: &Path) -> Result<Self, StoreError> {
+        let store = Self::open_or_create(path)?;
+        Slice::remove_left(path)?;
+        Ok(store)
     }
 
     /// Hashes an object that is there.

@@ -46,6 +46,16 @@ impl Repository {
         Ok(Repository { repo, path: path.to_owned(), layout, slice: None, in_transaction: false })
     }
 
+    /// The setting, as group and key, by which libostree would seal each file by fs-verity or mount them by composefs.
+    pub(super) fn needs_verity(&self) -> Option<(&'static str, &'static str)> {
+        let settings = [("ex-fsverity", "required"), ("ex-integrity", "fsverity"), ("ex-integrity", "composefs")];
+        let config = self.repo.config();
+        let is_on = |(group, key): &(&str, &str)| {
+            config.string(group, key).is_ok_and(|value| ["true", "yes", "1"].contains(&value.trim()))
+        };
+        settings.into_iter().find(is_on)
+    }
+
     /// See [`LibostreeStore::verify`](super::LibostreeStore::verify).
     pub(super) fn verify(&self, id: &ObjectId) -> Result<(), StoreError> {
         if !exists(&self.object_path(id))? {

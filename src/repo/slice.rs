@@ -46,8 +46,9 @@ pub(super) struct Slice {
     layout: Layout,
     /// File names in `dir`: checksum and suffix.
     objects: BTreeSet<String>,
-    /// Bytes that may still be written before the disk counts as full.
+    /// Bytes of content that may still be written before the disk counts as full, which takes whole blocks of it.
     room: u64,
+    block: u64,
 }
 
 /// A content object whose bytes are being written.
@@ -58,6 +59,11 @@ pub(super) struct Growing {
 }
 
 impl Slice {
+    /// Removes what a crash has left of one in the repository at `repo`: nobody may be writing there.
+    pub(super) fn remove_left(repo: &Path) -> Result<(), StoreError> {
+        remove(&repo.join(DIR))
+    }
+
     /// An empty one in the repository at `repo`, of whose disk `reserved` bytes stay free. What is left of one before, which
     /// may be torn, is removed.
     pub(super) fn new(repo: &Path, layout: Layout, reserved: u64) -> Result<Self, StoreError> {
@@ -66,12 +72,13 @@ impl Slice {
         fs::DirBuilder::new().mode(0o700).create(&dir).map_err(|e| StoreError::io("creating", &dir, e))?;
         let disk = rustix::fs::statvfs(&dir).map_err(|e| StoreError::io("asking for space at", &dir, e.into()))?;
         let room = free_space::free(&disk).saturating_sub(reserved);
-        Ok(Slice { repo: repo.to_owned(), dir, layout, objects: BTreeSet::new(), room })
+        Ok(Slice { repo: repo.to_owned(), dir, layout, objects: BTreeSet::new(), room, block: disk.f_frsize.max(1) })
     }
 
     /// Adds a metadata object: `name` is its checksum and suffix.
     pub(super) fn add_metadata(&mut self, name: String, bytes: &[u8]) -> Result<(), StoreError> {
-        let Some(growing) = self.create(name, bytes.len() as u64)? else { return Ok(()) };
+        // As with libostree, metadata finds room when its content did.
+        let Some(growing) = self.create(name, 0)? else { return Ok(()) };
         let written = (&growing.file)
             .write_all(bytes)
             .and_then(|()| growing.file.set_permissions(Permissions::from_mode(METADATA_MODE)));
@@ -117,7 +124,8 @@ impl Slice {
             return Ok(None);
         }
         let path = self.dir.join(&name);
-        self.room = self.room.checked_sub(length).ok_or_else(|| StoreError::Full {
+        let taken = length.div_ceil(self.block).saturating_mul(self.block);
+        self.room = self.room.checked_sub(taken).ok_or_else(|| StoreError::Full {
             path: self.repo.clone(),
             why: format!("{length} bytes more would leave less than what the repository keeps free"),
         })?;
@@ -151,7 +159,10 @@ impl Slice {
             let into = objects.join(start);
             let moved = match fs::rename(&from, into.join(rest)) {
                 Err(e) if e.kind() == ErrorKind::NotFound => {
-                    fs::create_dir(&into).and_then(|()| fs::rename(&from, into.join(rest)))
+                    // Whoever pulls beside us may have made it meanwhile.
+                    let made = fs::create_dir(&into);
+                    let made = made.or_else(|e| if e.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(e) });
+                    made.and_then(|()| fs::rename(&from, into.join(rest)))
                 }
                 moved => moved,
             };

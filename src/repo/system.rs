@@ -5,6 +5,7 @@
 //! before, the import hears when it writes the commit. Nothing is checked out here, pruned or let go: see [`crate::sysroot`].
 
 use super::objects::Repository;
+use super::slice::Slice;
 use super::{Objects, StoreError};
 use fullmetal_proto::wire::ObjectId;
 use ostree::RepoMode;
@@ -30,6 +31,12 @@ impl SystemStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let why = "operating systems are deployed from one of mode bare only, as `ostree admin init-fs` makes it";
         let objects = Repository::open(path, RepoMode::Bare, why)?;
+        if let Some((group, key)) = objects.needs_verity() {
+            let why = format!(
+                "its configuration asks for {group}.{key}, and objects are written without it: set it to false"
+            );
+            return Err(StoreError::Verity { path: path.to_owned(), why });
+        }
         let mount = statvfs(path).map_err(|e| StoreError::io("looking at", path, e.into()))?;
         if mount.f_flag.contains(StatVfsMountFlags::RDONLY) {
             return Err(StoreError::ReadOnly { path: path.to_owned() });
@@ -38,6 +45,8 @@ impl SystemStore {
         if !able.effective.contains(NEEDED) {
             return Err(StoreError::Unable { path: path.to_owned() });
         }
+        // One thread of the agent writes here, and opens it anew each time.
+        Slice::remove_left(path)?;
         Ok(SystemStore { objects })
     }
 }

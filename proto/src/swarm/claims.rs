@@ -160,10 +160,10 @@ impl Swarm {
                 }
             };
             let (takes_over, run) = (TAKEOVER + TAKEOVER_STEP * place, run as u32);
-            has_own |= place == 0;
             if waits {
                 continue;
             }
+            has_own |= place == 0;
             if place == 0 || now >= since.max(quiet).after(takes_over) {
                 jobs.push(Job { place, run, pieces, lent: false });
             } else if slow && now >= since.after(takes_over) {

@@ -15,6 +15,8 @@ pub const RUN_FRAMES_MAX: u32 = 8;
 pub const RUN_BYTES_MAX: u64 = 16 << 20;
 /// How long a request to central should take by what was measured: who is slow claims little, and nobody waits long for it.
 pub const RUN_TIME: Duration = Duration::from_secs(4);
+/// A piece that came in less was not asked of central.
+pub const MEASURED_MS_MIN: u64 = 5;
 /// Who got no piece for so long is slow: others that are done fetch from central what it has not come to.
 pub const SLOW: Duration = Duration::from_secs(6);
 /// Range requests at once of a peer that is the only candidate: the second hides a round trip.

@@ -24,7 +24,7 @@ pub(super) struct Local {
     pub(super) relay: Bitmap,
     /// Pieces whose far copies are in doubt.
     pub(super) doubtful: Bitmap,
-    /// For each piece, since when all copies are far away.
+    /// For each piece, since when there are far copies.
     far_since: Vec<Option<Timestamp>>,
     pub(super) have_changed: bool,
     pub(super) completed: bool,
@@ -61,14 +61,14 @@ impl Local {
         self.runs.partition_point(|run| run.end <= piece) as u32
     }
 
-    /// Notes of which pieces all copies are far away.
+    /// Notes of which pieces there are far copies.
     pub(super) fn look_for_far_copies(&mut self, now: Timestamp) {
         for (since, count) in self.far_since.iter_mut().zip(&self.counts) {
-            *since = since.or(Some(now)).filter(|_| count.far > 0 && count.near == 0);
+            *since = since.or(Some(now)).filter(|_| count.far > 0);
         }
     }
 
-    /// For how long all copies of a piece have been far away.
+    /// For how long far copies of a piece have been known.
     pub(super) fn is_far_for(&self, piece: u32, now: Timestamp) -> Duration {
         let since = self.far_since.get(piece as usize).copied().flatten();
         since.map_or(Duration::ZERO, |since| now.since(since))

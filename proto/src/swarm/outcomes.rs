@@ -1,6 +1,6 @@
 //! How transfers end.
 
-use super::limits::{BAN, BUSY, MISSING, NOT_HERE, STALLED, UNREACHABLE};
+use super::limits::{BAN, BUSY, MEASURED_MS_MIN, MISSING, NOT_HERE, STALLED, UNREACHABLE};
 use super::table::TableKey;
 use super::transfers::{Source, Transfer};
 use super::{Effect, Failure, Swarm, TransferId};
@@ -41,6 +41,10 @@ impl Swarm {
         let length = local.length(piece);
         if transfer.source != Source::Origin {
             return self.transfers.came(length, now);
+        }
+        // What lay in the cache already says nothing of central.
+        if ms < MEASURED_MS_MIN {
+            return;
         }
         let rate = length.saturating_mul(1000) / ms;
         let before = self.origin_bytes_per_s;

@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 /// Notices of transfers that wait for the node.
 const NOTICES_MAX: usize = 64;
@@ -129,6 +129,12 @@ fn credentials(settings: &Settings) -> anyhow::Result<Credentials> {
 
 fn central(settings: &Settings, clock: &Clock) -> anyhow::Result<Option<Central>> {
     let Some(url) = settings.peer.central.as_ref().filter(|_| settings.peer.origin) else { return Ok(None) };
+    let named = ["https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+    if settings.peer.central_proxy.is_none()
+        && let Some(variable) = named.into_iter().find(|variable| std::env::var_os(variable).is_some())
+    {
+        warn!(variable, "the environment's proxy is not used for central: [peer] central_proxy names one");
+    }
     let options = CentralOptions {
         url: url.parse().with_context(|| format!("parsing [peer] central = \"{url}\""))?,
         ca: settings.peer.central_ca.clone(),

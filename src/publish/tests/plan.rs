@@ -72,6 +72,21 @@ fn a_device_that_has_another_app_fetches_little_beside_what_it_lacks() {
 }
 
 #[test]
+fn a_device_without_the_other_app_does_not_pay_for_what_is_only_in_that() {
+    let bench = Bench::new();
+    let (root, options) = tree(&bench, "tree");
+    publish(&options).unwrap();
+    // A third of the files is shared, here and there.
+    for directory in 0..DIRECTORIES {
+        for file in (0..FILES).filter(|file| file % 3 > 0) {
+            fs::remove_file(root.join(format!("usr/lib/part{directory}/file{file}"))).unwrap();
+        }
+    }
+    let other = Options { ref_name: Some(name("apps/db")), ..bench.options_of(root) };
+    assert_close(plan(&bench, &publish(&other).unwrap(), &[]), 10);
+}
+
+#[test]
 fn what_is_left_of_a_frame_that_has_become_useless_is_packed_again_beside_what_is_new() {
     let bench = Bench::new();
     let (root, options) = tree(&bench, "tree");

@@ -74,6 +74,28 @@ fn an_operating_system_lies_there_as_libostree_lays_it() {
 }
 
 #[test]
+fn what_a_crash_left_of_a_slice_is_gone_before_it_is_measured_how_much_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("repo");
+    let left = |repo: &Path| {
+        fs::create_dir_all(repo.join("tmp/fullmetal-slice")).unwrap();
+        fs::write(repo.join("tmp/fullmetal-slice/torn.file"), "half").unwrap();
+    };
+    drop(LibostreeStore::open_or_create(&path).unwrap());
+    left(&path);
+    drop(LibostreeStore::open_or_create(&path).unwrap());
+    assert!(path.join("tmp/fullmetal-slice").exists(), "whoever only reads leaves it to who writes");
+    drop(LibostreeStore::open_to_write(&path).unwrap());
+    assert!(!path.join("tmp/fullmetal-slice").exists());
+    if rustix::process::geteuid().is_root() {
+        let repo = sysroot(dir.path());
+        left(&repo);
+        SystemStore::open(&repo).unwrap();
+        assert!(!repo.join("tmp/fullmetal-slice").exists());
+    }
+}
+
+#[test]
 fn what_a_crash_left_of_a_slice_is_not_taken_up() {
     let (fixture, dir) = (Fixture::new(1), tempfile::tempdir().unwrap());
     let path = dir.path().join("repo");

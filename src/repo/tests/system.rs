@@ -147,4 +147,8 @@ fn a_repository_from_which_no_system_is_deployed_is_refused() {
     run("ostree", &["init", "--mode=bare-user", &format!("--repo={}", dir.path().display())]);
     let refused = SystemStore::open(dir.path()).unwrap_err();
     assert!(matches!(refused, StoreError::Mode { .. }) && refused.to_string().contains("init-fs"), "{refused}");
+    let repo = sysroot(dir.path());
+    run("ostree", &["config", &format!("--repo={}", repo.display()), "set", "ex-fsverity.required", "true"]);
+    let refused = SystemStore::open(&repo).unwrap_err();
+    assert!(refused.to_string().contains("ex-fsverity.required"), "{refused}");
 }
