@@ -101,6 +101,9 @@ impl Slice {
     }
 
     fn add_link(&mut self, name: String, header: &ContentHeader, target: &str) -> Result<(), StoreError> {
+        if self.objects.contains(&name) {
+            return Ok(());
+        }
         let path = self.dir.join(&name);
         let made = symlink(target, &path).and_then(|()| lchown(&path, Some(header.uid), Some(header.gid)));
         let made = made.and_then(|()| {
@@ -108,14 +111,9 @@ impl Slice {
                 |x: &Xattr| rustix::fs::lsetxattr(&path, OsStr::from_bytes(&x.name), &x.value, XattrFlags::empty());
             Ok(header.xattrs.iter().try_for_each(set)?)
         });
-        match made {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists && self.objects.contains(&name) => Ok(()),
-            Err(e) => Err(StoreError::io("writing", &path, e)),
-            Ok(()) => {
-                self.objects.insert(name);
-                Ok(())
-            }
-        }
+        made.map_err(|e| StoreError::io("writing", &path, e))?;
+        self.objects.insert(name);
+        Ok(())
     }
 
     /// Begins a content object of `length` bytes; none when it is in the slice already.
