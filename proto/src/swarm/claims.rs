@@ -98,7 +98,7 @@ impl Swarm {
     fn next_job(&mut self, key: TableKey, now: Timestamp) -> Option<Job> {
         let table = self.tables.get(&key)?;
         let slots = if table.ranking.len() == 1 { ORIGIN_TRANSFERS_ALONE_MAX } else { ORIGIN_TRANSFERS_MAX };
-        if now < self.settled_at(table) || self.transfers.origin_count() >= slots {
+        if now < self.settled_at(table) || self.transfers.origin_count() >= slots || self.holds_back(table, now) {
             return None;
         }
         // Who is not elected only ever takes over, and for that it looks at each tick.
@@ -263,17 +263,19 @@ impl Swarm {
     /// Tells all who look for fetchers whether this one can fetch right now.
     pub(super) fn refresh_origin(&mut self, now: Timestamp) {
         let can = self.origin && self.weight > 0 && self.unreachable.is_over(now);
-        let changed = |t: &Table| t.own.as_ref().is_some_and(|own| own.origin != (can && t.local.is_some()));
+        let failing = self.unreachable.failures > 0;
+        let says = |t: &Table| (can && t.local.is_some(), failing && t.local.is_some());
+        let changed = |t: &Table| t.own.as_ref().is_some_and(|own| (own.origin, own.failing) != says(t));
         let keys: Vec<TableKey> = self.tables.iter().filter(|(_, t)| changed(t)).map(|(key, _)| *key).collect();
         for key in keys {
             let Some(table) = self.tables.get_mut(&key) else { continue };
             let can = can && table.local.is_some();
             table.rank(&key.manifest, &self.me, if can { self.weight } else { 0 }, now);
-            if can {
-                table.settle.begin(now);
-            }
             if let Some(own) = &mut table.own {
-                own.origin = can;
+                if can && !own.origin {
+                    table.settle.begin(now);
+                }
+                (own.origin, own.failing) = (can, failing && table.local.is_some());
             }
             self.bump(key, now);
         }

@@ -75,7 +75,7 @@ impl Ranking {
     }
 
     fn elect(&mut self) -> bool {
-        let count = fetchers(self.candidates).min(self.candidates);
+        let count = fetchers(self.candidates);
         let elected = self.order.iter().take(count).map(|(_, p)| p.clone()).collect();
         let before = std::mem::replace(&mut self.elected, elected);
         self.last_witness = self.order.iter().nth(WITNESSES - 1).filter(|_| self.order.len() > WITNESSES).cloned();
@@ -137,8 +137,8 @@ impl Ranking {
 }
 
 /// How many of `candidates` are elected.
-fn fetchers(candidates: usize) -> usize {
-    (FETCHERS_MIN + candidates / CANDIDATES_PER_FETCHER).min(FETCHERS_MAX)
+pub(super) fn fetchers(candidates: usize) -> usize {
+    (FETCHERS_MIN + candidates / CANDIDATES_PER_FETCHER).min(FETCHERS_MAX).min(candidates)
 }
 
 fn hash(manifest: &Digest, peer: &DeviceId) -> u64 {

@@ -103,6 +103,14 @@ pub const STALLED: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 pub const NEIGHBOUR_FAILURES_MAX: u32 = 4;
 /// First pause after central could not be reached, and the longest.
 pub const UNREACHABLE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// The least time between two tries at central of a peer that failed, after it heard that another got something.
+pub const UNREACHABLE_RETRY: Duration = Duration::from_secs(4);
+/// Who fails at central after as many as are elected waits as long as if it had failed so often before.
+pub const LATE_FAILURES: u32 = 6;
+/// After as many failed at central as are elected, one more tries after so long, and each further one after as long again.
+pub const CENTRAL_AWAY: Duration = Duration::from_secs(30);
+/// Central that lacks so many runs in a row is as good as away.
+pub const MISSING_IN_A_ROW_MAX: u32 = 3;
 /// First pause after central had not, or not rightly, what the manifest says, and the longest.
 pub const MISSING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 /// How long the sender of bad bytes is banned.

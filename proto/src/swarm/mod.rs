@@ -18,6 +18,7 @@ mod events;
 pub mod limits;
 mod local;
 mod neighbours;
+mod outage;
 mod outcomes;
 mod peers;
 mod requests;
@@ -38,6 +39,7 @@ use crate::{Bitmap, DeviceId, Digest, Timestamp};
 use backoff::Backoff;
 use local::Local;
 use neighbours::Neighbour;
+use outage::Outage;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use table::{Own, Table, TableKey};
@@ -69,6 +71,7 @@ pub struct Swarm {
     origin_bytes_per_s: u64,
     /// Pause after central could not be reached.
     unreachable: Backoff,
+    outage: Outage,
     tick_at: Option<Timestamp>,
     /// When the next input by time is due; asked for more often than it changes.
     wakeup: Option<Timestamp>,
@@ -98,6 +101,7 @@ impl Swarm {
             transfers: Transfers::default(),
             origin_bytes_per_s: 0,
             unreachable: Backoff::default(),
+            outage: Outage::default(),
             tick_at: None,
             wakeup: None,
             changed: false,

@@ -1,6 +1,6 @@
 //! How transfers end.
 
-use super::limits::{BAN, BUSY, MEASURED_MS_MIN, MISSING, NOT_HERE, STALLED, UNREACHABLE};
+use super::limits::{BAN, BUSY, MEASURED_MS_MIN, MISSING, NOT_HERE, STALLED};
 use super::table::TableKey;
 use super::transfers::{Source, Transfer};
 use super::{Effect, Failure, Swarm, TransferId};
@@ -49,6 +49,7 @@ impl Swarm {
         let rate = length.saturating_mul(1000) / ms;
         let before = self.origin_bytes_per_s;
         self.origin_bytes_per_s = if before == 0 { rate } else { before / 2 + rate / 2 };
+        self.central_answered(now);
     }
 
     /// A piece of a live transfer is no longer awaited.
@@ -78,10 +79,7 @@ impl Swarm {
                     neighbour.failing.succeed();
                 }
             }
-            Source::Origin => {
-                self.unreachable.succeed();
-                self.refresh_origin(now);
-            }
+            Source::Origin => self.central_answered(now),
         }
     }
 
@@ -141,10 +139,7 @@ impl Swarm {
             Source::Origin if matches!(why, Failure::OriginMissing | Failure::NotHere) => {
                 self.origin_lacks(&transfer, now);
             }
-            Source::Origin => {
-                self.unreachable.fail(UNREACHABLE, now, &mut self.random);
-                self.refresh_origin(now);
-            }
+            Source::Origin => self.central_failed(now),
         }
     }
 
@@ -170,6 +165,7 @@ impl Swarm {
         let Some(first) = transfer.left.first() else { return };
         let run = local.run_of(*first);
         local.missing.entry(run).or_default().fail(MISSING, now, &mut self.random);
+        self.central_lacks_a_run(now);
     }
 
     pub(super) fn on_evicted(&mut self, manifest: &Digest, piece: u32, now: Timestamp) {

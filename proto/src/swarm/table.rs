@@ -49,7 +49,7 @@ pub(super) struct Table {
 pub(super) enum Welcome {
     Neighbour,
     Witness,
-    /// It claims pieces, or asks for help.
+    /// It claims pieces, asks for help, or warns of central.
     Calls,
 }
 
@@ -90,6 +90,8 @@ pub(super) struct Own {
     pub(super) seq: u64,
     /// Whether we can fetch from central right now.
     pub(super) origin: bool,
+    /// Whether central gave us nothing when we last asked.
+    pub(super) failing: bool,
     pub(super) have: Bitmap,
     pub(super) need: Bitmap,
     pub(super) claims: Bitmap,
@@ -312,6 +314,12 @@ impl Known {
             || a.claims != b.claims
             || b.lease_ms > 0
             || a.stuck != b.stuck
+            || a.failing != b.failing
+    }
+
+    /// Whether it were a candidate if central gave it something.
+    pub(super) fn is_kept_away(&self) -> bool {
+        self.status.failing && !self.status.origin && self.status.weight > 0
     }
 
     /// Its weight as a candidate: 0 is none.
@@ -346,6 +354,7 @@ impl Own {
         Own {
             seq: 0,
             origin: false,
+            failing: false,
             have: none.clone(),
             need: none.clone(),
             claims: none,
@@ -367,14 +376,15 @@ impl Own {
             claims: self.claims.clone(),
             lease_ms: if self.claims.is_empty() { 0 } else { millis(self.lease_until.since(now)) },
             stuck: lacks(&self.need, &self.have) && now.since(self.progress_at) >= RELAY,
+            failing: self.failing,
             address: None,
         }
     }
 }
 
-/// Whether a status is for all, whoever's it is: it claims pieces, or asks for help.
+/// Whether a status is for all, whoever's it is: it claims pieces, asks for help, or warns of central.
 fn calls_for_all(status: &PeerStatus) -> bool {
-    !status.claims.is_empty() || status.stuck
+    !status.claims.is_empty() || status.stuck || status.failing
 }
 
 /// Whether `need` names something that `have` does not.

@@ -8,6 +8,7 @@ use super::limits::{
     UPDATE_BYTES_MAX,
 };
 use super::neighbours::Neighbour;
+use super::outage::Word;
 use super::peers::Slot;
 use super::table::{Known, Own, Room, Table, TableKey};
 use super::{Effect, Swarm};
@@ -109,6 +110,8 @@ impl Swarm {
         if slot.is_none() && !self.make_room_for_status(key, &status, near, now) {
             return;
         }
+        let old = slot.and_then(|slot| self.tables.get(&key)?.peers.at(slot));
+        self.hear_of_central(Word::of(old.map(|old| &old.status), &status), now);
         let Some(table) = self.tables.get_mut(&key) else { return };
         let seq = status.seq;
         let was_for_all = slot.and_then(|slot| table.peers.at(slot)).is_some_and(|old| table.is_for_all(old));

@@ -35,9 +35,9 @@ impl One {
         self.seq += 1;
         let map = |all: bool| if all { Bitmap::full(PIECES) } else { Bitmap::new(PIECES) };
         let (need, have, claims) = (map(needs), map(has), map(false));
-        let (lease_ms, stuck, address) = (0, false, Some(address(peer)));
+        let (lease_ms, stuck, failing, address) = (0, false, false, Some(address(peer)));
         let (peer, seq, origin, weight) = (device(peer), self.seq, false, 0);
-        let status = PeerStatus { peer, seq, origin, weight, have, need, claims, lease_ms, stuck, address };
+        let status = PeerStatus { peer, seq, origin, weight, have, need, claims, lease_ms, stuck, failing, address };
         let update = SwarmUpdate { manifest: manifest(), pieces: PIECES, statuses: vec![status] };
         self.tell(Input::Update { from: device(1), update });
     }
@@ -108,8 +108,9 @@ fn where_a_peer_is_its_neighbours_say_whatever_others_do() {
     let status = |peer: usize, at: usize| {
         let (need, none) = (Bitmap::full(PIECES), Bitmap::new(PIECES));
         let (have, claims, address) = (none.clone(), none, Some(address(at)));
-        let (peer, origin, weight, lease_ms, stuck) = (device(peer), false, 0, 0, false);
-        PeerStatus { peer, seq: 1, origin, weight, have, need, claims, lease_ms, stuck, address }
+        let (peer, origin, weight, lease_ms) = (device(peer), false, 0, 0);
+        let (stuck, failing) = (false, false);
+        PeerStatus { peer, seq: 1, origin, weight, have, need, claims, lease_ms, stuck, failing, address }
     };
     let mut swarm = Swarm::new(device(1), false, 0, 7);
     (2..5).for_each(|n| swarm.handle(connected(n), Timestamp::ZERO));

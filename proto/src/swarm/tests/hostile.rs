@@ -20,6 +20,7 @@ fn status(peer: usize, seq: u64, have: Bitmap) -> PeerStatus {
         claims: none,
         lease_ms: 0,
         stuck: false,
+        failing: false,
         address: None,
         have,
     }

@@ -35,6 +35,7 @@ fn a_large_fleet_costs_one_copy_and_nobody_knows_all_of_it() {
     net.converge(60_000);
     assert!(net.copies() <= 1.02, "{} copies", net.copies());
     assert!(net.doubles.is_empty(), "{:?}", net.doubles);
+    assert!(net.origin.clients_max <= 5, "{} at a time", net.origin.clients_max);
     let known = (0..DEVICES).map(|node| table(&net, node).peers.len()).max().unwrap();
     assert!((WITNESSES..=WITNESSES + OTHERS_MAX + 6).contains(&known), "{known} of {DEVICES}");
 }
@@ -90,4 +91,5 @@ fn a_large_fleet_whose_first_all_die_goes_on_with_the_next() {
     dead.iter().for_each(|node| net.kill(*node, false));
     net.converge(180_000);
     assert!(net.copies() <= 1.25, "{} copies", net.copies());
+    assert!(net.origin.clients_max <= 5, "{} at a time", net.origin.clients_max);
 }

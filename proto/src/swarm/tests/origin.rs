@@ -26,6 +26,8 @@ pub(super) struct Origin {
     pub(super) missing: Bitmap,
     pub(super) requests: u32,
     pub(super) failures: u32,
+    /// The most nodes that it served at a time.
+    pub(super) clients_max: usize,
     downloads: VecDeque<Download>,
     length: u32,
     stepping: bool,
@@ -52,6 +54,7 @@ impl Origin {
             missing: set(pieces, []),
             requests: 0,
             failures: 0,
+            clients_max: 0,
             downloads: VecDeque::new(),
             length,
             stepping: false,
@@ -107,7 +110,10 @@ impl Net {
             self.origin.failures += 1;
             return self.at(now + ROUND_TRIP, Event::Input { node, life, input: Input::Failed { transfer: id, why } });
         }
-        self.origin.downloads.push_back(Download { node, life, id, pieces, done: 0, from: now + ROUND_TRIP });
+        let origin = &mut self.origin;
+        origin.downloads.push_back(Download { node, life, id, pieces, done: 0, from: now + ROUND_TRIP });
+        let clients: BTreeSet<usize> = origin.downloads.iter().map(|d| d.node).collect();
+        origin.clients_max = origin.clients_max.max(clients.len());
         self.wake_origin();
     }
 

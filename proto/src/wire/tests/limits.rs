@@ -265,6 +265,7 @@ fn update(statuses: usize, pieces: u32) -> Vec<u8> {
         claims: map(),
         lease_ms: 0,
         stuck: false,
+        failing: false,
         address: None,
     };
     let statuses = (0..statuses).map(status).collect();
@@ -289,6 +290,7 @@ fn a_status_takes_no_more_than_is_reckoned_and_its_address_is_text() {
             claims: map,
             lease_ms: u32::MAX,
             stuck: true,
+            failing: true,
             address: Some(address.parse().unwrap()),
         };
         let bytes = cbor::to_vec(&status);

@@ -162,8 +162,9 @@ fn events(scenario: &Scenario) -> Option<(usize, Unable<'static>)> {
 }
 
 fn expectations(scenario: &Scenario) -> Option<Unable<'static>> {
-    let wasted = scenario.expectations.iter().any(|e| e.measure == Measure::Wasted);
-    wasted.then_some(("wasted", "real peers do not count it"))
+    let uncounted = |measure| matches!(measure, Measure::Wasted | Measure::Fetchers);
+    let of_these = scenario.expectations.iter().find(|e| uncounted(e.measure));
+    of_these.map(|e| (e.key, "real peers do not count it"))
 }
 
 fn notes(scenario: &Scenario) -> Vec<String> {

@@ -135,6 +135,7 @@ impl Measured {
             requests: [stage.central.requests() - self.requests_before, 0, 0],
             messages: 0,
             bans: 0,
+            fetchers_max: 0,
             events: 0,
             lacking: lacking.take(LACKING_MAX).collect(),
             expectations: Vec::new(),

@@ -44,6 +44,8 @@ pub struct Outcome {
     pub wasted: u64,
     /// Requests to central and to neighbours, and how many of these were told Busy.
     pub requests: [u64; 3],
+    /// The most devices that fetched pieces from central at a time.
+    pub fetchers_max: u64,
     /// Messages on control streams.
     pub messages: u64,
     /// Neighbours banned.
@@ -123,6 +125,7 @@ impl Outcome {
             bytes: [uplink, trunks, ports, air, figures.control_bytes],
             wasted: figures.wasted,
             requests: [figures.requests, figures.requests_to_peers, figures.busy],
+            fetchers_max: figures.fetchers_max as u64,
             messages: figures.control_messages,
             bans: figures.bans,
             events: figures.events,
@@ -175,6 +178,8 @@ impl Outcome {
             Measure::Ports => Some(self.bytes[2]),
             Measure::Wasted => Some(self.wasted),
             Measure::Requests => Some(self.requests[0]),
+            // A lab does not see them.
+            Measure::Fetchers => self.lab.is_none().then_some(self.fetchers_max),
             Measure::Converged => Some(u64::from(self.counted > 0 && self.converged == self.counted)),
             Measure::Reported => Some(u64::from(self.reported())),
         }
@@ -216,6 +221,7 @@ impl Outcome {
                 "wasted": simulated(self.wasted),
             },
             "requests": { "central": self.requests[0], "neighbours": simulated(self.requests[1]), "busy": simulated(self.requests[2]) },
+            "fetchers_max": simulated(self.fetchers_max),
             "messages": simulated(self.messages),
             "bans": simulated(self.bans),
             "events": simulated(self.events),
@@ -264,7 +270,13 @@ impl Outcome {
         } else {
             let wasted = bytes(self.wasted);
             line("bytes", format!("ports {ports}   trunks {trunks}   air {air}   control {control}   wasted {wasted}"));
-            line("requests", format!("central {central}   neighbours {neighbours} ({busy} busy)   bans {}", self.bans));
+            line(
+                "requests",
+                format!(
+                    "central {central} (from {} at a time)   neighbours {neighbours} ({busy} busy)   bans {}",
+                    self.fetchers_max, self.bans
+                ),
+            );
         }
         for (what, lines) in [("did not happen", &self.not_begun), ("was not over", &self.not_over)] {
             lines.iter().for_each(|at| line("events", format!("{what}: event at line {at}")));
@@ -302,6 +314,7 @@ fn unit(measure: Measure) -> &'static str {
         Measure::Time50 | Measure::Time99 | Measure::Time100 => "microseconds",
         Measure::Uplink | Measure::Trunks | Measure::Ports | Measure::Wasted => "bytes",
         Measure::Requests => "requests",
+        Measure::Fetchers => "devices",
         Measure::Converged | Measure::Reported => "1: true, 0: false",
     }
 }
@@ -311,7 +324,7 @@ fn shown(measure: Measure, value: u64) -> String {
         Measure::Copies => thousandths(value),
         Measure::Time50 | Measure::Time99 | Measure::Time100 => format!("{} s", seconds(value)),
         Measure::Uplink | Measure::Trunks | Measure::Ports | Measure::Wasted => bytes(value),
-        Measure::Requests => value.to_string(),
+        Measure::Requests | Measure::Fetchers => value.to_string(),
         Measure::Converged | Measure::Reported => (value == 1).to_string(),
     }
 }

@@ -24,6 +24,8 @@ pub enum Measure {
     Wasted,
     /// Requests to central.
     Requests,
+    /// The most devices that fetched from central at a time.
+    Fetchers,
     /// Whether all that were on at the end had everything (1 or 0).
     Converged,
     /// Whether each device that was on at the end had its one terminal report at the gateway (1 or 0).
@@ -72,7 +74,7 @@ const TRUTHS: [(&str, Measure); 2] =
 
 type Unit = fn(&str) -> Result<u64, String>;
 
-const COMPARED: [(&str, Measure, Unit); 9] = [
+const COMPARED: [(&str, Measure, Unit); 10] = [
     ("copies", Measure::Copies, thousandths),
     ("time_50", Measure::Time50, units::time),
     ("time_99", Measure::Time99, units::time),
@@ -82,6 +84,7 @@ const COMPARED: [(&str, Measure, Unit); 9] = [
     ("ports", Measure::Ports, units::bytes),
     ("wasted", Measure::Wasted, units::bytes),
     ("requests", Measure::Requests, count),
+    ("fetchers", Measure::Fetchers, count),
 ];
 
 pub(super) fn read(mut section: Section<'_>) -> Result<Vec<Expectation>, ScenarioError> {

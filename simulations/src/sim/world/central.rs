@@ -40,6 +40,7 @@ impl World {
         }
         let units = run.units.len();
         self.begin_fetch(fetching, release, From::Central(run));
+        self.figures.fetch_begins(node);
         let parallel = if framed { 1 } else { PARALLEL_MAX };
         (0..parallel.min(units)).for_each(|_| self.request(fetching));
     }

@@ -96,6 +96,7 @@ impl World {
                 self.release_upload(server, fetching, stage);
             }
             From::Central(run) => {
+                self.figures.fetch_ends(node);
                 for flow in run.flows.values() {
                     self.figures.wasted += self.flows.moved(*flow, self.now).unwrap_or(0);
                     self.end_flow(*flow);

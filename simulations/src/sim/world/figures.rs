@@ -1,5 +1,8 @@
 //! What is counted while a world runs.
 
+use super::event::NodeId;
+use std::collections::BTreeMap;
+
 /// Counters of a run; they only rise, but for [`Figures::gained`], which power cuts lower.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
@@ -21,4 +24,25 @@ pub struct Figures {
     pub gained: u64,
     /// Events that were handled.
     pub events: u64,
+    /// The most nodes that fetched pieces from central at a time.
+    pub fetchers_max: usize,
+    /// Runs under way at central, by node.
+    fetching: BTreeMap<NodeId, usize>,
+}
+
+impl Figures {
+    /// A node asks central for a run of pieces.
+    pub fn fetch_begins(&mut self, node: NodeId) {
+        *self.fetching.entry(node).or_default() += 1;
+        self.fetchers_max = self.fetchers_max.max(self.fetching.len());
+    }
+
+    /// A run from central has come, or was left.
+    pub fn fetch_ends(&mut self, node: NodeId) {
+        let Some(runs) = self.fetching.get_mut(&node) else { return };
+        *runs -= 1;
+        if *runs == 0 {
+            self.fetching.remove(&node);
+        }
+    }
 }

@@ -48,6 +48,7 @@ async fn liar(fleet: &Fleet, target: &Peer, release: &Release) -> (DeviceId, Arc
         claims: none,
         lease_ms: 0,
         stuck: false,
+        failing: false,
         address: None,
     };
     let update = SwarmUpdate { manifest: release.manifest.sha256, pieces, statuses: vec![status] };
