@@ -9,7 +9,7 @@ use fullmetal_proto::deploy::{Input, Ticket};
 use fullmetal_proto::wire::Pieces;
 use fullmetal_proto::wire::local::{FromPeer, ToPeer};
 use fullmetal_proto::{Bitmap, Digest};
-use std::io::{BufReader, Cursor};
+use std::io::BufReader;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -216,13 +216,12 @@ impl<'f, 'a> Part<'f, 'a> {
         let unreadable = |e: LocalError| PieceGone::Unreadable(e.to_string());
         match self.pieces {
             Pieces::Frames(manifest) => {
-                let bytes = read_descriptor(&fd, manifest.frames[index as usize].length.into()).map_err(unreadable)?;
-                let length = bytes.len() as u64;
-                Ok((Box::new(Cursor::new(bytes)), length))
+                let length = manifest.frames[index as usize].length.into();
+                Ok(Packed::Bytes(read_descriptor(&fd, length).map_err(unreadable)?))
             }
             Pieces::Batches(_) => {
                 let (reader, length) = DescriptorReader::new(fd).map_err(unreadable)?;
-                Ok((Box::new(BufReader::with_capacity(BUFFER_LEN, reader)), length))
+                Ok(Packed::Stream(Box::new(BufReader::with_capacity(BUFFER_LEN, reader)), length))
             }
         }
     }

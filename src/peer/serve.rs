@@ -6,6 +6,7 @@
 use super::cache::{Cache, Key, Shelf};
 use super::control::{read_message, write_message};
 use super::transfer::{Data, Notice, Pace};
+use bytes::Bytes;
 use fullmetal_proto::wire::plain::BATCH_DIGEST_LEN;
 use fullmetal_proto::wire::transfer::{REQUEST_LEN_MAX, Request, ResponseHead};
 use fullmetal_proto::{DeviceId, Digest};
@@ -25,8 +26,10 @@ pub const UPLOADS_MAX: usize = 8;
 const QUEUE_MS_MAX: u64 = 500;
 /// How long a stream may take to say what it wants.
 const REQUEST_MS_MAX: u64 = 5_000;
-/// Bytes read and sent at a time.
-const BLOCK_LEN: usize = 256 << 10;
+/// Bytes read and hashed at a time.
+const BLOCK_LEN: u64 = 256 << 10;
+/// Bytes after which a neighbour's pace is looked at.
+const PART_LEN: usize = 64 << 10;
 /// Codes with which a stream of ours is reset.
 const RESET_ROTTEN: u32 = 1;
 const RESET_STALLED: u32 = 2;
@@ -115,10 +118,13 @@ async fn copy(file: File, key: Key, length: u64, send: &mut SendStream) -> Resul
         if reading.left == 0 && !reading.seal.holds() {
             return Err(Ended::Rotten);
         }
-        for part in reading.block.chunks(64 << 10) {
-            let written = pace.keep(send.write_all(part)).await.ok_or(Ended::Stalled)?;
+        let mut block = Bytes::from(std::mem::take(&mut reading.block));
+        while !block.is_empty() {
+            let part = block.split_to(block.len().min(PART_LEN));
+            let length = part.len() as u64;
+            let written = pace.keep(send.write_chunk(part)).await.ok_or(Ended::Stalled)?;
             written.map_err(|e| Ended::Broken(e.to_string()))?;
-            pace.moved(part.len() as u64);
+            pace.moved(length);
         }
     }
     send.finish().map_err(|e| Ended::Broken(e.to_string()))
@@ -164,10 +170,13 @@ struct Reading {
 impl Reading {
     async fn next(mut self) -> Result<Self, Ended> {
         let read = tokio::task::spawn_blocking(move || {
-            self.block.resize(self.left.min(BLOCK_LEN as u64) as usize, 0);
-            self.file.read_exact(&mut self.block)?;
+            let length = self.left.min(BLOCK_LEN);
+            self.block.reserve_exact(length as usize);
+            if (&self.file).take(length).read_to_end(&mut self.block)? as u64 != length {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
             self.seal.update(&self.block);
-            self.left -= self.block.len() as u64;
+            self.left -= length;
             Ok(self)
         });
         let broken = |e: std::io::Error| Ended::Broken(e.to_string());

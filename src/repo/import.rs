@@ -5,7 +5,7 @@ use crate::batch::BatchError;
 use fullmetal_proto::wire::{Manifest, ObjectId, ObjectKind, Pieces, PlainManifest};
 use fullmetal_proto::{Bitmap, Digest};
 use source::Source;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,39 @@ pub const SLICE_BYTES_MAX: u64 = 64 << 20;
 /// Content is committed at the first object after this time.
 pub const SLICE_AGE_MAX: Duration = Duration::from_secs(30);
 
-/// A piece as it is packed, and how many bytes it has.
-pub type Packed = (Box<dyn Read>, u64);
+/// A piece as it is packed.
+pub enum Packed {
+    /// All its bytes.
+    Bytes(Vec<u8>),
+    /// A reader of them, and how many they are.
+    Stream(Box<dyn Read>, u64),
+}
+
+impl Packed {
+    /// All bytes; none unless they are `length` of them.
+    fn bytes(self, length: u32) -> Option<Vec<u8>> {
+        let bytes = match self {
+            Packed::Bytes(bytes) => bytes,
+            Packed::Stream(stream, _) => {
+                let mut bytes = Vec::with_capacity(length as usize);
+                stream.take(u64::from(length)).read_to_end(&mut bytes).ok()?;
+                bytes
+            }
+        };
+        (bytes.len() == length as usize).then_some(bytes)
+    }
+
+    /// A reader of the bytes, and how many they are.
+    fn stream(self) -> (Box<dyn Read>, u64) {
+        match self {
+            Packed::Bytes(bytes) => {
+                let length = bytes.len() as u64;
+                (Box::new(Cursor::new(bytes)), length)
+            }
+            Packed::Stream(stream, length) => (stream, length),
+        }
+    }
+}
 
 /// Why pieces could not be imported.
 #[derive(Debug, thiserror::Error)]

@@ -16,11 +16,21 @@ pub(super) fn read_checked(id: &ObjectId, length: u64, stream: &mut dyn Read) ->
     if bytes.len() as u64 != length {
         return Err(StoreError::Corrupt { object: *id, why: "its stream ends early" });
     }
-    if Digest::of(&bytes) != id.checksum {
+    check_bytes(id, &bytes)?;
+    Ok(bytes)
+}
+
+/// Hashes an object's bytes and refuses what is hostile.
+pub(super) fn check(id: &ObjectId, bytes: &[u8]) -> Result<(), StoreError> {
+    check_length(id, bytes.len() as u64)?;
+    check_bytes(id, bytes)
+}
+
+fn check_bytes(id: &ObjectId, bytes: &[u8]) -> Result<(), StoreError> {
+    if Digest::of(bytes) != id.checksum {
         return Err(wrong_hash(id));
     }
-    parse(id, &bytes).map_err(|reason| StoreError::Refused { object: *id, reason })?;
-    Ok(bytes)
+    parse(id, bytes).map_err(|reason| StoreError::Refused { object: *id, reason })
 }
 
 /// The head of a content stream whose bytes are not read at once, as it is and parsed.

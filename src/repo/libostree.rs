@@ -122,6 +122,10 @@ impl Objects for LibostreeStore {
         self.objects.write(id, length, stream)
     }
 
+    fn write_whole(&mut self, id: &ObjectId, bytes: &[u8]) -> Result<(), StoreError> {
+        self.objects.write_whole(id, bytes)
+    }
+
     fn commit_slice(&mut self) -> Result<(), StoreError> {
         self.objects.commit_slice()
     }

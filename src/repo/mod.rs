@@ -50,6 +50,11 @@ pub trait Objects: Send {
     /// an error the current slice is dropped.
     fn write(&mut self, id: &ObjectId, length: u64, stream: &mut dyn Read) -> Result<(), StoreError>;
 
+    /// The same for an object whose bytes are at hand.
+    fn write_whole(&mut self, id: &ObjectId, bytes: &[u8]) -> Result<(), StoreError> {
+        self.write(id, bytes.len() as u64, &mut &*bytes)
+    }
+
     /// Makes the current slice durable and visible.
     fn commit_slice(&mut self) -> Result<(), StoreError>;
 }

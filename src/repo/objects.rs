@@ -1,7 +1,7 @@
 //! The objects of a repository of libostree: looked for, read, written in slices, held by refs.
 
 use super::StoreError;
-use super::intake::{closure, read_checked, read_head, reading, wrong_hash};
+use super::intake::{check, closure, read_checked, read_head, reading, wrong_hash};
 use super::slice::{Layout, Slice};
 use fullmetal_proto::Digest;
 use fullmetal_proto::ostree::ContentHeader;
@@ -107,7 +107,19 @@ impl Repository {
         if self.has(id)? {
             return Ok(());
         }
-        let written = self.write_missing(id, length, stream);
+        let written = match id.kind {
+            ObjectKind::File if length > IN_MEMORY_LEN_MAX => self.write_streamed(id, length, stream),
+            _ => read_checked(id, length, stream).and_then(|bytes| self.add(id, &bytes)),
+        };
+        if written.is_err() {
+            self.drop_slice();
+        }
+        written
+    }
+
+    /// Bytes at hand are worth no question whether the object is there: it takes the place of its like.
+    pub(super) fn write_whole(&mut self, id: &ObjectId, bytes: &[u8]) -> Result<(), StoreError> {
+        let written = check(id, bytes).and_then(|()| self.add(id, bytes));
         if written.is_err() {
             self.drop_slice();
         }
@@ -140,20 +152,16 @@ impl Repository {
         }
     }
 
-    fn write_missing(&mut self, id: &ObjectId, length: u64, stream: &mut dyn Read) -> Result<(), StoreError> {
+    /// Adds an object whose bytes were checked to the slice.
+    fn add(&mut self, id: &ObjectId, bytes: &[u8]) -> Result<(), StoreError> {
         match id.kind {
-            ObjectKind::File if length > IN_MEMORY_LEN_MAX => self.write_streamed(id, length, stream),
             ObjectKind::File => {
-                let bytes = read_checked(id, length, stream)?;
                 let refused = |reason| StoreError::Refused { object: *id, reason };
-                let (header, head) = ContentHeader::parse(&bytes).map_err(refused)?;
+                let (header, head) = ContentHeader::parse(bytes).map_err(refused)?;
                 self.slice()?.add_content(object_name(id), &header, &bytes[head..])
             }
-            ObjectKind::Commit => self.write_commit(id, read_checked(id, length, stream)?),
-            _ => {
-                let bytes = read_checked(id, length, stream)?;
-                self.slice()?.add_metadata(object_name(id), &bytes)
-            }
+            ObjectKind::Commit => self.write_commit(id, bytes),
+            _ => self.slice()?.add_metadata(object_name(id), bytes),
         }
     }
 
@@ -169,14 +177,14 @@ impl Repository {
     }
 
     /// A commit is libostree's to write, with the ref that holds it.
-    fn write_commit(&mut self, id: &ObjectId, bytes: Vec<u8>) -> Result<(), StoreError> {
+    fn write_commit(&mut self, id: &ObjectId, bytes: &[u8]) -> Result<(), StoreError> {
         if !self.in_transaction {
             self.repo.prepare_transaction(gio::Cancellable::NONE).map_err(self.failed("starting a transaction"))?;
             self.in_transaction = true;
         }
-        self.accept_commit(id, &bytes)?;
+        self.accept_commit(id, bytes)?;
         let shape = ostree::metadata_variant_type(ObjectType::Commit);
-        let variant = Variant::from_bytes_with_type(&Bytes::from_owned(bytes), &shape);
+        let variant = Variant::from_bytes_with_type(&Bytes::from(bytes), &shape);
         self.repo
             .write_metadata(ObjectType::Commit, Some(&id.checksum.to_string()), &variant, gio::Cancellable::NONE)
             .map(drop)

@@ -7,7 +7,6 @@ use fullmetal_proto::Bitmap;
 use fullmetal_proto::wire::Pieces;
 use std::convert::Infallible;
 use std::fs;
-use std::io::Cursor;
 use std::os::unix::fs::PermissionsExt;
 
 /// Imports a release into the device's store from the frames it needs; how many those were.
@@ -21,8 +20,7 @@ fn import(bench: &Bench, store: &mut LibostreeStore, published: &Published) -> u
         let frame = manifest.frames[i as usize];
         let pack = bench.pack(&manifest.packs[frame.pack as usize].sha256);
         let bytes = pack[frame.offset as usize..][..frame.length as usize].to_vec();
-        let packed: Packed = (Box::new(Cursor::new(bytes)), u64::from(frame.length));
-        Ok::<_, Infallible>(packed)
+        Ok::<_, Infallible>(Packed::Bytes(bytes))
     };
     while let Some(run) = import.next(&have) {
         import.feed(store, run, &mut read).unwrap();

@@ -17,7 +17,8 @@ impl Import {
         read: &mut dyn FnMut(u32) -> Result<Packed, E>,
     ) -> Result<(), ImportError<E>> {
         for batch in run {
-            let (packed, length) = read(batch).map_err(|source| ImportError::Read { piece: batch, source })?;
+            let packed = read(batch).map_err(|source| ImportError::Read { piece: batch, source })?;
+            let (packed, length) = packed.stream();
             let wrong = |why| ImportError::Batch { batch, id: manifest.id(batch), why };
             let mut reader = BatchReader::new(packed, length).map_err(wrong)?;
             for (object, number) in manifest.batch(batch).iter().zip(manifest.range(batch)) {

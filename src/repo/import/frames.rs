@@ -21,7 +21,11 @@ impl Import {
         for index in due.iter().copied() {
             let Wanted { id, start, length, .. } = self.wanted[index];
             reader.skip_to(start)?;
-            if let Err(error) = store.write(&id, length, &mut reader.by_ref().take(length)) {
+            let written = match reader.at_hand(length) {
+                Some(bytes) => store.write_whole(&id, bytes),
+                None => store.write(&id, length, &mut reader.by_ref().take(length)),
+            };
+            if let Err(error) = written {
                 self.drop_slice();
                 return Err(reader.failure().unwrap_or_else(|| self.explain(id, error)));
             }
@@ -98,6 +102,12 @@ impl<'a, E> FrameReader<'a, E> {
         Ok(())
     }
 
+    /// The next `length` bytes, if all of them lie in the frame that is loaded.
+    pub(super) fn at_hand(&self, length: u64) -> Option<&[u8]> {
+        let length = usize::try_from(length).ok()?;
+        self.raw.get(self.used..self.used.checked_add(length)?)
+    }
+
     /// What made the last read fail, once.
     pub(super) fn failure(&mut self) -> Option<ImportError<E>> {
         self.failure.take()
@@ -107,11 +117,10 @@ impl<'a, E> FrameReader<'a, E> {
     fn load_next(&mut self) -> Result<bool, ImportError<E>> {
         let Some(index) = self.coming.next() else { return Ok(false) };
         let Some(frame) = self.frames.get(index as usize) else { return Ok(false) };
-        let (mut source, _) = (self.read)(index).map_err(|source| ImportError::Read { piece: index, source })?;
-        let mut packed = vec![0; frame.length as usize];
-        if source.read_exact(&mut packed).is_err() || Digest::of(&packed) != frame.sha256 {
-            return Err(ImportError::Frame { frame: index, sha256: frame.sha256 });
-        }
+        let packed = (self.read)(index).map_err(|source| ImportError::Read { piece: index, source })?;
+        let packed = packed.bytes(frame.length).filter(|packed| Digest::of(packed) == frame.sha256);
+        let corrupt = || ImportError::Frame { frame: index, sha256: frame.sha256 };
+        let packed = packed.ok_or_else(corrupt)?;
         self.base = self.starts.frame(index).unwrap_or(0);
         self.used = 0;
         self.unpack(&packed, frame.raw_length).map_err(|e| self.lie(index, e.to_string()))?;

@@ -163,7 +163,7 @@ pub(super) fn frame(bytes: &[u8], raw: usize, offset: u64) -> Frame {
 
 /// A piece as the agent hands it to an import.
 pub(crate) fn packed(bytes: &[u8]) -> Packed {
-    (Box::new(std::io::Cursor::new(bytes.to_vec())), bytes.len() as u64)
+    Packed::Bytes(bytes.to_vec())
 }
 
 /// Feeds until nothing more can be had from `have`.
