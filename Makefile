@@ -101,6 +101,8 @@ test-mutants: tools
 
 bench: build
 	@.ci/install-tools run
+	cargo bench --locked -p fullmetal-proto --bench core -- --noplot
+	cargo bench --locked -p fullmetal --bench import -- --noplot
 	$(REAL) --test fleet a_release_crosses -- --nocapture
 	cargo bench --locked -p fullmetal-gateway --bench thousand
 	cargo bench --locked -p fullmetal-sim --bench scale
