@@ -106,5 +106,6 @@ bench: build
 	$(REAL) --test fleet a_release_crosses -- --nocapture
 	cargo bench --locked -p fullmetal-gateway --bench thousand
 	cargo bench --locked -p fullmetal-sim --bench scale
+	cargo bench --locked -p fullmetal-sim --bench curve
 	@.ci/install-tools bench
 	cargo bench --locked -p fullmetal-sim --bench ways
