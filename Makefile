@@ -107,5 +107,7 @@ bench: build
 	cargo bench --locked -p fullmetal-gateway --bench thousand
 	cargo bench --locked -p fullmetal-sim --bench scale
 	cargo bench --locked -p fullmetal-sim --bench curve
+	-$(BIN)/fullmetal-sim run --json simulations/scenarios/wifi-cell.toml
 	@.ci/install-tools bench
 	cargo bench --locked -p fullmetal-sim --bench ways
+	cargo bench --locked -p fullmetal-sim --bench cases
