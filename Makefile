@@ -101,8 +101,13 @@ test-mutants: tools
 
 bench: build
 	@.ci/install-tools run
+	cargo bench --locked -p fullmetal-proto --bench core -- --noplot
+	cargo bench --locked -p fullmetal --bench import -- --noplot
 	$(REAL) --test fleet a_release_crosses -- --nocapture
 	cargo bench --locked -p fullmetal-gateway --bench thousand
 	cargo bench --locked -p fullmetal-sim --bench scale
+	cargo bench --locked -p fullmetal-sim --bench curve
+	-$(BIN)/fullmetal-sim run --json simulations/scenarios/wifi-cell.toml
 	@.ci/install-tools bench
 	cargo bench --locked -p fullmetal-sim --bench ways
+	cargo bench --locked -p fullmetal-sim --bench cases

@@ -9,7 +9,9 @@ mod each;
 mod figures;
 mod ours;
 mod release;
+#[allow(dead_code, reason = "shared with the cases")]
 mod room;
+mod site;
 mod torrent;
 
 use clap::{Parser, ValueEnum};
@@ -80,7 +82,7 @@ fn run(repos: &Repos, setting: Setting, way: Way) -> anyhow::Result<Figures> {
         Way::Each => each::pull(&mut room, repos, false),
         Way::Cache => each::pull(&mut room, repos, true),
         Way::Torrent => torrent::move_files(&mut room, repos),
-        Way::Plain | Way::Frames => ours::deploy(&mut room, repos, plain),
+        Way::Plain | Way::Frames => ours::deploy(&mut room, repos),
     }?;
     figures.setting = setting;
     figures.way = way.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());

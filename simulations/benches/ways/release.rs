@@ -21,8 +21,6 @@ const LEFT_OUT: [&str; 8] = [
     "usr/share/zoneinfo",
 ];
 const DEBIAN: &str = "bookworm";
-/// Ethernet, IP, TCP and their answers, for each byte in packets of 1,500.
-const FRAMING: f64 = 1.04;
 /// A request for an object and the head of its answer, as nginx and curl have them.
 const HEADER_BYTES: f64 = 439.0;
 /// What the app of it is called.
@@ -61,12 +59,12 @@ impl Repos {
         self.fleet.plain_repo()
     }
 
-    /// The fewest bytes that bring it over an uplink once: all objects that nobody has, with what wires and requests add.
+    /// The fewest bytes that bring it over an uplink once, as they are counted: all objects that nobody has, with what requests add.
     pub fn fewest_bytes(&self, plain: bool) -> f64 {
         let figure = |key: &str| self.published[key].as_f64().unwrap_or_default();
         let (bytes, requests) =
             if plain { (figure("plain_bytes"), figure("objects")) } else { (figure("packed_bytes"), 0.0) };
-        FRAMING * (bytes + requests * HEADER_BYTES)
+        bytes + requests * HEADER_BYTES
     }
 
     /// What it is, in one line.

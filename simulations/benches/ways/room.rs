@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// A switch port.
 const PORT_MBIT: u32 = 1_000;
 /// How long all may take.
-const LIMIT: Duration = Duration::from_secs(4_000);
+pub const LIMIT: Duration = Duration::from_secs(4_000);
 /// ext4 gives an inode anew 35 s after it was freed at the earliest, and until then looks past those that the run before has
 /// freed, one by one: no device has just deleted so many files.
 const SETTLES: Duration = Duration::from_secs(40);
@@ -98,30 +98,66 @@ impl Room {
         Ok(Instant::now())
     }
 
+    /// Bytes that central has sent toward the site since then, headers included.
+    pub fn crossed(&self) -> anyhow::Result<u64> {
+        Ok(self.net.sent_by("central")? - self.uplink_before)
+    }
+
     /// Waits until each device has a file.
     pub fn wait(&self, begun: Instant, file_of: impl Fn(&Host) -> PathBuf) -> anyhow::Result<Figures> {
-        let mut had: Vec<(Option<f64>, Cost)> = vec![(None, Cost::default()); self.hosts.len()];
-        let (mut gateway, mut looked) = (Cost::default(), begun);
-        wait_for("the last device", LIMIT, || {
-            let is_due = looked.elapsed() > LOOK;
-            for (host, (at, cost)) in self.hosts.iter().zip(&mut had).filter(|(_, (at, _))| at.is_none()) {
-                if is_due {
-                    cost.peak_mib = cost.peak_mib.max(host.memory_mib());
-                }
-                if file_of(host).exists() {
-                    *at = Some(begun.elapsed().as_secs_f64());
-                    cost.cpu_s = host.cpu_s();
-                }
-            }
+        let mut watch = Watch::new(self, begun);
+        wait_for("the last device", LIMIT, || Ok(watch.look(self, &file_of).then_some(())))?;
+        watch.figures(self)
+    }
+}
+
+/// Who has what is waited for, and what it has cost so far.
+pub struct Watch {
+    begun: Instant,
+    looked: Instant,
+    /// Of each device that counts: after how many seconds it had the file.
+    devices: Vec<Option<(Option<f64>, Cost)>>,
+    gateway: Cost,
+}
+
+impl Watch {
+    pub fn new(room: &Room, begun: Instant) -> Self {
+        let devices = vec![Some((None, Cost::default())); room.hosts.len()];
+        Watch { begun, looked: begun, devices, gateway: Cost::default() }
+    }
+
+    /// Does not wait for this device any more, and does not count it.
+    pub fn leave_out(&mut self, device: usize) {
+        self.devices[device] = None;
+    }
+
+    /// Looks who has its file; tells whether all have.
+    pub fn look(&mut self, room: &Room, file_of: impl Fn(&Host) -> PathBuf) -> bool {
+        let is_due = self.looked.elapsed() > LOOK;
+        let counted =
+            room.hosts.iter().zip(&mut self.devices).filter_map(|(host, device)| Some((host, device.as_mut()?)));
+        for (host, (at, cost)) in counted.filter(|(_, (at, _))| at.is_none()) {
             if is_due {
-                gateway.peak_mib = gateway.peak_mib.max(self.gateway.memory_mib());
-                looked = Instant::now();
+                cost.peak_mib = cost.peak_mib.max(host.memory_mib());
             }
-            Ok(had.iter().all(|(at, _)| at.is_some()).then_some(()))
-        })?;
-        gateway.cpu_s = self.gateway.cpu_s();
-        let devices: Vec<(f64, Cost)> = had.into_iter().map(|(at, cost)| (at.unwrap_or_default(), cost)).collect();
-        Ok(Figures::of(&devices, gateway, self.net.sent_by("central")? - self.uplink_before))
+            if file_of(host).exists() {
+                *at = Some(self.begun.elapsed().as_secs_f64());
+                cost.cpu_s = host.cpu_s();
+            }
+        }
+        if is_due {
+            self.gateway.peak_mib = self.gateway.peak_mib.max(room.gateway.memory_mib());
+            self.looked = Instant::now();
+        }
+        self.devices.iter().flatten().all(|(at, _)| at.is_some())
+    }
+
+    /// What it has cost until now, when all have their files.
+    pub fn figures(self, room: &Room) -> anyhow::Result<Figures> {
+        let gateway = Cost { cpu_s: room.gateway.cpu_s(), ..self.gateway };
+        let devices: Vec<(f64, Cost)> =
+            self.devices.into_iter().flatten().map(|(at, cost)| (at.unwrap_or_default(), cost)).collect();
+        Ok(Figures::of(&devices, gateway, room.crossed()?))
     }
 }
 
