@@ -118,6 +118,7 @@ fn settings(paths: Paths, id: DeviceId, fleet: FleetId, port: u16, setup: Setup)
         central: setup.central,
         central_ca: None,
         central_proxy: None,
+        central_budget: Default::default(),
         cache_bytes_max: setup.cache_bytes_max.unwrap_or(1 << 30),
         client_uid: None,
     };
