@@ -10,7 +10,7 @@ const PLACES: usize = 6;
 /// In bits a second; a rate of which all products with times that matter fit into 64 bits.
 const MAX: u64 = 1_000_000_000_000;
 
-/// Bits a second, at least [`Rate::MIN`] and at most 1000 Gbit/s.
+/// Bits a second. One that is read is at least [`Rate::MIN`] and at most 1000 Gbit/s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(u64);
 

@@ -74,8 +74,8 @@ pub(super) fn read(mut section: Section<'_>, trunks: Vec<Section<'_>>) -> Result
 }
 
 fn central_rate(text: &str) -> Result<u64, String> {
-    let least = || format!("at least {}, as `[peer] central_rate`", units::show_rate(CENTRAL_RATE_MIN));
-    units::rate(text).and_then(|rate| if rate >= CENTRAL_RATE_MIN { Ok(rate) } else { Err(least()) })
+    let least = "at least 64 kbit/s, as `[peer] central_rate`";
+    units::rate(text).and_then(|rate| if rate >= CENTRAL_RATE_MIN { Ok(rate) } else { Err(least.to_owned()) })
 }
 
 fn loss(text: &str) -> Result<u32, String> {
