@@ -13,9 +13,9 @@ use crate::config::{CentralBudget, LocalTime};
 use fullmetal_proto::Timestamp;
 use fullmetal_proto::wire::local::CentralShare;
 use rustls::time_provider::TimeProvider;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use tokio::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// All bytes of central go through it.
@@ -26,7 +26,6 @@ pub struct Uplink {
     clock: Arc<dyn TimeProvider>,
     fetchers: AtomicU32,
     started: Instant,
-    /// Held by who waits; the others have their turns after it.
     bucket: Mutex<Bucket>,
 }
 
@@ -58,13 +57,39 @@ impl Uplink {
 
     /// Waits until some of `length` bytes may be taken in, and says how many.
     pub(super) async fn take(&self, length: u64) -> u64 {
-        let mut bucket = self.bucket.lock().await;
         loop {
             let Some(share) = self.share() else { return length };
-            match bucket.deal(length, share.bytes_per_s, self.started.elapsed()) {
+            // Nobody holds anything while it waits: of the objects that come beside each other not all are polled all the time.
+            let dealt = self.deal(length, share.bytes_per_s);
+            match dealt {
                 Ok(part) => return part,
                 Err(wait) => sleep(wait).await,
             }
         }
+    }
+
+    fn deal(&self, length: u64, rate: u64) -> Result<u64, Duration> {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.deal(length, rate, self.started.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Clock;
+    use crate::peer::testing::PATIENCE;
+
+    #[tokio::test]
+    async fn one_that_waits_and_is_not_polled_holds_up_nobody() {
+        let uplink = Uplink::new(CentralBudget::of("64 kbit/s".parse().unwrap()), Arc::new(Clock::new())).unwrap();
+        assert_eq!(uplink.take(1 << 20).await, 2_000, "a quarter of a second's worth");
+        let mut idle = std::pin::pin!(uplink.take(100));
+        if futures::poll!(&mut idle).is_ready() {
+            // This machine was away for so long that nothing is owed any more.
+            return;
+        }
+        assert_eq!(tokio::time::timeout(PATIENCE, uplink.take(100)).await, Ok(100));
+        assert_eq!(idle.await, 100);
     }
 }
