@@ -41,8 +41,8 @@ mod verify;
 mod watch;
 mod worker;
 
+pub use crate::config::wall_clock;
 pub use needs::with_those_that_require;
-pub use say::wall_clock;
 pub use spool::ended_reports;
 pub use watch::elapsed as probation_elapsed;
 

@@ -65,7 +65,7 @@ impl Say {
 
     /// What it comes to.
     pub fn local(&self, now: Timestamp) -> Local {
-        let inhibited = !self.inhibitors.is_empty() || !self.windows.is_open(local_time(now));
+        let inhibited = !self.inhibitors.is_empty() || !self.windows.is_open(LocalTime::here(now));
         Local { locked: self.lock.is_some(), inhibited }
     }
 
@@ -75,31 +75,12 @@ impl Say {
         match self.opens.get() {
             Some((at, opens)) if at == minute => opens,
             _ => {
-                let opens = self.windows.opens(now, local_time);
+                let opens = self.windows.opens(now, LocalTime::here);
                 self.opens.set(Some((minute, opens)));
                 opens
             }
         }
     }
-}
-
-fn local_time(at: Timestamp) -> LocalTime {
-    let wall = wall(at);
-    let weekday = wall.weekday().to_monday_zero_offset().unsigned_abs();
-    let minute = u16::from(wall.hour().unsigned_abs()) * 60 + u16::from(wall.minute().unsigned_abs());
-    LocalTime { weekday, minute }
-}
-
-/// The time in the zone of this device (`TZ`, `/etc/localtime`; UTC without either).
-fn wall(at: Timestamp) -> jiff::civil::DateTime {
-    let secs = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
-    let at = jiff::Timestamp::from_second(secs).unwrap_or(jiff::Timestamp::MAX);
-    jiff::tz::TimeZone::system().to_datetime(at)
-}
-
-/// What a wall clock on this device shows, for people: `Mon 2026-11-30 22:00`.
-pub fn wall_clock(at: Timestamp) -> String {
-    wall(at).strftime("%a %Y-%m-%d %H:%M").to_string()
 }
 
 #[cfg(test)]
@@ -170,7 +151,7 @@ mod tests {
 
     #[test]
     fn windows_follow_the_wall_clock_of_this_device() {
-        let wall = local_time(NOW);
+        let wall = LocalTime::here(NOW);
         let hour = wall.minute / 60;
         let window = |from: u16| format!("{:02}:00-{:02}:00", from % 24, from % 24 + 1).parse().unwrap();
         let say = |from| Say::new("lock".into(), Windows::new(vec![window(from)]));

@@ -7,7 +7,7 @@ mod watch;
 use super::Context;
 use super::asking::AgentDoor;
 use clap::Args;
-use fullmetal::config::Settings;
+use fullmetal::config::{Rate, Settings};
 use fullmetal::console;
 use fullmetal::status::Look;
 use fullmetal_proto::wire::local::PeerReport;
@@ -144,6 +144,14 @@ fn peer_text(text: &mut String, peer: &anyhow::Result<PeerReport>) {
     let from: Vec<_> = report.sources.iter().map(|(device, n)| format!("{} {device}", console::bytes(*n))).collect();
     if !from.is_empty() {
         let _ = writeln!(text, "  most of it from: {}", from.join(", "));
+    }
+    if let Some(share) = &report.central {
+        let [site, own] = [share.budget_bytes_per_s, share.bytes_per_s].map(Rate::of_bytes);
+        let _ = writeln!(
+            text,
+            "  from central: at most {site} for the site, {own} for this peer ({} fetch)",
+            share.fetchers
+        );
     }
     let _ = writeln!(text, "  cache: {} bytes", report.cache_bytes);
     if !report.trouble.is_empty() {

@@ -35,6 +35,8 @@ section!(PeerFragment {
     central: String,
     central_ca: PathBuf,
     central_proxy: String,
+    central_rate: String,
+    central_rate_at: Vec<String>,
     cache_bytes_max: u64,
     client_uid: u32,
 });

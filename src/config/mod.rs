@@ -3,20 +3,26 @@
 //! Read from `etc/fullmetal/fullmetal.toml` and then `etc/fullmetal/fullmetal.d/*.toml` in the order of
 //! their names, all below the root directory; a later file wins key by key.
 
+mod budget;
 mod fragment;
 mod hawkbit;
 mod interfaces;
+mod local_time;
 mod os;
 mod paths;
 mod policy;
+mod rate;
 mod windows;
 
+pub use budget::CentralBudget;
 pub use hawkbit::{Confirm, DevicePattern, HawkbitSettings};
 pub use interfaces::unknown_interfaces;
+pub use local_time::{LocalTime, wall_clock};
 pub use os::OsSettings;
 pub use paths::Paths;
 pub use policy::{AppPolicy, Bind, HostNamespace, Network, Policy};
-pub use windows::{LocalTime, WINDOWS_MAX, Window, Windows};
+pub use rate::Rate;
+pub use windows::{Window, Windows};
 
 use fragment::{AgentFragment, DeviceFragment, Fragment, GatewayFragment, PeerFragment};
 use fullmetal_proto::{DeviceId, FleetId, HardwareId};
@@ -143,6 +149,8 @@ pub struct PeerSettings {
     pub central_ca: Option<PathBuf>,
     /// HTTP proxy towards central; `None` asks it itself, whatever the environment says.
     pub central_proxy: Option<Url>,
+    /// What the whole site may take of central.
+    pub central_budget: CentralBudget,
     /// How large the frame cache may grow in bytes.
     pub cache_bytes_max: u64,
     /// The user whose gateway may use this peer; root and the peer's own user always may.
@@ -251,6 +259,7 @@ fn peer(f: PeerFragment) -> Result<PeerSettings, ConfigError> {
         central,
         central_ca: f.central_ca,
         central_proxy,
+        central_budget: budget::budget(f.central_rate.as_deref(), &f.central_rate_at.unwrap_or_default())?,
         cache_bytes_max: f.cache_bytes_max.unwrap_or(CACHE_BYTES_DEFAULT),
         client_uid: f.client_uid,
     })
@@ -271,17 +280,8 @@ fn agent(f: AgentFragment) -> Result<AgentSettings, ConfigError> {
         peer_uid: f.peer_uid,
         probation: seconds("[agent] probation_s", f.probation_s.unwrap_or(30), 24 * 3600)?,
         stop_timeout: seconds("[agent] stop_timeout_s", f.stop_timeout_s.unwrap_or(10), 3600)?,
-        windows: windows(&f.windows.unwrap_or_default())?,
+        windows: Windows::new(windows::each("[agent] windows", &f.windows.unwrap_or_default(), str::parse)?),
     })
-}
-
-fn windows(texts: &[String]) -> Result<Windows, ConfigError> {
-    const KEY: &str = "[agent] windows";
-    if texts.len() > WINDOWS_MAX {
-        let problem = format!("are too many windows: at most {WINDOWS_MAX}");
-        return Err(ConfigError::Value { key: KEY, value: texts.len().to_string(), problem });
-    }
-    Ok(Windows::new(texts.iter().map(|t| value(KEY, t, t.parse())).collect::<Result<_, _>>()?))
 }
 
 fn host_kind(text: &str) -> Result<HostKind, ConfigError> {

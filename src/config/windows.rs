@@ -1,8 +1,9 @@
-//! Local windows: the hours of the week in which a deployment that may wait is switched to.
+//! Windows: hours of the week, such as those in which a deployment that may wait is switched to.
 //!
 //! They are hours of the wall clock. Where it is set forward over a whole window, that window does not open on this
 //! day; where it is set back, one is open for as long as the wall clock shows its hours.
 
+use super::{ConfigError, LocalTime, value};
 use fullmetal_proto::Timestamp;
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,15 +15,6 @@ const DAY: u16 = 24 * 60;
 /// How far ahead a change is looked for, in minutes: a week, and a day for clocks that are set.
 const AHEAD_MAX: u64 = 8 * DAY as u64;
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-
-/// What the wall clock shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalTime {
-    /// Days since Monday, 0 to 6.
-    pub weekday: u8,
-    /// Minutes since midnight, below 1440.
-    pub minute: u16,
-}
 
 /// All windows of a device; without any, it is always open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,8 +54,22 @@ impl Windows {
     }
 }
 
+/// Reads what is written for each of some windows; `key` is where they stand.
+pub(super) fn each<T>(
+    key: &'static str,
+    texts: &[String],
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, ConfigError> {
+    if texts.len() > WINDOWS_MAX {
+        let problem = format!("are too many windows: at most {WINDOWS_MAX}");
+        return Err(ConfigError::Value { key, value: texts.len().to_string(), problem });
+    }
+    texts.iter().map(|text| value(key, text, read(text))).collect()
+}
+
 impl Window {
-    fn is_open(&self, at: LocalTime) -> bool {
+    /// Whether it is open.
+    pub fn is_open(&self, at: LocalTime) -> bool {
         let today = usize::from(at.weekday % 7);
         let yesterday = (today + 6) % 7;
         if self.from < self.to {

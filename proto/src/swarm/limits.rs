@@ -8,6 +8,10 @@ pub const FETCHERS_MIN: usize = 2;
 pub const FETCHERS_MAX: usize = 4;
 /// One more fetcher is elected for every so many candidates.
 pub const CANDIDATES_PER_FETCHER: usize = 16;
+/// The most peers that are counted as fetching from central, of all manifests: the elected of two, such as an operating system and
+/// an app that are fetched at once. Statuses are not signed, so that one member can make up any number of claims: whoever
+/// shares the uplink by the count is then slowed down this much and no more.
+pub const FETCHERS_COUNTED_MAX: usize = 2 * FETCHERS_MAX;
 
 /// The most neighbouring frames in one Range request.
 pub const RUN_FRAMES_MAX: u32 = 8;
@@ -29,7 +33,7 @@ pub const LEASE: Duration = Duration::from_millis(3000);
 /// A lease with less than this left is renewed if bytes moved.
 pub const LEASE_RENEW: Duration = Duration::from_millis(2000);
 /// How slowly a long piece may come: a claim of one is believed for as long as that takes, if that is longer than
-/// [`LEASE_WITHOUT_PIECE_MAX`].
+/// [`LEASE_WITHOUT_PIECE_MAX`]. Where the site's budget leaves a fetcher less, that counts.
 pub const LEASE_BYTES_PER_S_MIN: u64 = 32 << 10;
 /// How long a claim is believed although its holder finishes no piece.
 pub const LEASE_WITHOUT_PIECE_MAX: Duration = Duration::from_secs(300);

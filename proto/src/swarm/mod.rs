@@ -15,6 +15,7 @@ mod claims;
 mod company;
 mod election;
 mod events;
+mod fetchers;
 pub mod limits;
 mod local;
 mod neighbours;
@@ -48,7 +49,7 @@ use transfers::{Source, Transfers};
 /// Decides for one peer who fetches what from whom. See the module for how it is driven.
 ///
 /// Inputs go in by [`handle`](Swarm::handle); decisions come out of [`poll`](Swarm::poll);
-/// [`have`](Swarm::have) and [`next_wakeup`](Swarm::next_wakeup) only look.
+/// [`have`](Swarm::have), [`fetchers`](Swarm::fetchers) and [`next_wakeup`](Swarm::next_wakeup) only look.
 #[derive(Debug)]
 pub struct Swarm {
     me: DeviceId,
@@ -69,6 +70,8 @@ pub struct Swarm {
     transfers: Transfers,
     /// How fast central gives to us; 0 before it has given a piece.
     origin_bytes_per_s: u64,
+    /// How slowly, in bytes a second, a long piece may come from central without its claim being doubted.
+    slowest: u64,
     /// Pause after central could not be reached.
     unreachable: Backoff,
     outage: Outage,
@@ -100,6 +103,7 @@ impl Swarm {
             banned: BTreeMap::new(),
             transfers: Transfers::default(),
             origin_bytes_per_s: 0,
+            slowest: limits::LEASE_BYTES_PER_S_MIN,
             unreachable: Backoff::default(),
             outage: Outage::default(),
             tick_at: None,
@@ -197,7 +201,7 @@ impl Swarm {
         own.progress_at = now;
         let completed = own.need.is_empty();
         if table.local.is_none() {
-            table.adopt(Local::new(frames));
+            table.adopt(Local::new(frames), self.slowest);
             table.settle.begin(now);
             table.seek_at = now.after(limits::SEEK);
         }

@@ -3,8 +3,7 @@
 use super::claims::Settle;
 use super::election::Ranking;
 use super::limits::{
-    FORWARD, FORWARD_PER_PEER, LEASE, LEASE_BYTES_PER_S_MIN, LEASE_WITHOUT_PIECE_MAX, OTHERS_MAX, REFUSAL, RELAY,
-    RENEW, WITNESSES,
+    FORWARD, FORWARD_PER_PEER, LEASE, LEASE_WITHOUT_PIECE_MAX, OTHERS_MAX, REFUSAL, RELAY, RENEW, WITNESSES,
 };
 use super::local::Local;
 use super::peers::{Peers, Slot};
@@ -104,10 +103,10 @@ pub(super) struct Own {
 
 impl Table {
     /// Takes in a newer status of another peer, whose number `slot` is if it has one. Returns its number, and whether
-    /// others must know soon.
+    /// others must know soon. `slowest` is how many bytes a second a long piece may take.
     pub(super) fn put(
         &mut self,
-        manifest: &Digest,
+        (manifest, slowest): (&Digest, u64),
         slot: Option<Slot>,
         status: PeerStatus,
         near: bool,
@@ -115,7 +114,7 @@ impl Table {
     ) -> (Slot, bool) {
         let old = slot.and_then(|slot| self.peers.take(slot));
         let mut known = Known::new(status, old.as_ref(), near, now);
-        known.patience = self.patience(&known.status.claims);
+        known.patience = self.patience(&known.status.claims, slowest);
         let urgent = old.as_ref().is_none_or(|old| old.differs_in_more_than_pieces(&known));
         if old.as_ref().map(Known::candidacy) != Some(known.candidacy()) {
             self.rank(manifest, &known.status.peer, known.candidacy(), now);
@@ -126,10 +125,10 @@ impl Table {
     }
 
     /// The longest piece that is being fetched may take its time.
-    fn patience(&self, claims: &Bitmap) -> Duration {
+    fn patience(&self, claims: &Bitmap, slowest: u64) -> Duration {
         let length = |local: &Local| claims.iter().map(|piece| local.length(piece)).max().unwrap_or(0);
         let longest = self.local.as_ref().map_or(0, length);
-        LEASE_WITHOUT_PIECE_MAX.max(Duration::from_secs(longest / LEASE_BYTES_PER_S_MIN))
+        LEASE_WITHOUT_PIECE_MAX.max(Duration::from_secs(longest / slowest))
     }
 
     /// Notes a candidate's weight; when that changes who is elected, views need time to agree.
@@ -227,10 +226,10 @@ impl Table {
     }
 
     /// Starts wanting: counts what is known so far.
-    pub(super) fn adopt(&mut self, local: Local) {
+    pub(super) fn adopt(&mut self, local: Local, slowest: u64) {
         self.local = Some(local);
         let mut peers = std::mem::take(&mut self.peers);
-        peers.values_mut().for_each(|known| known.patience = self.patience(&known.status.claims));
+        peers.values_mut().for_each(|known| known.patience = self.patience(&known.status.claims, slowest));
         if let Some(local) = &mut self.local {
             peers.values().for_each(|known| local.recount(None, Some(known)));
         }

@@ -115,7 +115,7 @@ impl Swarm {
         let Some(table) = self.tables.get_mut(&key) else { return };
         let seq = status.seq;
         let was_for_all = slot.and_then(|slot| table.peers.at(slot)).is_some_and(|old| table.is_for_all(old));
-        let (slot, urgent) = table.put(&key.manifest, slot, status, near, now);
+        let (slot, urgent) = table.put((&key.manifest, self.slowest), slot, status, near, now);
         let for_all = was_for_all || table.peers.at(slot).is_some_and(|known| table.is_for_all(known));
         let pause = if urgent { Duration::ZERO } else { table.forwarding() };
         if let Some(neighbour) = self.neighbours.get_mut(from) {

@@ -191,6 +191,17 @@ pub enum FromPeer {
 /// Neighbours that a peer tells of as sources of its bytes.
 pub const SOURCES_MAX: usize = 16;
 
+/// A peer's share of what the whole site may take of central.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CentralShare {
+    /// The whole site's, by this peer's configuration and at this hour.
+    pub budget_bytes_per_s: u64,
+    /// This peer's.
+    pub bytes_per_s: u64,
+    /// Among how many it is split, this peer included.
+    pub fetchers: u32,
+}
+
 /// A peer's state for `fullmetal status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerReport {
@@ -209,6 +220,9 @@ pub struct PeerReport {
     /// Of those from neighbours, whose; the most first, at most [`SOURCES_MAX`] neighbours.
     #[serde(default)]
     pub sources: Vec<(DeviceId, u64)>,
+    /// What it may take of central now, where the site has a budget; boxed, since most have none.
+    #[serde(default)]
+    pub central: Option<Box<CentralShare>>,
     /// Newest lasting trouble, such as central out of reach; empty when there is none.
     pub trouble: String,
 }

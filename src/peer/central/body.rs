@@ -1,9 +1,8 @@
-//! A bounded response body that must keep moving.
+//! A bounded response body that must keep moving, no faster than this peer's share of the uplink.
 
-use super::{CentralError, in_time};
+use super::{CentralError, Terms, in_time};
 use bytes::Bytes;
 use reqwest::{Response, Url};
-use std::time::Duration;
 
 /// Bytes of one answer, block by block.
 #[derive(Debug)]
@@ -14,18 +13,18 @@ pub struct Body {
     left: u64,
     /// Whether all of them must come and the rest of the response is none of ours; else a longer response is refused.
     exact: bool,
-    stall: Duration,
+    terms: Terms,
     /// What came and was not dealt out yet.
     rest: Bytes,
 }
 
 impl Body {
-    pub(super) fn exactly(response: Response, url: Url, length: u64, stall: Duration) -> Self {
-        Body { response, url, left: length, exact: true, stall, rest: Bytes::new() }
+    pub(super) fn exactly(response: Response, url: Url, length: u64, terms: Terms) -> Self {
+        Body { response, url, left: length, exact: true, terms, rest: Bytes::new() }
     }
 
-    pub(super) fn at_most(response: Response, url: Url, max: u64, stall: Duration) -> Self {
-        Body { response, url, left: max, exact: false, stall, rest: Bytes::new() }
+    pub(super) fn at_most(response: Response, url: Url, max: u64, terms: Terms) -> Self {
+        Body { response, url, left: max, exact: false, terms, rest: Bytes::new() }
     }
 
     /// The next block, of at most `max` bytes; `None` at the end.
@@ -36,15 +35,18 @@ impl Body {
                 None => return Ok(None),
             }
         }
-        let length = usize::try_from(max).unwrap_or(usize::MAX).min(self.rest.len());
-        Ok(Some(self.rest.split_to(length)))
+        let mut length = max.min(self.rest.len() as u64);
+        if let Some(uplink) = &self.terms.uplink {
+            length = uplink.take(length).await;
+        }
+        Ok(Some(self.rest.split_to(usize::try_from(length).unwrap_or(usize::MAX).min(self.rest.len()))))
     }
 
     async fn receive(&mut self) -> Result<Option<Bytes>, CentralError> {
         if self.exact && self.left == 0 {
             return Ok(None);
         }
-        let block = in_time(self.stall, &self.url, self.response.chunk()).await?;
+        let block = in_time(self.terms.stall, &self.url, self.response.chunk()).await?;
         let Some(mut block) = block.map_err(|e| self.broken(e))? else {
             return if self.exact { Err(self.short()) } else { Ok(None) };
         };

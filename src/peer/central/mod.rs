@@ -1,13 +1,17 @@
 //! The central repo over HTTP(S): any static server, object store or CDN that answers single ranges.
 
 mod body;
+mod bucket;
 mod error;
 #[cfg(test)]
 mod tests;
+mod uplink;
 
 pub use body::Body;
 pub use error::CentralError;
+pub use uplink::Uplink;
 
+use crate::config::CentralBudget;
 use crate::https::{HTTP_1, HTTP_ANY};
 use fullmetal_proto::Digest;
 use fullmetal_proto::ostree::{DIRTREE_LEN_MAX, metadata_len_max};
@@ -28,8 +32,9 @@ const CONNECT_MS_MAX: u64 = 10_000;
 const REDIRECTS_MAX: usize = 5;
 /// 64 hex digits, a newline, and room for what other tools write.
 const REF_LEN_MAX: u64 = 256;
-/// Bounds what HTTP/2 may buffer for us.
+/// Bounds what HTTP/2 may buffer for us, from below by its own least window (RFC 9113, section 6.9.2).
 const WINDOW_LEN: u32 = 1 << 20;
+const WINDOW_LEN_MIN: u32 = 65_535;
 
 /// Where the central repo is and how its certificate is judged.
 #[derive(Clone, Debug)]
@@ -40,6 +45,8 @@ pub struct CentralOptions {
     pub ca: Option<PathBuf>,
     /// An HTTP proxy for all requests; without it none, whatever the environment says.
     pub proxy: Option<Url>,
+    /// What the whole site may take of it.
+    pub budget: CentralBudget,
     /// The trusted time.
     pub clock: Arc<dyn TimeProvider>,
     /// See [`STALL_MS_MAX`].
@@ -54,7 +61,14 @@ pub struct Central {
     /// streams of one HTTP/2 connection would.
     objects: Client,
     base: Url,
+    terms: Terms,
+}
+
+/// What every body keeps to.
+#[derive(Clone, Debug)]
+struct Terms {
     stall: Duration,
+    uplink: Option<Arc<Uplink>>,
 }
 
 impl Central {
@@ -69,6 +83,7 @@ impl Central {
         }
         let secure = [Some(&base), options.proxy.as_ref()].into_iter().flatten().any(|url| url.scheme() == "https");
         let failed = |source| CentralError::Client { source };
+        let window = window(&options.budget);
         let proxy = options.proxy.map(Proxy::all).transpose().map_err(failed)?;
         let client = |alpn: &[&[u8]]| {
             let tls = crate::https::client_config(secure, options.ca.as_deref(), options.clock.clone(), alpn)?;
@@ -78,15 +93,22 @@ impl Central {
                 .referer(false)
                 .no_proxy()
                 .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
-                .http2_initial_stream_window_size(WINDOW_LEN)
-                .http2_initial_connection_window_size(2 * WINDOW_LEN)
+                .http2_initial_stream_window_size(window)
+                .http2_initial_connection_window_size(2 * window)
                 .pool_idle_timeout(Duration::from_secs(30))
                 .user_agent(concat!("fullmetal/", env!("CARGO_PKG_VERSION")));
             let client = if alpn == HTTP_1 { client.http1_only() } else { client };
             let client = proxy.iter().cloned().fold(client, reqwest::ClientBuilder::proxy);
             client.build().map_err(failed)
         };
-        Ok(Central { client: client(&HTTP_ANY)?, objects: client(&HTTP_1)?, base, stall: options.stall })
+        let (client, objects) = (client(&HTTP_ANY)?, client(&HTTP_1)?);
+        let uplink = Uplink::new(options.budget, options.clock).map(Arc::new);
+        Ok(Central { client, objects, base, terms: Terms { stall: options.stall, uplink } })
+    }
+
+    /// What the site's budget leaves to this peer; none without a budget.
+    pub fn uplink(&self) -> Option<&Uplink> {
+        self.terms.uplink.as_deref()
     }
 
     /// `length` bytes of a pack from `offset`. The body ends with an error unless all of them came.
@@ -102,7 +124,7 @@ impl Central {
             StatusCode::RANGE_NOT_SATISFIABLE => return Err(CentralError::PackTooShort { url: url.to_string(), last }),
             _ => return Err(refused(&url, &response)),
         }
-        Ok(Body::exactly(response, url, length, self.stall))
+        Ok(Body::exactly(response, url, length, self.terms.clone()))
     }
 
     /// An object's file in the archive repo. The body ends with an error when it is longer than its kind may be.
@@ -126,7 +148,7 @@ impl Central {
         if response.content_length().is_some_and(|length| length > max) {
             return Err(CentralError::TooLong { url: url.to_string(), max });
         }
-        Ok(Body::at_most(response, url, max, self.stall))
+        Ok(Body::at_most(response, url, max, self.terms.clone()))
     }
 
     fn locate(&self, path: &str) -> Result<Url, CentralError> {
@@ -135,8 +157,15 @@ impl Central {
 
     async fn send(&self, url: &Url, request: reqwest::RequestBuilder) -> Result<Response, CentralError> {
         let sent = request.header(ACCEPT_ENCODING, "identity").send();
-        in_time(self.stall, url, sent).await?.map_err(|e| CentralError::of_request(url, e))
+        in_time(self.terms.stall, url, sent).await?.map_err(|e| CentralError::of_request(url, e))
     }
+}
+
+/// Half a second's worth of the most that the site may take: enough for round trips of so long, and no more, since it comes at
+/// once.
+fn window(budget: &CentralBudget) -> u32 {
+    let half = budget.most().map_or(u64::MAX, |rate| rate.bytes_per_s() / 2);
+    u32::try_from(half).unwrap_or(u32::MAX).clamp(WINDOW_LEN_MIN, WINDOW_LEN)
 }
 
 /// Ends what makes no progress within `stall`.

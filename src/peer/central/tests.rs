@@ -12,7 +12,8 @@ fn central_with(url: Url, ca: Option<PathBuf>) -> Result<Central, CentralError> 
 }
 
 fn options(url: Url) -> CentralOptions {
-    CentralOptions { url, ca: None, proxy: None, clock: Arc::new(Clock::new()), stall: Duration::from_millis(500) }
+    let (clock, stall) = (Arc::new(Clock::new()), Duration::from_millis(500));
+    CentralOptions { url, ca: None, proxy: None, budget: CentralBudget::default(), clock, stall }
 }
 
 fn write(root: &Path, path: &str, bytes: &[u8]) {
@@ -193,4 +194,47 @@ async fn a_configured_proxy_is_asked_for_everything() {
     assert!(proxy.heads()[0].starts_with(&asked), "{:?}", proxy.heads());
     let refused = range(&central("https://central.example/repo"), &name, 4, 4).await.unwrap_err();
     assert!(proxy.heads()[1].starts_with("CONNECT central.example:443"), "{refused} {:?}", proxy.heads());
+}
+
+/// Bytes that come in a time, by all sorts of requests, one after another.
+async fn bytes_in(central: &Central, pack: (&Digest, u64), object: &ObjectId, time: Duration) -> u64 {
+    let begun = std::time::Instant::now();
+    let mut sum = 0;
+    loop {
+        for body in [central.pack(pack.0, 0, pack.1).await, central.archived(object).await] {
+            let mut body = body.unwrap();
+            while let Some(block) = body.next(u64::MAX).await.unwrap() {
+                if sum > 0 && begun.elapsed() > time {
+                    return sum;
+                }
+                sum += block.len() as u64;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_clients_together_take_no_more_than_the_budget_that_they_split() {
+    const TIME: Duration = Duration::from_millis(1_500);
+    let budget = CentralBudget::of("8 Mbit/s".parse().unwrap());
+    let root = tempfile::tempdir().unwrap();
+    let (name, bytes) = pack();
+    let object = ObjectId { kind: ObjectKind::File, checksum: name };
+    write(root.path(), &format!("fullmetal/packs/{name}.pack"), &bytes);
+    write(root.path(), &object.archive_path(), &[7; 100_000]);
+    let nginx = Nginx::http(root.path());
+    let client = || {
+        let client = Central::new(CentralOptions { budget: budget.clone(), ..options(nginx.url()) }).unwrap();
+        client.uplink().unwrap().share_among(2);
+        client
+    };
+    let (one, other) = (client(), client());
+    let whole = (&name, bytes.len() as u64);
+    let (a, b) = tokio::join!(bytes_in(&one, whole, &object, TIME), bytes_in(&other, whole, &object, TIME));
+    // A quarter of a second's worth comes at once.
+    assert!(a > 0 && b > 0 && a + b <= 1_750_000, "{a} and {b} bytes");
+    let alone = client();
+    alone.uplink().unwrap().share_among(1);
+    assert_eq!(alone.uplink().unwrap().share().unwrap().bytes_per_s, 1_000_000);
+    assert_eq!(range(&alone, &name, 4, 1_000).await.unwrap(), bytes[4..1_004], "and it is what was asked for");
 }

@@ -146,7 +146,10 @@ impl Fetcher {
     /// Nothing is wanted yet. What the receiver gives goes to [`Fetcher::report`].
     pub fn new(data: Arc<Data>, origin: bool, weight: u16, seed: u64) -> (Self, mpsc::Receiver<Report>) {
         let (reports, receiver) = mpsc::channel(REPORTS_MAX);
-        let swarm = Swarm::new(data.me.clone(), origin, weight, seed);
+        let mut swarm = Swarm::new(data.me.clone(), origin, weight, seed);
+        if let Some(uplink) = data.uplink() {
+            swarm.set_least_budget(uplink.least());
+        }
         let (wishes, running, outputs) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
         (
             Fetcher { data, swarm, wishes, running, reports, outputs, sources: Sources::default(), trouble: None },
@@ -289,6 +292,9 @@ impl Fetcher {
     fn handle(&mut self, input: Input, now: Timestamp) {
         trace!(?input);
         self.swarm.handle(input, now);
+        if let Some(uplink) = self.data.uplink() {
+            uplink.share_among(self.swarm.fetchers());
+        }
         while let Some(effect) = self.swarm.poll() {
             self.act(effect);
         }

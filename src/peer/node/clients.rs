@@ -1,6 +1,7 @@
 //! The clients of the local socket and what they ask.
 
 use super::Node;
+use crate::peer::central::Uplink;
 use crate::peer::socket::{ClientId, Outbox, Reply, SocketEvent};
 use fullmetal_proto::Timestamp;
 use fullmetal_proto::announce::{carried, newest};
@@ -177,6 +178,7 @@ impl Node {
             bytes_from_central,
             bytes_to_peers,
             sources: self.fetcher.sources(),
+            central: self.data.uplink().and_then(Uplink::share).map(Box::new),
             trouble,
         }
     }

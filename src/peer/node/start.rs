@@ -139,6 +139,7 @@ fn central(settings: &Settings, clock: &Clock) -> anyhow::Result<Option<Central>
         url: url.parse().with_context(|| format!("parsing [peer] central = \"{url}\""))?,
         ca: settings.peer.central_ca.clone(),
         proxy: settings.peer.central_proxy.clone(),
+        budget: settings.peer.central_budget.clone(),
         clock: Arc::new(clock.clone()),
         stall: Duration::from_millis(STALL_MS_MAX),
     };

@@ -12,7 +12,7 @@ pub use pace::Pace;
 pub use worked::Worked;
 
 use super::cache::{BatchDraft, Cache, CacheError, Draft, Key, Shelf};
-use super::central::Central;
+use super::central::{Central, Uplink};
 use super::control::{ControlError, read_message, write_message};
 use bytes::Bytes;
 use fullmetal_proto::wire::transfer::{REQUEST_LEN_MAX, Request, ResponseHead};
@@ -97,6 +97,11 @@ impl Counters {
 }
 
 impl Data {
+    /// The site's budget for central, if this peer asks central and there is one.
+    pub fn uplink(&self) -> Option<&Uplink> {
+        self.central.as_ref()?.uplink()
+    }
+
     /// A draft in the cache, after eviction where space is short.
     pub async fn draft(&self, key: Key, length: u64) -> Result<Draft, CacheError> {
         match self.cache.create(key, length) {

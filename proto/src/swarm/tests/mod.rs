@@ -3,6 +3,7 @@
 mod company;
 mod converge;
 mod faults;
+mod fetchers;
 mod hostile;
 mod large;
 mod links;

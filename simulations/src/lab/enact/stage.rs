@@ -94,7 +94,7 @@ impl Stage {
         let mut stage =
             Stage { hosts, operator, _relay: relay, central, _central_group: central_group, net, trunks, fleet };
         for (name, group, at, switch) in switches {
-            let host = stage.host(name, group, at, switch)?;
+            let host = stage.host(name, group, scenario.network.central_rate, (at, switch))?;
             stage.hosts.push(host);
         }
         stage.operator.steer(&stage.hosts[0].node, "*")?;
@@ -102,9 +102,16 @@ impl Stage {
         Ok(stage)
     }
 
-    fn host(&self, name: String, group: &Group, at: String, switch: String) -> anyhow::Result<Host> {
+    fn host(
+        &self,
+        name: String,
+        group: &Group,
+        budget: Option<u64>,
+        (at, switch): (String, String),
+    ) -> anyhow::Result<Host> {
         let central = group.origin.then(|| format!("http://{CENTRAL}/"));
-        let peer = format!("weight = {}\n", group.weight);
+        let budget = budget.map(|rate| format!("central_rate = \"{} bit/s\"\n", rate * 8)).unwrap_or_default();
+        let peer = format!("weight = {}\n{budget}", group.weight);
         let options = NodeOptions { peer, ..self.net.options(&at, central)? };
         let node = self.fleet.enroll(&name, &options)?;
         if at == "gateway" {

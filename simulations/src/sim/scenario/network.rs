@@ -10,11 +10,16 @@ const GIGABIT: u64 = 125_000_000;
 /// The most packets that are lost, in millionths: what congestion control makes of it is modelled for small losses.
 const LOSS_MAX: u32 = 100_000;
 
+/// The least budget in bytes a second, as production has it (`config::Rate::MIN`).
+const CENTRAL_RATE_MIN: u64 = 8_000;
+
 /// The site's network. Rates in bytes a second, times in microseconds, shares in millionths.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// From central to the site.
     pub uplink: u64,
+    /// What the whole site may take of central, split among those who fetch.
+    pub central_rate: Option<u64>,
     /// A device's switch port, each way, unless its group says otherwise.
     pub port: u64,
     /// One way between two devices.
@@ -49,6 +54,7 @@ pub struct Trunk {
 pub(super) fn read(mut section: Section<'_>, trunks: Vec<Section<'_>>) -> Result<Network, ScenarioError> {
     let mut network = Network {
         uplink: section.required("uplink", units::rate)?,
+        central_rate: section.text("central_rate", central_rate)?,
         port: section.text("port", units::rate)?.unwrap_or(GIGABIT),
         latency: section.text("latency", units::time)?.unwrap_or(500),
         jitter: section.text("jitter", units::time)?.unwrap_or(200),
@@ -65,6 +71,11 @@ pub(super) fn read(mut section: Section<'_>, trunks: Vec<Section<'_>>) -> Result
         network.trunks.push(next);
     }
     Ok(network)
+}
+
+fn central_rate(text: &str) -> Result<u64, String> {
+    let least = "at least 64 kbit/s, as `[peer] central_rate`";
+    units::rate(text).and_then(|rate| if rate >= CENTRAL_RATE_MIN { Ok(rate) } else { Err(least.to_owned()) })
 }
 
 fn loss(text: &str) -> Result<u32, String> {

@@ -64,6 +64,7 @@ fn a_scenario_is_read_with_its_defaults() {
 
 #[test]
 fn errors_name_line_key_what_was_expected_and_the_nearest_name() {
+    refused("[network]", "[network]\ncentral_rate = \"63 kbit/s\"", "at least 64 kbit/s");
     refused("uplink", "upling", "x.toml:6: unknown key `upling` in [network], did you mean `uplink`?");
     refused("\"20 Mbit/s\"", "20", "x.toml:6: `uplink` is 20: expected a rate such as \"20 Mbit/s\"");
     refused(
@@ -268,7 +269,8 @@ cancel = "presses 4"
 "#;
     let several =
         format!("{GOOD}{several}").replacen("[release]", "[[release]]", 1).replace("\"swarm\"", "\"deployment\"");
-    for text in [format!("{GOOD}{more}"), GOOD.replace("size = \"10 MB\"", plain), several] {
+    let budget = GOOD.replace("[network]", "[network]\ncentral_rate = \"1.5 Mbit/s\"");
+    for text in [format!("{GOOD}{more}"), GOOD.replace("size = \"10 MB\"", plain), several, budget] {
         let scenario = parse(&text).unwrap();
         let written = scenario.to_toml();
         // It stands on other lines then.

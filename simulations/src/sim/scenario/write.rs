@@ -67,6 +67,9 @@ impl Text {
     fn network(&mut self, network: &Network) {
         self.table("[network]");
         self.key("uplink", &quoted(&units::show_rate(network.uplink)));
+        if let Some(rate) = network.central_rate {
+            self.key("central_rate", &quoted(&units::show_rate(rate)));
+        }
         self.key("port", &quoted(&units::show_rate(network.port)));
         self.key("latency", &quoted(&units::show_time(network.latency)));
         self.key("jitter", &quoted(&units::show_time(network.jitter)));

@@ -47,6 +47,7 @@ impl World {
         let links = (self.flows.link(group.port), self.flows.link(group.port), cell);
         let cache = self.releases.share(group.has, has);
         let mut node = Node::new(id.clone(), group, links, cache);
+        node.share = self.site.budget_among(1).map(|rate| (1, self.flows.link(rate)));
         node.group = index;
         node.hall = self.site.halls.iter().position(|hall| *hall == group.hall).unwrap_or(0);
         if index.is_some() && group.manner == Manner::Honest {

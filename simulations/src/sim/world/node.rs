@@ -40,6 +40,9 @@ pub struct Node {
     pub down: LinkId,
     /// See [`Node::up`].
     pub cell: Option<LinkId>,
+    /// Its share of what the site may take of central, where it has a budget: among how many it is split, and a link that
+    /// carries as much.
+    pub share: Option<(usize, LinkId)>,
     /// Bytes a second that its disk writes, and microseconds of a sync.
     pub disk: u64,
     /// See [`Node::disk`].
@@ -237,6 +240,7 @@ impl Node {
             up,
             down,
             cell,
+            share: None,
             disk: group.disk.max(1),
             sync: group.sync,
             cache,

@@ -4,7 +4,7 @@
 
 use super::World;
 use super::event::{Body, Event, Life, Message, NodeId};
-use super::node::Peer;
+use super::node::{Node, Peer};
 use crate::sim::engine::Moment;
 use crate::sim::observe::Observation;
 use fullmetal_proto::announce::{carried, liveness, newest};
@@ -30,11 +30,24 @@ impl World {
         let Some(peer) = &mut self.nodes[node as usize].peer else { return };
         peer.swarm.handle(input, now);
         peer.wakeups.swarm = peer.swarm.next_wakeup();
+        self.share_uplink(node);
         let life = self.life(node);
         while let Some(effect) = self.peer_of(life).and_then(|p| p.swarm.poll()) {
             self.act(life, effect);
         }
         self.plan_wake(node);
+    }
+
+    /// A peer takes its share of the site's budget, by how many fetch to its knowledge.
+    fn share_uplink(&mut self, node: NodeId) {
+        let now = self.now;
+        let Node { peer: Some(peer), share: Some((among, link)), .. } = &mut self.nodes[node as usize] else { return };
+        let fetchers = peer.swarm.fetchers();
+        if std::mem::replace(among, fetchers) != fetchers
+            && let Some(rate) = self.site.budget_among(fetchers)
+        {
+            self.flows.set_capacity(*link, rate, now);
+        }
     }
 
     /// Hands the core of the newest announcement an input and does what it wants done.

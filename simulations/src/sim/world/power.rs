@@ -57,6 +57,9 @@ impl World {
             knows_central: false,
             manifests: BTreeMap::new(),
         };
+        if let Some(budget) = self.site.central_rate() {
+            peer.swarm.set_least_budget(budget);
+        }
         // The other cores wait until they are told something.
         peer.wakeups.membership = Some(peer.membership.next_wakeup());
         of.peer = Some(Box::new(peer));

@@ -70,6 +70,16 @@ impl Site {
         self.network.uplink
     }
 
+    /// Bytes a second of central that the site allows itself.
+    pub fn central_rate(&self) -> Option<u64> {
+        self.network.central_rate
+    }
+
+    /// Bytes a second on the wire that each of so many fetchers takes of central, where the site has a budget.
+    pub fn budget_among(&self, fetchers: usize) -> Option<u64> {
+        self.network.central_rate.map(|rate| self.on_wire(rate / fetchers.max(1) as u64))
+    }
+
     /// Whether a trunk is slow.
     pub fn is_slow(&self) -> bool {
         self.network.trunks.iter().any(|trunk| trunk.rate < super::node::SLOW)
@@ -160,6 +170,7 @@ impl World {
         let mut path = Path::default();
         path.push(self.site.central);
         path.push(self.site.uplink);
+        node.share.into_iter().for_each(|(_, share)| path.push(share));
         self.site.route(0, node.hall).for_each(|(link, _)| path.push(*link));
         node.cell.into_iter().for_each(|cell| path.push(cell));
         path.push(node.down);

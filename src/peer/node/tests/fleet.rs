@@ -2,8 +2,9 @@
 
 use super::lab::{Fleet, Peer, Setup, bytes_of};
 use super::release::Release;
+use crate::config::CentralBudget;
 use crate::peer::testing::{Nginx, eventually};
-use fullmetal_proto::wire::local::{Client, FromPeer, ToPeer};
+use fullmetal_proto::wire::local::{CentralShare, Client, FromPeer, ToPeer};
 
 fn at(peers: &[&Peer]) -> Setup {
     Setup { peers: peers.iter().map(|p| p.address()).collect(), ..Setup::default() }
@@ -120,4 +121,31 @@ async fn a_late_joiner_is_served_by_a_restarted_neighbour_alone() {
     let expected = FromPeer::Announcement(Release::hint(&announcement, 7));
     agent.until(|p| (p.message == expected).then_some(())).await;
     assert_eq!(release.install(&agent).await, (release.bytes(), 0));
+}
+
+#[tokio::test]
+async fn peers_that_fetch_split_the_sites_budget() {
+    let fleet = Fleet::new();
+    let repo = fleet.path("repo");
+    let release = Release::new(2, 24, 300_000);
+    release.publish(&repo);
+    let nginx = Nginx::http(&repo);
+    let central_budget = CentralBudget::of("512 kbit/s".parse().unwrap());
+    let setup = Setup { central_budget, ..with_central(Setup::default(), &nginx) };
+    let a = fleet.start("a", setup.clone());
+    let b = fleet.start("b", Setup { peers: vec![a.address()], ..setup });
+    eventually("a neighbour", || async { (b.status().await.neighbours.len() == 1).then_some(()) }).await;
+    let alone = CentralShare { budget_bytes_per_s: 64_000, bytes_per_s: 64_000, fetchers: 1 };
+    assert_eq!(a.status().await.central.as_deref(), Some(&alone));
+    let mut agents = Vec::new();
+    for peer in [&a, &b] {
+        let agent = peer.client(Client::Agent).await;
+        agent.say(release.want(release.full())).await;
+        agents.push(agent);
+    }
+    let half = CentralShare { bytes_per_s: 32_000, fetchers: 2, ..alone };
+    for peer in [&a, &b] {
+        let splits = || async { (peer.status().await.central.as_deref() == Some(&half)).then_some(()) };
+        eventually("a share of half of it", splits).await;
+    }
 }

@@ -1,6 +1,8 @@
 //! A fleet's keys, its peers as threads, and clients at their sockets.
 
-use crate::config::{AgentSettings, DeviceSettings, GatewaySettings, OsSettings, Paths, PeerSettings, Settings};
+use crate::config::{
+    AgentSettings, CentralBudget, DeviceSettings, GatewaySettings, OsSettings, Paths, PeerSettings, Settings,
+};
 use crate::identity::{Usage, issue_ca, issue_member, new_key, save_certificate, save_key};
 use crate::local::{AsyncConnection, Connection, Packet, read_descriptor};
 use crate::peer::testing::PATIENCE;
@@ -37,6 +39,7 @@ pub struct Setup {
     pub peers: Vec<SocketAddr>,
     pub central: Option<String>,
     pub cache_bytes_max: Option<u64>,
+    pub central_budget: CentralBudget,
 }
 
 impl Fleet {
@@ -118,6 +121,7 @@ fn settings(paths: Paths, id: DeviceId, fleet: FleetId, port: u16, setup: Setup)
         central: setup.central,
         central_ca: None,
         central_proxy: None,
+        central_budget: setup.central_budget,
         cache_bytes_max: setup.cache_bytes_max.unwrap_or(1 << 30),
         client_uid: None,
     };
