@@ -54,6 +54,7 @@ fn status(number: u32, seq: u64) -> PeerStatus {
         claims: Bitmap::new(PIECES),
         lease_ms: 0,
         stuck: false,
+        failing: false,
         address: None,
     }
 }

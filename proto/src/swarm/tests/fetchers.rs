@@ -44,8 +44,19 @@ impl One {
         let lease_ms = if claims.is_empty() { 0 } else { LEASE.as_millis() as u32 };
         let (have, need) = (Bitmap::new(PIECES), Bitmap::full(PIECES));
         let (peer, seq, weight) = (device(peer), self.seq, 10);
-        let status =
-            PeerStatus { peer, seq, origin: true, weight, have, need, claims, lease_ms, stuck: false, address: None };
+        let status = PeerStatus {
+            peer,
+            seq,
+            origin: true,
+            weight,
+            have,
+            need,
+            claims,
+            lease_ms,
+            stuck: false,
+            failing: false,
+            address: None,
+        };
         let update = SwarmUpdate { manifest, pieces: PIECES, statuses: vec![status] };
         self.tell(Input::Update { from: device(1), update });
     }
