@@ -98,14 +98,23 @@ impl Swarm {
     fn next_job(&mut self, key: TableKey, now: Timestamp) -> Option<Job> {
         let table = self.tables.get(&key)?;
         let slots = if table.ranking.len() == 1 { ORIGIN_TRANSFERS_ALONE_MAX } else { ORIGIN_TRANSFERS_MAX };
-        if now < self.settled_at(table) || self.transfers.origin_count() >= slots || self.holds_back(table, now) {
+        if now < self.settled_at(table) || self.transfers.origin_count() >= slots {
             return None;
         }
         // Who is not elected only ever takes over, and for that it looks at each tick.
         if !self.ticked && !table.ranking.is_elected(&self.me) {
             return None;
         }
-        let job = self.open_jobs(key, now).into_iter().min_by_key(Job::order)?;
+        if self.holds_back(key, now) {
+            return None;
+        }
+        let mut jobs = self.open_jobs(key, now);
+        let missing = self.tables.get(&key)?.outage.missing;
+        let job = match jobs.len() {
+            // What comes next may be missing for the same reason.
+            2.. if missing > 0 => jobs.swap_remove(self.random.below(jobs.len())),
+            _ => jobs.into_iter().min_by_key(Job::order)?,
+        };
         let pieces = self.as_many_as_come_soon(self.tables.get(&key)?.local.as_ref()?, &job);
         Some(Job { pieces, ..job })
     }
@@ -197,7 +206,7 @@ impl Swarm {
             own.claims.set(piece);
         }
         // Whoever failed before proves itself by bytes first, so that nobody waits for it.
-        if self.unreachable.failures == 0 {
+        if self.unreachable.failures == 0 && table.outage.lacking.failures == 0 {
             own.lease_until = now.after(LEASE);
         }
         own.moved = false;
@@ -263,19 +272,21 @@ impl Swarm {
     /// Tells all who look for fetchers whether this one can fetch right now.
     pub(super) fn refresh_origin(&mut self, now: Timestamp) {
         let can = self.origin && self.weight > 0 && self.unreachable.is_over(now);
-        let failing = self.unreachable.failures > 0;
-        let says = |t: &Table| (can && t.local.is_some(), failing && t.local.is_some());
+        let says = |t: &Table| match &t.local {
+            Some(_) => (can && t.outage.lacking.is_over(now), t.outage.is_ours()),
+            None => (false, false),
+        };
         let changed = |t: &Table| t.own.as_ref().is_some_and(|own| (own.origin, own.failing) != says(t));
         let keys: Vec<TableKey> = self.tables.iter().filter(|(_, t)| changed(t)).map(|(key, _)| *key).collect();
         for key in keys {
             let Some(table) = self.tables.get_mut(&key) else { continue };
-            let can = can && table.local.is_some();
+            let (can, failing) = says(table);
             table.rank(&key.manifest, &self.me, if can { self.weight } else { 0 }, now);
             if let Some(own) = &mut table.own {
                 if can && !own.origin {
                     table.settle.begin(now);
                 }
-                (own.origin, own.failing) = (can, failing && table.local.is_some());
+                (own.origin, own.failing) = (can, failing);
             }
             self.bump(key, now);
         }

@@ -100,6 +100,8 @@ pub enum Failure {
     OriginUnreachable,
     /// Central has no such file or range.
     OriginMissing,
+    /// It is not the other side's: our cache, or our configuration.
+    Local,
 }
 
 /// What is to be done.

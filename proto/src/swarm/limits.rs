@@ -105,14 +105,20 @@ pub const REFUSAL: Duration = Duration::from_secs(10);
 pub const STALLED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Copies at a neighbour that failed this often in a row no longer keep anybody from central.
 pub const NEIGHBOUR_FAILURES_MAX: u32 = 4;
-/// First pause after central could not be reached, and the longest.
+/// First pause after central could not be reached, and the longest; that grows while many fail.
 pub const UNREACHABLE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// The least time between two tries at central of a peer that failed, after it heard that another got something.
-pub const UNREACHABLE_RETRY: Duration = Duration::from_secs(4);
 /// Who fails at central after as many as are elected waits as long as if it had failed so often before.
 pub const LATE_FAILURES: u32 = 6;
-/// After as many failed at central as are elected, one more tries after so long, and each further one after as long again.
+/// Pauses grow up to so many times while that many times as many fail as are elected.
+pub const CROWD_MAX: u32 = 5;
+/// After as many failed at central as are elected, one more tries after so long, and each further one after as long again,
 pub const CENTRAL_AWAY: Duration = Duration::from_secs(30);
+/// so often;
+pub const CENTRAL_AWAY_STEPS: u32 = 19;
+/// later ones follow sooner, so that who makes up failures holds nobody up for longer than a quarter of an hour.
+pub const CENTRAL_AWAY_LATER: Duration = Duration::from_secs(3);
+/// The most statuses that are kept only because they say that central gives them nothing.
+pub const FAILING_MAX: usize = 16;
 /// Central that lacks so many runs in a row is as good as away.
 pub const MISSING_IN_A_ROW_MAX: u32 = 3;
 /// First pause after central had not, or not rightly, what the manifest says, and the longest.

@@ -40,7 +40,6 @@ use crate::{Bitmap, DeviceId, Digest, Timestamp};
 use backoff::Backoff;
 use local::Local;
 use neighbours::Neighbour;
-use outage::Outage;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use table::{Own, Table, TableKey};
@@ -74,7 +73,6 @@ pub struct Swarm {
     slowest: u64,
     /// Pause after central could not be reached.
     unreachable: Backoff,
-    outage: Outage,
     tick_at: Option<Timestamp>,
     /// When the next input by time is due; asked for more often than it changes.
     wakeup: Option<Timestamp>,
@@ -105,7 +103,6 @@ impl Swarm {
             origin_bytes_per_s: 0,
             slowest: limits::LEASE_BYTES_PER_S_MIN,
             unreachable: Backoff::default(),
-            outage: Outage::default(),
             tick_at: None,
             wakeup: None,
             changed: false,

@@ -1,133 +1,187 @@
-//! When central gives nothing: what each learns from the others, so that the fleet backs off together.
+//! When central gives nothing of a manifest: what each learns from the others, so that the fleet backs off together.
 //!
 //! Who gets nothing says so in its status and waits longer each time; the next in line takes over at once, as it may be that one's
-//! own trouble. Once as many have failed as are elected, the rest hold back: only these try again, more seldom the more they
-//! are, and from time to time one more, in case it is their trouble after all. A piece that anybody gets ends it for all.
+//! own trouble. Once as many have failed as are elected, the rest hold back: only these try again, and from time to time one more,
+//! in case it is their trouble after all. A piece that anybody gets ends it for all. Nobody is believed that it no longer fails:
+//! only pieces count, as they do when a status came through a peer that does not know the word.
 
 use super::Swarm;
+use super::backoff::Backoff;
 use super::election::fetchers;
-use super::limits::{CENTRAL_AWAY, LATE_FAILURES, MISSING_IN_A_ROW_MAX, UNREACHABLE, UNREACHABLE_RETRY};
-use super::table::Table;
-use crate::Timestamp;
+use super::limits::{
+    CENTRAL_AWAY, CENTRAL_AWAY_LATER, CENTRAL_AWAY_STEPS, CROWD_MAX, LATE_FAILURES, MISSING_IN_A_ROW_MAX, UNREACHABLE,
+};
+use super::table::{Table, TableKey};
 use crate::wire::transfer::PeerStatus;
+use crate::{DeviceId, Timestamp};
+use std::time::Duration;
 
-/// What is known of central.
+/// What is known of central's part in a manifest.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
-    /// When somebody last failed who had not before.
-    failed_at: Timestamp,
-    /// When it last gave a piece to anybody.
-    answered_at: Timestamp,
-    /// When we last failed ourselves.
-    own_at: Timestamp,
+    /// When somebody was last heard to fail.
+    failed_at: Option<Timestamp>,
+    /// When central last gave a piece to anybody.
+    answered_at: Option<Timestamp>,
+    /// When we last failed ourselves, unless central has given anybody a piece since.
+    own_at: Option<Timestamp>,
+    /// Since when we hold back.
+    held_since: Option<Timestamp>,
     /// How many runs it did not have, since it last gave us a piece.
-    missing: u32,
+    pub(super) missing: u32,
+    /// Pause after it did not have several in a row.
+    pub(super) lacking: Backoff,
 }
 
 /// What a status says of central that the one before did not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
     Fails,
-    FailsNoMore,
     /// A piece that was claimed is there.
     Gave,
 }
 
 impl Swarm {
     /// Takes note of what a peer's newer status says of central.
-    pub(super) fn hear_of_central(&mut self, word: Option<Word>, now: Timestamp) {
+    pub(super) fn hear_of_central(&mut self, key: TableKey, word: Option<Word>, now: Timestamp) {
+        let Some(outage) = self.tables.get_mut(&key).map(|table| &mut table.outage) else { return };
         match word {
-            Some(Word::Fails) => self.outage.failed_at = now,
-            Some(Word::FailsNoMore) => self.central_is_back(now),
-            Some(Word::Gave) => self.outage.answered_at = now,
+            Some(Word::Fails) => outage.failed_at = Some(now),
+            Some(Word::Gave) => {
+                outage.answered_at = Some(now);
+                // What is ours alone goes on, but no longer than that would.
+                if let Some(own_at) = outage.own_at.take() {
+                    let latest = own_at.after(UNREACHABLE.1 + UNREACHABLE.1 / 4);
+                    outage.lacking.until = outage.lacking.until.min(latest);
+                    self.unreachable.until = self.unreachable.until.min(latest);
+                    self.refresh_origin(now);
+                }
+            }
             None => {}
         }
     }
 
-    /// Another got something again, or took its word back: we try soon, if it is our turn.
-    fn central_is_back(&mut self, now: Timestamp) {
-        self.outage.answered_at = now;
-        if self.unreachable.failures > 0 {
-            self.unreachable.failures = 0;
-            // Whoever plays with its word does not make us try more often.
-            self.unreachable.until = self.unreachable.until.min(now.max(self.outage.own_at.after(UNREACHABLE_RETRY)));
-            self.refresh_origin(now);
+    /// Central gave us a piece of this manifest.
+    pub(super) fn central_answered(&mut self, key: TableKey, now: Timestamp) {
+        let failed = self.unreachable.failures > 0;
+        self.unreachable.succeed();
+        for (other, Table { outage, .. }) in &mut self.tables {
+            if *other == key {
+                (outage.answered_at, outage.missing, outage.own_at) = (Some(now), 0, None);
+                outage.lacking.succeed();
+            } else if failed && outage.lacking.failures == 0 {
+                outage.own_at = None;
+            }
         }
-    }
-
-    /// Central gave us a piece.
-    pub(super) fn central_answered(&mut self, now: Timestamp) {
-        (self.outage.answered_at, self.outage.missing) = (now, 0);
-        if self.unreachable.failures > 0 {
-            self.unreachable.succeed();
-            self.refresh_origin(now);
-        }
-    }
-
-    /// Central gave us nothing.
-    pub(super) fn central_failed(&mut self, now: Timestamp) {
-        self.outage.own_at = now;
-        let crowd = self.tables.values().filter(|table| table.local.is_some()).map(Table::crowd).max().unwrap_or(0);
-        if self.unreachable.failures == 0 {
-            self.outage.failed_at = now;
-            // Those before us have waited their short pauses.
-            self.unreachable.failures = if crowd > 0 { LATE_FAILURES } else { 0 };
-        }
-        let longest = UNREACHABLE.1.saturating_mul(crowd.max(1));
-        self.unreachable.fail((UNREACHABLE.0, longest), now, &mut self.random);
         self.refresh_origin(now);
     }
 
-    /// Central lacks a run, as it may one or two that come later; if it is more, it is as good as away.
-    pub(super) fn central_lacks_a_run(&mut self, now: Timestamp) {
-        self.outage.missing += 1;
-        if self.outage.missing >= MISSING_IN_A_ROW_MAX {
-            self.central_failed(now);
+    /// Central could not be reached, or broke off.
+    pub(super) fn central_failed(&mut self, now: Timestamp) {
+        let wanted = || self.tables.values().filter(|table| table.local.is_some());
+        let crowd = wanted().map(Table::crowd).max().unwrap_or(0);
+        self.unreachable.fail_in(crowd, now, &mut self.random);
+        for table in self.tables.values_mut().filter(|table| table.local.is_some()) {
+            (table.outage.own_at, table.outage.failed_at) = (Some(now), Some(now));
+        }
+        self.refresh_origin(now);
+    }
+
+    /// We cannot take what central gives: nobody else needs to heed it.
+    pub(super) fn cannot_take(&mut self, now: Timestamp) {
+        self.unreachable.fail_in(0, now, &mut self.random);
+        self.refresh_origin(now);
+    }
+
+    /// Central lacks a run, as it may one or two that come later; if it is more, this manifest waits.
+    pub(super) fn central_lacks_a_run(&mut self, key: TableKey, now: Timestamp) {
+        let Some(table) = self.tables.get_mut(&key) else { return };
+        let crowd = table.crowd();
+        let outage = &mut table.outage;
+        outage.missing += 1;
+        if outage.missing >= MISSING_IN_A_ROW_MAX {
+            outage.lacking.fail_in(crowd, now, &mut self.random);
+            (outage.own_at, outage.failed_at) = (Some(now), Some(now));
+            self.refresh_origin(now);
         }
     }
 
     /// Whether others failed, and are to try again before we do.
-    pub(super) fn holds_back(&self, table: &Table, now: Timestamp) -> bool {
-        let outage = &self.outage;
-        if self.unreachable.failures > 0 || outage.answered_at > outage.failed_at {
+    pub(super) fn holds_back(&mut self, key: TableKey, now: Timestamp) -> bool {
+        let Some(table) = self.tables.get_mut(&key) else { return false };
+        if table.outage.own_at.is_some() || !table.is_common() {
+            table.outage.held_since = None;
             return false;
         }
-        let failing = table.failing();
-        let place = table.ranking.place_unelected(&self.me).map_or(0, |rank| rank.place);
-        let turn = outage.failed_at.after(CENTRAL_AWAY * (1 + place));
-        failing > 0 && failing >= table.fetchers(failing) && now < turn
+        let since = *table.outage.held_since.get_or_insert(now);
+        now < since.after(table.patience_with_central(&self.me))
+    }
+}
+
+impl Outage {
+    /// Whether we got nothing when we last asked, and nobody has got anything since.
+    pub(super) fn is_ours(&self) -> bool {
+        self.own_at.is_some()
+    }
+}
+
+impl Backoff {
+    /// One more failure, while `crowd` times as many others fail as are elected.
+    fn fail_in(&mut self, crowd: u32, now: Timestamp, random: &mut crate::draw::Draw) {
+        if self.failures == 0 && crowd > 0 {
+            // Those before us have waited their short pauses.
+            self.failures = LATE_FAILURES;
+        }
+        self.fail((UNREACHABLE.0, UNREACHABLE.1 * crowd.clamp(1, CROWD_MAX)), now, random);
     }
 }
 
 impl Table {
     /// How many others get nothing from central.
-    fn failing(&self) -> usize {
+    pub(super) fn failing(&self) -> usize {
         self.peers.values().filter(|known| known.status.failing).count()
     }
 
-    /// How many would be elected if these could fetch.
+    /// How many would be elected if all could fetch that fail.
     fn fetchers(&self, failing: usize) -> usize {
-        let candidates = self.ranking.len() + self.peers.values().filter(|known| known.is_kept_away()).count();
-        fetchers(candidates.max(failing))
+        let kept_away = self.peers.values().filter(|known| known.status.failing && !known.status.origin).count();
+        fetchers((self.ranking.len() + kept_away).max(failing))
     }
 
-    /// How many times as many others fail as would be elected.
+    /// Whether at least as many fail as are elected, and central has given nobody a piece since.
+    fn is_common(&self) -> bool {
+        self.crowd() > 0
+    }
+
+    /// How many times as many others fail as are elected; 0 when central gave somebody a piece since.
     fn crowd(&self) -> u32 {
+        if self.outage.failed_at <= self.outage.answered_at {
+            return 0;
+        }
         let failing = self.failing();
         u32::try_from(failing / self.fetchers(failing).max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// How long one that holds back leaves the trying to those that fail, and to others before it: one more tries at a time.
+    fn patience_with_central(&self, me: &DeviceId) -> Duration {
+        let place = |peer: &DeviceId| self.ranking.place_unelected(peer).map(|rank| rank.place);
+        let mine = place(me).unwrap_or(0);
+        let failing = || self.peers.values().filter(|known| known.status.failing);
+        let before = failing().filter(|known| place(&known.status.peer).is_some_and(|place| place < mine)).count();
+        let joined = failing().count().saturating_sub(self.fetchers(failing().count()));
+        let turn = mine.saturating_sub(before as u32) + joined as u32;
+        let soon = turn.min(CENTRAL_AWAY_STEPS);
+        CENTRAL_AWAY * (1 + soon) + CENTRAL_AWAY_LATER * (turn - soon)
     }
 }
 
 impl Word {
     /// What is new in the `new` status.
     pub(super) fn of(old: Option<&PeerStatus>, new: &PeerStatus) -> Option<Self> {
-        let failed = old.is_some_and(|old| old.failing);
         let got = |old: &PeerStatus| new.have.iter_minus(&old.have).any(|piece| old.claims.get(piece));
-        match (failed, new.failing) {
-            (false, true) => Some(Word::Fails),
-            (true, false) => Some(Word::FailsNoMore),
-            (false, false) => old.filter(|old| !old.claims.is_empty() && got(old)).map(|_| Word::Gave),
-            (true, true) => None,
+        match old {
+            Some(old) if !old.claims.is_empty() && got(old) => Some(Word::Gave),
+            old => (new.failing && !old.is_some_and(|old| old.failing)).then_some(Word::Fails),
         }
     }
 }

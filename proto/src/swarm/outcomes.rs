@@ -49,7 +49,8 @@ impl Swarm {
         let rate = length.saturating_mul(1000) / ms;
         let before = self.origin_bytes_per_s;
         self.origin_bytes_per_s = if before == 0 { rate } else { before / 2 + rate / 2 };
-        self.central_answered(now);
+        let key = transfer.key;
+        self.central_answered(key, now);
     }
 
     /// A piece of a live transfer is no longer awaited.
@@ -79,7 +80,7 @@ impl Swarm {
                     neighbour.failing.succeed();
                 }
             }
-            Source::Origin => self.central_answered(now),
+            Source::Origin => self.central_answered(transfer.key, now),
         }
     }
 
@@ -139,6 +140,7 @@ impl Swarm {
             Source::Origin if matches!(why, Failure::OriginMissing | Failure::NotHere) => {
                 self.origin_lacks(&transfer, now);
             }
+            Source::Origin if why == Failure::Local => self.cannot_take(now),
             Source::Origin => self.central_failed(now),
         }
     }
@@ -165,7 +167,7 @@ impl Swarm {
         let Some(first) = transfer.left.first() else { return };
         let run = local.run_of(*first);
         local.missing.entry(run).or_default().fail(MISSING, now, &mut self.random);
-        self.central_lacks_a_run(now);
+        self.central_lacks_a_run(transfer.key, now);
     }
 
     pub(super) fn on_evicted(&mut self, manifest: &Digest, piece: u32, now: Timestamp) {

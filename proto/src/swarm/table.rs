@@ -3,9 +3,11 @@
 use super::claims::Settle;
 use super::election::Ranking;
 use super::limits::{
-    FORWARD, FORWARD_PER_PEER, LEASE, LEASE_WITHOUT_PIECE_MAX, OTHERS_MAX, REFUSAL, RELAY, RENEW, WITNESSES,
+    FAILING_MAX, FORWARD, FORWARD_PER_PEER, LEASE, LEASE_WITHOUT_PIECE_MAX, OTHERS_MAX, REFUSAL, RELAY, RENEW,
+    WITNESSES,
 };
 use super::local::Local;
+use super::outage::Outage;
 use super::peers::{Peers, Slot};
 use crate::wire::transfer::PeerStatus;
 use crate::{Bitmap, DeviceId, Digest, Timestamp};
@@ -30,6 +32,7 @@ pub(super) struct Table {
     pub(super) local: Option<Local>,
     pub(super) ranking: Ranking,
     pub(super) settle: Settle,
+    pub(super) outage: Outage,
     /// When the candidates last changed: new owners get the time to begin.
     pub(super) elected_at: Timestamp,
     /// Since when somebody lacks something.
@@ -89,7 +92,7 @@ pub(super) struct Own {
     pub(super) seq: u64,
     /// Whether we can fetch from central right now.
     pub(super) origin: bool,
-    /// Whether central gave us nothing when we last asked.
+    /// Whether central gave us nothing when we last asked, and nobody anything since.
     pub(super) failing: bool,
     pub(super) have: Bitmap,
     pub(super) need: Bitmap,
@@ -198,7 +201,8 @@ impl Table {
         if self.ranking.would_be_witness(manifest, &status.peer, weight) {
             return Some(Welcome::Witness);
         }
-        calls_for_all(status).then_some(Welcome::Calls)
+        let warns_only = status.claims.is_empty() && !status.stuck && self.failing() >= FAILING_MAX;
+        (calls_for_all(status) && !warns_only).then_some(Welcome::Calls)
     }
 
     /// Whether all are to hear what this peer says. Of others only their neighbours do.
@@ -314,11 +318,6 @@ impl Known {
             || b.lease_ms > 0
             || a.stuck != b.stuck
             || a.failing != b.failing
-    }
-
-    /// Whether it were a candidate if central gave it something.
-    pub(super) fn is_kept_away(&self) -> bool {
-        self.status.failing && !self.status.origin && self.status.weight > 0
     }
 
     /// Its weight as a candidate: 0 is none.

@@ -111,7 +111,8 @@ impl Swarm {
             return;
         }
         let old = slot.and_then(|slot| self.tables.get(&key)?.peers.at(slot));
-        self.hear_of_central(Word::of(old.map(|old| &old.status), &status), now);
+        let word = Word::of(old.map(|old| &old.status), &status);
+        self.hear_of_central(key, word, now);
         let Some(table) = self.tables.get_mut(&key) else { return };
         let seq = status.seq;
         let was_for_all = slot.and_then(|slot| table.peers.at(slot)).is_some_and(|old| table.is_for_all(old));

@@ -147,7 +147,8 @@ pub struct PeerStatus {
     /// It lacks something and has got nothing for a while: others are to help.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stuck: bool,
-    /// Central gave it nothing when it last asked. Once as many say so as are elected, others hold back.
+    /// Central gave it nothing when it last asked, and nobody that it knows of anything since. Once as many say so as are
+    /// elected, others hold back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failing: bool,
     /// Where its neighbours reach it, as text like [`KnownPeer::address`]; they say so when they pass it on, itself it does

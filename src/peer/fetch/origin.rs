@@ -54,10 +54,8 @@ pub(super) async fn fetch(data: Arc<Data>, listing: Arc<Listing>, run: Run, repo
             (Failure::OriginMissing, format!("central's object {object} is one that no device takes: {why}"))
         }
         Err(Ended::Central(e)) => (Failure::OriginUnreachable, e.to_string()),
-        Err(Ended::Cache(e)) => (Failure::OriginUnreachable, e.to_string()),
-        Err(Ended::NoCentral) => {
-            (Failure::OriginUnreachable, "no central repo is configured (peer.central)".to_owned())
-        }
+        Err(Ended::Cache(e)) => (Failure::Local, e.to_string()),
+        Err(Ended::NoCentral) => (Failure::Local, "no central repo is configured (peer.central)".to_owned()),
     };
     let what = What::Failed { why, reason, lasting: true };
     let _ = reports.send(Report { transfer, what }).await;

@@ -102,10 +102,12 @@ impl<'a, E> FrameReader<'a, E> {
         Ok(())
     }
 
-    /// The next `length` bytes, if all of them lie in the frame that is loaded.
-    pub(super) fn at_hand(&self, length: u64) -> Option<&[u8]> {
-        let length = usize::try_from(length).ok()?;
-        self.raw.get(self.used..self.used.checked_add(length)?)
+    /// The next `length` bytes, which then are read, if all of them lie in the frame that is loaded.
+    pub(super) fn at_hand(&mut self, length: u64) -> Option<&[u8]> {
+        let end = self.used.checked_add(usize::try_from(length).ok()?)?;
+        let bytes = self.raw.get(self.used..end)?;
+        self.used = end;
+        Some(bytes)
     }
 
     /// What made the last read fail, once.

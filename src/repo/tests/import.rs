@@ -134,7 +134,8 @@ fn bombs_and_overlaps_are_lies() {
     overlap.objects[9].offset -= 1;
     let mut store = MemoryStore::new();
     let mut import = plan(&overlap, &store).unwrap();
-    assert!(feed_all(&mut import, &mut store, &frames, &have).is_err());
+    let error = feed_all(&mut import, &mut store, &frames, &have).unwrap_err();
+    assert!(matches!(error, ImportError::LieFrame { .. }), "{error}");
 
     let raw_length = manifest.frames[0].raw_length as usize;
     frames[0] = zstd::bulk::compress(&vec![0; 512 << 20], 1).unwrap();

@@ -168,42 +168,6 @@ fn when_central_is_away_all_try_again_for_ever_but_seldom() {
 }
 
 #[test]
-fn a_fleet_to_which_central_gives_nothing_backs_off_together_and_goes_on_together() {
-    for missing in [false, true] {
-        let mut net = fleet(40, 60, 4);
-        if missing {
-            net.origin.missing = Bitmap::full(60);
-        } else {
-            net.origin.unreachable.extend(0..40);
-        }
-        net.ring();
-        net.run_for(600_000);
-        let tries = net.origin.failures;
-        assert!((20..200).contains(&tries), "missing {missing}: {tries} tries of 40 devices in ten minutes");
-        net.origin.unreachable.clear();
-        net.origin.missing = Bitmap::new(60);
-        let time = net.converge(900_000) - 600_000;
-        assert!(time < 120_000, "missing {missing}: {time} ms");
-        assert!(net.copies() <= 1.02 && net.origin.clients_max <= 5, "missing {missing}: {} copies", net.copies());
-    }
-}
-
-#[test]
-fn elected_that_alone_cannot_reach_central_hold_the_others_up_but_not_for_long() {
-    let mut net = fleet(40, 60, 4);
-    net.ring();
-    net.run_until(60_000, |net| net.origin.sent >= 5 << 20);
-    let elected: Vec<usize> =
-        (0..40).filter(|i| net.origin.serves(*i) || net.nodes[*i].pieces_from_origin > 0).collect();
-    assert_eq!(elected.len(), 4);
-    net.origin.unreachable.extend(elected);
-    let time = net.converge(200_000);
-    assert!(net.origin.failures >= 4, "the fault was met");
-    assert!(time < 60_000, "{time} ms");
-    assert!(net.copies() <= 1.1 && net.origin.clients_max <= 5, "{} copies", net.copies());
-}
-
-#[test]
 fn a_fetcher_whose_download_stalls_loses_its_claim() {
     let mut net = fleet(5, 90, 8);
     net.mesh();

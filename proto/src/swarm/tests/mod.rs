@@ -9,6 +9,7 @@ mod large;
 mod links;
 mod net;
 mod origin;
+mod outage;
 mod random;
 mod wants;
 
