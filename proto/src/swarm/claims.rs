@@ -1,8 +1,8 @@
 //! What this peer fetches from central, and when it must leave that to others.
 //!
 //! Never "not found nearby, so go to central": the owner of a run goes at once, everybody else only after the
-//! owner and all before it in the line have held no lease for a while. Who is slow keeps what it has claimed, which is as little as
-//! comes soon: what it has not come to is fetched by those of the elected who are done with their own.
+//! owner and all before it in the line have held no lease for a while. Who is slow claims as little as comes soon, and leaves a
+//! claim when others get much while it gets nothing: what it has not come to is fetched by those of the elected who are done with their own.
 
 use super::Swarm;
 use super::limits::{
@@ -122,7 +122,7 @@ impl Swarm {
     /// Of a job's pieces those that central gives within [`RUN_TIME`], at least one.
     fn as_many_as_come_soon(&self, local: &Local, job: &Job) -> Range<u32> {
         let Range { mut start, mut end } = job.pieces;
-        let bytes_max = self.origin_bytes_per_s.saturating_mul(RUN_TIME.as_secs());
+        let bytes_max = soon(self.origin_bytes_per_s);
         let mut bytes: u64 = (start..end).map(|piece| local.length(piece)).sum();
         while bytes > bytes_max && end - start > 1 {
             let dropped = if job.lent { start } else { end - 1 };
@@ -211,9 +211,10 @@ impl Swarm {
         }
         own.moved = false;
         let bytes = job.pieces.clone().map(|piece| local.length(piece)).sum();
-        let left = job.pieces.clone().collect();
+        let (left, given_at) = (job.pieces.clone().collect(), table.outage.given);
+        let source = Source::Origin;
         let transfer =
-            self.transfers.start(Transfer { key, source: Source::Origin, left, bytes, moved_at: now, piece_at: now });
+            self.transfers.start(Transfer { key, source, left, bytes, moved_at: now, piece_at: now, given_at });
         let (first, count) = (job.pieces.start, job.pieces.len() as u32);
         self.effects.push_back(Effect::FetchFromOrigin { transfer, manifest: key.manifest, first, count });
         self.bump(key, now);
@@ -291,6 +292,11 @@ impl Swarm {
             self.bump(key, now);
         }
     }
+}
+
+/// Bytes that come within [`RUN_TIME`] at a rate in bytes a second.
+pub(super) fn soon(rate: u64) -> u64 {
+    rate.saturating_mul(RUN_TIME.as_secs())
 }
 
 impl View<'_> {

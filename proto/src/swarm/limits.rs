@@ -23,6 +23,9 @@ pub const RUN_TIME: Duration = Duration::from_secs(4);
 pub const MEASURED_MS_MIN: u64 = 5;
 /// Who got no piece for so long is slow: others that are done fetch from central what it has not come to.
 pub const SLOW: Duration = Duration::from_secs(6);
+/// Who gets no piece in twice [`RUN_TIME`] while others get so many leaves central to them; of an uplink that all share evenly it
+/// would be one of each.
+pub const SLOW_PIECES: u64 = 2 * FETCHERS_MAX as u64;
 /// Range requests at once of a peer that is the only candidate: the second hides a round trip.
 pub const ORIGIN_TRANSFERS_ALONE_MAX: usize = 2;
 /// Range requests at once of one of several fetchers: a killed one costs what is in flight.
@@ -92,6 +95,8 @@ pub const REQUEST_BYTES_MAX: u64 = 16 << 20;
 pub const REQUEST_TIME: Duration = Duration::from_secs(4);
 /// Over at least so long it is measured how fast pieces come from neighbours, unless none was asked for before.
 pub const INFLOW: Duration = Duration::from_secs(1);
+/// A neighbour that takes longer with a piece is late, if at the usual rate all that is asked for would have come twice meanwhile.
+pub const LATE: Duration = Duration::from_secs(4);
 /// A transfer without a byte for this long has failed.
 pub const STALL: Duration = Duration::from_secs(10);
 

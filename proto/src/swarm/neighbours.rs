@@ -1,6 +1,7 @@
 //! The peers we are connected to: what they were told, and how well they serve us.
 
 use super::backoff::Backoff;
+use super::limits::REQUESTS_PER_NEIGHBOUR_MAX;
 use super::peers::Slot;
 use super::table::TableKey;
 use crate::Timestamp;
@@ -12,6 +13,8 @@ pub(super) struct Neighbour {
     pub(super) address: SocketAddr,
     /// Requests under way to it.
     pub(super) requests: u32,
+    /// It took long with the last piece, while others did not.
+    pub(super) is_late: bool,
     /// Pause after it was busy.
     pub(super) busy: Backoff,
     /// Pause after it failed us.
@@ -69,12 +72,18 @@ impl Neighbour {
     pub(super) fn at(address: SocketAddr) -> Self {
         let (busy, failing) = Default::default();
         let (news, due_first, update_after) = Default::default();
-        Neighbour { address, requests: 0, busy, failing, news, due_first, update_after }
+        Neighbour { address, requests: 0, is_late: false, busy, failing, news, due_first, update_after }
     }
 
     /// Whether it may be asked for a piece now.
     pub(super) fn is_ready(&self, now: Timestamp) -> bool {
         self.busy.is_over(now) && self.failing.is_over(now)
+    }
+
+    /// Whether one more piece may be asked of it now.
+    pub(super) fn may_be_asked(&self, now: Timestamp) -> bool {
+        let most = if self.is_late { 1 } else { REQUESTS_PER_NEIGHBOUR_MAX };
+        self.is_ready(now) && self.requests < most
     }
 
     /// When it may be asked again.

@@ -5,13 +5,15 @@
 //! in case it is their trouble after all. A piece that anybody gets ends it for all. Nobody is believed that it no longer fails:
 //! only pieces count, as they do when a status came through a peer that does not know the word.
 
-use super::Swarm;
 use super::backoff::Backoff;
 use super::election::fetchers;
 use super::limits::{
-    CENTRAL_AWAY, CENTRAL_AWAY_LATER, CENTRAL_AWAY_STEPS, CROWD_MAX, LATE_FAILURES, MISSING_IN_A_ROW_MAX, UNREACHABLE,
+    CENTRAL_AWAY, CENTRAL_AWAY_LATER, CENTRAL_AWAY_STEPS, CROWD_MAX, LATE_FAILURES, MISSING_IN_A_ROW_MAX, RUN_TIME,
+    SLOW_PIECES, UNREACHABLE,
 };
 use super::table::{Table, TableKey};
+use super::transfers::{Source, Transfer};
+use super::{Effect, Failure, Swarm};
 use crate::wire::transfer::PeerStatus;
 use crate::{DeviceId, Timestamp};
 use std::time::Duration;
@@ -23,6 +25,8 @@ pub(super) struct Outage {
     failed_at: Option<Timestamp>,
     /// When central last gave a piece to anybody.
     answered_at: Option<Timestamp>,
+    /// How many pieces others got from it.
+    pub(super) given: u64,
     /// When we last failed ourselves, unless central has given anybody a piece since.
     own_at: Option<Timestamp>,
     /// Since when we hold back.
@@ -37,8 +41,8 @@ pub(super) struct Outage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
     Fails,
-    /// A piece that was claimed is there.
-    Gave,
+    /// So many pieces that were claimed are there.
+    Gave(u64),
 }
 
 impl Swarm {
@@ -47,8 +51,9 @@ impl Swarm {
         let Some(outage) = self.tables.get_mut(&key).map(|table| &mut table.outage) else { return };
         match word {
             Some(Word::Fails) => outage.failed_at = Some(now),
-            Some(Word::Gave) => {
+            Some(Word::Gave(pieces)) => {
                 outage.answered_at = Some(now);
+                outage.given += pieces;
                 // What is ours alone goes on, but no longer than that would.
                 if let Some(own_at) = outage.own_at.take() {
                     let latest = own_at.after(UNREACHABLE.1 + UNREACHABLE.1 / 4);
@@ -85,6 +90,19 @@ impl Swarm {
             (table.outage.own_at, table.outage.failed_at) = (Some(now), Some(now));
         }
         self.refresh_origin(now);
+    }
+
+    /// Who gets no piece while others get many leaves it to them: its port or its way is slow, or became so.
+    pub(super) fn leave_central_to_the_fast(&mut self, key: TableKey, now: Timestamp) {
+        let Some(given) = self.tables.get(&key).map(|table| table.outage.given) else { return };
+        let slow = |t: &Transfer| {
+            let others = given.saturating_sub(t.given_at);
+            t.source == Source::Origin && t.key == key && now.since(t.piece_at) >= 2 * RUN_TIME && others >= SLOW_PIECES
+        };
+        for id in self.transfers.select(slow) {
+            self.effects.push_back(Effect::Abort { transfer: id });
+            self.on_failed(id, Failure::Local, now);
+        }
     }
 
     /// We cannot take what central gives: nobody else needs to heed it.
@@ -178,10 +196,11 @@ impl Table {
 impl Word {
     /// What is new in the `new` status.
     pub(super) fn of(old: Option<&PeerStatus>, new: &PeerStatus) -> Option<Self> {
-        let got = |old: &PeerStatus| new.have.iter_minus(&old.have).any(|piece| old.claims.get(piece));
-        match old {
-            Some(old) if !old.claims.is_empty() && got(old) => Some(Word::Gave),
-            old => (new.failing && !old.is_some_and(|old| old.failing)).then_some(Word::Fails),
+        let claimed = old.filter(|old| !old.claims.is_empty());
+        let got = |old: &PeerStatus| new.have.iter_minus(&old.have).filter(|piece| old.claims.get(*piece)).count();
+        match claimed.map_or(0, got) {
+            0 => (new.failing && !old.is_some_and(|old| old.failing)).then_some(Word::Fails),
+            pieces => Some(Word::Gave(pieces as u64)),
         }
     }
 }

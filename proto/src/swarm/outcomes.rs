@@ -19,6 +19,7 @@ impl Swarm {
     pub(super) fn on_verified(&mut self, id: TransferId, piece: u32, now: Timestamp) {
         let Some(key) = self.transfers.key(id) else { return };
         self.on_progress(id, 1, now);
+        self.forgive(id, now);
         self.measure(id, piece, now);
         self.release_piece(id, piece);
         if self.transfers.live.get(&id).is_some_and(|t| t.left.is_empty()) {
@@ -33,11 +34,22 @@ impl Swarm {
         self.bump(key, now);
     }
 
+    /// A neighbour that was in time is not late any more.
+    fn forgive(&mut self, id: TransferId, now: Timestamp) {
+        let Some(transfer) = self.transfers.live.get(&id).filter(|t| !self.transfers.is_late(t, now)) else { return };
+        let Source::Neighbour(peer) = &transfer.source else { return };
+        if let Some(neighbour) = self.neighbours.get_mut(peer) {
+            neighbour.is_late = false;
+        }
+    }
+
     /// How fast pieces come; of central, the mean of what was so before and of this piece.
     fn measure(&mut self, id: TransferId, piece: u32, now: Timestamp) {
         let Some(transfer) = self.transfers.live.get_mut(&id) else { return };
         let ms = now.since(std::mem::replace(&mut transfer.piece_at, now)).as_millis().max(1) as u64;
-        let Some(local) = self.tables.get(&transfer.key).and_then(|t| t.local.as_ref()) else { return };
+        let Some(table) = self.tables.get(&transfer.key) else { return };
+        transfer.given_at = table.outage.given;
+        let Some(local) = &table.local else { return };
         let length = local.length(piece);
         if transfer.source != Source::Origin {
             return self.transfers.came(length, now);

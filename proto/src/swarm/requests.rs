@@ -1,8 +1,7 @@
 //! What this peer asks of its neighbours: the rarest pieces first, each of one neighbour at a time.
 
-use super::limits::{
-    FAR_COPY_DOUBT, RELAY, REQUEST_BYTES_MAX, REQUEST_TIME, REQUESTS_MAX, REQUESTS_PER_NEIGHBOUR_MAX, RUN_TIME,
-};
+use super::claims::soon;
+use super::limits::{FAR_COPY_DOUBT, RELAY, REQUEST_BYTES_MAX, REQUEST_TIME, REQUESTS_MAX, RUN_TIME};
 use super::table::{Table, TableKey};
 use super::transfers::{Source, Transfer};
 use super::{Effect, Swarm};
@@ -31,8 +30,7 @@ impl Swarm {
             let Some(local) = self.tables.get(&t.key).and_then(|table| table.local.as_ref()) else { return false };
             let longest = t.left.iter().map(|piece| local.length(*piece)).max().unwrap_or(0);
             let known = self.origin_bytes_per_s > 0;
-            now.since(t.piece_at) >= RUN_TIME
-                || known && longest > self.origin_bytes_per_s.saturating_mul(RUN_TIME.as_secs())
+            now.since(t.piece_at) >= RUN_TIME || known && longest > soon(self.origin_bytes_per_s)
         };
         self.transfers.live.values().any(|t| t.source == Source::Origin && slow(t))
     }
@@ -64,16 +62,35 @@ impl Swarm {
     /// The least loaded neighbour that offers `piece` and may be asked now.
     fn choose_neighbour(&mut self, key: TableKey, piece: u32, now: Timestamp) -> Option<DeviceId> {
         let table = self.tables.get(&key)?;
-        let mut best: Option<(u32, u64, &DeviceId)> = None;
+        let mut best: Option<(bool, u32, u64, &DeviceId)> = None;
         for (peer, neighbour) in &self.neighbours {
             let offers = table.peers.get(peer).is_some_and(|k| k.near && k.offers(piece));
-            if !offers || !neighbour.is_ready(now) || neighbour.requests >= REQUESTS_PER_NEIGHBOUR_MAX {
+            if !offers || !neighbour.may_be_asked(now) {
                 continue;
             }
-            let choice = (neighbour.requests, self.random.next(), peer);
+            let choice = (neighbour.is_late, neighbour.requests, self.random.next(), peer);
             best = Some(best.map_or(choice, |best| best.min(choice)));
         }
-        best.map(|(_, _, peer)| peer.clone())
+        best.map(|(_, _, _, peer)| peer.clone())
+    }
+
+    /// What one neighbour is late with, while another offers it, is asked of that: a port that has become slow is no reason to wait for
+    /// the last pieces.
+    pub(super) fn leave_the_late(&mut self, key: TableKey, now: Timestamp) {
+        for id in self.transfers.select(|t| t.key == key && matches!(t.source, Source::Neighbour(_))) {
+            let Some((peer, piece)) = self.transfers.live.get(&id).and_then(Transfer::asked) else { continue };
+            let Some(table) = self.tables.get(&key) else { return };
+            let others =
+                self.neighbours.iter().filter(|(other, n)| **other != peer && !n.is_late && n.may_be_asked(now));
+            let mut offers = others.filter_map(|(other, _)| table.peers.get(other));
+            let is_late = self.transfers.live.get(&id).is_some_and(|t| self.transfers.is_late(t, now));
+            if is_late && offers.any(|known| known.near && known.offers(piece)) {
+                self.abort(id, now);
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    neighbour.is_late = true;
+                }
+            }
+        }
     }
 
     fn start_request(&mut self, key: TableKey, piece: u32, peer: DeviceId, now: Timestamp) {
@@ -84,7 +101,8 @@ impl Swarm {
             neighbour.requests += 1;
         }
         let source = Source::Neighbour(peer.clone());
-        let transfer = self.transfers.start(Transfer { key, source, left, bytes, moved_at: now, piece_at: now });
+        let transfer =
+            self.transfers.start(Transfer { key, source, left, bytes, moved_at: now, piece_at: now, given_at: 0 });
         self.effects.push_back(Effect::FetchFromPeer { transfer, manifest: key.manifest, piece, peer });
     }
 }

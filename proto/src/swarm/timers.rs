@@ -67,6 +67,8 @@ impl Swarm {
             if let Some(table) = self.tables.get_mut(&key) {
                 table.look_for_the_stuck(now);
             }
+            self.leave_the_late(key, now);
+            self.leave_central_to_the_fast(key, now);
             self.seek_company(key, now);
             self.open_jobs(key, now);
         }

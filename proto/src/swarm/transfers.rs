@@ -1,6 +1,6 @@
 //! Transfers in flight, by number.
 
-use super::limits::{INFLOW, LATE_TRANSFERS_MAX};
+use super::limits::{INFLOW, LATE, LATE_TRANSFERS_MAX};
 use super::table::TableKey;
 use crate::{DeviceId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -34,6 +34,18 @@ pub(super) struct Transfer {
     pub(super) moved_at: Timestamp,
     /// When it began, or the last piece was whole.
     pub(super) piece_at: Timestamp,
+    /// How many pieces others had got from central then.
+    pub(super) given_at: u64,
+}
+
+impl Transfer {
+    /// The neighbour and the piece that is asked of it.
+    pub(super) fn asked(&self) -> Option<(DeviceId, u32)> {
+        match &self.source {
+            Source::Neighbour(peer) => Some((peer.clone(), *self.left.first()?)),
+            Source::Origin => None,
+        }
+    }
 }
 
 /// How fast pieces come from neighbours.
@@ -44,6 +56,11 @@ struct Inflow {
     bytes: u64,
     /// What was counted last; 0 before a piece came.
     per_s: u64,
+    /// Since when some were asked for without a break, and all bytes since then.
+    began: Timestamp,
+    all: u64,
+    /// How fast they came the time before that.
+    before: u64,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +75,8 @@ pub(super) struct Transfers {
 impl Transfers {
     pub(super) fn start(&mut self, transfer: Transfer) -> TransferId {
         if transfer.source != Source::Origin && self.near_load().0 == 0 {
-            self.inflow = Inflow { since: transfer.moved_at, bytes: 0, ..self.inflow };
+            let (now, before) = (transfer.moved_at, self.usual_per_s(transfer.moved_at));
+            self.inflow = Inflow { since: now, bytes: 0, began: now, all: 0, before, ..self.inflow };
         }
         self.next += 1;
         let id = TransferId(self.next);
@@ -82,10 +100,26 @@ impl Transfers {
         self.live.get(&id).map(|t| t.key).or_else(late)
     }
 
+    /// Whether a neighbour takes so long with a piece that at the usual rate all that is asked for would have come twice.
+    pub(super) fn is_late(&self, transfer: &Transfer, now: Timestamp) -> bool {
+        let age = now.since(transfer.piece_at);
+        let usually = self.usual_per_s(now).saturating_mul(age.as_millis() as u64) / 1000;
+        age >= LATE && usually / 2 >= self.near_load().1
+    }
+
+    /// How fast pieces came from neighbours since some were asked for, or before that.
+    fn usual_per_s(&self, now: Timestamp) -> u64 {
+        let flow = &self.inflow;
+        match now.since(flow.began).as_millis() as u64 {
+            ms if flow.all > 0 && ms >= 1_000 => flow.all.saturating_mul(1_000) / ms,
+            _ => flow.before,
+        }
+    }
+
     /// A piece of so many bytes came from a neighbour.
     pub(super) fn came(&mut self, bytes: u64, now: Timestamp) {
         let flow = &mut self.inflow;
-        flow.bytes += bytes;
+        (flow.bytes, flow.all) = (flow.bytes + bytes, flow.all + bytes);
         let since = now.since(flow.since);
         if flow.per_s == 0 || since >= INFLOW {
             flow.per_s = flow.bytes.saturating_mul(1000) / (since.as_millis() as u64).max(1);
