@@ -227,8 +227,7 @@ impl Swarm {
                 continue;
             }
             if self.transfers.live.get(&id).is_some_and(|t| now.since(t.moved_at) >= LEASE) {
-                self.effects.push_back(Effect::Abort { transfer: id });
-                self.on_failed(id, Failure::Stalled, now);
+                self.give_up(id, Failure::Stalled, now);
             } else {
                 self.abort(id, now);
             }

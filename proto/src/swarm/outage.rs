@@ -13,7 +13,7 @@ use super::limits::{
 };
 use super::table::{Table, TableKey};
 use super::transfers::{Source, Transfer};
-use super::{Effect, Failure, Swarm};
+use super::{Failure, Swarm};
 use crate::wire::transfer::PeerStatus;
 use crate::{DeviceId, Timestamp};
 use std::time::Duration;
@@ -87,7 +87,7 @@ impl Swarm {
         let crowd = wanted().map(Table::crowd).max().unwrap_or(0);
         self.unreachable.fail_in(crowd, now, &mut self.random);
         for table in self.tables.values_mut().filter(|table| table.local.is_some()) {
-            (table.outage.own_at, table.outage.failed_at) = (Some(now), Some(now));
+            table.outage.fail(now);
         }
         self.refresh_origin(now);
     }
@@ -100,8 +100,7 @@ impl Swarm {
             t.source == Source::Origin && t.key == key && now.since(t.piece_at) >= 2 * RUN_TIME && others >= SLOW_PIECES
         };
         for id in self.transfers.select(slow) {
-            self.effects.push_back(Effect::Abort { transfer: id });
-            self.on_failed(id, Failure::Local, now);
+            self.give_up(id, Failure::Local, now);
         }
     }
 
@@ -119,7 +118,7 @@ impl Swarm {
         outage.missing += 1;
         if outage.missing >= MISSING_IN_A_ROW_MAX {
             outage.lacking.fail_in(crowd, now, &mut self.random);
-            (outage.own_at, outage.failed_at) = (Some(now), Some(now));
+            outage.fail(now);
             self.refresh_origin(now);
         }
     }
@@ -127,7 +126,7 @@ impl Swarm {
     /// Whether others failed, and are to try again before we do.
     pub(super) fn holds_back(&mut self, key: TableKey, now: Timestamp) -> bool {
         let Some(table) = self.tables.get_mut(&key) else { return false };
-        if table.outage.own_at.is_some() || !table.is_common() {
+        if table.outage.own_at.is_some() || table.crowd() == 0 {
             table.outage.held_since = None;
             return false;
         }
@@ -137,6 +136,11 @@ impl Swarm {
 }
 
 impl Outage {
+    /// We got nothing.
+    fn fail(&mut self, now: Timestamp) {
+        (self.own_at, self.failed_at) = (Some(now), Some(now));
+    }
+
     /// Whether we got nothing when we last asked, and nobody has got anything since.
     pub(super) fn is_ours(&self) -> bool {
         self.own_at.is_some()
@@ -166,11 +170,6 @@ impl Table {
         fetchers((self.ranking.len() + kept_away).max(failing))
     }
 
-    /// Whether at least as many fail as are elected, and central has given nobody a piece since.
-    fn is_common(&self) -> bool {
-        self.crowd() > 0
-    }
-
     /// How many times as many others fail as are elected; 0 when central gave somebody a piece since.
     fn crowd(&self) -> u32 {
         if self.outage.failed_at <= self.outage.answered_at {
@@ -184,9 +183,10 @@ impl Table {
     fn patience_with_central(&self, me: &DeviceId) -> Duration {
         let place = |peer: &DeviceId| self.ranking.place_unelected(peer).map(|rank| rank.place);
         let mine = place(me).unwrap_or(0);
-        let failing = || self.peers.values().filter(|known| known.status.failing);
-        let before = failing().filter(|known| place(&known.status.peer).is_some_and(|place| place < mine)).count();
-        let joined = failing().count().saturating_sub(self.fetchers(failing().count()));
+        let is_before = |peer: &DeviceId| place(peer).is_some_and(|place| place < mine);
+        let before = self.peers.values().filter(|known| known.status.failing && is_before(&known.status.peer)).count();
+        let failing = self.failing();
+        let joined = failing.saturating_sub(self.fetchers(failing));
         let turn = mine.saturating_sub(before as u32) + joined as u32;
         let soon = turn.min(CENTRAL_AWAY_STEPS);
         CENTRAL_AWAY * (1 + soon) + CENTRAL_AWAY_LATER * (turn - soon)

@@ -144,6 +144,12 @@ impl Swarm {
         self.effects.push_back(Effect::Ban { peer: peer.clone(), for_: BAN });
     }
 
+    /// Gives up a transfer that still goes on.
+    pub(super) fn give_up(&mut self, id: TransferId, why: Failure, now: Timestamp) {
+        self.effects.push_back(Effect::Abort { transfer: id });
+        self.on_failed(id, why, now);
+    }
+
     pub(super) fn on_failed(&mut self, id: TransferId, why: Failure, now: Timestamp) {
         let Some(transfer) = self.transfers.live.remove(&id) else { return };
         self.let_go(&transfer, now);

@@ -78,13 +78,13 @@ impl Swarm {
     /// the last pieces.
     pub(super) fn leave_the_late(&mut self, key: TableKey, now: Timestamp) {
         for id in self.transfers.select(|t| t.key == key && matches!(t.source, Source::Neighbour(_))) {
-            let Some((peer, piece)) = self.transfers.live.get(&id).and_then(Transfer::asked) else { continue };
+            let late = self.transfers.live.get(&id).filter(|t| self.transfers.is_late(t, now));
+            let Some((peer, piece)) = late.and_then(Transfer::asked) else { continue };
             let Some(table) = self.tables.get(&key) else { return };
             let others =
                 self.neighbours.iter().filter(|(other, n)| **other != peer && !n.is_late && n.may_be_asked(now));
             let mut offers = others.filter_map(|(other, _)| table.peers.get(other));
-            let is_late = self.transfers.live.get(&id).is_some_and(|t| self.transfers.is_late(t, now));
-            if is_late && offers.any(|known| known.near && known.offers(piece)) {
+            if offers.any(|known| known.near && known.offers(piece)) {
                 self.abort(id, now);
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     neighbour.is_late = true;

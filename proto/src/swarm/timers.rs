@@ -95,8 +95,7 @@ impl Swarm {
     fn fail_stalled(&mut self, now: Timestamp) {
         let stalled: Vec<TransferId> = self.transfers.select(|t| now.since(t.moved_at) >= STALL);
         for id in stalled {
-            self.effects.push_back(super::Effect::Abort { transfer: id });
-            self.on_failed(id, Failure::Stalled, now);
+            self.give_up(id, Failure::Stalled, now);
         }
     }
 

@@ -102,6 +102,7 @@ impl Swarm {
     fn on_news(&mut self, key: TableKey, from: &DeviceId, slot: Option<Slot>, mut status: PeerStatus, now: Timestamp) {
         let old = slot.and_then(|slot| self.tables.get(&key)?.peers.at(slot));
         let near = old.map_or_else(|| self.neighbours.contains_key(&status.peer), |old| old.near);
+        let word = Word::of(old.map(|old| &old.status), &status);
         if near {
             // Whatever others say of it: here it is reached.
             let address = || self.neighbours.get(&status.peer).map(|neighbour| neighbour.address);
@@ -110,8 +111,6 @@ impl Swarm {
         if slot.is_none() && !self.make_room_for_status(key, &status, near, now) {
             return;
         }
-        let old = slot.and_then(|slot| self.tables.get(&key)?.peers.at(slot));
-        let word = Word::of(old.map(|old| &old.status), &status);
         self.hear_of_central(key, word, now);
         let Some(table) = self.tables.get_mut(&key) else { return };
         let seq = status.seq;

@@ -1,16 +1,8 @@
 //! Fleets in which nothing goes wrong.
 
 use super::net::{Event, Net};
-use super::set;
+use super::{MIB, fleet, set};
 use crate::Bitmap;
-
-const MIB: u32 = 1 << 20;
-
-fn fleet(n: usize, pieces: u32, seed: u64) -> Net {
-    let mut net = Net::new(pieces, MIB, seed);
-    (0..n).for_each(|_| _ = net.add(true));
-    net
-}
 
 #[test]
 fn five_devices_that_start_together_cost_one_copy() {

@@ -1,16 +1,8 @@
 //! Deaths, partitions and a central repo that misbehaves. Each test shows that its fault took place.
 
 use super::net::{Manner, Net};
-use super::set;
+use super::{fleet, set};
 use crate::Bitmap;
-
-const MIB: u32 = 1 << 20;
-
-fn fleet(n: usize, pieces: u32, seed: u64) -> Net {
-    let mut net = Net::new(pieces, MIB, seed);
-    (0..n).for_each(|_| _ = net.add(true));
-    net
-}
 
 /// Runs until central is in the middle of a piece for some node, and returns the node.
 fn until_in_flight(net: &mut Net, least: u64) -> usize {

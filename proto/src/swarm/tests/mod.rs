@@ -17,6 +17,15 @@ use super::{Input, PieceSpan};
 use crate::{Bitmap, DeviceId, Digest};
 use std::net::SocketAddr;
 
+const MIB: u32 = 1 << 20;
+
+/// So many nodes that may ask central and want pieces of 1 MiB.
+fn fleet(n: usize, pieces: u32, seed: u64) -> net::Net {
+    let mut net = net::Net::new(pieces, MIB, seed);
+    (0..n).for_each(|_| _ = net.add(true));
+    net
+}
+
 /// A manifest of `pieces` frames in one pack.
 pub(super) fn frames(pieces: u32, length: u32) -> Vec<PieceSpan> {
     (0..pieces).map(|i| PieceSpan { pack: 0, offset: u64::from(i) * u64::from(length), length }).collect()

@@ -1,19 +1,11 @@
 //! Central that gives nothing: to all, to some, or of one manifest.
 
-use super::net::Net;
-use super::{connected, device, frames, manifest, set};
+use super::{MIB, connected, device, fleet, frames, manifest, set};
 use crate::swarm::{Effect, Failure, Input, Swarm, TransferId};
 use crate::wire::transfer::{PeerStatus, SwarmUpdate};
 use crate::{Bitmap, Digest, Timestamp};
 
-const MIB: u32 = 1 << 20;
 const PIECES: u32 = 60;
-
-fn fleet(n: usize, pieces: u32, seed: u64) -> Net {
-    let mut net = Net::new(pieces, MIB, seed);
-    (0..n).for_each(|_| _ = net.add(true));
-    net
-}
 
 #[test]
 fn a_fleet_to_which_central_gives_nothing_backs_off_together_and_goes_on_together() {
@@ -65,16 +57,17 @@ struct One {
 }
 
 impl One {
-    fn new(wanted: &[Digest]) -> Self {
+    fn new() -> Self {
         let swarm = Swarm::new(device(0), true, 10, 7);
         let (lacking, given) = (Vec::new(), Vec::new());
         let mut one = One { swarm, now: Timestamp::ZERO, seq: 0, lacking, given, asked: 0, said: None };
         one.tell(connected(1));
-        for manifest in wanted {
-            let (frames, need) = (frames(PIECES, MIB), Bitmap::full(PIECES));
-            one.tell(Input::Want { manifest: *manifest, frames, need, have: Bitmap::new(PIECES) });
-        }
         one
+    }
+
+    fn wants(&mut self, manifest: Digest) {
+        let (frames, need) = (frames(PIECES, MIB), Bitmap::full(PIECES));
+        self.tell(Input::Want { manifest, frames, need, have: Bitmap::new(PIECES) });
     }
 
     fn tell(&mut self, input: Input) {
@@ -139,12 +132,9 @@ impl One {
 fn a_manifest_that_central_lacks_does_not_hold_up_another() {
     for lacking in [b"x", b"y"] {
         let wanted = [Digest::of(b"x"), Digest::of(b"y")];
-        let mut one = One::new(&[]);
+        let mut one = One::new();
         one.lacking = vec![Digest::of(lacking)];
-        for manifest in wanted {
-            let (frames, need) = (frames(PIECES, MIB), Bitmap::full(PIECES));
-            one.tell(Input::Want { manifest, frames, need, have: Bitmap::new(PIECES) });
-        }
+        wanted.into_iter().for_each(|manifest| one.wants(manifest));
         one.passes(60, |_, _| {});
         assert_eq!(one.given.len(), PIECES as usize, "all of the other");
         let asked = one.asked;
@@ -159,7 +149,8 @@ fn a_manifest_that_central_lacks_does_not_hold_up_another() {
 #[test]
 fn made_up_failures_hold_nobody_up_for_longer_than_a_quarter_of_an_hour() {
     let none = Bitmap::new(PIECES);
-    let mut one = One::new(&[manifest()]);
+    let mut one = One::new();
+    one.wants(manifest());
     one.hears(2..60, true, &none, &none);
     one.passes(25, |one, _| one.hears(2..60, true, &none, &none));
     assert_eq!(one.asked, 0, "it holds back");
@@ -176,10 +167,9 @@ fn made_up_failures_hold_nobody_up_for_longer_than_a_quarter_of_an_hour() {
 #[test]
 fn a_piece_that_another_got_ends_the_waiting_and_a_mere_word_does_not() {
     let (none, some) = (Bitmap::new(PIECES), set(PIECES, 0..4));
-    let mut one = One::new(&[]);
+    let mut one = One::new();
     one.hears(2..6, true, &none, &none);
-    let (frames, need) = (frames(PIECES, MIB), Bitmap::full(PIECES));
-    one.tell(Input::Want { manifest: manifest(), frames, need, have: none.clone() });
+    one.wants(manifest());
     one.passes(20, |one, _| one.hears(2..6, true, &none, &none));
     assert_eq!(one.asked, 0, "as many fail as are elected");
     one.hears(6..7, false, &some, &none);
@@ -193,10 +183,9 @@ fn a_piece_that_another_got_ends_the_waiting_and_a_mere_word_does_not() {
 #[test]
 fn who_failed_says_so_until_somebody_got_a_piece() {
     let (none, some) = (Bitmap::new(PIECES), set(PIECES, 0..4));
-    let mut one = One::new(&[]);
+    let mut one = One::new();
     one.lacking = vec![manifest()];
-    let (frames, need) = (frames(PIECES, MIB), Bitmap::full(PIECES));
-    one.tell(Input::Want { manifest: manifest(), frames, need, have: none.clone() });
+    one.wants(manifest());
     one.passes(30, |_, _| {});
     let says = |one: &One| one.said.as_ref().is_some_and(|status| status.failing);
     assert!(says(&one) && one.asked >= 3, "asked {} times", one.asked);
